@@ -1,0 +1,5 @@
+//! catalog
+pub mod sessions;
+pub mod stock;
+/// Runs it.
+pub async fn run(_listener: std::net::TcpListener, _roles: &crate::roles::Roles,  _stop: tokio_util::sync::CancellationToken) -> Result<(), crate::process::RoleError> { Ok(()) }

@@ -1,0 +1,536 @@
+//! What the catalog decides: who gets a toy, under which number, and who may ask for it.
+//!
+//! # The idea
+//!
+//! A purchase takes stock *and* makes an order. Where these are two steps in two places, every
+//! crash between them leaves a half that somebody must find and repair. Here they are one: a
+//! [`Change`] holds the stock, the order in the journal and the decision under the purchase's key,
+//! and storage makes it in one transaction. Before it, nothing has happened; after it, asking again
+//! with the same key tells what happened.
+//!
+//! ```text
+//! leader 3        catalog                              leader 2
+//!   | batch, epoch 7 |                                    |
+//!   |--------------->| plan                               |
+//!   | (pauses)       |<------------- acquire, ends epoch 7|
+//!   |                | epoch 8, leader 2, durable         |
+//!   | batch, epoch 7 |----------------------------------->|
+//!   |--------------->|                                    |
+//!   |<--- deposed ---| the transaction's own fence (8 > 7)|
+//! ```
+//!
+//! # How it is used
+//!
+//! There is one writer. It plans a change ([`Stock::plan_batch`], [`Stock::plan_restock`]), has it
+//! stored, and only then applies it here ([`Stock::apply`]): whoever reads sees nothing that a
+//! crash could take back. A toy that some front-end may still show the old quantity of is not
+//! *clear*; purchases of it are told to wait, and the others go on (see
+//! [`sessions`](super::sessions)).
+//!
+//! # What must always hold
+//!
+//! Per toy, what was ever stocked less what was sold is what is left, and that is never below 0;
+//! order numbers run from 0 without a gap; epochs only grow. These are asserted here, in
+//! production, too: a catalog that finds itself wrong stops before it makes it durable.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::wire::lease::Version;
+use crate::wire::order::{Order, OrderNumber, Position};
+use crate::wire::purchase::{CommitRequest, Decision, IdempotencyKey, Purchase, Quantity, Verdict};
+use crate::wire::replication::{Acquisition, AcquisitionReply, Leadership, Standing};
+use crate::wire::toy::{Toy, ToyName};
+
+/// The stock, the journal's end and the leadership, as they are on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stock {
+    shelves: Vec<Shelf>,
+    initial: u64,
+    journal: Position,
+    leadership: Leadership,
+}
+
+/// A toy and its sums.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shelf {
+    /// Name, price, and how many are left.
+    pub toy: Toy,
+    /// How many there ever were: the initial stock and all restocks.
+    pub stocked: u64,
+    /// How many were ever sold.
+    pub sold: u64,
+    /// Counts the changes.
+    pub version: Version,
+}
+
+/// A decision that was taken earlier, and on what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Recorded {
+    /// The toy.
+    pub name: ToyName,
+    /// How many.
+    pub quantity: Quantity,
+    /// The order's number, or nothing for a refusal.
+    pub number: Option<OrderNumber>,
+}
+
+/// What one transaction makes durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The toys whose stock changes, as they are then.
+    pub shelves: Vec<Shelf>,
+    /// The position that the new orders continue: the journal's end.
+    pub after: Position,
+    /// The new orders.
+    pub orders: Vec<Order>,
+    /// The new decisions, refusals included.
+    pub decisions: Vec<(Purchase, Decision)>,
+}
+
+/// A batch's verdicts, and the change that must be durable before anybody hears of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order of the batch.
+    pub verdicts: Vec<Verdict>,
+    /// What to store.
+    pub change: Change,
+}
+
+/// The toys' places on the shelves, by name; made once, as toys come and go with a restart only.
+pub type Directory = HashMap<ToyName, usize>;
+
+impl Stock {
+    /// The stock as it was stored.
+    #[must_use]
+    pub fn new(
+        shelves: Vec<Shelf>,
+        initial: u64,
+        journal: Position,
+        leadership: Leadership,
+    ) -> Self {
+        shelves.iter().for_each(Shelf::assert_sum);
+        Self { shelves, initial, journal, leadership }
+    }
+
+    /// The toys' places.
+    #[must_use]
+    pub fn directory(&self) -> Directory {
+        self.shelves.iter().map(|shelf| shelf.toy.name.clone()).zip(0..).collect()
+    }
+
+    /// All shelves, in catalog order.
+    #[must_use]
+    pub fn shelves(&self) -> &[Shelf] {
+        &self.shelves
+    }
+
+    /// Who leads, and where the journal ends.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing { leadership: self.leadership, journal: self.journal }
+    }
+
+    /// Decides a batch. `recorded` has the earlier decisions on its keys; `is_clear` tells whether
+    /// a toy may change now.
+    ///
+    /// # Errors
+    ///
+    /// The leadership, if the batch's sender leads no longer.
+    pub fn plan_batch(
+        &self,
+        directory: &Directory,
+        request: &CommitRequest,
+        recorded: &HashMap<IdempotencyKey, Recorded>,
+        is_clear: impl Fn(&ToyName) -> bool,
+    ) -> Result<Plan, Leadership> {
+        let led = self.leadership.is_led_by(request.leader);
+        if request.epoch != self.leadership.epoch || !led {
+            return Err(self.leadership);
+        }
+        let mut draft = Draft::of(self);
+        let verdicts = request
+            .purchases
+            .iter()
+            .map(|purchase| draft.decide(directory, purchase, recorded, &is_clear))
+            .collect();
+        Ok(Plan { verdicts, change: draft.into_change(self.journal) })
+    }
+
+    /// Restocks all toys that are sold out and clear.
+    #[must_use]
+    pub fn plan_restock(&self, is_clear: impl Fn(&ToyName) -> bool) -> Change {
+        let restocked = self
+            .shelves
+            .iter()
+            .filter(|shelf| shelf.toy.quantity == 0 && is_clear(&shelf.toy.name))
+            .map(|shelf| {
+                let mut shelf = shelf.clone();
+                shelf.stocked += self.initial;
+                shelf.toy.quantity = self.initial;
+                shelf.version = shelf.version.next();
+                shelf
+            });
+        Change {
+            shelves: restocked.collect(),
+            after: self.journal,
+            orders: Vec::new(),
+            decisions: Vec::new(),
+        }
+    }
+
+    /// Publishes a change that is on disk.
+    ///
+    /// # Panics
+    ///
+    /// If the change was planned for another state than this one, or breaks an invariant.
+    pub fn apply(&mut self, directory: &Directory, change: &Change) {
+        assert_eq!(
+            change.after, self.journal,
+            "a change continues the journal that it was made on"
+        );
+        self.journal =
+            change.orders.iter().fold(self.journal, |end, order| end.continued_by(order));
+        for shelf in &change.shelves {
+            let place = directory[&shelf.toy.name];
+            let old = &self.shelves[place];
+            assert!(
+                shelf.version > old.version
+                    && shelf.sold >= old.sold
+                    && shelf.stocked >= old.stocked,
+                "versions and sums of {} only grow",
+                shelf.toy.name
+            );
+            shelf.assert_sum();
+            self.shelves[place] = shelf.clone();
+        }
+    }
+
+    /// Decides who leads next. The answer holds once it is durable and
+    /// [adopted](Stock::adopt_leadership).
+    ///
+    /// Compare-and-set: an acquisition names the epoch that it wants to end. Of two that name the
+    /// same epoch the second loses, and learns who won.
+    ///
+    /// `prefix` is the journal's position at the length of the nominee's log, if it reaches so far.
+    #[must_use]
+    pub fn plan_acquisition(
+        &self,
+        acquisition: &Acquisition,
+        prefix: Option<Position>,
+    ) -> AcquisitionReply {
+        if acquisition.seen != self.leadership.epoch {
+            return AcquisitionReply::Lost(self.leadership);
+        }
+        if prefix != Some(acquisition.log) {
+            return AcquisitionReply::Foreign { journal: self.journal };
+        }
+        let leadership =
+            Leadership { epoch: self.leadership.epoch.next(), leader: Some(acquisition.nominee) };
+        AcquisitionReply::Won { leadership, journal: self.journal }
+    }
+
+    /// Publishes a leadership that is on disk.
+    ///
+    /// # Panics
+    ///
+    /// If the epoch does not grow.
+    pub fn adopt_leadership(&mut self, leadership: Leadership) {
+        assert!(leadership.epoch > self.leadership.epoch, "epochs only grow");
+        self.leadership = leadership;
+    }
+}
+
+impl Change {
+    /// Whether there is nothing to store.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shelves.is_empty() && self.orders.is_empty() && self.decisions.is_empty()
+    }
+
+    /// The toys whose stock changes, each with the version that it will have.
+    #[must_use]
+    pub fn touched(&self) -> Vec<(ToyName, Version)> {
+        self.shelves.iter().map(|shelf| (shelf.toy.name.clone(), shelf.version)).collect()
+    }
+}
+
+impl Shelf {
+    fn assert_sum(&self) {
+        assert_eq!(
+            self.stocked.checked_sub(self.sold),
+            Some(self.toy.quantity),
+            "of {}, what was stocked less what was sold is what is left",
+            self.toy.name
+        );
+    }
+}
+
+/// A change in the making: later purchases of a batch see what earlier ones took.
+struct Draft<'a> {
+    stock: &'a Stock,
+    touched: BTreeMap<usize, Shelf>,
+    end: Position,
+    orders: Vec<Order>,
+    decided: HashMap<IdempotencyKey, Recorded>,
+    decisions: Vec<(Purchase, Decision)>,
+}
+
+impl<'a> Draft<'a> {
+    fn of(stock: &'a Stock) -> Self {
+        Self {
+            stock,
+            touched: BTreeMap::new(),
+            end: stock.journal,
+            orders: Vec::new(),
+            decided: HashMap::new(),
+            decisions: Vec::new(),
+        }
+    }
+
+    fn decide(
+        &mut self,
+        directory: &Directory,
+        purchase: &Purchase,
+        recorded: &HashMap<IdempotencyKey, Recorded>,
+        is_clear: impl Fn(&ToyName) -> bool,
+    ) -> Verdict {
+        let known = self.decided.get(&purchase.key).or_else(|| recorded.get(&purchase.key));
+        if let Some(known) = known {
+            return Verdict::Decided(known.answer(purchase));
+        }
+        let Some(&place) = directory.get(&purchase.name) else {
+            return Verdict::Decided(Decision::UnknownToy);
+        };
+        let shelf = self.touched.get(&place).unwrap_or(&self.stock.shelves[place]);
+        let wanted = purchase.quantity.get();
+        if shelf.toy.quantity < wanted {
+            return Verdict::Decided(self.record(purchase, Decision::OutOfStock));
+        }
+        if !is_clear(&purchase.name) {
+            return Verdict::Wait;
+        }
+        let mut shelf = shelf.clone();
+        shelf.toy.quantity -= wanted;
+        shelf.sold += wanted;
+        // One version per change, however many of its purchases take of the toy.
+        shelf.version = self.stock.shelves[place].version.next();
+        self.touched.insert(place, shelf);
+        let number = OrderNumber(self.end.length);
+        let order = Order { number, name: purchase.name.clone(), quantity: purchase.quantity };
+        self.end = self.end.continued_by(&order);
+        self.orders.push(order);
+        Verdict::Decided(self.record(purchase, Decision::Granted(number)))
+    }
+
+    fn record(&mut self, purchase: &Purchase, decision: Decision) -> Decision {
+        let number = match decision {
+            Decision::Granted(number) => Some(number),
+            Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
+        };
+        let recorded =
+            Recorded { name: purchase.name.clone(), quantity: purchase.quantity, number };
+        self.decided.insert(purchase.key.clone(), recorded);
+        self.decisions.push((purchase.clone(), decision));
+        decision
+    }
+
+    fn into_change(self, after: Position) -> Change {
+        Change {
+            shelves: self.touched.into_values().collect(),
+            after,
+            orders: self.orders,
+            decisions: self.decisions,
+        }
+    }
+}
+
+impl Recorded {
+    /// The first answer again, to the same purchase only.
+    fn answer(&self, purchase: &Purchase) -> Decision {
+        if self.name != purchase.name || self.quantity != purchase.quantity {
+            return Decision::KeyReused;
+        }
+        self.number.map_or(Decision::OutOfStock, Decision::Granted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::replication::{Epoch, ReplicaId};
+    use crate::wire::toy::Price;
+
+    fn stock(quantity: u64) -> Stock {
+        let shelf = |name: &str| Shelf {
+            toy: Toy { name: name.into(), price: Price::from_cents(1599), quantity },
+            stocked: quantity,
+            sold: 0,
+            version: Version(0),
+        };
+        let leadership = Leadership { epoch: Epoch(7), leader: Some(ReplicaId(3)) };
+        Stock::new(vec![shelf("Tux"), shelf("Uno")], 100, Position::START, leadership)
+    }
+
+    fn purchase(key: &str, name: &str, quantity: u64) -> Purchase {
+        Purchase {
+            key: IdempotencyKey::from(key.to_owned()),
+            name: name.into(),
+            quantity: Quantity::new(quantity).unwrap(),
+            request_id: None,
+        }
+    }
+
+    fn batch(purchases: Vec<Purchase>) -> CommitRequest {
+        CommitRequest { leader: ReplicaId(3), epoch: Epoch(7), log: Position::START, purchases }
+    }
+
+    fn plan(
+        stock: &Stock,
+        purchases: Vec<Purchase>,
+        recorded: &HashMap<IdempotencyKey, Recorded>,
+    ) -> Plan {
+        stock.plan_batch(&stock.directory(), &batch(purchases), recorded, |_toy| true).unwrap()
+    }
+
+    fn sell(stock: &mut Stock, purchases: Vec<Purchase>) -> Vec<Verdict> {
+        let plan = plan(stock, purchases, &HashMap::new());
+        stock.apply(&stock.directory(), &plan.change);
+        plan.verdicts
+    }
+
+    const GRANTED_0: Verdict = Verdict::Decided(Decision::Granted(OrderNumber(0)));
+    const GRANTED_1: Verdict = Verdict::Decided(Decision::Granted(OrderNumber(1)));
+    const OUT_OF_STOCK: Verdict = Verdict::Decided(Decision::OutOfStock);
+
+    #[test]
+    fn a_batch_sells_no_more_than_there_is() {
+        let mut stock = stock(3);
+        let verdicts = sell(
+            &mut stock,
+            vec![purchase("a", "Tux", 2), purchase("b", "Tux", 2), purchase("c", "Tux", 1)],
+        );
+        assert_eq!(verdicts, [GRANTED_0, OUT_OF_STOCK, GRANTED_1]);
+        assert_eq!(stock.shelves()[0].toy.quantity, 0);
+        assert_eq!(stock.shelves()[1].toy.quantity, 3);
+        assert_eq!(stock.standing().journal.length, 2);
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_in_a_batch_is_decided_once() {
+        let mut stock = stock(3);
+        let verdicts = sell(&mut stock, vec![purchase("a", "Tux", 1), purchase("a", "Tux", 1)]);
+        assert_eq!(verdicts, [GRANTED_0, GRANTED_0]);
+        assert_eq!(stock.shelves()[0].sold, 1);
+    }
+
+    #[test]
+    fn a_known_key_gets_its_first_answer_whatever_the_stock_is_now() {
+        let stock = stock(3);
+        let known = |quantity, number| Recorded {
+            name: "Tux".into(),
+            quantity: Quantity::new(quantity).unwrap(),
+            number,
+        };
+        let recorded = HashMap::from([
+            ("sold".to_owned().into(), known(1, Some(OrderNumber(0)))),
+            ("refused".to_owned().into(), known(1, None)),
+        ]);
+        let plan = plan(
+            &stock,
+            vec![
+                purchase("sold", "Tux", 1),
+                purchase("refused", "Tux", 1),
+                purchase("sold", "Tux", 2),
+                purchase("refused", "Uno", 1),
+            ],
+            &recorded,
+        );
+        let reused = Verdict::Decided(Decision::KeyReused);
+        assert_eq!(plan.verdicts, [GRANTED_0, OUT_OF_STOCK, reused, reused]);
+        assert!(plan.change.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_is_recorded_and_touches_no_stock() {
+        let stock = stock(3);
+        let plan = plan(&stock, vec![purchase("a", "Tux", 4)], &HashMap::new());
+        assert_eq!(plan.verdicts, [OUT_OF_STOCK]);
+        assert_eq!(plan.change.decisions, [(purchase("a", "Tux", 4), Decision::OutOfStock)]);
+        assert!(plan.change.touched().is_empty());
+    }
+
+    #[test]
+    fn an_unknown_toy_is_not_recorded() {
+        let plan = plan(&stock(3), vec![purchase("a", "Tex", 1)], &HashMap::new());
+        assert_eq!(plan.verdicts, [Verdict::Decided(Decision::UnknownToy)]);
+        assert!(plan.change.is_empty());
+    }
+
+    #[test]
+    fn a_toy_that_is_not_clear_holds_up_nobody_else() {
+        let stock = stock(3);
+        let purchases = vec![purchase("a", "Tux", 1), purchase("b", "Uno", 1)];
+        let plan = stock
+            .plan_batch(&stock.directory(), &batch(purchases), &HashMap::new(), |toy| {
+                toy.as_str() != "Tux"
+            })
+            .unwrap();
+        assert_eq!(plan.verdicts, [Verdict::Wait, GRANTED_0]);
+        assert_eq!(plan.change.touched(), [("Uno".into(), Version(1))]);
+    }
+
+    #[test]
+    fn a_deposed_leader_sells_nothing() {
+        let mut stock = stock(3);
+        let next = Leadership { epoch: Epoch(8), leader: Some(ReplicaId(2)) };
+        stock.adopt_leadership(next);
+        let directory = stock.directory();
+        let mut request = batch(vec![purchase("a", "Tux", 1)]);
+        let refused = stock.plan_batch(&directory, &request, &HashMap::new(), |_| true);
+        assert_eq!(refused, Err(next));
+        // Nor does somebody who knows the epoch and does not lead in it.
+        request.epoch = Epoch(8);
+        let refused = stock.plan_batch(&directory, &request, &HashMap::new(), |_| true);
+        assert_eq!(refused, Err(next));
+    }
+
+    #[test]
+    fn of_two_acquisitions_that_end_one_epoch_the_second_loses() {
+        let mut stock = stock(3);
+        let ask = |nominee, seen| Acquisition {
+            nominee: ReplicaId(nominee),
+            seen: Epoch(seen),
+            log: Position::START,
+        };
+        let won = stock.plan_acquisition(&ask(2, 7), Some(Position::START));
+        let leadership = Leadership { epoch: Epoch(8), leader: Some(ReplicaId(2)) };
+        assert_eq!(won, AcquisitionReply::Won { leadership, journal: Position::START });
+        stock.adopt_leadership(leadership);
+        let lost = stock.plan_acquisition(&ask(1, 7), Some(Position::START));
+        assert_eq!(lost, AcquisitionReply::Lost(leadership));
+    }
+
+    #[test]
+    fn a_nominee_whose_log_is_no_prefix_of_the_journal_cannot_lead() {
+        let stock = stock(3);
+        let foreign = Position { length: 4, ..Position::START };
+        let ask = Acquisition { nominee: ReplicaId(2), seen: Epoch(7), log: foreign };
+        for prefix in [None, Some(Position::START)] {
+            let answer = stock.plan_acquisition(&ask, prefix);
+            assert_eq!(answer, AcquisitionReply::Foreign { journal: Position::START });
+        }
+    }
+
+    #[test]
+    fn a_restock_fills_only_what_is_sold_out_and_clear() {
+        let mut stock = stock(2);
+        sell(&mut stock, vec![purchase("a", "Tux", 2), purchase("b", "Uno", 1)]);
+        assert!(stock.plan_restock(|_toy| false).is_empty());
+        let change = stock.plan_restock(|_toy| true);
+        assert_eq!(change.touched(), [("Tux".into(), Version(2))]);
+        stock.apply(&stock.directory(), &change);
+        let quantities: Vec<u64> = stock.shelves().iter().map(|s| s.toy.quantity).collect();
+        assert_eq!(quantities, [100, 1]);
+        assert_eq!((stock.shelves()[0].stocked, stock.shelves()[0].sold), (102, 2));
+    }
+}

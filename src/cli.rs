@@ -1,0 +1,162 @@
+//! The command line: which role to run, or what to ask of a cluster.
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::process::{self, Residence, RoleError};
+use crate::roles::{Role, Roles};
+use crate::wire::replication::ReplicaId;
+use crate::{catalog, client, frontend, health, order};
+
+/// An online toy store of three microservices with caching, replication and fault tolerance.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    /// The file that says who runs where.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ROLES",
+        default_value = "roles.toml",
+        global = true,
+        hide_env_values = true
+    )]
+    config: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a front-end: the store's door, with a cache of toys.
+    Frontend(FrontendArguments),
+    /// Run the catalog: it owns the stock and the purchase journal.
+    Catalog,
+    /// Run an order replica.
+    Order(OrderArguments),
+    /// Shop, measure, and check every order that was made.
+    Client(client::Arguments),
+    /// List the roles in the order in which they are started: name, address, pid file and log file,
+    /// separated by tabs.
+    Roles,
+    /// Ask a role whether it is ready; exit status 0 if it is.
+    Probe(ProbeArguments),
+}
+
+#[derive(Args)]
+struct FrontendArguments {
+    /// Which [[frontend]] of the file, counted from 1.
+    #[arg(long, default_value_t = 1)]
+    id: u32,
+}
+
+#[derive(Args)]
+struct OrderArguments {
+    /// Which [[order]] of the file.
+    #[arg(long)]
+    id: u32,
+}
+
+#[derive(Args)]
+struct ProbeArguments {
+    /// The role: catalog, order-1, frontend, frontend-2, …
+    role: Role,
+    /// How many seconds to go on asking.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
+}
+
+/// Reads the arguments and does what they say.
+#[must_use]
+pub fn run() -> ExitCode {
+    let line = CommandLine::parse();
+    let roles = match Roles::read(&line.config) {
+        Ok(roles) => roles,
+        Err(error) => return fail(&error),
+    };
+    let system = actix_web::rt::System::new();
+    match line.command {
+        Command::Frontend(arguments) => play(&system, &roles, Role::Frontend(arguments.id)),
+        Command::Catalog => play(&system, &roles, Role::Catalog),
+        Command::Order(arguments) => play(&system, &roles, Role::Order(ReplicaId(arguments.id))),
+        Command::Client(arguments) => system.block_on(client::run(arguments, &roles)),
+        Command::Roles => list(&roles),
+        Command::Probe(arguments) => system.block_on(probe(&arguments, &roles)),
+    }
+}
+
+/// Runs a role until it is told to stop.
+fn play(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> ExitCode {
+    let environment = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(environment).format_target(false).init();
+    let outcome = system.block_on(async {
+        let listener = process::listen(roles, role)?;
+        let _residence = Residence::take(roles, role)?;
+        let stop = process::stop_on_signals().map_err(RoleError::Serve)?;
+        match role {
+            Role::Catalog => catalog::run(listener, roles, stop).await,
+            Role::Order(id) => order::run(listener, roles, id, stop).await,
+            Role::Frontend(number) => frontend::run(listener, roles, number, stop).await,
+        }
+    });
+    match outcome {
+        Ok(()) => {
+            log::info!("{role} has ended in order");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn list(roles: &Roles) -> ExitCode {
+    let mut text = String::new();
+    for role in roles.in_start_order() {
+        let address = roles.address_of(role).expect("a role of the list is in the file");
+        let files = ["pid", "log"].map(|kind| roles.file_of(role, kind).display().to_string());
+        text += &format!("{role}\t{address}\t{}\n", files.join("\t"));
+    }
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn probe(arguments: &ProbeArguments, roles: &Roles) -> ExitCode {
+    let Some(address) = roles.address_of(arguments.role) else {
+        let names = roles.in_start_order().iter().map(Role::to_string).collect::<Vec<_>>();
+        return fail(&RoleError::NoSuchRole(arguments.role, names.join(", ")));
+    };
+    match health::await_ready(address, Duration::from_secs(arguments.wait)).await {
+        Ok(_health) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{} at {address} is not ready: {error}", arguments.role)),
+    }
+}
+
+/// The one place where the executable complains: a line on standard error, and exit status 1.
+#[expect(clippy::print_stderr, reason = "the last words belong there, whether or not a log is on")]
+pub(crate) fn fail(problem: &dyn fmt::Display) -> ExitCode {
+    eprintln!("toystore: {problem}");
+    ExitCode::FAILURE
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let numbered = |prefix| name.strip_prefix(prefix).and_then(|number| number.parse().ok());
+        let role = match name {
+            "catalog" => Some(Self::Catalog),
+            "frontend" => Some(Self::Frontend(1)),
+            _ => numbered("order-")
+                .map(|id| Self::Order(ReplicaId(id)))
+                .or_else(|| numbered("frontend-").map(Self::Frontend)),
+        };
+        role.ok_or_else(|| format!("no role is called {name}; try catalog, order-1 or frontend"))
+    }
+}

@@ -1,0 +1,86 @@
+//! `/healthz` and `/readyz`, which every role has, and the probe that asks them.
+//!
+//! Alive means that the process answers; ready, that it can do its work. A role that is alive and
+//! not ready says why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, ServiceConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::roles::{Address, Role};
+use crate::server::{self, ErrorReply};
+use crate::transport::{CallError, Peer};
+
+/// How long a probe waits for one answer.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+/// How often [`await_ready`] asks.
+const PROBE_INTERVAL: Duration = Duration::from_millis(25);
+
+/// What a role that is alive or ready answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Its name, such as `order-1`.
+    pub role: String,
+    /// The process's id.
+    pub pid: u32,
+}
+
+/// A role that knows whether it can do its work.
+pub trait Readiness: Send + Sync {
+    /// Nothing if the role is ready; else, in a sentence, what is missing.
+    ///
+    /// # Errors
+    ///
+    /// If the role is not ready.
+    fn readiness(&self) -> Result<(), String>;
+}
+
+/// Adds `/healthz` and `/readyz`.
+pub fn routes(config: &mut ServiceConfig, role: Role, readiness: Arc<dyn Readiness>) {
+    let health = move || Health { role: role.to_string(), pid: std::process::id() };
+    let alive = health.clone();
+    config.service(
+        web::resource("/healthz")
+            .route(server::get().to(move || std::future::ready(server::data(alive()))))
+            .default_service(server::only("GET")),
+    );
+    config.service(
+        web::resource("/readyz")
+            .route(server::get().to(move || {
+                let answer = match readiness.readiness() {
+                    Ok(()) => server::data(health()),
+                    Err(missing) => ErrorReply::Unavailable(missing).into_response(),
+                };
+                std::future::ready(answer)
+            }))
+            .default_service(server::only("GET")),
+    );
+}
+
+/// Asks whether the role at `address` is ready.
+///
+/// # Errors
+///
+/// If it is not, or does not answer.
+pub async fn probe(address: &Address) -> Result<Health, CallError> {
+    Peer::new(address, None).get("/readyz", PROBE_LIMIT).await
+}
+
+/// Asks until the role at `address` is ready, for at most `patience`.
+///
+/// # Errors
+///
+/// The last answer, if it was not ready by then.
+pub async fn await_ready(address: &Address, patience: Duration) -> Result<Health, CallError> {
+    let deadline = clock::now() + patience;
+    loop {
+        match probe(address).await {
+            Ok(health) => return Ok(health),
+            Err(error) if clock::now() >= deadline => return Err(error),
+            Err(_not_yet) => actix_web::rt::time::sleep(PROBE_INTERVAL).await,
+        }
+    }
+}

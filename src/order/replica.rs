@@ -1,0 +1,518 @@
+//! What a replica decides: which rows continue its log, whose word counts, and when an order is
+//! safe enough to acknowledge.
+//!
+//! # The idea
+//!
+//! A replica's log is a durable prefix of the catalog's journal, so no two logs can disagree: one
+//! is a prefix of the other. Rows may come from the leader, from a peer or from the journal, in any
+//! order and more than once; the rule for all of them is [`Replica::accept`]: take what continues
+//! the log, skip what repeats it, refuse what would leave a gap. A replica that was away follows
+//! the same stream as one that was not, only from further back.
+//!
+//! ```text
+//! journal     0 1 2 3 4 5 6 7 8 9        what is sold
+//! replica 3   0 1 2 3 4 5 6 7 8          leads; 8 is acknowledged once 3 and 2 have it on disk
+//! replica 2   0 1 2 3 4 5 6 7 8          live
+//! replica 1   0 1 2 3                    was away: not live, nobody waits for it; rows 4 … come
+//! ```
+//!
+//! An order is acknowledged when it is on the leader's disk and on that of every *live* follower: one
+//! that has acknowledged everything lately. A follower that is too slow leaves the live set and
+//! returns when it has caught up. The set is soft state; that no order is lost rests on the
+//! journal, not on it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::wire::order::{Order, Position, Rows};
+use crate::wire::replication::{
+    AppendReply, Epoch, Fitness, Leadership, MOST_ROWS, ReplicaId, ReplicaState,
+};
+
+/// A follower that has owed an acknowledgement for so long leaves the live set. Well above what an
+/// fsync takes on a disk that is well, well below what a client would notice.
+pub const PATIENCE: Duration = Duration::from_millis(300);
+/// A follower that is at most so many orders behind may join the live set: one message brings it
+/// up, and under load it would never be seen with every last order.
+const NEARLY: u64 = 256;
+/// A replica is fit to lead if it wrote to its disk and reached the catalog within this time.
+pub const FRESHNESS: Duration = Duration::from_secs(1);
+
+/// A replica, but for the rows themselves, which storage keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Replica {
+    id: ReplicaId,
+    /// The end of what is on disk.
+    durable: Position,
+    /// The end of what is on disk or on its way there.
+    accepted: Position,
+    leadership: Leadership,
+    duty: Duty,
+    /// The length of the longest log that this replica has heard of.
+    known_length: u64,
+    catching_up: CatchUp,
+    disk_moved: Option<Instant>,
+    catalog_reached: Option<Instant>,
+}
+
+/// What the replica does in its present epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Duty {
+    Follow,
+    /// It has acquired leadership and fetches what it misses, up to this length, before it sells.
+    Activate(u64),
+    Lead(BTreeMap<ReplicaId, Follower>),
+}
+
+/// Whether the replica has asked the others for what it missed while it was away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum CatchUp {
+    Asking,
+    Done,
+}
+
+/// A follower, as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Follower {
+    /// The length that it has acknowledged, once it has said anything.
+    length: Option<u64>,
+    standing: FollowerStanding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum FollowerStanding {
+    /// Acknowledgements wait for it. `owes_since` is when it fell behind.
+    Live { owes_since: Option<Instant> },
+    /// Away, or catching up; nobody waits for it.
+    Behind,
+}
+
+/// What becomes of rows that were offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Write these behind this position; both are empty talk if all was there already.
+    Write(Position, Vec<Order>),
+    /// They begin beyond the log's end, which is here.
+    Gap(u64),
+    /// They contradict the log.
+    Diverged,
+}
+
+impl Replica {
+    /// A replica whose log on disk ends at `durable`.
+    #[must_use]
+    pub fn new(id: ReplicaId, durable: Position) -> Self {
+        Self {
+            id,
+            durable,
+            accepted: durable,
+            leadership: Leadership::default(),
+            duty: Duty::Follow,
+            known_length: durable.length,
+            catching_up: CatchUp::Asking,
+            disk_moved: None,
+            catalog_reached: None,
+        }
+    }
+
+    /// The end of the log on disk.
+    #[must_use]
+    pub fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// The end of the log, what is being written included.
+    #[must_use]
+    pub fn accepted(&self) -> Position {
+        self.accepted
+    }
+
+    /// The newest leadership that this replica knows of.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        self.leadership
+    }
+
+    /// The epoch in which this replica leads and sells, if it does.
+    #[must_use]
+    pub fn leads(&self) -> Option<Epoch> {
+        matches!(self.duty, Duty::Lead(_)).then_some(self.leadership.epoch)
+    }
+
+    /// Whether this replica has acquired leadership, be it that it still fetches what it misses.
+    #[must_use]
+    pub fn is_chosen(&self) -> bool {
+        self.leadership.is_led_by(self.id) && !matches!(self.duty, Duty::Follow)
+    }
+
+    /// What the replica does, for those who watch.
+    #[must_use]
+    pub fn state(&self) -> ReplicaState {
+        match self.duty {
+            Duty::Activate(_) | Duty::Lead(_) => ReplicaState::Leader,
+            Duty::Follow
+                if self.catching_up == CatchUp::Done
+                    && self.known_length <= self.accepted.length =>
+            {
+                ReplicaState::Follower
+            }
+            Duty::Follow => ReplicaState::Syncing,
+        }
+    }
+
+    /// Whether the replica could lead.
+    #[must_use]
+    pub fn fitness(&self, now: Instant) -> Fitness {
+        let fresh = |seen: Option<Instant>| seen.is_some_and(|seen| now < seen + FRESHNESS);
+        if fresh(self.disk_moved) && fresh(self.catalog_reached) {
+            Fitness::Ready
+        } else {
+            Fitness::Unfit
+        }
+    }
+
+    /// Notes that the disk has done what it was asked at `asked`.
+    pub fn disk_moved(&mut self, asked: Instant) {
+        self.disk_moved = self.disk_moved.max(Some(asked));
+    }
+
+    /// Notes that the catalog has answered what it was asked at `asked`.
+    pub fn catalog_answered(&mut self, asked: Instant) {
+        self.catalog_reached = self.catalog_reached.max(Some(asked));
+    }
+
+    /// Notes that there are peers or a journal with at least so many orders.
+    pub fn heard_of(&mut self, length: u64) {
+        self.known_length = self.known_length.max(length);
+    }
+
+    /// Notes that the others were asked for what this replica missed, and had no more.
+    pub fn caught_up(&mut self) {
+        self.catching_up = CatchUp::Done;
+    }
+
+    /// Takes note of a leadership; a newer one deposes this replica. True if it was news.
+    pub fn learn(&mut self, leadership: Leadership) -> bool {
+        if leadership.epoch <= self.leadership.epoch {
+            return false;
+        }
+        self.leadership = leadership;
+        self.duty = Duty::Follow;
+        true
+    }
+
+    /// Takes office: the catalog has recorded this replica's leadership. It sells once its log is
+    /// `journal_length` long. False if the news is old.
+    ///
+    /// The catalog's answer to the nominee may be overtaken by others' word of it, so an epoch that
+    /// is known already is taken up all the same, unless that has been done.
+    pub fn acquired(&mut self, leadership: Leadership, journal_length: u64) -> bool {
+        let current = leadership.epoch == self.leadership.epoch && !self.is_chosen();
+        if leadership.epoch < self.leadership.epoch || (!current && !self.learn(leadership)) {
+            return false;
+        }
+        assert!(self.leadership.is_led_by(self.id), "an acquisition is answered to its nominee");
+        self.duty = Duty::Activate(journal_length);
+        self.heard_of(journal_length);
+        true
+    }
+
+    /// Begins to sell if the log holds all that the acquisition named. True if it leads now.
+    pub fn try_to_lead(&mut self, followers: impl IntoIterator<Item = ReplicaId>) -> bool {
+        let Duty::Activate(needed) = self.duty else { return false };
+        if self.durable.length < needed {
+            return false;
+        }
+        let new = Follower { length: None, standing: FollowerStanding::Behind };
+        let id = self.id;
+        let others = followers.into_iter().filter(|follower| *follower != id);
+        self.duty = Duty::Lead(others.map(|follower| (follower, new.clone())).collect());
+        true
+    }
+
+    /// Offered rows: what to write. They count as accepted from now on, so they must be queued for
+    /// the disk before anything else is offered.
+    pub fn accept(&mut self, rows: &Rows) -> Acceptance {
+        self.heard_of(rows.end_length());
+        if !rows.are_numbered() {
+            return Acceptance::Diverged;
+        }
+        if rows.after.length > self.accepted.length {
+            return Acceptance::Gap(self.accepted.length);
+        }
+        let known = usize::try_from(self.accepted.length - rows.after.length)
+            .map_or(rows.orders.len(), |known| known.min(rows.orders.len()));
+        let (repeated, new) = rows.orders.split_at(known);
+        let meeting = repeated.iter().fold(rows.after, |end, order| end.continued_by(order));
+        // Rows that end within the log meet it at a position that is not at hand here; their chain
+        // is compared when they go on.
+        if meeting.length == self.accepted.length && meeting.chain != self.accepted.chain {
+            return Acceptance::Diverged;
+        }
+        let after = self.accepted;
+        self.accepted = new.iter().fold(after, |end, order| end.continued_by(order));
+        Acceptance::Write(after, new.to_vec())
+    }
+
+    /// Notes that the log is on disk up to `end`.
+    pub fn written(&mut self, end: Position) {
+        if end.length > self.durable.length {
+            self.durable = end;
+        }
+    }
+
+    /// Answers an append whose rows are on disk.
+    #[must_use]
+    pub fn append_reply(&self) -> AppendReply {
+        AppendReply::Synced { length: self.durable.length }
+    }
+
+    /// From which length on a follower is to be sent rows; `None` unless this replica leads.
+    #[must_use]
+    pub fn cursor_of(&self, follower: ReplicaId) -> Option<u64> {
+        let Duty::Lead(followers) = &self.duty else { return None };
+        // A follower that has said nothing yet is asked by a message without rows.
+        Some(followers.get(&follower)?.length.unwrap_or(self.accepted.length))
+    }
+
+    /// Notes a follower's acknowledgement, or its word that its log ends there.
+    pub fn follower_has(&mut self, follower: ReplicaId, length: u64, now: Instant) {
+        let durable = self.durable.length;
+        let Some(follower) = self.follower(follower) else { return };
+        follower.length = Some(length);
+        follower.standing = match follower.standing {
+            _ if length >= durable => FollowerStanding::Live { owes_since: None },
+            FollowerStanding::Live { .. } => FollowerStanding::Live { owes_since: Some(now) },
+            FollowerStanding::Behind if length + NEARLY >= durable => {
+                FollowerStanding::Live { owes_since: Some(now) }
+            }
+            FollowerStanding::Behind => FollowerStanding::Behind,
+        };
+    }
+
+    /// Notes that a follower is sent rows, for which it owes an acknowledgement from now on.
+    pub fn follower_owes(&mut self, follower: ReplicaId, now: Instant) {
+        let Some(follower) = self.follower(follower) else { return };
+        if let FollowerStanding::Live { owes_since: owes_since @ None } = &mut follower.standing {
+            *owes_since = Some(now);
+        }
+    }
+
+    /// Notes that a follower did not answer. True if acknowledgements waited for it until now.
+    pub fn follower_lost(&mut self, follower: ReplicaId) -> bool {
+        let Some(follower) = self.follower(follower) else { return false };
+        follower.length = None;
+        let before = std::mem::replace(&mut follower.standing, FollowerStanding::Behind);
+        before != FollowerStanding::Behind
+    }
+
+    /// Takes followers out of the live set that have owed an acknowledgement for too long.
+    pub fn drop_slow_followers(&mut self, now: Instant) -> Vec<ReplicaId> {
+        let Duty::Lead(followers) = &mut self.duty else { return Vec::new() };
+        let mut dropped = Vec::new();
+        for (id, follower) in followers {
+            let FollowerStanding::Live { owes_since: Some(since) } = follower.standing else {
+                continue;
+            };
+            if now >= since + PATIENCE {
+                follower.standing = FollowerStanding::Behind;
+                dropped.push(*id);
+            }
+        }
+        dropped
+    }
+
+    /// Orders below this number may be acknowledged: they are on this disk and on that of every
+    /// live follower. `None` unless this replica leads.
+    #[must_use]
+    pub fn acknowledged_length(&self) -> Option<u64> {
+        let Duty::Lead(followers) = &self.duty else { return None };
+        let live = followers.values().filter_map(|follower| match follower.standing {
+            FollowerStanding::Live { .. } => follower.length,
+            FollowerStanding::Behind => None,
+        });
+        live.chain([self.durable.length]).min()
+    }
+
+    /// Whether a follower should be sent a message: there are rows that it lacks, as far as known.
+    #[must_use]
+    pub fn has_rows_for(&self, follower: ReplicaId) -> bool {
+        self.cursor_of(follower).is_some_and(|cursor| cursor < self.accepted.length)
+    }
+
+    fn follower(&mut self, id: ReplicaId) -> Option<&mut Follower> {
+        let Duty::Lead(followers) = &mut self.duty else { return None };
+        followers.get_mut(&id)
+    }
+}
+
+/// Whether `rows` may be as many as were asked for, so that there may be more behind them.
+#[must_use]
+pub fn may_go_on(rows: &Rows) -> bool {
+    rows.orders.len() as u64 == MOST_ROWS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::order::OrderNumber;
+    use crate::wire::purchase::Quantity;
+
+    const ME: ReplicaId = ReplicaId(3);
+    const OTHER: ReplicaId = ReplicaId(2);
+
+    fn order(number: u64, name: &str) -> Order {
+        Order { number: OrderNumber(number), name: name.into(), quantity: Quantity::ONE }
+    }
+
+    fn end_of(orders: &[Order]) -> Position {
+        orders.iter().fold(Position::START, |end, order| end.continued_by(order))
+    }
+
+    fn journal(length: u64) -> Vec<Order> {
+        (0..length).map(|number| order(number, "Tux")).collect()
+    }
+
+    fn stretch(from: u64, to: u64) -> Rows {
+        let all = journal(to);
+        let from = usize::try_from(from).unwrap();
+        Rows { after: end_of(&all[..from]), orders: all[from..].to_vec() }
+    }
+
+    fn replica(length: u64) -> Replica {
+        Replica::new(ME, end_of(&journal(length)))
+    }
+
+    fn leading(epoch: u64, leader: ReplicaId) -> Leadership {
+        Leadership { epoch: Epoch(epoch), leader: Some(leader) }
+    }
+
+    fn leader(length: u64) -> Replica {
+        let mut replica = replica(length);
+        assert!(replica.acquired(leading(1, ME), length));
+        assert!(replica.try_to_lead([OTHER, ME]));
+        replica
+    }
+
+    #[test]
+    fn rows_that_continue_are_written_and_rows_that_repeat_are_skipped() {
+        let mut replica = replica(2);
+        let written = replica.accept(&stretch(1, 4));
+        assert_eq!(written, Acceptance::Write(end_of(&journal(2)), stretch(2, 4).orders));
+        assert_eq!(replica.accepted(), end_of(&journal(4)));
+        assert_eq!(replica.durable(), end_of(&journal(2)));
+        let again = replica.accept(&stretch(0, 3));
+        assert_eq!(again, Acceptance::Write(end_of(&journal(4)), Vec::new()));
+    }
+
+    #[test]
+    fn rows_beyond_the_end_are_not_written() {
+        assert_eq!(replica(2).accept(&stretch(3, 5)), Acceptance::Gap(2));
+    }
+
+    #[test]
+    fn rows_of_another_history_are_not_written() {
+        let foreign = [order(0, "Tux"), order(1, "Uno"), order(2, "Tux")];
+        let rows = Rows { after: Position::START, orders: foreign.to_vec() };
+        assert_eq!(replica(2).accept(&rows), Acceptance::Diverged);
+        let rows = Rows { after: end_of(&foreign[..2]), orders: foreign[2..].to_vec() };
+        assert_eq!(replica(2).accept(&rows), Acceptance::Diverged);
+        let rows = Rows { after: Position::START, orders: vec![order(7, "Tux")] };
+        assert_eq!(replica(0).accept(&rows), Acceptance::Diverged);
+    }
+
+    #[test]
+    fn a_nominee_does_not_lead_before_it_has_what_it_missed() {
+        let mut replica = replica(2);
+        assert!(replica.acquired(leading(1, ME), 4));
+        assert!(!replica.try_to_lead([OTHER]));
+        replica.accept(&stretch(2, 4));
+        assert!(!replica.try_to_lead([OTHER]), "accepted is not on disk yet");
+        replica.written(end_of(&journal(4)));
+        assert!(replica.try_to_lead([OTHER]));
+        assert_eq!(replica.leads(), Some(Epoch(1)));
+    }
+
+    #[test]
+    fn a_newer_epoch_deposes_and_an_older_one_is_ignored() {
+        let mut replica = leader(0);
+        assert!(!replica.learn(leading(1, OTHER)));
+        assert!(replica.learn(leading(2, OTHER)));
+        assert_eq!(replica.leads(), None);
+        assert!(!replica.acquired(leading(1, ME), 0), "the office of epoch 1 has ended");
+    }
+
+    #[test]
+    fn a_nominee_that_heard_of_its_own_victory_first_still_takes_office() {
+        let mut replica = replica(0);
+        assert!(replica.learn(leading(1, ME)));
+        assert!(!replica.is_chosen());
+        assert!(replica.acquired(leading(1, ME), 0));
+        assert!(replica.is_chosen());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_follower_that_never_answered() {
+        let mut replica = leader(0);
+        replica.accept(&stretch(0, 3));
+        assert_eq!(replica.acknowledged_length(), Some(0));
+        replica.written(end_of(&journal(3)));
+        assert_eq!(replica.acknowledged_length(), Some(3));
+    }
+
+    #[test]
+    fn acknowledgements_wait_for_a_live_follower_but_not_beyond_its_patience() {
+        let now = crate::clock::now();
+        let mut replica = leader(0);
+        replica.follower_has(OTHER, 0, now);
+        replica.accept(&stretch(0, 3));
+        replica.written(end_of(&journal(3)));
+        replica.follower_owes(OTHER, now);
+        assert_eq!(replica.acknowledged_length(), Some(0));
+        replica.follower_has(OTHER, 2, now);
+        assert_eq!(replica.acknowledged_length(), Some(2));
+        assert!(replica.drop_slow_followers(now).is_empty());
+        assert_eq!(replica.drop_slow_followers(now + PATIENCE), [OTHER]);
+        assert_eq!(replica.acknowledged_length(), Some(3));
+    }
+
+    #[test]
+    fn a_follower_that_caught_up_is_waited_for_again() {
+        let now = crate::clock::now();
+        let mut replica = leader(3);
+        replica.follower_has(OTHER, 3, now);
+        assert!(replica.follower_lost(OTHER));
+        assert!(!replica.follower_lost(OTHER));
+        replica.accept(&stretch(3, 4));
+        replica.written(end_of(&journal(4)));
+        assert_eq!(replica.acknowledged_length(), Some(4));
+        replica.follower_has(OTHER, 4, now);
+        replica.accept(&stretch(4, 5));
+        replica.written(end_of(&journal(5)));
+        assert_eq!(replica.acknowledged_length(), Some(4));
+        assert!(replica.has_rows_for(OTHER));
+    }
+
+    #[test]
+    fn a_replica_is_fit_to_lead_while_its_disk_and_the_catalog_answer() {
+        let now = crate::clock::now();
+        let mut replica = replica(0);
+        replica.disk_moved(now);
+        assert_eq!(replica.fitness(now), Fitness::Unfit);
+        replica.catalog_answered(now);
+        assert_eq!(replica.fitness(now), Fitness::Ready);
+        assert_eq!(replica.fitness(now + FRESHNESS), Fitness::Unfit);
+    }
+
+    #[test]
+    fn a_replica_is_syncing_until_it_has_asked_and_has_all_that_it_heard_of() {
+        let mut replica = replica(2);
+        assert_eq!(replica.state(), ReplicaState::Syncing);
+        replica.caught_up();
+        assert_eq!(replica.state(), ReplicaState::Follower);
+        replica.heard_of(4);
+        assert_eq!(replica.state(), ReplicaState::Syncing);
+        replica.accept(&stretch(2, 4));
+        assert_eq!(replica.state(), ReplicaState::Follower);
+    }
+}

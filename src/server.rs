@@ -1,0 +1,225 @@
+//! A role's HTTP server: what all roles do alike before a request reaches their routes.
+//!
+//! Every answer is `{"data": …}` or `{"error": …}`, also for an unknown path, a wrong method or a
+//! body that is too large; this is the one place that turns an error into HTTP. Calls between roles
+//! have paths under `/internal` and carry the cluster's secret, if it has one.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_web::dev::Service as _;
+use actix_web::guard::{self, GuardContext};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, AUTHORIZATION, ContentType, HeaderValue};
+use actix_web::web::{self, Bytes, ServiceConfig};
+use actix_web::{App, HttpResponse, HttpServer, ResponseError, Route};
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use subtle::ConstantTimeEq as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::roles::Secret;
+use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
+use crate::wire::reply::{Data, Failure, Problem};
+
+/// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
+/// load balancers do (60 s), so that it is the client who closes.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a stopping server waits for what it has accepted: a little more than the front-end's
+/// deadline for a purchase.
+const DRAIN_SECONDS: u64 = 12;
+/// The largest body that a client may send.
+pub const LARGEST_BODY: usize = 16 << 10;
+
+/// An error on its way to a client.
+#[derive(Debug)]
+pub enum ErrorReply {
+    /// 400, and what is wrong with the request.
+    BadRequest(String),
+    /// 403: a call between roles without the right secret.
+    Forbidden,
+    /// 404, and what was not found.
+    NotFound(&'static str),
+    /// 405, and the methods that would do.
+    MethodNotAllowed(&'static str),
+    /// 409: the stock does not suffice.
+    OutOfStock,
+    /// 413: the body exceeds [`LARGEST_BODY`].
+    TooLarge,
+    /// 422: the idempotency key belongs to another purchase.
+    KeyReused,
+    /// 503, and what is missing. Trying again later may help.
+    Unavailable(String),
+}
+
+/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted.
+///
+/// # Errors
+///
+/// If the listener cannot be used.
+pub async fn serve<F>(listener: TcpListener, routes: F, stop: CancellationToken) -> io::Result<()>
+where
+    F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+{
+    HttpServer::new(move || {
+        App::new()
+            .app_data(
+                web::JsonConfig::default().limit(LARGEST_MESSAGE).error_handler(
+                    |error, _request| ErrorReply::BadRequest(error.to_string()).into(),
+                ),
+            )
+            .wrap_fn(|request, service| {
+                // The request's id comes back with the answer, whatever the answer is.
+                let id = request.headers().get(REQUEST_ID).cloned();
+                service.call(request).map(move |answer| {
+                    answer.map(|mut response| {
+                        if let Some(id) = id {
+                            log::debug!("request {id:?} is answered {}", response.status());
+                            response.headers_mut().insert(REQUEST_ID, id);
+                        }
+                        response
+                    })
+                })
+            })
+            .configure(routes.clone())
+            .default_service(web::to(async || ErrorReply::NotFound("no such path").into_response()))
+    })
+    .keep_alive(KEEP_ALIVE)
+    .tcp_nodelay(true)
+    .disable_signals()
+    .shutdown_signal(stop.cancelled_owned())
+    .shutdown_timeout(DRAIN_SECONDS)
+    .listen(listener)?
+    .run()
+    .await
+}
+
+/// The paths between roles: what `routes` adds is served under `/internal` to callers with the
+/// secret, and nothing there to anybody else.
+pub fn internal(
+    config: &mut ServiceConfig,
+    secret: Option<&Secret>,
+    routes: impl FnOnce(&mut ServiceConfig),
+) {
+    let expected = secret.map(|secret| format!("Bearer {}", secret.reveal()));
+    config.service(
+        web::scope("/internal")
+            .guard(guard::fn_guard(move |context| is_trusted(context, expected.as_deref())))
+            .configure(routes),
+    );
+    config.service(
+        web::scope("/internal")
+            .default_service(web::to(async || ErrorReply::Forbidden.into_response())),
+    );
+}
+
+/// Compares in constant time, so that the time an answer takes tells nothing of the secret.
+fn is_trusted(context: &GuardContext<'_>, expected: Option<&str>) -> bool {
+    let Some(expected) = expected else { return true };
+    let given = context.head().headers().get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+    given.ct_eq(expected.as_bytes()).into()
+}
+
+/// A route for GET, and for HEAD as HTTP asks of every resource that has GET (RFC 9110, 9.3.2).
+#[must_use]
+pub fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// A route for every method that a resource does not have.
+#[must_use]
+pub fn only(methods: &'static str) -> Route {
+    web::to(move || async move { ErrorReply::MethodNotAllowed(methods).into_response() })
+}
+
+/// The answer `{"data": …}`.
+#[must_use]
+pub fn data<T: Serialize>(data: T) -> HttpResponse {
+    HttpResponse::Ok().json(Data { data })
+}
+
+/// Reads a client's body as JSON, whatever its `Content-Type` says or omits.
+///
+/// # Errors
+///
+/// 413 if it is larger than [`LARGEST_BODY`]; 400 if it breaks off or is not a JSON object of the
+/// right shape.
+pub async fn read_json<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, ErrorReply> {
+    let mut body = web::BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| ErrorReply::BadRequest(format!("the body: {error}")))?;
+        if body.len() + chunk.len() > LARGEST_BODY {
+            return Err(ErrorReply::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    parse_json(&body.freeze())
+}
+
+fn parse_json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ErrorReply> {
+    // Serde would take an array of the fields' values for a struct, too.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(ErrorReply::BadRequest("the body must be a JSON object".into()));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| ErrorReply::BadRequest(format!("the body does not do: {error}")))
+}
+
+impl ErrorReply {
+    /// The answer `{"error": …}`.
+    #[must_use]
+    pub fn into_response(self) -> HttpResponse {
+        self.error_response()
+    }
+}
+
+impl ResponseError for ErrorReply {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::OutOfStock => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let status = self.status_code();
+        let mut response = HttpResponse::build(status);
+        response.insert_header(ContentType::json());
+        if let Self::MethodNotAllowed(methods) = self {
+            response.insert_header((header::ALLOW, *methods));
+        }
+        if let Self::Unavailable(_) = self {
+            response.insert_header((header::RETRY_AFTER, "1"));
+        }
+        let error = Problem { code: status.as_u16(), message: self.to_string() };
+        response.json(Failure { error })
+    }
+}
+
+impl fmt::Display for ErrorReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadRequest(problem) | Self::Unavailable(problem) => f.write_str(problem),
+            Self::Forbidden => f.write_str(
+                "calls between roles carry the cluster's secret; is `secret` the same in every \
+                 role's roles.toml?",
+            ),
+            Self::NotFound(what) => f.write_str(what),
+            Self::MethodNotAllowed(methods) => write!(f, "this path takes {methods} only"),
+            Self::OutOfStock => f.write_str("not enough stock"),
+            Self::TooLarge => write!(f, "the body is larger than {LARGEST_BODY} bytes"),
+            Self::KeyReused => {
+                f.write_str("this Idempotency-Key was used for a different purchase")
+            }
+        }
+    }
+}

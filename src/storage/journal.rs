@@ -1,0 +1,336 @@
+//! The catalog's database: stock, journal, decisions and leadership, which one transaction changes
+//! together. That transaction is the store's only commit point.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
+
+use super::order_log::{insert, rows, verify};
+use super::{StorageError, Worker, classify, from_sql, open_reader, open_writer, to_sql};
+use crate::catalog::stock::{Change, Recorded, Shelf};
+use crate::roles::ToyRole;
+use crate::wire::lease::{SessionId, Version};
+use crate::wire::order::{OrderNumber, Position, Rows};
+use crate::wire::purchase::{Decision, IdempotencyKey, Quantity};
+use crate::wire::replication::{Epoch, Leadership, ReplicaId};
+use crate::wire::toy::Toy;
+
+const SCHEMA: &str = "
+    -- A toy that left roles.toml keeps its row, without a position, for its orders' sake.
+    CREATE TABLE IF NOT EXISTS stock (
+        name     TEXT    PRIMARY KEY,
+        position INTEGER,
+        price    REAL    NOT NULL,
+        quantity INTEGER NOT NULL CHECK (quantity >= 0),
+        stocked  INTEGER NOT NULL,
+        sold     INTEGER NOT NULL,
+        version  INTEGER NOT NULL,
+        CHECK (stocked - sold = quantity)
+    ) STRICT, WITHOUT ROWID;
+    CREATE VIEW IF NOT EXISTS products AS
+        SELECT name, price, quantity FROM stock WHERE position IS NOT NULL ORDER BY position;
+    CREATE TABLE IF NOT EXISTS log (
+        number   INTEGER PRIMARY KEY,
+        name     TEXT    NOT NULL,
+        quantity INTEGER NOT NULL,
+        chain    BLOB    NOT NULL
+    ) STRICT;
+    CREATE VIEW IF NOT EXISTS journal AS SELECT number, name, quantity FROM log;
+    -- The decision on each idempotency key; a refusal has no number.
+    CREATE TABLE IF NOT EXISTS decisions (
+        key      TEXT    PRIMARY KEY,
+        name     TEXT    NOT NULL,
+        quantity INTEGER NOT NULL,
+        number   INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS cluster (
+        id     INTEGER PRIMARY KEY CHECK (id = 1),
+        epoch  INTEGER NOT NULL,
+        leader INTEGER,
+        boot   INTEGER NOT NULL
+    ) STRICT;
+    INSERT OR IGNORE INTO cluster (id, epoch, leader, boot) VALUES (1, 0, NULL, 0);
+    -- The sessions that may still be served from a front-end's cache.
+    CREATE TABLE IF NOT EXISTS sessions (
+        boot   INTEGER NOT NULL,
+        serial INTEGER NOT NULL,
+        PRIMARY KEY (boot, serial)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// The database, open.
+pub struct Journal {
+    writer: Worker,
+    reader: Worker,
+}
+
+/// What the database held when it was opened.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The toys of `roles.toml`, in its order.
+    pub shelves: Vec<Shelf>,
+    /// The journal's end.
+    pub journal: Position,
+    /// Who leads.
+    pub leadership: Leadership,
+    /// The number of this start of the catalog, from 1 on.
+    pub boot: u64,
+    /// The sessions of earlier starts that may live still.
+    pub sessions: Vec<SessionId>,
+}
+
+impl Journal {
+    /// Opens or makes the database; checks the journal's chain and every toy's sum; puts `toys`,
+    /// new ones with `initial` pieces, in place.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be used, or its contents contradict each other.
+    pub fn open(
+        path: &Path,
+        toys: &[ToyRole],
+        initial: u64,
+    ) -> Result<(Self, Loaded), StorageError> {
+        let mut connection = open_writer(path, SCHEMA)?;
+        let journal = verify(&connection, path)?;
+        check_sums(&connection, path)?;
+        let loaded =
+            load(&mut connection, toys, initial, journal).map_err(|e| classify(path, &e))?;
+        let reader = open_reader(path)?;
+        let database = Self {
+            writer: Worker::start("journal-writer", path, connection)?,
+            reader: Worker::start("journal-reader", path, reader)?,
+        };
+        Ok((database, loaded))
+    }
+
+    /// The decisions that were taken on any of `keys`.
+    ///
+    /// # Errors
+    ///
+    /// If the database failed.
+    pub async fn recorded(
+        &self,
+        keys: Vec<IdempotencyKey>,
+    ) -> Result<HashMap<IdempotencyKey, Recorded>, StorageError> {
+        self.writer
+            .run(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT name, quantity, number FROM decisions WHERE key = ?1",
+                )?;
+                let mut found = HashMap::new();
+                for key in keys {
+                    let row = statement.query_row([key.as_str()], recorded_of).optional()?;
+                    found.extend(row.map(|recorded| (key, recorded)));
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    /// Makes `change`, all of it or nothing, in one transaction that is on disk when this ends.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full (nothing changed) or the database failed (unknown).
+    pub async fn commit(&self, change: Change) -> Result<(), StorageError> {
+        self.writer
+            .run(move |connection| {
+                let transaction = connection.transaction()?;
+                apply(&transaction, &change)?;
+                transaction.commit()
+            })
+            .await
+    }
+
+    /// Records who leads.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full (nothing changed) or the database failed (unknown).
+    pub async fn set_leadership(&self, leadership: Leadership) -> Result<(), StorageError> {
+        self.writer
+            .run(move |connection| {
+                let leader = leadership.leader.map(|ReplicaId(id)| id);
+                connection
+                    .execute(
+                        "UPDATE cluster SET epoch = ?1, leader = ?2",
+                        params![to_sql(leadership.epoch.0), leader],
+                    )
+                    .map(drop)
+            })
+            .await
+    }
+
+    /// Records that a session begins and that others have ended.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full (nothing changed) or the database failed (unknown).
+    pub async fn note_sessions(
+        &self,
+        begun: Option<SessionId>,
+        ended: Vec<SessionId>,
+    ) -> Result<(), StorageError> {
+        self.writer
+            .run(move |connection| {
+                let transaction = connection.transaction()?;
+                for session in ended {
+                    transaction.execute(
+                        "DELETE FROM sessions WHERE boot = ?1 AND serial = ?2",
+                        [to_sql(session.boot), to_sql(session.serial)],
+                    )?;
+                }
+                if let Some(session) = begun {
+                    transaction.execute(
+                        "INSERT OR IGNORE INTO sessions (boot, serial) VALUES (?1, ?2)",
+                        [to_sql(session.boot), to_sql(session.serial)],
+                    )?;
+                }
+                transaction.commit()
+            })
+            .await
+    }
+
+    /// Ends when the writing thread has done all that it was asked before: it moves.
+    ///
+    /// # Errors
+    ///
+    /// If the thread has ended.
+    pub async fn pulse(&self) -> Result<(), StorageError> {
+        self.writer.run(|_connection| Ok(())).await
+    }
+
+    /// At most `most` orders from number `from` on, with the position before them. `None` if the
+    /// journal ends before `from`.
+    ///
+    /// # Errors
+    ///
+    /// If the database failed.
+    pub async fn rows(&self, from: u64, most: u64) -> Result<Option<Rows>, StorageError> {
+        self.reader.run(move |connection| rows(connection, from, most)).await
+    }
+}
+
+fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+    let mut update = transaction.prepare_cached(
+        "UPDATE stock SET quantity = :quantity, stocked = :stocked, sold = :sold,
+             version = :version WHERE name = :name",
+    )?;
+    for shelf in &change.shelves {
+        let changed = update.execute(named_params! {
+            ":name": shelf.toy.name.as_str(),
+            ":quantity": to_sql(shelf.toy.quantity),
+            ":stocked": to_sql(shelf.stocked),
+            ":sold": to_sql(shelf.sold),
+            ":version": to_sql(shelf.version.0),
+        })?;
+        assert_eq!(changed, 1, "a toy whose stock changes has a row");
+    }
+    insert(transaction, change.after, &change.orders)?;
+    let mut record = transaction.prepare_cached(
+        "INSERT INTO decisions (key, name, quantity, number)
+         VALUES (:key, :name, :quantity, :number)",
+    )?;
+    for (purchase, decision) in &change.decisions {
+        let number = match decision {
+            Decision::Granted(number) => Some(to_sql(number.0)),
+            Decision::OutOfStock => None,
+            Decision::UnknownToy | Decision::KeyReused => continue,
+        };
+        record.execute(named_params! {
+            ":key": purchase.key.as_str(),
+            ":name": purchase.name.as_str(),
+            ":quantity": to_sql(purchase.quantity.get()),
+            ":number": number,
+        })?;
+    }
+    Ok(())
+}
+
+fn load(
+    connection: &mut Connection,
+    toys: &[ToyRole],
+    initial: u64,
+    journal: Position,
+) -> rusqlite::Result<Loaded> {
+    let transaction = connection.transaction()?;
+    transaction.execute("UPDATE stock SET position = NULL", [])?;
+    for (position, toy) in (0_i64..).zip(toys) {
+        transaction.execute(
+            "INSERT INTO stock (name, position, price, quantity, stocked, sold, version)
+             VALUES (:name, :position, :price, :initial, :initial, 0, 0)
+             ON CONFLICT (name) DO UPDATE SET position = :position, price = :price",
+            named_params! {
+                ":name": toy.name.as_str(),
+                ":position": position,
+                ":price": toy.price.as_decimal(),
+                ":initial": to_sql(initial),
+            },
+        )?;
+    }
+    transaction.execute("UPDATE cluster SET boot = boot + 1", [])?;
+    let shelves = toys.iter().map(|toy| stock_of(&transaction, toy)).collect::<Result<_, _>>()?;
+    let (leadership, boot) =
+        transaction.query_row("SELECT epoch, leader, boot FROM cluster", [], |row| {
+            let leader = row.get::<_, Option<u32>>(1)?.map(ReplicaId);
+            let epoch = Epoch(from_sql(row, 0)?);
+            Ok((Leadership { epoch, leader }, from_sql(row, 2)?))
+        })?;
+    let sessions = transaction
+        .prepare("SELECT boot, serial FROM sessions")?
+        .query_map([], |row| Ok(SessionId { boot: from_sql(row, 0)?, serial: from_sql(row, 1)? }))?
+        .collect::<rusqlite::Result<_>>()?;
+    transaction.commit()?;
+    Ok(Loaded { shelves, journal, leadership, boot, sessions })
+}
+
+fn stock_of(connection: &Connection, toy: &ToyRole) -> rusqlite::Result<Shelf> {
+    connection.query_row(
+        "SELECT quantity, stocked, sold, version FROM stock WHERE name = ?1",
+        [toy.name.as_str()],
+        |row| {
+            Ok(Shelf {
+                toy: Toy { name: toy.name.clone(), price: toy.price, quantity: from_sql(row, 0)? },
+                stocked: from_sql(row, 1)?,
+                sold: from_sql(row, 2)?,
+                version: Version(from_sql(row, 3)?),
+            })
+        },
+    )
+}
+
+/// Adds the journal up: per toy, what its orders sold is what its row says.
+fn check_sums(connection: &Connection, path: &Path) -> Result<(), StorageError> {
+    let contradiction = connection
+        .query_row(
+            "SELECT name, total(quantity) AS ordered, max(sold) AS sold FROM (
+                 SELECT name, quantity, 0 AS sold FROM log
+                 UNION ALL SELECT name, 0, sold FROM stock
+             ) GROUP BY name HAVING ordered <> max(sold) LIMIT 1",
+            [],
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, f64>(1)?, from_sql(row, 2)?)),
+        )
+        .optional()
+        .map_err(|error| classify(path, &error))?;
+    let Some((name, ordered, sold)) = contradiction else { return Ok(()) };
+    Err(StorageError::Corrupt(
+        path.to_owned(),
+        format!("the journal's orders of {name} add up to {ordered}, its row says {sold}"),
+    ))
+}
+
+fn recorded_of(row: &Row<'_>) -> rusqlite::Result<Recorded> {
+    let name: String = row.get(0)?;
+    let number: Option<i64> = row.get(2)?;
+    Ok(Recorded {
+        name: name.into(),
+        quantity: Quantity::new(from_sql(row, 1)?)
+            .ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,
+        number: match number {
+            Some(_) => Some(OrderNumber(from_sql(row, 2)?)),
+            None => None,
+        },
+    })
+}

@@ -1,0 +1,198 @@
+//! What survives a crash: the catalog's journal and the replicas' order logs, in SQLite.
+//!
+//! Only this folder speaks SQL. Each database has one connection that writes, on a thread of its
+//! own, and one that reads, on another; what the threads are to do is sent to them as closures, so
+//! that no server thread ever waits for a disk.
+//!
+//! A transaction is on disk when its job ends (`journal_mode=WAL`, `synchronous=FULL`: the log is
+//! synced at each commit). If SQLite reports an I/O error, whether the transaction will be there
+//! after a restart is unknown. Retrying a failed fsync is known not to help (the kernel may drop
+//! the dirty pages; see Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC
+//! 2020), so the process ends, and whoever waited asks again under the same key. A full disk is
+//! different: SQLite has rolled back, nothing has happened, and reads go on.
+
+pub mod journal;
+pub mod order_log;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::oneshot;
+
+/// Jobs that may wait for one thread; the callers' own bounds keep far below it.
+const MOST_JOBS: usize = 4_096;
+/// How long SQLite waits for another process's lock, such as a shell's that reads the database.
+const BUSY_TIMEOUT_MS: u32 = 2_000;
+/// Prepared statements that a connection keeps.
+const CACHED_STATEMENTS: usize = 32;
+
+/// Why a database did not do what it was asked.
+#[derive(Debug)]
+pub enum StorageError {
+    /// The disk is full. Nothing has changed.
+    Full(PathBuf),
+    /// The database cannot be used; whether the last transaction is in it is unknown.
+    Broken(PathBuf, String),
+    /// The database holds what it cannot hold.
+    Corrupt(PathBuf, String),
+}
+
+/// A connection and the thread that owns it.
+struct Worker {
+    path: PathBuf,
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+impl Worker {
+    /// Puts `connection` on a thread.
+    fn start(name: &str, path: &Path, mut connection: Connection) -> Result<Self, StorageError> {
+        let (jobs, queue) = sync_channel::<Job>(MOST_JOBS);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                // Ends when the last sender is gone, and closes the database with it.
+                for job in queue {
+                    job(&mut connection);
+                }
+            })
+            .map_err(|error| StorageError::Broken(path.to_owned(), error.to_string()))?;
+        Ok(Self { path: path.to_owned(), jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Runs `work` on the thread, after all that was asked before.
+    ///
+    /// The job is in the queue when this function returns, so that two calls are done in the order
+    /// in which they were made, whenever their futures are awaited.
+    fn run<T, F>(&self, work: F) -> impl Future<Output = Result<T, StorageError>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let path = self.path.clone();
+        let (done, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            // Nobody waits for the outcome any more if the receiver is gone.
+            let _unheard = done.send(work(connection));
+        });
+        let queued = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
+        async move {
+            if !queued {
+                return Err(StorageError::Broken(path, "its thread does not keep up".into()));
+            }
+            match outcome.await {
+                Ok(result) => result.map_err(|error| classify(&path, &error)),
+                Err(_) => Err(StorageError::Broken(path, "its thread has ended".into())),
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// Lets the thread finish what it was asked and close the database in order.
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        if let Some(Err(_panic)) = ended {
+            log::error!("the thread of {} ended in a panic", self.path.display());
+        }
+    }
+}
+
+/// Opens the database at `path` for writing, with the settings that durability rests on.
+fn open_writer(path: &Path, schema: &str) -> Result<Connection, StorageError> {
+    let open = || {
+        let connection = Connection::open(path)?;
+        configure(&connection)?;
+        connection.execute_batch(schema)?;
+        Ok(connection)
+    };
+    let connection = open().map_err(|error| classify(path, &error))?;
+    check_settings(&connection, path)?;
+    Ok(connection)
+}
+
+/// Opens the database at `path` for reading.
+fn open_reader(path: &Path) -> Result<Connection, StorageError> {
+    let open = || {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
+        connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        Ok(connection)
+    };
+    open().map_err(|error| classify(path, &error))
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")
+}
+
+/// Reads the settings back: SQLite ignores a pragma that it cannot follow.
+fn check_settings(connection: &Connection, path: &Path) -> Result<(), StorageError> {
+    let read = || {
+        let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        let level: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+        Ok((mode, level))
+    };
+    let (mode, level) = read().map_err(|error| classify(path, &error))?;
+    if mode == "wal" && level == 2 {
+        return Ok(());
+    }
+    Err(StorageError::Broken(
+        path.to_owned(),
+        format!(
+            "journal_mode is {mode} and synchronous {level} where wal and 2 (FULL) are needed; \
+             put data_dir on a local disk"
+        ),
+    ))
+}
+
+fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StorageError::Full(path.to_owned()),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StorageError::Corrupt(path.to_owned(), error.to_string())
+        }
+        _ => StorageError::Broken(path.to_owned(), error.to_string()),
+    }
+}
+
+/// SQLite's integers are signed; all that are kept here are counts far below the sign bit.
+fn to_sql(count: u64) -> i64 {
+    i64::try_from(count).expect("counts stay below 2^63")
+}
+
+/// The reverse of [`to_sql`], for a column of a row.
+fn from_sql(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value)
+        .map_err(|_negative| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(path) => write!(
+                f,
+                "the disk is full; nothing was changed in {}; free some space",
+                path.display()
+            ),
+            Self::Broken(path, problem) => {
+                write!(f, "the database {} cannot be used: {problem}", path.display())
+            }
+            Self::Corrupt(path, problem) => {
+                write!(f, "the database {} is damaged: {problem}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for StorageError {}

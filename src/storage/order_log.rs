@@ -1,0 +1,274 @@
+//! An order replica's database: a durable prefix of the journal.
+//!
+//! The table `log` has the orders and their chain hashes; the view `orders` is for people and their
+//! scripts. Nothing in the file differs between replicas that hold the same orders: no time, no id,
+//! no epoch. (After a checkpoint the files are equal to the byte, but for SQLite's change
+//! counters.)
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+
+use super::{StorageError, Worker, classify, from_sql, open_reader, open_writer, to_sql};
+use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
+use crate::wire::purchase::Quantity;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS log (
+        number   INTEGER PRIMARY KEY,
+        name     TEXT    NOT NULL,
+        quantity INTEGER NOT NULL,
+        chain    BLOB    NOT NULL
+    ) STRICT;
+    CREATE VIEW IF NOT EXISTS orders AS SELECT number, name, quantity FROM log;
+";
+
+/// The database, open.
+pub struct OrderLog {
+    writer: Worker,
+    reader: Worker,
+}
+
+impl OrderLog {
+    /// Opens or makes the database, checks every row's chain hash and tells where the log ends.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be used, or holds anything but a prefix of a journal.
+    pub fn open(path: &Path) -> Result<(Self, Position), StorageError> {
+        let connection = open_writer(path, SCHEMA)?;
+        let end = verify(&connection, path)?;
+        let reader = open_reader(path)?;
+        let log = Self {
+            writer: Worker::start("log-writer", path, connection)?,
+            reader: Worker::start("log-reader", path, reader)?,
+        };
+        Ok((log, end))
+    }
+
+    /// Appends `orders` behind `after`, in one transaction that is on disk when the future ends.
+    /// They are queued when the call returns.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full (nothing changed) or the database failed (unknown).
+    pub fn append(
+        &self,
+        after: Position,
+        orders: Vec<Order>,
+    ) -> impl Future<Output = Result<Position, StorageError>> + use<> {
+        self.writer.run(move |connection| {
+            let transaction = connection.transaction()?;
+            let end = insert(&transaction, after, &orders)?;
+            transaction.commit()?;
+            Ok(end)
+        })
+    }
+
+    /// Ends when the writing thread has done all that it was asked before: it moves.
+    ///
+    /// # Errors
+    ///
+    /// If the thread has ended.
+    pub fn pulse(&self) -> impl Future<Output = Result<(), StorageError>> + use<> {
+        self.writer.run(|_connection| Ok(()))
+    }
+
+    /// One order.
+    ///
+    /// # Errors
+    ///
+    /// If the database failed.
+    pub async fn order(&self, number: OrderNumber) -> Result<Option<Order>, StorageError> {
+        // A number that SQLite cannot hold is none that was ever given.
+        let Ok(number) = i64::try_from(number.0) else { return Ok(None) };
+        self.reader
+            .run(move |connection| {
+                connection
+                    .prepare_cached("SELECT number, name, quantity FROM log WHERE number = ?1")?
+                    .query_row([number], order_of)
+                    .optional()
+            })
+            .await
+    }
+
+    /// At most `most` orders from number `from` on, with the position before them. `None` if the
+    /// log ends before `from`.
+    ///
+    /// # Errors
+    ///
+    /// If the database failed.
+    pub async fn rows(&self, from: u64, most: u64) -> Result<Option<Rows>, StorageError> {
+        self.reader.run(move |connection| rows(connection, from, most)).await
+    }
+}
+
+pub(super) fn insert(
+    connection: &Connection,
+    after: Position,
+    orders: &[Order],
+) -> rusqlite::Result<Position> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO log (number, name, quantity, chain)
+         VALUES (:number, :name, :quantity, :chain)",
+    )?;
+    orders.iter().try_fold(after, |end, order| {
+        let end = end.continued_by(order);
+        statement.execute(named_params! {
+            ":number": to_sql(order.number.0),
+            ":name": order.name.as_str(),
+            ":quantity": to_sql(order.quantity.get()),
+            ":chain": end.chain.as_bytes(),
+        })?;
+        Ok(end)
+    })
+}
+
+/// Reads a stretch of a table `log`; the catalog's journal is kept in one like the replicas'.
+pub(super) fn rows(
+    connection: &Connection,
+    from: u64,
+    most: u64,
+) -> rusqlite::Result<Option<Rows>> {
+    let Some(after) = position_before(connection, from)? else { return Ok(None) };
+    let orders = connection
+        .prepare_cached(
+            "SELECT number, name, quantity FROM log WHERE number >= ?1 ORDER BY number LIMIT ?2",
+        )?
+        .query_map([to_sql(from), to_sql(most)], order_of)?
+        .collect::<rusqlite::Result<Vec<Order>>>()?;
+    Ok(Some(Rows { after, orders }))
+}
+
+fn position_before(connection: &Connection, from: u64) -> rusqlite::Result<Option<Position>> {
+    let Some(last) = from.checked_sub(1) else { return Ok(Some(Position::START)) };
+    let Ok(last) = i64::try_from(last) else { return Ok(None) };
+    connection
+        .prepare_cached("SELECT chain FROM log WHERE number = ?1")?
+        .query_row([last], |row| Ok(Position { length: from, chain: chain_of(row, 0)? }))
+        .optional()
+}
+
+/// Follows the chain through the whole table: every number, every hash.
+pub(super) fn verify(connection: &Connection, path: &Path) -> Result<Position, StorageError> {
+    let walk = || -> rusqlite::Result<Result<Position, String>> {
+        let mut statement =
+            connection.prepare("SELECT number, name, quantity, chain FROM log ORDER BY number")?;
+        let mut found = statement.query([])?;
+        let mut end = Position::START;
+        while let Some(row) = found.next()? {
+            let order = order_of(row)?;
+            if order.number.0 != end.length {
+                return Ok(Err(format!("order {} is missing", end.length)));
+            }
+            end = end.continued_by(&order);
+            if chain_of(row, 3)? != end.chain {
+                return Ok(Err(format!("order {} does not match its hash", order.number)));
+            }
+        }
+        Ok(Ok(end))
+    };
+    match walk() {
+        Ok(Ok(end)) => Ok(end),
+        Ok(Err(problem)) => Err(StorageError::Corrupt(path.to_owned(), problem)),
+        // A value of the wrong type is damage, too; what SQLite itself reports is classified.
+        Err(error) if error.sqlite_error_code().is_none() => {
+            Err(StorageError::Corrupt(path.to_owned(), error.to_string()))
+        }
+        Err(error) => Err(classify(path, &error)),
+    }
+}
+
+fn order_of(row: &Row<'_>) -> rusqlite::Result<Order> {
+    let name: String = row.get(1)?;
+    let quantity = from_sql(row, 2)?;
+    Ok(Order {
+        number: OrderNumber(from_sql(row, 0)?),
+        name: name.into(),
+        quantity: Quantity::new(quantity).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, 0))?,
+    })
+}
+
+fn chain_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Chain> {
+    let bytes = row.get_ref(column)?.as_blob()?;
+    Chain::from_bytes(bytes).ok_or(rusqlite::Error::InvalidColumnType(
+        column,
+        "chain".into(),
+        rusqlite::types::Type::Blob,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(number: u64) -> Order {
+        Order { number: OrderNumber(number), name: "Tux".into(), quantity: Quantity::ONE }
+    }
+
+    fn tamper(path: &Path, sql: &str) {
+        Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    }
+
+    #[actix_web::test]
+    async fn a_log_is_where_it_was_after_it_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("order-1.db");
+        let (log, start) = OrderLog::open(&path).unwrap();
+        assert_eq!(start, Position::START);
+        let end = log.append(start, (0..5).map(order).collect()).await.unwrap();
+        drop(log);
+
+        let (log, found) = OrderLog::open(&path).unwrap();
+        assert_eq!(found, end);
+        assert_eq!(log.order(OrderNumber(4)).await.unwrap(), Some(order(4)));
+        assert_eq!(log.order(OrderNumber(5)).await.unwrap(), None);
+        assert_eq!(log.order(OrderNumber(u64::MAX)).await.unwrap(), None);
+        let rows = log.rows(3, 10).await.unwrap().unwrap();
+        assert_eq!(rows.orders, [order(3), order(4)]);
+        assert_eq!(rows.orders.iter().fold(rows.after, |end, order| end.continued_by(order)), end);
+        assert_eq!(log.rows(6, 10).await.unwrap(), None);
+    }
+
+    #[actix_web::test]
+    async fn a_log_with_a_missing_changed_or_foreign_row_is_damaged() {
+        for sql in [
+            "DELETE FROM log WHERE number = 2",
+            "UPDATE log SET quantity = 7 WHERE number = 4",
+            "UPDATE log SET name = 'Uno' WHERE number = 0",
+            "UPDATE log SET chain = x'00' WHERE number = 1",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("order-1.db");
+            let (log, start) = OrderLog::open(&path).unwrap();
+            log.append(start, (0..5).map(order).collect()).await.unwrap();
+            drop(log);
+            tamper(&path, sql);
+            let opened = OrderLog::open(&path).map(|(_log, end)| end);
+            assert!(matches!(opened, Err(StorageError::Corrupt(..))), "{sql}: {opened:?}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn logs_with_the_same_orders_are_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        // The same orders, in transactions of different sizes.
+        for (name, sizes) in [("one.db", vec![400]), ("many.db", vec![1; 400])] {
+            let (log, mut end) = OrderLog::open(&folder.path().join(name)).unwrap();
+            for size in sizes {
+                let orders = (end.length..end.length + size).map(order).collect();
+                end = log.append(end, orders).await.unwrap();
+            }
+            drop(log);
+            tamper(&folder.path().join(name), "PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+        let [one, many] = ["one.db", "many.db"].map(|name| {
+            let mut bytes = std::fs::read(folder.path().join(name)).unwrap();
+            // SQLite's change counters (its file format, 1.3.6 and 1.3.19).
+            bytes[24..28].fill(0);
+            bytes[92..96].fill(0);
+            bytes
+        });
+        assert!(one == many, "the files differ");
+    }
+}

@@ -1,0 +1,190 @@
+//! Orders, the positions of logs that hold them, and the chain hash that compares two logs at once.
+//!
+//! The catalog's journal and the order replicas' logs are one sequence of orders. Every order
+//! carries a hash over itself and its predecessor's hash (as in a Merkle–Damgård chain), so two
+//! logs that agree on the hash at one number agree on everything before it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+
+use super::purchase::Quantity;
+use super::toy::ToyName;
+
+/// An order's number: 0, 1, 2 … without a gap or a repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OrderNumber(pub u64);
+
+/// An order as clients see it: `{"number":10,"name":"Tux","quantity":1}`. It never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Order {
+    /// Its number.
+    pub number: OrderNumber,
+    /// What was bought.
+    pub name: ToyName,
+    /// How many.
+    pub quantity: Quantity,
+}
+
+/// A hash over an order and all before it; in JSON and in logs, 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Chain([u8; 16]);
+
+/// How far a log reaches, and the chain hash at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// The number of orders in the log, which is the number of the order that it lacks next.
+    pub length: u64,
+    /// The hash over all of them.
+    pub chain: Chain,
+}
+
+/// Orders in sequence, with the position that they continue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rows {
+    /// The position just before the first of them.
+    pub after: Position,
+    /// The orders, numbered from `after.length` on.
+    pub orders: Vec<Order>,
+}
+
+impl Chain {
+    /// The hash of an empty log.
+    pub const EMPTY: Self = Self([0; 16]);
+
+    /// The hash of this log continued by `order`.
+    ///
+    /// SHA-256 over the previous hash, the number, the quantity and the name, cut to 128 bits: it
+    /// is there to find foreign or damaged files, which nobody has forged.
+    #[must_use]
+    pub fn continued_by(self, order: &Order) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(self.0);
+        hasher.update(order.number.0.to_be_bytes());
+        hasher.update(order.quantity.get().to_be_bytes());
+        hasher.update(order.name.as_str());
+        let mut chain = [0; 16];
+        chain.copy_from_slice(&hasher.finalize()[..16]);
+        Self(chain)
+    }
+
+    /// The hash as bytes, the way the databases keep it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// The hash that the databases kept. `None` unless there are 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl Position {
+    /// The start of every log.
+    pub const START: Self = Self { length: 0, chain: Chain::EMPTY };
+
+    /// The position behind `order`, which must be the next one.
+    ///
+    /// # Panics
+    ///
+    /// If `order` does not have the next number: a gap or a repeat must never be hashed, written
+    /// or sent on.
+    #[must_use]
+    pub fn continued_by(self, order: &Order) -> Self {
+        assert_eq!(order.number.0, self.length, "orders continue a log without a gap or a repeat");
+        Self { length: self.length + 1, chain: self.chain.continued_by(order) }
+    }
+
+    /// The last order's number, if there is one.
+    #[must_use]
+    pub fn last(self) -> Option<OrderNumber> {
+        self.length.checked_sub(1).map(OrderNumber)
+    }
+}
+
+impl Rows {
+    /// No rows, at a position.
+    #[must_use]
+    pub fn none(after: Position) -> Self {
+        Self { after, orders: Vec::new() }
+    }
+
+    /// The length of a log that ends with these rows.
+    #[must_use]
+    pub fn end_length(&self) -> u64 {
+        self.after.length + self.orders.len() as u64
+    }
+
+    /// Whether the numbers are what `after` says; a message that fails this is nonsense.
+    #[must_use]
+    pub fn are_numbered(&self) -> bool {
+        self.orders.iter().zip(self.after.length..).all(|(order, number)| order.number.0 == number)
+    }
+}
+
+impl fmt::Display for OrderNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl FromStr for Chain {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u128::from_str_radix(text, 16).map(|chain| Self(chain.to_be_bytes()))
+    }
+}
+
+impl Serialize for Chain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Chain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(number: u64, name: &str) -> Order {
+        Order { number: OrderNumber(number), name: name.into(), quantity: Quantity::ONE }
+    }
+
+    #[test]
+    fn logs_that_differ_anywhere_differ_at_the_end() {
+        let ends = [["Tux", "Uno"], ["Uno", "Tux"], ["Tux", "Tux"]].map(|names| {
+            names.iter().zip(0..).fold(Position::START, |position, (name, number)| {
+                position.continued_by(&order(number, name))
+            })
+        });
+        assert_ne!(ends[0], ends[1]);
+        assert_ne!(ends[0], ends[2]);
+        assert_ne!(ends[1], ends[2]);
+    }
+
+    #[test]
+    fn a_chain_survives_json_and_the_database() {
+        let chain = Chain::EMPTY.continued_by(&order(0, "Tux"));
+        let json = serde_json::to_string(&chain).unwrap();
+        assert_eq!(serde_json::from_str::<Chain>(&json).unwrap(), chain);
+        assert_eq!(Chain::from_bytes(chain.as_bytes()), Some(chain));
+        assert_eq!(Chain::from_bytes(b"short"), None);
+    }
+}

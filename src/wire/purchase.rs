@@ -1,0 +1,253 @@
+//! Purchases: asked under an idempotency key, and decided once.
+//!
+//! A purchase is *asked*; an order is *granted*. The catalog decides each key exactly once and
+//! answers every repetition with the first decision, so whoever is in doubt just asks again.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::order::{OrderNumber, Position, Rows};
+use super::replication::{Epoch, Leadership, ReplicaId};
+use super::toy::ToyName;
+
+/// How many of a toy are bought: a whole number from 1 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Quantity(NonZeroU64);
+
+/// What names a purchase for good: the client's `Idempotency-Key`, or 128 random bits.
+///
+/// The two kinds live in name spaces of their own (`client:…`, `random:…`), so that no client can
+/// hit a key that the front-end drew for somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(from = "String")]
+pub struct IdempotencyKey(Arc<str>);
+
+/// The body of `POST /orders`: `{"name":"Tux","quantity":1}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurchaseBody {
+    /// The toy.
+    pub name: ToyName,
+    /// How many.
+    pub quantity: Quantity,
+}
+
+/// A purchase on its way through the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Purchase {
+    /// The key that every retry repeats.
+    pub key: IdempotencyKey,
+    /// The toy.
+    pub name: ToyName,
+    /// How many.
+    pub quantity: Quantity,
+    /// The client's `X-Request-Id`, by which the purchase is followed through the roles' logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// The catalog's decision on a purchase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Sold; final.
+    Granted(OrderNumber),
+    /// Refused, because the stock did not suffice; final.
+    OutOfStock,
+    /// No such toy; not recorded, for it may come into the catalog one day.
+    UnknownToy,
+    /// The key belongs to a purchase of something else.
+    KeyReused,
+}
+
+/// The catalog's word on one purchase of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is decided.
+    Decided(Decision),
+    /// Some front-end may still show the toy's old quantity; ask again in a moment.
+    Wait,
+}
+
+/// A leader's batch for the catalog (`POST /internal/commit`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRequest {
+    /// The replica that sends it.
+    pub leader: ReplicaId,
+    /// The epoch in which it leads: the fencing token.
+    pub epoch: Epoch,
+    /// Where its log ends, what it is still writing included; the answer's rows start here.
+    pub log: Position,
+    /// The purchases.
+    pub purchases: Vec<Purchase>,
+}
+
+/// The catalog's answer to a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommitReply {
+    /// A verdict for each purchase in turn, and the journal's rows from the leader's position on.
+    Decided {
+        /// In the order of the request.
+        verdicts: Vec<Verdict>,
+        /// At most [`super::replication::MOST_ROWS`] of them.
+        rows: Rows,
+    },
+    /// The sender leads no longer; nothing was decided.
+    Deposed(Leadership),
+}
+
+/// The leader's answer to a front-end (`POST /internal/purchase`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PurchaseReply {
+    /// Decided and, if granted, on disk here and on every live follower.
+    Decided(Decision),
+    /// This replica does not lead; who does, as far as it knows.
+    NotLeader(Leadership),
+}
+
+impl Quantity {
+    /// One piece.
+    pub const ONE: Self = Self(NonZeroU64::MIN);
+    /// The largest quantity that is told apart: what an SQLite integer holds. Larger ones are taken
+    /// for this one, which no stock suffices for either.
+    pub const MAX: u64 = i64::MAX as u64;
+
+    /// A quantity of `count`, at most [`Quantity::MAX`]. `None` for 0.
+    #[must_use]
+    pub fn new(count: u64) -> Option<Self> {
+        NonZeroU64::new(count.min(Self::MAX)).map(Self)
+    }
+
+    /// The number of pieces.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl IdempotencyKey {
+    /// The most characters that a client's key may have.
+    pub const LONGEST: usize = 255;
+
+    /// The key that a client sent. `None` unless it is 1 to 255 visible ASCII characters.
+    #[must_use]
+    pub fn from_client(text: &[u8]) -> Option<Self> {
+        let fits = (1..=Self::LONGEST).contains(&text.len());
+        let text = std::str::from_utf8(text).ok()?;
+        (fits && text.bytes().all(|byte| byte.is_ascii_graphic()))
+            .then(|| Self(format!("client:{text}").into()))
+    }
+
+    /// The key for a purchase whose client sent none.
+    #[must_use]
+    pub fn from_random(bits: u128) -> Self {
+        Self(format!("random:{bits:032x}").into())
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Purchase {
+    /// Whether `other` buys the same; only then may it share a key with this one.
+    #[must_use]
+    pub fn buys_the_same(&self, other: &Self) -> bool {
+        self.name == other.name && self.quantity == other.quantity
+    }
+}
+
+impl From<String> for IdempotencyKey {
+    fn from(key: String) -> Self {
+        Self(key.into())
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for IdempotencyKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.get())
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+
+        impl de::Visitor<'_> for Whole {
+            type Value = Quantity;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number from 1 on")
+            }
+
+            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Quantity, E> {
+                Quantity::new(count)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(count), &self))
+            }
+        }
+
+        deserializer.deserialize_u64(Whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_numbers_from_one_on_are_quantities() {
+        for text in ["0", "-1", "1.5", "1e99", "\"1\"", "null", "true", "[1]", "1.0"] {
+            assert!(serde_json::from_str::<Quantity>(text).is_err(), "{text} was a quantity");
+        }
+        for (text, count) in [("1", 1), ("5000000000", 5_000_000_000)] {
+            assert_eq!(serde_json::from_str::<Quantity>(text).unwrap().get(), count);
+        }
+    }
+
+    #[test]
+    fn a_quantity_beyond_the_database_is_the_largest_one() {
+        let quantity: Quantity = serde_json::from_str("18446744073709551615").unwrap();
+        assert_eq!(quantity.get(), Quantity::MAX);
+    }
+
+    #[test]
+    fn a_client_cannot_spell_a_random_key() {
+        let drawn = IdempotencyKey::from_random(7);
+        let spelled = IdempotencyKey::from_client(drawn.as_str().as_bytes()).unwrap();
+        assert_ne!(drawn, spelled);
+    }
+
+    #[test]
+    fn a_key_is_1_to_255_visible_ascii_characters() {
+        assert!(IdempotencyKey::from_client(&[b'x'; 255]).is_some());
+        for text in [&b""[..], &[b'x'; 256], b"a b", b"a\tb", "ü".as_bytes(), b"\xff", b"\x7f"] {
+            assert!(IdempotencyKey::from_client(text).is_none(), "{text:?} was a key");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Toys: their names, prices and what `GET /products` tells of them.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A toy's name, as it stands in `roles.toml`; any text, and cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(from = "String")]
+pub struct ToyName(Arc<str>);
+
+/// A price in cents, written in JSON as a decimal number: `15.99`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Price {
+    cents: u64,
+}
+
+/// A toy as clients see it: `{"name":"Tux","price":15.99,"quantity":100}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Toy {
+    /// Its name.
+    pub name: ToyName,
+    /// Its price.
+    pub price: Price,
+    /// How many are in stock.
+    pub quantity: u64,
+}
+
+/// The highest price that a toy may have: a million, far within what a JSON number holds exactly.
+const HIGHEST_PRICE: f64 = 1_000_000.0;
+
+impl ToyName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Price {
+    /// A price of so many cents.
+    #[must_use]
+    pub fn from_cents(cents: u64) -> Self {
+        Self { cents }
+    }
+
+    /// Reads a decimal amount. `None` unless it is positive, at most a million, and in whole cents.
+    #[must_use]
+    pub fn from_decimal(amount: f64) -> Option<Self> {
+        let cents = (amount * 100.0).round();
+        let whole = (amount * 100.0 - cents).abs() < 1e-6;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range check on the same line keeps the value within u64"
+        )]
+        (amount > 0.0 && amount <= HIGHEST_PRICE && whole).then(|| Self { cents: cents as u64 })
+    }
+
+    /// The price in cents.
+    #[must_use]
+    pub fn cents(self) -> u64 {
+        self.cents
+    }
+
+    /// The price as a decimal amount, the way JSON and the database show it.
+    #[must_use]
+    pub fn as_decimal(self) -> f64 {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a price is at most a hundred million cents, which a double holds exactly"
+        )]
+        let cents = self.cents as f64;
+        cents / 100.0
+    }
+}
+
+impl From<String> for ToyName {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<&str> for ToyName {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl Borrow<str> for ToyName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ToyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for ToyName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl Serialize for Price {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.as_decimal())
+    }
+}
+
+impl<'de> Deserialize<'de> for Price {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_decimal(f64::deserialize(deserializer)?).ok_or_else(|| {
+            de::Error::custom("a price is above 0, at most 1000000, and has at most two decimals")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_written_as_it_was_read() {
+        for text in ["15.99", "0.01", "1000000.0", "20.0", "19.95"] {
+            let price: Price = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&price).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn prices_that_no_till_could_take_are_refused() {
+        for text in ["0", "-1", "0.001", "1e99", "1000000.01", "\"1\""] {
+            assert!(serde_json::from_str::<Price>(text).is_err(), "{text} was taken for a price");
+        }
+    }
+}
