@@ -93,7 +93,8 @@ pub fn run() -> ExitCode {
 
 /// Runs a role until it is told to stop.
 fn play(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> ExitCode {
-    let environment = env_logger::Env::default().default_filter_or("info");
+    // What the web framework has to say of its workers is not news to anybody.
+    let environment = env_logger::Env::default().default_filter_or("info,actix_server=warn");
     env_logger::Builder::from_env(environment).format_target(false).init();
     let outcome = system.block_on(async {
         let listener = process::listen(roles, role)?;
@@ -119,7 +120,8 @@ fn list(roles: &Roles) -> ExitCode {
     for role in roles.in_start_order() {
         let address = roles.address_of(role).expect("a role of the list is in the file");
         let files = ["pid", "log"].map(|kind| roles.file_of(role, kind).display().to_string());
-        text += &format!("{role}\t{address}\t{}\n", files.join("\t"));
+        text += &[&role.to_string(), address.as_str(), &files[0], &files[1]].join("\t");
+        text.push('\n');
     }
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,

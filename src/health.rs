@@ -41,7 +41,7 @@ pub trait Readiness: Send + Sync {
 /// Adds `/healthz` and `/readyz`.
 pub fn routes(config: &mut ServiceConfig, role: Role, readiness: Arc<dyn Readiness>) {
     let health = move || Health { role: role.to_string(), pid: std::process::id() };
-    let alive = health.clone();
+    let alive = health;
     config.service(
         web::resource("/healthz")
             .route(server::get().to(move || std::future::ready(server::data(alive()))))

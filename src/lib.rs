@@ -11,29 +11,29 @@
 //!                         └─────► remote ─► transport ─► the next service's routes
 //! ```
 
-/// The command line.
-pub mod cli;
-/// What crosses a socket.
-pub mod wire;
-/// `roles.toml`: who runs where.
-pub mod roles;
 /// The catalog: the stock and the purchase journal.
 pub mod catalog;
-/// The order replicas.
-pub mod order;
-/// The front-end: the store's door, with a cache of toys.
-pub mod frontend;
+/// The command line.
+pub mod cli;
 /// The client: shops, measures and checks.
 pub mod client;
+/// The one place that reads a clock.
+pub mod clock;
+/// The front-end: the store's door, with a cache of toys.
+pub mod frontend;
+/// `/healthz` and `/readyz`, and the probe that asks them.
+pub mod health;
+/// The order replicas.
+pub mod order;
+/// A role as a process.
+pub mod process;
+/// `roles.toml`: who runs where.
+pub mod roles;
+/// A role's HTTP server.
+pub mod server;
 /// What survives a crash, in SQLite.
 pub mod storage;
 /// One call to another role.
 pub mod transport;
-/// A role's HTTP server.
-pub mod server;
-/// `/healthz` and `/readyz`, and the probe that asks them.
-pub mod health;
-/// A role as a process.
-pub mod process;
-/// The one place that reads a clock.
-pub mod clock;
+/// What crosses a socket.
+pub mod wire;

@@ -5,13 +5,29 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::roles::{Role, Roles};
 use crate::storage::StorageError;
+
+/// A role's tasks and its end.
+///
+/// A role ends in two steps: it is told to stop, and its server finishes what it has accepted,
+/// for which it needs the tasks; then the tasks end. A role that fails is told to stop, too.
+#[derive(Clone, Debug)]
+pub struct Lifeline {
+    stop: CancellationToken,
+    served: CancellationToken,
+    tasks: TaskTracker,
+    failure: Arc<Mutex<Option<RoleError>>>,
+}
 
 /// Why a role ended that was not asked to. Its message says what to do.
 #[derive(Debug)]
@@ -28,6 +44,8 @@ pub enum RoleError {
     NoSuchRole(Role, String),
     /// A database failed.
     Storage(StorageError),
+    /// A task found an invariant broken.
+    Panicked(&'static str),
 }
 
 /// What a role holds while it runs: the locked pid file.
@@ -38,6 +56,63 @@ pub enum RoleError {
 pub struct Residence {
     path: PathBuf,
     _lock: File,
+}
+
+impl Lifeline {
+    /// A lifeline for a role that `stop` tells to stop.
+    #[must_use]
+    pub fn new(stop: CancellationToken) -> Self {
+        Self {
+            stop,
+            served: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            failure: Arc::default(),
+        }
+    }
+
+    /// The token that tells the role to stop.
+    #[must_use]
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// The role cannot go on. Of several failures the first is the one to tell.
+    pub fn fail(&self, error: impl Into<RoleError>) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error.into());
+        self.stop.cancel();
+    }
+
+    /// Runs a task until the server has finished. A panic in it ends the role: it is a broken
+    /// invariant, and going on might make it durable.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
+        let lifeline = self.clone();
+        let task = AssertUnwindSafe(task).catch_unwind();
+        actix_web::rt::spawn(self.tasks.track_future(async move {
+            tokio::select! {
+                () = lifeline.served.cancelled() => {}
+                ended = task => if ended.is_err() {
+                    lifeline.fail(RoleError::Panicked(name));
+                }
+            }
+        }));
+    }
+
+    /// Ends the tasks once the server has finished, and tells how the role ended.
+    ///
+    /// # Errors
+    ///
+    /// What made the role fail, or the server's own error.
+    pub async fn end(self, served: io::Result<()>) -> Result<(), RoleError> {
+        self.served.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match failure {
+            Some(failure) => Err(failure),
+            None => served.map_err(RoleError::Serve),
+        }
+    }
 }
 
 impl Residence {
@@ -155,6 +230,11 @@ impl fmt::Display for RoleError {
                 write!(f, "roles.toml has no {role}; it has {names}")
             }
             Self::Storage(error) => error.fmt(f),
+            Self::Panicked(task) => write!(
+                f,
+                "{task} found an invariant broken (see the panic above) and stopped before \
+                 anything became durable; please report it with the log"
+            ),
         }
     }
 }

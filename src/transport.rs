@@ -65,6 +65,10 @@ pub enum Unreachable {
 
 impl Peer {
     /// A peer at `address`. To be made and used on one thread.
+    ///
+    /// # Panics
+    ///
+    /// Never: that a secret fits a header is checked when `roles.toml` is read.
     #[must_use]
     pub fn new(address: &Address, secret: Option<&Secret>) -> Self {
         let connector = awc::Connector::new()
@@ -160,18 +164,20 @@ async fn finish<A: DeserializeOwned>(
 }
 
 fn classify(error: &SendRequestError) -> CallError {
-    let how = match error {
-        SendRequestError::Connect(ConnectError::Io(cause))
-            if cause.kind() == io::ErrorKind::ConnectionRefused =>
-        {
-            Unreachable::NobodyListens
-        }
-        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => {
-            Unreachable::Silent
-        }
-        other => Unreachable::Broken(other.to_string()),
-    };
-    CallError::Unreachable(how)
+    if let SendRequestError::Connect(ConnectError::Io(cause)) = error
+        && cause.kind() == io::ErrorKind::ConnectionRefused
+    {
+        return CallError::Unreachable(Unreachable::NobodyListens);
+    }
+    let timed_out = matches!(
+        error,
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout)
+    );
+    CallError::Unreachable(if timed_out {
+        Unreachable::Silent
+    } else {
+        Unreachable::Broken(error.to_string())
+    })
 }
 
 fn refusal(status: u16, body: &[u8]) -> CallError {

@@ -1,5 +1,57 @@
-//! catalog
+//! The catalog: it owns the stock and the purchase journal, and decides every purchase.
+//!
+//! [`stock`] decides who gets a toy and who may lead; [`sessions`] decides when a change may become
+//! visible. `service` has the one task that writes; `remote` tells the front-ends what to drop.
+
+mod remote;
+mod routes;
+mod service;
 pub mod sessions;
 pub mod stock;
-/// Runs it.
-pub async fn run(_listener: std::net::TcpListener, _roles: &crate::roles::Roles,  _stop: tokio_util::sync::CancellationToken) -> Result<(), crate::process::RoleError> { Ok(()) }
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use self::remote::Remote;
+use self::service::Service;
+use crate::process::{Lifeline, RoleError};
+use crate::roles::{Role, Roles};
+use crate::server;
+use crate::storage::journal::Journal;
+
+/// Runs the catalog on `listener` until `stop` is cancelled.
+///
+/// # Errors
+///
+/// If its database cannot be used, or fails on the way.
+pub async fn run(
+    listener: TcpListener,
+    roles: &Roles,
+    stop: CancellationToken,
+) -> Result<(), RoleError> {
+    let settings = &roles.catalog;
+    let path = roles.file_of(Role::Catalog, "db");
+    let (journal, loaded) = Journal::open(&path, &settings.toys, settings.initial_stock)?;
+    log::info!(
+        "the catalog has {} toys and {} orders; {}",
+        loaded.shelves.len(),
+        loaded.journal.length,
+        loaded.leadership
+    );
+    let lifeline = Lifeline::new(stop);
+    let (service, jobs) = Service::new(journal, loaded, settings.initial_stock, lifeline.clone());
+    let write = Arc::clone(&service).write(jobs, Remote::new(roles), settings.restock_interval);
+    lifeline.spawn("the writing task", write);
+    lifeline.spawn("the sweep", Arc::clone(&service).sweep());
+    lifeline.spawn("the disk's watch", Arc::clone(&service).watch_disk());
+
+    let secret = roles.secret.clone();
+    let last = Arc::clone(&service);
+    let routes = move |config: &mut _| routes::configure(config, &service, secret.as_ref());
+    let served = server::serve(listener, routes, lifeline.stop()).await;
+    let outcome = lifeline.end(served).await;
+    last.close().await;
+    outcome
+}

@@ -41,9 +41,14 @@ use crate::wire::toy::ToyName;
 
 /// A lease is short enough that a purchase that has to wait for one hardly shows, and five renewals
 /// long, so that a lost one does no harm.
-pub const LEASE: Duration = Duration::from_millis(1_000);
+pub const LEASE: Duration = Duration::from_millis(LEASE_MS);
+/// The same in milliseconds, as the front-ends are told.
+pub const LEASE_MS: u64 = 1_000;
 /// How much longer the catalog counts than the front-end; see above.
 pub const MARGIN: Duration = Duration::from_millis(250);
+/// A session that has owed an acknowledgement for so long is not prolonged. Without this, a
+/// front-end that can reach the catalog but cannot be reached would hold up purchases for ever.
+const LONGEST_DEBT: Duration = Duration::from_millis(500);
 /// A lock that nobody has made use of for so long is given up; its purchase went elsewhere.
 const LONGEST_LOCK: Duration = Duration::from_secs(5);
 
@@ -63,6 +68,15 @@ struct Session {
     frontend: u32,
     end: Instant,
     holds: BTreeSet<ToyName>,
+    pace: Pace,
+}
+
+/// Whether purchases wait a moment for a session's acknowledgements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Pace {
+    Prompt,
+    /// It has kept a batch waiting; until it acknowledges something, none waits for it again.
+    Late,
 }
 
 /// A toy that is about to change.
@@ -112,18 +126,24 @@ impl Sessions {
         }
         let id = SessionId { boot: self.boot, serial: self.next_serial };
         self.next_serial += 1;
-        let session = Session { frontend, end: now + LEASE + MARGIN, holds: BTreeSet::new() };
+        let session = Session {
+            frontend,
+            end: now + LEASE + MARGIN,
+            holds: BTreeSet::new(),
+            pace: Pace::Prompt,
+        };
         self.live.insert(id, session);
         id
     }
 
-    /// Prolongs a session that has not run out.
+    /// Prolongs a session that has not run out and owes nothing for long.
     pub fn renew(&mut self, id: SessionId, now: Instant) -> RenewalReply {
+        let mut owed = self.locks.values().filter(|lock| lock.awaited.contains(&id));
+        let in_debt = owed.any(|lock| now >= lock.since + LONGEST_DEBT);
         match self.live.get_mut(&id) {
-            Some(session) if now < session.end => {
+            Some(session) if now < session.end && !in_debt => {
                 session.end = now + LEASE + MARGIN;
-                let lease_ms = u64::try_from(LEASE.as_millis()).expect("a lease is short");
-                RenewalReply::Renewed { lease_ms }
+                RenewalReply::Renewed { lease_ms: LEASE_MS }
             }
             Some(_) | None => RenewalReply::Expired,
         }
@@ -153,20 +173,36 @@ impl Sessions {
         }
     }
 
-    /// The invalidations of `toys` that are not acknowledged yet, one for each session.
+    /// The sessions that have yet to acknowledge one of `toys`.
     #[must_use]
-    pub fn pushes(&self, toys: &[(ToyName, Version)], now: Instant) -> Vec<Push> {
-        let mut pushes = BTreeMap::new();
-        for (toy, _) in toys {
-            let Some(lock) = self.locks.get(toy) else { continue };
-            for id in lock.awaited.iter().filter(|id| self.is_live(**id, now)) {
-                let frontend = self.live[id].frontend;
-                let push =
-                    pushes.entry(*id).or_insert(Push { session: *id, frontend, toys: Vec::new() });
-                push.toys.push((toy.clone(), lock.version));
+    pub fn debtors(&self, toys: &[(ToyName, Version)], now: Instant) -> BTreeSet<SessionId> {
+        let locks = toys.iter().filter_map(|(toy, _)| self.locks.get(toy));
+        let awaited = locks.flat_map(|lock| &lock.awaited).copied();
+        awaited.filter(|id| self.is_live(*id, now)).collect()
+    }
+
+    /// All that a session has yet to acknowledge, in one invalidation.
+    #[must_use]
+    pub fn push_for(&self, id: SessionId, now: Instant) -> Option<Push> {
+        let owed = self.locks.iter().filter(|(_, lock)| lock.awaited.contains(&id));
+        let toys: Vec<_> = owed.map(|(toy, lock)| (toy.clone(), lock.version)).collect();
+        let session = self.live.get(&id).filter(|session| now < session.end)?;
+        (!toys.is_empty()).then_some(Push { session: id, frontend: session.frontend, toys })
+    }
+
+    /// Whether a moment's patience may clear one of `toys`: some debtor is not known to be late.
+    #[must_use]
+    pub fn is_worth_waiting(&self, toys: &[(ToyName, Version)], now: Instant) -> bool {
+        self.debtors(toys, now).iter().any(|id| self.live[id].pace == Pace::Prompt)
+    }
+
+    /// Notes that the debtors of `toys` have kept somebody waiting for as long as anybody should.
+    pub fn mark_late(&mut self, toys: &[(ToyName, Version)], now: Instant) {
+        for id in self.debtors(toys, now) {
+            if let Some(session) = self.live.get_mut(&id) {
+                session.pace = Pace::Late;
             }
         }
-        pushes.into_values().collect()
     }
 
     /// Notes that a session has dropped toys.
@@ -178,6 +214,7 @@ impl Sessions {
                 && let Some(session) = self.live.get_mut(&id)
             {
                 session.holds.remove(toy);
+                session.pace = Pace::Prompt;
             }
         }
     }
@@ -249,6 +286,10 @@ mod tests {
         "Tux".into()
     }
 
+    fn before(time: Instant) -> Instant {
+        time.checked_sub(MS).unwrap()
+    }
+
     fn one_holder() -> (Sessions, SessionId, Instant) {
         let now = crate::clock::now();
         let mut sessions = Sessions::new(1, [], now);
@@ -273,18 +314,19 @@ mod tests {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
         assert!(!sessions.is_clear(&tux(), now));
+        assert_eq!(sessions.debtors(&toys(), now), BTreeSet::from([id]));
         let push = Push { session: id, frontend: 1, toys: toys().to_vec() };
-        assert_eq!(sessions.pushes(&toys(), now), [push]);
+        assert_eq!(sessions.push_for(id, now), Some(push));
         sessions.acknowledged(id, &toys());
         assert!(sessions.is_clear(&tux(), now));
-        assert!(sessions.pushes(&toys(), now).is_empty());
+        assert_eq!(sessions.push_for(id, now), None);
     }
 
     #[test]
     fn a_held_toy_is_clear_once_its_holder_has_run_out() {
         let (mut sessions, _, now) = one_holder();
         sessions.lock(&toys(), now);
-        assert!(!sessions.is_clear(&tux(), now + LEASE + MARGIN - MS));
+        assert!(!sessions.is_clear(&tux(), before(now + LEASE + MARGIN)));
         assert!(sessions.is_clear(&tux(), now + LEASE + MARGIN));
     }
 
@@ -326,6 +368,32 @@ mod tests {
         let later = now + LEASE;
         assert_eq!(sessions.renew(id, later), RenewalReply::Renewed { lease_ms: 1_000 });
         assert_eq!(sessions.hold(id, &tux(), later + LEASE), Some(id));
+    }
+
+    #[test]
+    fn a_session_that_owes_for_long_is_not_prolonged() {
+        let (mut sessions, id, now) = one_holder();
+        sessions.lock(&toys(), now);
+        let renewed = RenewalReply::Renewed { lease_ms: 1_000 };
+        assert_eq!(sessions.renew(id, before(now + LONGEST_DEBT)), renewed);
+        assert_eq!(sessions.renew(id, now + LONGEST_DEBT), RenewalReply::Expired);
+        let end = before(now + LONGEST_DEBT) + LEASE + MARGIN;
+        assert!(!sessions.is_clear(&tux(), before(end)));
+        assert!(sessions.is_clear(&tux(), end));
+    }
+
+    #[test]
+    fn a_late_session_keeps_only_one_batch_waiting() {
+        let (mut sessions, id, now) = one_holder();
+        sessions.lock(&toys(), now);
+        assert!(sessions.is_worth_waiting(&toys(), now));
+        sessions.mark_late(&toys(), now);
+        assert!(!sessions.is_worth_waiting(&toys(), now));
+        sessions.acknowledged(id, &toys());
+        sessions.unlock(&toys());
+        sessions.hold(id, &tux(), now);
+        sessions.lock(&toys(), now);
+        assert!(sessions.is_worth_waiting(&toys(), now), "it has acknowledged since");
     }
 
     #[test]

@@ -163,12 +163,12 @@ impl Stock {
             .shelves
             .iter()
             .filter(|shelf| shelf.toy.quantity == 0 && is_clear(&shelf.toy.name))
-            .map(|shelf| {
-                let mut shelf = shelf.clone();
-                shelf.stocked += self.initial;
-                shelf.toy.quantity = self.initial;
-                shelf.version = shelf.version.next();
-                shelf
+            .map(|sold_out| {
+                let mut filled = sold_out.clone();
+                filled.stocked += self.initial;
+                filled.toy.quantity = self.initial;
+                filled.version = filled.version.next();
+                filled
             });
         Change {
             shelves: restocked.collect(),
@@ -188,8 +188,7 @@ impl Stock {
             change.after, self.journal,
             "a change continues the journal that it was made on"
         );
-        self.journal =
-            change.orders.iter().fold(self.journal, |end, order| end.continued_by(order));
+        self.journal = change.orders.iter().fold(self.journal, Position::continued_by);
         for shelf in &change.shelves {
             let place = directory[&shelf.toy.name];
             let old = &self.shelves[place];
@@ -219,7 +218,7 @@ impl Stock {
         prefix: Option<Position>,
     ) -> AcquisitionReply {
         if acquisition.seen != self.leadership.epoch {
-            return AcquisitionReply::Lost(self.leadership);
+            return AcquisitionReply::Lost(self.standing());
         }
         if prefix != Some(acquisition.log) {
             return AcquisitionReply::Foreign { journal: self.journal };
@@ -301,20 +300,21 @@ impl<'a> Draft<'a> {
         let Some(&place) = directory.get(&purchase.name) else {
             return Verdict::Decided(Decision::UnknownToy);
         };
-        let shelf = self.touched.get(&place).unwrap_or(&self.stock.shelves[place]);
+        let before = &self.stock.shelves[place];
+        let present = self.touched.get(&place).unwrap_or(before);
         let wanted = purchase.quantity.get();
-        if shelf.toy.quantity < wanted {
+        if present.toy.quantity < wanted {
             return Verdict::Decided(self.record(purchase, Decision::OutOfStock));
         }
         if !is_clear(&purchase.name) {
             return Verdict::Wait;
         }
-        let mut shelf = shelf.clone();
-        shelf.toy.quantity -= wanted;
-        shelf.sold += wanted;
+        let mut after = present.clone();
+        after.toy.quantity -= wanted;
+        after.sold += wanted;
         // One version per change, however many of its purchases take of the toy.
-        shelf.version = self.stock.shelves[place].version.next();
-        self.touched.insert(place, shelf);
+        after.version = before.version.next();
+        self.touched.insert(place, after);
         let number = OrderNumber(self.end.length);
         let order = Order { number, name: purchase.name.clone(), quantity: purchase.quantity };
         self.end = self.end.continued_by(&order);
@@ -507,7 +507,8 @@ mod tests {
         assert_eq!(won, AcquisitionReply::Won { leadership, journal: Position::START });
         stock.adopt_leadership(leadership);
         let lost = stock.plan_acquisition(&ask(1, 7), Some(Position::START));
-        assert_eq!(lost, AcquisitionReply::Lost(leadership));
+        let standing = Standing { leadership, journal: Position::START };
+        assert_eq!(lost, AcquisitionReply::Lost(standing));
     }
 
     #[test]

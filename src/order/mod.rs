@@ -1,5 +1,66 @@
-//! order
+//! An order replica: it keeps the orders on its own disk and, if it leads, sells.
+//!
+//! [`replica`] decides which rows continue the log and when an order is safe; [`queue`] gathers
+//! purchases into batches; [`tail`] keeps the newest rows at hand. `leader` sells and passes orders
+//! on, `catch_up` fetches what was missed.
+
+mod catch_up;
+mod leader;
 pub mod queue;
+mod remote;
 pub mod replica;
-/// Runs it.
-pub async fn run(_listener: std::net::TcpListener, _roles: &crate::roles::Roles, _id: crate::wire::replication::ReplicaId, _stop: tokio_util::sync::CancellationToken) -> Result<(), crate::process::RoleError> { Ok(()) }
+mod routes;
+mod service;
+pub mod tail;
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use self::remote::Remote;
+use self::service::Service;
+use crate::process::{Lifeline, RoleError};
+use crate::roles::{Role, Roles};
+use crate::server;
+use crate::storage::order_log::OrderLog;
+use crate::wire::replication::ReplicaId;
+
+/// Runs the replica `id` on `listener` until `stop` is cancelled.
+///
+/// # Errors
+///
+/// If its database cannot be used, or fails on the way.
+pub async fn run(
+    listener: TcpListener,
+    roles: &Roles,
+    id: ReplicaId,
+    stop: CancellationToken,
+) -> Result<(), RoleError> {
+    let (log, end) = OrderLog::open(&roles.file_of(Role::Order(id), "db"))?;
+    log::info!("replica {id} has {} orders", end.length);
+    let lifeline = Lifeline::new(stop);
+    let service = Arc::new(Service::new(id, log, end, lifeline.clone()));
+    let remote = Rc::new(Remote::new(roles, id));
+    let own = || (Arc::clone(&service), Rc::clone(&remote));
+    let (tasks, neighbours) = own();
+    lifeline.spawn("the watch", tasks.watch(neighbours));
+    let (tasks, neighbours) = own();
+    lifeline.spawn("the catching up", tasks.catch_up(neighbours));
+    let (tasks, neighbours) = own();
+    lifeline.spawn("the selling task", tasks.sell(neighbours));
+    for follower in remote.others() {
+        let (tasks, neighbours) = own();
+        lifeline.spawn("the passing on", tasks.pass_on(neighbours, follower));
+    }
+    lifeline.spawn("the followers' watch", Arc::clone(&service).keep_patience());
+
+    let roles = roles.clone();
+    let last = Arc::clone(&service);
+    let routes = move |config: &mut _| routes::configure(config, &service, &roles);
+    let served = server::serve(listener, routes, lifeline.stop()).await;
+    let outcome = lifeline.end(served).await;
+    last.close().await;
+    outcome
+}

@@ -230,6 +230,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the queue lends its waiters")]
     fn present(_waiter: &u32) -> bool {
         false
     }

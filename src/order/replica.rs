@@ -150,12 +150,7 @@ impl Replica {
     pub fn state(&self) -> ReplicaState {
         match self.duty {
             Duty::Activate(_) | Duty::Lead(_) => ReplicaState::Leader,
-            Duty::Follow
-                if self.catching_up == CatchUp::Done
-                    && self.known_length <= self.accepted.length =>
-            {
-                ReplicaState::Follower
-            }
+            Duty::Follow if !self.is_new() && !self.is_behind() => ReplicaState::Follower,
             Duty::Follow => ReplicaState::Syncing,
         }
     }
@@ -206,6 +201,10 @@ impl Replica {
     ///
     /// The catalog's answer to the nominee may be overtaken by others' word of it, so an epoch that
     /// is known already is taken up all the same, unless that has been done.
+    ///
+    /// # Panics
+    ///
+    /// If the leadership is another replica's.
     pub fn acquired(&mut self, leadership: Leadership, journal_length: u64) -> bool {
         let current = leadership.epoch == self.leadership.epoch && !self.is_chosen();
         if leadership.epoch < self.leadership.epoch || (!current && !self.learn(leadership)) {
@@ -243,14 +242,14 @@ impl Replica {
         let known = usize::try_from(self.accepted.length - rows.after.length)
             .map_or(rows.orders.len(), |known| known.min(rows.orders.len()));
         let (repeated, new) = rows.orders.split_at(known);
-        let meeting = repeated.iter().fold(rows.after, |end, order| end.continued_by(order));
+        let meeting = repeated.iter().fold(rows.after, Position::continued_by);
         // Rows that end within the log meet it at a position that is not at hand here; their chain
         // is compared when they go on.
         if meeting.length == self.accepted.length && meeting.chain != self.accepted.chain {
             return Acceptance::Diverged;
         }
         let after = self.accepted;
-        self.accepted = new.iter().fold(after, |end, order| end.continued_by(order));
+        self.accepted = new.iter().fold(after, Position::continued_by);
         Acceptance::Write(after, new.to_vec())
     }
 
@@ -259,6 +258,23 @@ impl Replica {
         if end.length > self.durable.length {
             self.durable = end;
         }
+    }
+
+    /// Notes that rows which were accepted did not get to the disk; they must be fetched again.
+    pub fn not_written(&mut self) {
+        self.accepted = self.durable;
+    }
+
+    /// Whether this replica has heard of orders that it has not accepted.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.accepted.length < self.known_length
+    }
+
+    /// Whether this replica has yet to ask the others for what it missed while it was away.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.catching_up == CatchUp::Asking
     }
 
     /// Answers an append whose rows are on disk.
@@ -366,7 +382,7 @@ mod tests {
     }
 
     fn end_of(orders: &[Order]) -> Position {
-        orders.iter().fold(Position::START, |end, order| end.continued_by(order))
+        orders.iter().fold(Position::START, Position::continued_by)
     }
 
     fn journal(length: u64) -> Vec<Order> {

@@ -7,7 +7,9 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
 use super::order_log::{insert, rows, verify};
-use super::{StorageError, Worker, classify, from_sql, open_reader, open_writer, to_sql};
+use super::{
+    StorageError, Worker, checkpoint, classify, from_sql, open_reader, open_writer, to_sql,
+};
 use crate::catalog::stock::{Change, Recorded, Shelf};
 use crate::roles::ToyRole;
 use crate::wire::lease::{SessionId, Version};
@@ -191,6 +193,15 @@ impl Journal {
                 transaction.commit()
             })
             .await
+    }
+
+    /// Moves everything from SQLite's write-ahead log into the database file.
+    ///
+    /// # Errors
+    ///
+    /// If the database failed; nothing is lost by that.
+    pub async fn checkpoint(&self) -> Result<(), StorageError> {
+        self.writer.run(checkpoint).await
     }
 
     /// Ends when the writing thread has done all that it was asked before: it moves.

@@ -135,6 +135,10 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")
 }
 
+fn checkpoint(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+}
+
 /// Reads the settings back: SQLite ignores a pragma that it cannot follow.
 fn check_settings(connection: &Connection, path: &Path) -> Result<(), StorageError> {
     let read = || {

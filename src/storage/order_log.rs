@@ -5,11 +5,13 @@
 //! no epoch. (After a checkpoint the files are equal to the byte, but for SQLite's change
 //! counters.)
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
-use super::{StorageError, Worker, classify, from_sql, open_reader, open_writer, to_sql};
+use super::{
+    StorageError, Worker, checkpoint, classify, from_sql, open_reader, open_writer, to_sql,
+};
 use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
 use crate::wire::purchase::Quantity;
 
@@ -25,6 +27,7 @@ const SCHEMA: &str = "
 
 /// The database, open.
 pub struct OrderLog {
+    path: PathBuf,
     writer: Worker,
     reader: Worker,
 }
@@ -40,29 +43,46 @@ impl OrderLog {
         let end = verify(&connection, path)?;
         let reader = open_reader(path)?;
         let log = Self {
+            path: path.to_owned(),
             writer: Worker::start("log-writer", path, connection)?,
             reader: Worker::start("log-reader", path, reader)?,
         };
         Ok((log, end))
     }
 
-    /// Appends `orders` behind `after`, in one transaction that is on disk when the future ends.
-    /// They are queued when the call returns.
+    /// Appends `orders` behind `after`, in one transaction that is on disk when the future ends,
+    /// with all that was queued before. They are queued when the call returns.
     ///
     /// # Errors
     ///
-    /// If the disk is full (nothing changed) or the database failed (unknown).
+    /// If the disk is full or was so for the orders before these (nothing changed), or the database
+    /// failed (unknown).
     pub fn append(
         &self,
         after: Position,
         orders: Vec<Order>,
     ) -> impl Future<Output = Result<Position, StorageError>> + use<> {
-        self.writer.run(move |connection| {
+        let path = self.path.clone();
+        let written = self.writer.run(move |connection| {
             let transaction = connection.transaction()?;
+            // If the append before this one failed, this one would leave a gap.
+            if length(&transaction)? != after.length {
+                return Ok(None);
+            }
             let end = insert(&transaction, after, &orders)?;
             transaction.commit()?;
-            Ok(end)
-        })
+            Ok(Some(end))
+        });
+        async move { written.await?.ok_or(StorageError::Full(path)) }
+    }
+
+    /// Moves everything from SQLite's write-ahead log into the database file.
+    ///
+    /// # Errors
+    ///
+    /// If the database failed; nothing is lost by that.
+    pub async fn checkpoint(&self) -> Result<(), StorageError> {
+        self.writer.run(checkpoint).await
     }
 
     /// Ends when the writing thread has done all that it was asked before: it moves.
@@ -122,6 +142,12 @@ pub(super) fn insert(
         })?;
         Ok(end)
     })
+}
+
+fn length(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT coalesce(max(number) + 1, 0) FROM log")?
+        .query_row([], |row| from_sql(row, 0))
 }
 
 /// Reads a stretch of a table `log`; the catalog's journal is kept in one like the replicas'.
@@ -226,8 +252,18 @@ mod tests {
         assert_eq!(log.order(OrderNumber(u64::MAX)).await.unwrap(), None);
         let rows = log.rows(3, 10).await.unwrap().unwrap();
         assert_eq!(rows.orders, [order(3), order(4)]);
-        assert_eq!(rows.orders.iter().fold(rows.after, |end, order| end.continued_by(order)), end);
+        assert_eq!(rows.orders.iter().fold(rows.after, Position::continued_by), end);
         assert_eq!(log.rows(6, 10).await.unwrap(), None);
+    }
+
+    #[actix_web::test]
+    async fn an_append_after_one_that_failed_leaves_no_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, start) = OrderLog::open(&folder.path().join("order-1.db")).unwrap();
+        let end = log.append(start, vec![order(0)]).await.unwrap();
+        let never_written = end.continued_by(&order(1));
+        assert!(log.append(never_written, vec![order(2)]).await.is_err());
+        assert_eq!(log.rows(0, 10).await.unwrap().unwrap().orders, [order(0)]);
     }
 
     #[actix_web::test]

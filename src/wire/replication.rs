@@ -72,8 +72,9 @@ pub enum AcquisitionReply {
         /// The journal's end.
         journal: Position,
     },
-    /// Somebody else was faster.
-    Lost(Leadership),
+    /// The epoch to end is not the present one. Either somebody else was faster, or the nominee won
+    /// before and did not hear of it.
+    Lost(Standing),
     /// The nominee's log is no prefix of the journal: one of the two databases is not of this
     /// cluster, or was damaged.
     Foreign {
@@ -145,7 +146,7 @@ pub enum Fitness {
 }
 
 /// What a replica says of itself (`GET /internal/status`): the selection's health check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReplicaStatus {
     /// Its id.
     pub id: ReplicaId,

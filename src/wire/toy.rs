@@ -51,12 +51,16 @@ impl Price {
     pub fn from_decimal(amount: f64) -> Option<Self> {
         let cents = (amount * 100.0).round();
         let whole = (amount * 100.0 - cents).abs() < 1e-6;
+        if !(amount > 0.0 && amount <= HIGHEST_PRICE && whole) {
+            return None;
+        }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "the range check on the same line keeps the value within u64"
+            reason = "the check above keeps the value within u64"
         )]
-        (amount > 0.0 && amount <= HIGHEST_PRICE && whole).then(|| Self { cents: cents as u64 })
+        let cents = cents as u64;
+        Some(Self { cents })
     }
 
     /// The price in cents.

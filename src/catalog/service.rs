@@ -1,0 +1,395 @@
+//! The catalog's use cases: where its decisions meet the disk and the front-ends.
+//!
+//! All changes go through one task, [`Service::write`], one after the other: look the keys up,
+//! plan, clear the toys that would change, plan again with those that are clear, make it durable,
+//! publish, answer. Reads go straight to the cores and never wait for a disk.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::remote::Remote;
+use super::sessions::{LEASE_MS, Push, Sessions};
+use super::stock::{Change, Directory, Shelf, Stock};
+use crate::clock;
+use crate::health::Readiness;
+use crate::process::Lifeline;
+use crate::storage::StorageError;
+use crate::storage::journal::{Journal, Loaded};
+use crate::wire::lease::{
+    Fill, FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
+};
+use crate::wire::order::{OrderNumber, Rows};
+use crate::wire::purchase::{CommitReply, CommitRequest};
+use crate::wire::replication::{Acquisition, AcquisitionReply, MOST_ROWS, OrderReply, Standing};
+use crate::wire::toy::{Toy, ToyName};
+
+/// Batches that may wait. One leader sends one at a time; the rest is room for those that timed out
+/// at a leader and still stand here.
+pub(super) const MOST_JOBS: usize = 64;
+/// How long a batch waits for front-ends to acknowledge. They take well under a millisecond; after
+/// this, the purchases of what they hold wait on their own, and the rest of the batch goes on.
+const GRACE: Duration = Duration::from_millis(20);
+/// How soon a restock that had to wait for a front-end is tried again.
+const RESTOCK_RETRY: Duration = Duration::from_millis(50);
+/// How often sessions that have run out are forgotten.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the disk's thread is asked whether it moves.
+const PULSE_INTERVAL: Duration = Duration::from_millis(250);
+/// A disk that has not moved for so long makes the catalog unready.
+const LONGEST_STALL: Duration = Duration::from_secs(1);
+
+/// The catalog, shared by all threads.
+pub(super) struct Service {
+    /// The cores decide under one lock: whether a front-end becomes a toy's holder and what
+    /// quantity it is told must not be torn apart by a change in between. Decisions take
+    /// microseconds, and none of them awaits anything.
+    cores: Mutex<Cores>,
+    directory: Directory,
+    journal: Journal,
+    jobs: mpsc::Sender<Job>,
+    acknowledged: Notify,
+    lifeline: Lifeline,
+}
+
+struct Cores {
+    stock: Stock,
+    sessions: Sessions,
+    disk_moved: Instant,
+}
+
+/// What the writing task is asked to do.
+pub(super) enum Job {
+    Commit(CommitRequest, oneshot::Sender<Result<CommitReply, Trouble>>),
+    Acquire(Acquisition, oneshot::Sender<Result<AcquisitionReply, Trouble>>),
+}
+
+/// Why the catalog could not do what it was asked.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Storage(StorageError),
+    /// Too many batches wait.
+    Busy,
+    /// The catalog is ending.
+    Ending,
+    /// A leader's log is longer than the journal.
+    LogBeyondJournal,
+}
+
+impl Service {
+    pub(super) fn new(
+        journal: Journal,
+        loaded: Loaded,
+        initial_stock: u64,
+        lifeline: Lifeline,
+    ) -> (Arc<Self>, mpsc::Receiver<Job>) {
+        let now = clock::now();
+        let stock = Stock::new(loaded.shelves, initial_stock, loaded.journal, loaded.leadership);
+        let directory = stock.directory();
+        let sessions = Sessions::new(loaded.boot, loaded.sessions, now);
+        let (jobs, queue) = mpsc::channel(MOST_JOBS);
+        let service = Self {
+            cores: Mutex::new(Cores { stock, sessions, disk_moved: now }),
+            directory,
+            journal,
+            jobs,
+            acknowledged: Notify::new(),
+            lifeline,
+        };
+        (Arc::new(service), queue)
+    }
+
+    /// One toy; the asking front-end becomes its holder if it may.
+    pub(super) fn toy(&self, request: &FillRequest) -> FillReply {
+        let Some(&place) = self.directory.get(&request.name) else { return FillReply::Unknown };
+        self.decide(|cores, now| {
+            let cacheable_under =
+                request.session.and_then(|id| cores.sessions.hold(id, &request.name, now));
+            let Shelf { toy, version, .. } = cores.stock.shelves()[place].clone();
+            FillReply::Found(Fill { toy, version, cacheable_under })
+        })
+    }
+
+    /// All toys, in catalog order.
+    pub(super) fn toys(&self) -> Vec<Toy> {
+        self.decide(|cores, _| cores.stock.shelves().iter().map(|s| s.toy.clone()).collect())
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.decide(|cores, _| cores.stock.standing())
+    }
+
+    /// Begins a session. It is on disk before the front-end hears of it, so that a catalog that
+    /// restarts knows whom to wait for.
+    pub(super) async fn register(&self, request: Registration) -> Result<Registered, Trouble> {
+        let session = self
+            .decide(|cores, now| cores.sessions.register(request.frontend, request.previous, now));
+        let ended = request.previous.into_iter().collect();
+        self.store(self.journal.note_sessions(Some(session), ended)).await?;
+        log::info!("front-end {} begins session {session}", request.frontend);
+        let toys = self.decide(|cores, _| {
+            cores.stock.shelves().iter().map(|shelf| shelf.toy.name.clone()).collect()
+        });
+        Ok(Registered { session, lease_ms: LEASE_MS, toys })
+    }
+
+    pub(super) fn renew(&self, session: SessionId) -> RenewalReply {
+        self.decide(|cores, now| cores.sessions.renew(session, now))
+    }
+
+    pub(super) async fn commit(&self, request: CommitRequest) -> Result<CommitReply, Trouble> {
+        self.ask(|answer| Job::Commit(request, answer)).await
+    }
+
+    pub(super) async fn acquire(&self, request: Acquisition) -> Result<AcquisitionReply, Trouble> {
+        self.ask(|answer| Job::Acquire(request, answer)).await
+    }
+
+    /// The journal's rows from number `from` on, at most [`MOST_ROWS`].
+    pub(super) async fn rows(&self, from: u64) -> Result<Rows, Trouble> {
+        let rows = self.store(self.journal.rows(from, MOST_ROWS)).await?;
+        rows.ok_or(Trouble::LogBeyondJournal)
+    }
+
+    /// One order, or the word that the journal ends before it.
+    pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, Trouble> {
+        if number.0 >= self.standing().journal.length {
+            return Ok(OrderReply::Unknown);
+        }
+        let rows = self.store(self.journal.rows(number.0, 1)).await?;
+        let order = rows.and_then(|rows| rows.orders.into_iter().next());
+        Ok(order.map_or(OrderReply::Unknown, OrderReply::Found))
+    }
+
+    /// What a session has yet to acknowledge.
+    pub(super) fn push_for(&self, session: SessionId) -> Option<Push> {
+        self.decide(|cores, now| cores.sessions.push_for(session, now))
+    }
+
+    pub(super) fn acknowledged(&self, session: SessionId, toys: &[(ToyName, Version)]) {
+        self.decide(|cores, _| cores.sessions.acknowledged(session, toys));
+        self.acknowledged.notify_one();
+    }
+
+    /// The writing task: everything that changes anything, in turn.
+    pub(super) async fn write(
+        self: Arc<Self>,
+        mut jobs: mpsc::Receiver<Job>,
+        remote: Remote,
+        restock_interval: Duration,
+    ) {
+        let mut restock_at = clock::now() + restock_interval;
+        loop {
+            tokio::select! {
+                job = jobs.recv() => match job {
+                    Some(Job::Commit(request, answer)) => {
+                        // Whoever does not wait any more will ask again with the same keys.
+                        let _unheard = answer.send(self.write_batch(&remote, request).await);
+                    }
+                    Some(Job::Acquire(request, answer)) => {
+                        let _unheard = answer.send(self.write_leadership(request).await);
+                    }
+                    None => return,
+                },
+                () = actix_web::rt::time::sleep_until(restock_at.into()) => {
+                    let next = self.restock(&remote).await.unwrap_or(restock_interval);
+                    restock_at = clock::now() + next;
+                }
+            }
+        }
+    }
+
+    /// Forgets what has run out, for ever.
+    pub(super) async fn sweep(self: Arc<Self>) {
+        loop {
+            actix_web::rt::time::sleep(SWEEP_INTERVAL).await;
+            let ended = self.decide(|cores, now| cores.sessions.sweep(now));
+            if ended.is_empty() {
+                continue;
+            }
+            for session in &ended {
+                log::info!("session {session} has ended");
+            }
+            if let Err(trouble) = self.store(self.journal.note_sessions(None, ended)).await {
+                log::warn!("ended sessions stay on disk until the next start: {trouble}");
+            }
+        }
+    }
+
+    /// Watches whether the disk's thread moves, for ever.
+    pub(super) async fn watch_disk(self: Arc<Self>) {
+        loop {
+            let asked = clock::now();
+            if self.store(self.journal.pulse()).await.is_ok() {
+                self.decide(|cores, _| cores.disk_moved = asked);
+            }
+            actix_web::rt::time::sleep(PULSE_INTERVAL).await;
+        }
+    }
+
+    /// Leaves the database in one file, for whoever copies or compares it.
+    pub(super) async fn close(&self) {
+        if let Err(trouble) = self.store(self.journal.checkpoint()).await {
+            log::warn!("the database keeps its write-ahead log: {trouble}");
+        }
+    }
+
+    async fn write_batch(
+        self: &Arc<Self>,
+        remote: &Remote,
+        request: CommitRequest,
+    ) -> Result<CommitReply, Trouble> {
+        for purchase in &request.purchases {
+            if let Some(id) = &purchase.request_id {
+                log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
+            }
+        }
+        let keys = request.purchases.iter().map(|purchase| purchase.key.clone()).collect();
+        let recorded = self.store(self.journal.recorded(keys)).await?;
+        let plan = |is_clear: &dyn Fn(&Sessions, &ToyName, Instant) -> bool| {
+            self.decide(|cores, now| {
+                let is_clear = |toy: &ToyName| is_clear(&cores.sessions, toy, now);
+                cores.stock.plan_batch(&self.directory, &request, &recorded, is_clear)
+            })
+        };
+        let wish = match plan(&|_, _, _| true) {
+            Ok(wish) => wish.change.touched(),
+            Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
+        };
+        self.clear(remote, &wish).await;
+        let plan = match plan(&Sessions::is_clear) {
+            Ok(plan) => plan,
+            Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
+        };
+        let verdicts = plan.verdicts;
+        let (after, orders) = (plan.change.after, plan.change.orders.clone());
+        self.make_durable_and_publish(plan.change).await?;
+        let rows = if request.log == after {
+            Rows { after, orders }
+        } else {
+            self.rows(request.log.length).await?
+        };
+        Ok(CommitReply::Decided { verdicts, rows })
+    }
+
+    /// Restocks what is sold out. Returns when to come again if some of it had to wait.
+    async fn restock(self: &Arc<Self>, remote: &Remote) -> Option<Duration> {
+        let wish = self.decide(|cores, _| cores.stock.plan_restock(|_| true).touched());
+        if wish.is_empty() {
+            return None;
+        }
+        self.clear(remote, &wish).await;
+        let change = self
+            .decide(|cores, now| cores.stock.plan_restock(|toy| cores.sessions.is_clear(toy, now)));
+        let names: Vec<&str> = change.shelves.iter().map(|s| s.toy.name.as_str()).collect();
+        let restocked = names.join(", ");
+        let complete = change.shelves.len() == wish.len();
+        match self.make_durable_and_publish(change).await {
+            Ok(()) if restocked.is_empty() => {}
+            Ok(()) => log::info!("restocked {restocked}"),
+            Err(trouble) => log::warn!("could not restock {restocked}: {trouble}"),
+        }
+        (!complete).then_some(RESTOCK_RETRY)
+    }
+
+    async fn write_leadership(&self, request: Acquisition) -> Result<AcquisitionReply, Trouble> {
+        let prefix = self.store(self.journal.rows(request.log.length, 0)).await?;
+        let prefix = prefix.map(|rows| rows.after);
+        let reply = self.decide(|cores, _| cores.stock.plan_acquisition(&request, prefix));
+        if let AcquisitionReply::Won { leadership, .. } = reply {
+            self.store(self.journal.set_leadership(leadership)).await?;
+            self.decide(|cores, _| cores.stock.adopt_leadership(leadership));
+            log::info!("{leadership}");
+        }
+        Ok(reply)
+    }
+
+    /// Locks toys and has their holders drop them; returns when all are clear, or after
+    /// [`GRACE`]. Those that are not clear by then stay locked, and are told on.
+    async fn clear(self: &Arc<Self>, remote: &Remote, toys: &[(ToyName, Version)]) {
+        let debtors = self.decide(|cores, now| {
+            cores.sessions.lock(toys, now);
+            cores.sessions.debtors(toys, now)
+        });
+        for session in debtors {
+            remote.push(self, session);
+        }
+        let cleared = async {
+            while self.decide(|cores, now| cores.sessions.is_worth_waiting(toys, now)) {
+                self.acknowledged.notified().await;
+            }
+        };
+        if actix_web::rt::time::timeout(GRACE, cleared).await.is_err() {
+            self.decide(|cores, now| cores.sessions.mark_late(toys, now));
+        }
+    }
+
+    async fn make_durable_and_publish(&self, change: Change) -> Result<(), Trouble> {
+        if change.is_empty() {
+            return Ok(());
+        }
+        let touched = change.touched();
+        let stored = self.store(self.journal.commit(change.clone())).await;
+        self.decide(|cores, _| {
+            if stored.is_ok() {
+                cores.stock.apply(&self.directory, &change);
+            }
+            cores.sessions.unlock(&touched);
+        });
+        stored
+    }
+
+    async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, Trouble>>) -> Job,
+    ) -> Result<T, Trouble> {
+        let (answer, outcome) = oneshot::channel();
+        self.jobs.try_send(job(answer)).map_err(|_full| Trouble::Busy)?;
+        outcome.await.unwrap_or(Err(Trouble::Ending))
+    }
+
+    /// Awaits the database. If it broke, whether the last transaction is in it is unknown, and the
+    /// catalog ends: its next start reads what is true.
+    async fn store<T>(
+        &self,
+        work: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, Trouble> {
+        work.await.map_err(|error| match error {
+            StorageError::Full(_) => {
+                log::error!("{error}");
+                Trouble::Storage(error)
+            }
+            StorageError::Broken(..) | StorageError::Corrupt(..) => {
+                self.lifeline.fail(error);
+                Trouble::Ending
+            }
+        })
+    }
+
+    fn decide<T>(&self, decision: impl FnOnce(&mut Cores, Instant) -> T) -> T {
+        let mut cores = self.cores.lock().expect("a decision that panicked has ended the catalog");
+        decision(&mut cores, clock::now())
+    }
+}
+
+impl Readiness for Service {
+    fn readiness(&self) -> Result<(), String> {
+        let moved = self.decide(|cores, now| now < cores.disk_moved + LONGEST_STALL);
+        if moved { Ok(()) } else { Err("the disk does not move".into()) }
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(f),
+            Self::Busy => f.write_str("too many batches wait; try again in a moment"),
+            Self::Ending => f.write_str("the catalog is ending; ask again when it is back"),
+            Self::LogBeyondJournal => f.write_str(
+                "the log reaches beyond the journal: one of the two databases is not of this \
+                 cluster",
+            ),
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The front-end's use cases: where its decisions meet the other roles.
+//!
+//! What clients ask for is here; what the front-end does in its own time (its session with the
+//! catalog, the selection of the leader) is in [`upkeep`](super::upkeep).
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use actix_web::web::Bytes;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::cache::{Cache, Lookup};
+use super::remote::Remote;
+use super::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
+use super::selection::{Check, Selection};
+use crate::clock;
+use crate::health::Readiness;
+use crate::roles::{CacheSettings, Roles};
+use crate::transport::{CallError, Unreachable};
+use crate::wire::lease::{Fill, FillReply, FillRequest, SessionId, Version};
+use crate::wire::order::{Order, OrderNumber};
+use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
+use crate::wire::replication::{Leadership, OrderReply, ReplicaId, Standing};
+use crate::wire::reply::Data;
+use crate::wire::toy::{Toy, ToyName};
+
+/// Purchases and order queries under way at once. Each costs the leader some memory and a
+/// connection; beyond this, clients are told at once to come back.
+const MOST_UNDER_WAY: usize = 1_024;
+
+/// A front-end, shared by all threads.
+pub(super) struct Service {
+    /// Counted from 1.
+    pub(super) number: u32,
+    pub(super) settings: CacheSettings,
+    /// A hit copies a pointer under this lock, which is cheaper than sharing the map between
+    /// readers would be.
+    cache: Mutex<Cache<Bytes>>,
+    selection: Mutex<Selection>,
+    /// The leader may be another one now: attempts that are under way look again.
+    leader_changed: watch::Sender<()>,
+    /// Something was learned that the selection should act on.
+    pub(super) selecting: Notify,
+    under_way: Semaphore,
+    catalog: Mutex<Option<(Standing, Instant)>>,
+}
+
+/// A toy's answer.
+pub(super) enum ToyAnswer {
+    /// From the cache, rendered.
+    Hit(Bytes),
+    /// From the catalog, rendered.
+    Miss(Bytes),
+    /// There is no such toy.
+    Unknown,
+}
+
+/// Why a client gets a 503.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Overloaded,
+    NoCatalog(String),
+    NoLeader,
+    Undecided(String),
+}
+
+impl Service {
+    pub(super) fn new(number: u32, roles: &Roles) -> Self {
+        Self {
+            number,
+            settings: roles.cache,
+            cache: Mutex::new(Cache::new(roles.cache.capacity)),
+            selection: Mutex::new(Selection::new(roles.orders.iter().map(|order| order.id))),
+            leader_changed: watch::Sender::new(()),
+            selecting: Notify::new(),
+            under_way: Semaphore::new(MOST_UNDER_WAY),
+            catalog: Mutex::new(None),
+        }
+    }
+
+    /// One toy, from the cache if it can be.
+    pub(super) async fn toy(&self, remote: &Remote, name: &str) -> Result<ToyAnswer, Trouble> {
+        if !self.settings.enabled {
+            return self.ask_for_toy(remote, name, None).await;
+        }
+        // The clock is read after the entry: what counts is that the lease still ran then.
+        match self.cached(|cache| cache.look_up(name)) {
+            Lookup::Hit(answer, lease_end) if clock::now() < lease_end => {
+                Ok(ToyAnswer::Hit(answer))
+            }
+            Lookup::Unknown(lease_end) if clock::now() < lease_end => Ok(ToyAnswer::Unknown),
+            Lookup::Hit(..) | Lookup::Unknown(_) => self.ask_for_toy(remote, name, None).await,
+            Lookup::Miss(session) => self.ask_for_toy(remote, name, session).await,
+        }
+    }
+
+    /// All toys, in catalog order.
+    pub(super) async fn toys(&self, remote: &Remote) -> Result<Vec<Toy>, Trouble> {
+        self.ask_catalog(|| remote.toys()).await
+    }
+
+    /// A purchase, decided once whatever happens on the way.
+    pub(super) async fn purchase(
+        &self,
+        remote: &Remote,
+        purchase: &Purchase,
+    ) -> Result<Decision, Trouble> {
+        self.ask_leader(async |leader, time_limit| {
+            match remote.purchase(leader, purchase, time_limit).await? {
+                PurchaseReply::Decided(decision) => Ok(Ok(decision)),
+                PurchaseReply::NotLeader(leadership) => Ok(Err(leadership)),
+            }
+        })
+        .await
+    }
+
+    /// One order; nothing if there is no such order.
+    pub(super) async fn order(
+        &self,
+        remote: &Remote,
+        number: OrderNumber,
+    ) -> Result<Option<Order>, Trouble> {
+        self.ask_leader(async |leader, time_limit| {
+            match remote.order(leader, number, time_limit).await? {
+                OrderReply::Found(order) => Ok(Ok(Some(order))),
+                OrderReply::Unknown => Ok(Ok(None)),
+            }
+        })
+        .await
+    }
+
+    /// Drops toys that are about to change.
+    pub(super) fn invalidate(&self, session: SessionId, toys: &[(ToyName, Version)]) {
+        self.cached(|cache| cache.invalidate(session, toys));
+    }
+
+    /// Takes note of a leadership.
+    pub(super) fn learn(&self, leadership: Leadership) {
+        if self.select(|selection| selection.learn(leadership)) {
+            log::info!("{leadership}");
+            self.leader_changed.send_replace(());
+            self.selecting.notify_one();
+        }
+    }
+
+    /// Takes note of a health check.
+    pub(super) fn checked(&self, replica: ReplicaId, check: Check) {
+        let (before, after) = self.select(|selection| {
+            let before = (selection.leadership(), selection.leader());
+            selection.checked(replica, check);
+            (before, (selection.leadership(), selection.leader()))
+        });
+        if before != after {
+            match after.1 {
+                Some(_) => log::info!("{}", after.0),
+                None => log::warn!("{} is gone", describe(before.1)),
+            }
+            self.leader_changed.send_replace(());
+        }
+        self.selecting.notify_one();
+    }
+
+    pub(super) fn heard_from_catalog(&self, standing: Standing, asked: Instant) {
+        *self.catalog.lock().expect("nothing panics under this lock") = Some((standing, asked));
+    }
+
+    /// The catalog's standing, if it answered lately.
+    pub(super) fn catalog(&self) -> Option<Standing> {
+        let heard = *self.catalog.lock().expect("nothing panics under this lock");
+        heard
+            .filter(|(_, asked)| clock::now() < *asked + QUERY_DEADLINE)
+            .map(|(standing, _)| standing)
+    }
+
+    pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Bytes>) -> T) -> T {
+        work(&mut self.cache.lock().expect("nothing panics under this lock"))
+    }
+
+    pub(super) fn select<T>(&self, work: impl FnOnce(&mut Selection) -> T) -> T {
+        work(&mut self.selection.lock().expect("nothing panics under this lock"))
+    }
+
+    async fn ask_for_toy(
+        &self,
+        remote: &Remote,
+        name: &str,
+        session: Option<SessionId>,
+    ) -> Result<ToyAnswer, Trouble> {
+        let request = FillRequest { name: name.into(), session };
+        match self.ask_catalog(|| remote.toy(&request)).await? {
+            FillReply::Unknown => Ok(ToyAnswer::Unknown),
+            FillReply::Found(Fill { toy, version, cacheable_under }) => {
+                let answer = Bytes::from(
+                    serde_json::to_vec(&Data { data: &toy }).expect("a toy can be written as JSON"),
+                );
+                if let Some(session) = cacheable_under {
+                    self.cached(|cache| cache.store(session, &toy.name, version, answer.clone()));
+                }
+                Ok(ToyAnswer::Miss(answer))
+            }
+        }
+    }
+
+    async fn ask_catalog<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let mut retry = Retry::new(clock::now(), QUERY_DEADLINE);
+        loop {
+            let error = match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match retry.failed(clock::now()) {
+                Next::Again(pause) => actix_web::rt::time::sleep(pause).await,
+                Next::GiveUp => return Err(Trouble::NoCatalog(error.to_string())),
+            }
+        }
+    }
+
+    /// Asks whoever leads until there is an answer. An attempt ends when another replica leads.
+    async fn ask_leader<T>(
+        &self,
+        ask: impl AsyncFn(ReplicaId, std::time::Duration) -> Result<Result<T, Leadership>, CallError>,
+    ) -> Result<T, Trouble> {
+        let Ok(_place) = self.under_way.try_acquire() else { return Err(Trouble::Overloaded) };
+        let mut retry = Retry::new(clock::now(), DEADLINE);
+        let mut changes = self.leader_changed.subscribe();
+        let mut trouble = Trouble::NoLeader;
+        loop {
+            changes.mark_unchanged();
+            if let Some(leader) = self.select(|selection| selection.leader()) {
+                let attempt = ask(leader, retry.time_limit(clock::now()));
+                tokio::select! {
+                    answer = attempt => match self.judge(leader, answer) {
+                        Ok(answer) => return Ok(answer),
+                        Err(problem) => trouble = problem,
+                    },
+                    () = self.another_than(leader, &mut changes) => continue,
+                }
+            }
+            let Next::Again(pause) = retry.failed(clock::now()) else { return Err(trouble) };
+            // A new leader is worth asking at once.
+            let _either = actix_web::rt::time::timeout(pause, changes.changed()).await;
+        }
+    }
+
+    /// What an attempt's outcome tells of the replica, and the answer if there is one.
+    fn judge<T>(
+        &self,
+        replica: ReplicaId,
+        outcome: Result<Result<T, Leadership>, CallError>,
+    ) -> Result<T, Trouble> {
+        match outcome {
+            Ok(Ok(answer)) => {
+                self.select(|selection| selection.heard_from(replica));
+                Ok(answer)
+            }
+            Ok(Err(leadership)) => {
+                self.learn(leadership);
+                Err(Trouble::NoLeader)
+            }
+            Err(error) => {
+                if let CallError::Unreachable(Unreachable::NobodyListens) = error {
+                    self.checked(replica, Check::Gone);
+                }
+                log::debug!("replica {replica} gave no answer: {error}");
+                Err(Trouble::Undecided(error.to_string()))
+            }
+        }
+    }
+
+    /// Ends when another replica than `leader` leads.
+    async fn another_than(&self, leader: ReplicaId, changes: &mut watch::Receiver<()>) {
+        while self.select(|selection| selection.leadership().is_led_by(leader)) {
+            if changes.changed().await.is_err() {
+                // The service is gone, and this attempt with it.
+                return;
+            }
+        }
+    }
+}
+
+impl Readiness for Service {
+    fn readiness(&self) -> Result<(), String> {
+        if self.catalog().is_none() {
+            return Err("the catalog is out of reach".into());
+        }
+        if self.settings.enabled && !self.cached(|cache| cache.has_lease(clock::now())) {
+            return Err("there is no session with the catalog yet".into());
+        }
+        match self.select(|selection| selection.leader()) {
+            Some(_) => Ok(()),
+            None => Err("no order replica leads".into()),
+        }
+    }
+}
+
+fn describe(leader: Option<ReplicaId>) -> String {
+    leader.map_or_else(|| "the leader".to_owned(), |id| format!("leader {id}"))
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Overloaded => f.write_str("the store is busy; try again in a moment"),
+            Self::NoCatalog(problem) => write!(f, "the catalog cannot be reached: {problem}"),
+            Self::NoLeader => f.write_str("no order replica leads; try again in a moment"),
+            Self::Undecided(problem) => write!(
+                f,
+                "there was no answer in time ({problem}); ask again with the same \
+                 Idempotency-Key"
+            ),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! A replica's use cases: where its decisions meet the disk, the catalog and the other replicas.
+//!
+//! What any replica does is here; what only a leader does in its own time (selling, passing orders
+//! on) is in [`leader`](super::leader), and fetching what was missed in
+//! [`catch_up`](super::catch_up).
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::queue::{Admission, Queue};
+use super::remote::Remote;
+use super::replica::{Acceptance, Replica};
+use super::tail::Tail;
+use crate::clock;
+use crate::health::Readiness;
+use crate::process::Lifeline;
+use crate::storage::StorageError;
+use crate::storage::order_log::OrderLog;
+use crate::wire::order::{OrderNumber, Position, Rows};
+use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
+use crate::wire::replication::{
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, Fitness, Leadership, MOST_ROWS,
+    Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
+};
+
+/// How often the disk and the catalog are asked whether they are there.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// Longer than any front-end's attempt; a purchase that nobody can decide does not hold its
+/// connection for ever.
+const LONGEST_WAIT: Duration = Duration::from_secs(11);
+
+/// Who waits for a purchase: a handler on some thread.
+pub(super) type Waiter = oneshot::Sender<PurchaseReply>;
+
+/// A replica, shared by all threads.
+pub(super) struct Service {
+    pub(super) id: ReplicaId,
+    /// The cores decide under one lock: that rows are accepted and that they are queued for the
+    /// disk must happen in the same order. Nothing under it awaits.
+    cores: Mutex<Cores>,
+    log: OrderLog,
+    /// Something to do for the leader's selling task.
+    pub(super) work: Notify,
+    /// Rows were accepted, or leadership changed: the tasks that pass orders on look again.
+    pub(super) grown: watch::Sender<()>,
+    lifeline: Lifeline,
+}
+
+pub(super) struct Cores {
+    pub(super) replica: Replica,
+    pub(super) queue: Queue<Waiter>,
+    pub(super) tail: Tail,
+}
+
+/// Why a replica could not do what it was asked.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The disk is full, or the replica is ending.
+    Storage(String),
+    /// Too many purchases are on their way.
+    Busy,
+    /// The catalog, which alone could tell, cannot be asked.
+    NoCatalog(String),
+    /// The purchase was not decided in time; ask again with the same key.
+    Undecided,
+}
+
+/// Rows that were offered and not taken.
+#[derive(Debug)]
+pub(super) enum NotTaken {
+    Gap(u64),
+    Diverged,
+    Storage(Trouble),
+}
+
+impl Service {
+    pub(super) fn new(id: ReplicaId, log: OrderLog, end: Position, lifeline: Lifeline) -> Self {
+        Self {
+            id,
+            cores: Mutex::new(Cores {
+                replica: Replica::new(id, end),
+                queue: Queue::default(),
+                tail: Tail::new(end),
+            }),
+            log,
+            work: Notify::new(),
+            grown: watch::Sender::new(()),
+            lifeline,
+        }
+    }
+
+    /// A purchase, if this replica leads; answered when it is decided and durable.
+    pub(super) async fn purchase(&self, purchase: Purchase) -> Result<PurchaseReply, Trouble> {
+        if let Some(id) = &purchase.request_id {
+            log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
+        }
+        let (waiter, answer) = oneshot::channel();
+        let admission = self.decide(|cores, _| {
+            if !cores.replica.is_chosen() {
+                return Err(cores.replica.leadership());
+            }
+            Ok(cores.queue.admit(purchase, waiter, Waiter::is_closed))
+        });
+        match admission {
+            Err(leadership) => return Ok(PurchaseReply::NotLeader(leadership)),
+            Ok(Admission::KeyReused(_)) => return Ok(PurchaseReply::Decided(Decision::KeyReused)),
+            Ok(Admission::Full(_)) => return Err(Trouble::Busy),
+            Ok(Admission::Admitted) => self.work.notify_one(),
+        }
+        match actix_web::rt::time::timeout(LONGEST_WAIT, answer).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) | Err(_) => Err(Trouble::Undecided),
+        }
+    }
+
+    /// One order. A row never changes, so a replica that has it answers, whether or not it leads;
+    /// one that lacks it asks the catalog, now: no earlier knowledge of the journal's end would do.
+    pub(super) async fn order(
+        &self,
+        remote: &Remote,
+        number: OrderNumber,
+    ) -> Result<OrderReply, Trouble> {
+        if number.0 < self.decide(|cores, _| cores.replica.durable().length)
+            && let Some(order) = self.store(self.log.order(number)).await?
+        {
+            return Ok(OrderReply::Found(order));
+        }
+        remote.order(number).await.map_err(|error| Trouble::NoCatalog(error.to_string()))
+    }
+
+    /// A front-end wants this replica to lead.
+    pub(super) async fn nominate(
+        &self,
+        remote: &Remote,
+        nomination: Nomination,
+    ) -> NominationReply {
+        let (leadership, is_chosen, log) = self.decide(|cores, _| {
+            let replica = &cores.replica;
+            (replica.leadership(), replica.is_chosen(), replica.durable())
+        });
+        if is_chosen && leadership.epoch >= nomination.seen {
+            return NominationReply::Won(leadership);
+        }
+        let request = Acquisition { nominee: self.id, seen: nomination.seen, log };
+        match remote.acquire(&request).await {
+            Ok(AcquisitionReply::Won { leadership, journal }) => {
+                self.take_office(leadership, journal)
+            }
+            // It won before, and the answer was lost, or it was another run of this replica.
+            Ok(AcquisitionReply::Lost(standing)) if standing.leadership.is_led_by(self.id) => {
+                self.take_office(standing.leadership, standing.journal)
+            }
+            Ok(AcquisitionReply::Lost(standing)) => {
+                self.learn(standing.leadership);
+                NominationReply::Lost(standing.leadership)
+            }
+            Ok(AcquisitionReply::Foreign { journal }) => {
+                let problem = format!(
+                    "the log of replica {} ({} orders) is no prefix of the journal ({} orders): \
+                     one of the two databases is not of this cluster",
+                    self.id, log.length, journal.length
+                );
+                log::error!("{problem}");
+                NominationReply::Unable(problem)
+            }
+            Err(error) => NominationReply::Unable(format!("the catalog: {error}")),
+        }
+    }
+
+    fn take_office(&self, leadership: Leadership, journal: Position) -> NominationReply {
+        let taken = self.decide(|cores, _| cores.replica.acquired(leadership, journal.length));
+        if taken {
+            log::info!("replica {} is to lead, epoch {}", self.id, leadership.epoch);
+            self.work.notify_one();
+        }
+        NominationReply::Won(leadership)
+    }
+
+    /// Takes note of a leadership. Whoever waited for this replica, if it led, asks the next leader.
+    pub(super) fn learn(&self, leadership: Leadership) {
+        let sent_away =
+            self.decide(|cores, _| cores.replica.learn(leadership).then(|| cores.queue.dissolve()));
+        let Some(waiters) = sent_away else { return };
+        log::info!("replica {} hears that {leadership}", self.id);
+        for waiter in waiters {
+            let _unheard = waiter.send(PurchaseReply::NotLeader(leadership));
+        }
+        self.grown.send_replace(());
+    }
+
+    /// The leader passes orders on.
+    pub(super) async fn append(&self, request: AppendRequest) -> Result<AppendReply, Trouble> {
+        self.learn(request.leadership);
+        let known = self.decide(|cores, _| {
+            cores.replica.heard_of(request.leader_length);
+            cores.replica.leadership()
+        });
+        if known.epoch > request.leadership.epoch {
+            return Ok(AppendReply::Stale(known));
+        }
+        match self.take(&request.rows).await {
+            Ok(()) => {
+                self.decide(|cores, _| cores.replica.caught_up());
+                Ok(self.decide(|cores, _| cores.replica.append_reply()))
+            }
+            Err(NotTaken::Gap(length)) => Ok(AppendReply::Gap { length }),
+            Err(NotTaken::Diverged) => {
+                log::error!(
+                    "replica {}'s log is not the leader's: one of the two databases is not of \
+                     this cluster",
+                    self.id
+                );
+                Ok(AppendReply::Diverged)
+            }
+            Err(NotTaken::Storage(trouble)) => Err(trouble),
+        }
+    }
+
+    /// Rows for a peer that missed them; none if this log ends before `from`.
+    pub(super) async fn rows(&self, from: u64) -> Result<Rows, Trouble> {
+        let rows = self.store(self.log.rows(from, MOST_ROWS)).await?;
+        Ok(rows.unwrap_or_else(|| self.decide(|cores, _| Rows::none(cores.replica.durable()))))
+    }
+
+    /// Rows for a follower, from memory if they are there.
+    pub(super) async fn rows_for_follower(&self, from: u64) -> Result<Rows, Trouble> {
+        match self.decide(|cores, _| cores.tail.rows(from, MOST_ROWS)) {
+            Some(rows) => Ok(rows),
+            None => self.rows(from).await,
+        }
+    }
+
+    pub(super) fn status(&self) -> ReplicaStatus {
+        self.decide(|cores, now| ReplicaStatus {
+            id: self.id,
+            state: cores.replica.state(),
+            fitness: cores.replica.fitness(now),
+            leadership: cores.replica.leadership(),
+            log: cores.replica.durable(),
+        })
+    }
+
+    /// Takes rows from whoever offers them; ends when they are on disk.
+    pub(super) async fn take(&self, rows: &Rows) -> Result<(), NotTaken> {
+        let writing = self.decide(|cores, _| match cores.replica.accept(rows) {
+            Acceptance::Write(after, orders) => {
+                cores.tail.extend(after, &orders);
+                Ok(self.log.append(after, orders))
+            }
+            Acceptance::Gap(length) => Err(NotTaken::Gap(length)),
+            Acceptance::Diverged => Err(NotTaken::Diverged),
+        })?;
+        self.grown.send_replace(());
+        match self.store(writing).await {
+            Ok(end) => {
+                self.decide(|cores, _| cores.replica.written(end));
+                self.release();
+                Ok(())
+            }
+            Err(trouble) => {
+                self.decide(|cores, _| cores.replica.not_written());
+                Err(NotTaken::Storage(trouble))
+            }
+        }
+    }
+
+    /// Answers all whose orders are as durable as they must be.
+    pub(super) fn release(&self) {
+        let answers = self.decide(|cores, _| {
+            let length = cores.replica.acknowledged_length()?;
+            Some(cores.queue.acknowledge(length))
+        });
+        answer(answers.unwrap_or_default());
+    }
+
+    /// Watches whether the disk moves and the catalog answers, for ever. By the way it hears of new
+    /// leaders.
+    pub(super) async fn watch(self: Arc<Self>, remote: Rc<Remote>) {
+        let mut last_length = 0;
+        loop {
+            let asked = clock::now();
+            let (moved, standing) = tokio::join!(self.log.pulse(), remote.standing());
+            match moved {
+                Ok(()) => self.decide(|cores, _| cores.replica.disk_moved(asked)),
+                Err(error) => self.lifeline.fail(error),
+            }
+            if let Ok(standing) = standing {
+                self.learn(standing.leadership);
+                last_length = self.decide(|cores, _| {
+                    cores.replica.catalog_answered(asked);
+                    let length = cores.replica.accepted().length;
+                    // Orders of this moment are on their way; only one who stands still is behind.
+                    if length == last_length {
+                        cores.replica.heard_of(standing.journal.length);
+                    }
+                    length
+                });
+            }
+            actix_web::rt::time::sleep(WATCH_INTERVAL).await;
+        }
+    }
+
+    /// Leaves the database in one file, for whoever copies or compares it.
+    pub(super) async fn close(&self) {
+        if let Err(trouble) = self.store(self.log.checkpoint()).await {
+            log::warn!("the database keeps its write-ahead log: {trouble}");
+        }
+    }
+
+    /// Awaits the database. If it broke, what is on disk is unknown, and the replica ends: its next
+    /// start reads what is true.
+    async fn store<T>(
+        &self,
+        work: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, Trouble> {
+        work.await.map_err(|error| {
+            let message = error.to_string();
+            match error {
+                StorageError::Full(_) => log::error!("{message}"),
+                StorageError::Broken(..) | StorageError::Corrupt(..) => self.lifeline.fail(error),
+            }
+            Trouble::Storage(message)
+        })
+    }
+
+    pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Cores, Instant) -> T) -> T {
+        let mut cores = self.cores.lock().expect("a decision that panicked has ended the replica");
+        decision(&mut cores, clock::now())
+    }
+}
+
+/// Answers whoever still waits.
+pub(super) fn answer(answers: Vec<(Waiter, Decision)>) {
+    for (waiter, decision) in answers {
+        let _unheard = waiter.send(PurchaseReply::Decided(decision));
+    }
+}
+
+impl Readiness for Service {
+    fn readiness(&self) -> Result<(), String> {
+        match self.decide(|cores, now| cores.replica.fitness(now)) {
+            Fitness::Ready => Ok(()),
+            Fitness::Unfit => Err("the disk does not move or the catalog is out of reach".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Storage(problem) => f.write_str(problem),
+            Self::Busy => f.write_str("too many purchases are on their way; try again in a moment"),
+            Self::NoCatalog(problem) => write!(f, "the catalog cannot be asked: {problem}"),
+            Self::Undecided => f.write_str("not decided yet; ask again with the same key"),
+        }
+    }
+}

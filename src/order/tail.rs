@@ -1,0 +1,106 @@
+//! The newest rows in memory, so that the leader passes orders on without reading them back.
+
+use std::collections::VecDeque;
+
+use crate::wire::order::{Order, Position, Rows};
+
+/// Rows kept: several batches; a follower that is further behind is served from the database.
+const MOST_KEPT: usize = 4_096;
+
+/// The newest rows, gapless, each with the position behind it.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    after: Position,
+    rows: VecDeque<(Order, Position)>,
+}
+
+impl Tail {
+    /// An empty tail of a log that ends at `after`.
+    #[must_use]
+    pub fn new(after: Position) -> Self {
+        Self { after, rows: VecDeque::new() }
+    }
+
+    /// Keeps rows that were accepted behind `after`.
+    pub fn extend(&mut self, after: Position, orders: &[Order]) {
+        if self.end() != after {
+            // Rows that were kept did not get to the disk; the log went on from before them.
+            *self = Self::new(after);
+        }
+        let mut end = after;
+        for order in orders {
+            end = end.continued_by(order);
+            self.rows.push_back((order.clone(), end));
+            if self.rows.len() > MOST_KEPT {
+                let oldest = self.rows.pop_front();
+                self.after = oldest.map_or(self.after, |(_, position)| position);
+            }
+        }
+    }
+
+    /// At most `most` rows from number `from` on. `None` if they are not all here.
+    #[must_use]
+    pub fn rows(&self, from: u64, most: u64) -> Option<Rows> {
+        let skipped = usize::try_from(from.checked_sub(self.after.length)?).ok()?;
+        let after = match skipped.checked_sub(1) {
+            None => self.after,
+            Some(last) => self.rows.get(last)?.1,
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let orders = self.rows.iter().skip(skipped).take(most);
+        Some(Rows { after, orders: orders.map(|(order, _)| order.clone()).collect() })
+    }
+
+    fn end(&self) -> Position {
+        self.rows.back().map_or(self.after, |(_, position)| *position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::order::OrderNumber;
+    use crate::wire::purchase::Quantity;
+
+    fn orders(from: u64, to: u64) -> Vec<Order> {
+        let order = |number| Order {
+            number: OrderNumber(number),
+            name: "Tux".into(),
+            quantity: Quantity::ONE,
+        };
+        (from..to).map(order).collect()
+    }
+
+    fn end(length: u64) -> Position {
+        orders(0, length).iter().fold(Position::START, Position::continued_by)
+    }
+
+    #[test]
+    fn rows_are_found_from_any_number_that_is_kept() {
+        let mut tail = Tail::new(end(2));
+        tail.extend(end(2), &orders(2, 5));
+        tail.extend(end(5), &orders(5, 6));
+        assert_eq!(tail.rows(1, 10), None);
+        assert_eq!(tail.rows(2, 2), Some(Rows { after: end(2), orders: orders(2, 4) }));
+        assert_eq!(tail.rows(4, 10), Some(Rows { after: end(4), orders: orders(4, 6) }));
+        assert_eq!(tail.rows(6, 10), Some(Rows::none(end(6))));
+        assert_eq!(tail.rows(7, 10), None);
+    }
+
+    #[test]
+    fn the_oldest_rows_leave() {
+        let mut tail = Tail::new(Position::START);
+        tail.extend(Position::START, &orders(0, MOST_KEPT as u64 + 3));
+        assert_eq!(tail.rows(2, 10), None);
+        assert_eq!(tail.rows(3, 1), Some(Rows { after: end(3), orders: orders(3, 4) }));
+    }
+
+    #[test]
+    fn rows_that_were_not_written_are_forgotten() {
+        let mut tail = Tail::new(end(2));
+        tail.extend(end(2), &orders(2, 5));
+        tail.extend(end(3), &orders(3, 4));
+        assert_eq!(tail.rows(2, 10), None);
+        assert_eq!(tail.rows(3, 10), Some(Rows { after: end(3), orders: orders(3, 4) }));
+    }
+}
