@@ -7,9 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
 use super::order_log::{insert, rows, verify};
-use super::{
-    StorageError, Worker, checkpoint, classify, from_sql, open_reader, open_writer, to_sql,
-};
+use super::{StorageError, Worker, checkpoint, classify, open_reader, open_writer};
 use crate::catalog::stock::{Change, Recorded, Shelf};
 use crate::roles::ToyRole;
 use crate::wire::lease::{SessionId, Version};
@@ -158,7 +156,7 @@ impl Journal {
                 connection
                     .execute(
                         "UPDATE cluster SET epoch = ?1, leader = ?2",
-                        params![to_sql(leadership.epoch.0), leader],
+                        params![leadership.epoch.0, leader],
                     )
                     .map(drop)
             })
@@ -181,13 +179,13 @@ impl Journal {
                 for session in ended {
                     transaction.execute(
                         "DELETE FROM sessions WHERE boot = ?1 AND serial = ?2",
-                        [to_sql(session.boot), to_sql(session.serial)],
+                        [session.boot, session.serial],
                     )?;
                 }
                 if let Some(session) = begun {
                     transaction.execute(
                         "INSERT OR IGNORE INTO sessions (boot, serial) VALUES (?1, ?2)",
-                        [to_sql(session.boot), to_sql(session.serial)],
+                        [session.boot, session.serial],
                     )?;
                 }
                 transaction.commit()
@@ -232,10 +230,10 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
     for shelf in &change.shelves {
         let changed = update.execute(named_params! {
             ":name": shelf.toy.name.as_str(),
-            ":quantity": to_sql(shelf.toy.quantity),
-            ":stocked": to_sql(shelf.stocked),
-            ":sold": to_sql(shelf.sold),
-            ":version": to_sql(shelf.version.0),
+            ":quantity": shelf.toy.quantity,
+            ":stocked": shelf.stocked,
+            ":sold": shelf.sold,
+            ":version": shelf.version.0,
         })?;
         assert_eq!(changed, 1, "a toy whose stock changes has a row");
     }
@@ -246,14 +244,14 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
     )?;
     for (purchase, decision) in &change.decisions {
         let number = match decision {
-            Decision::Granted(number) => Some(to_sql(number.0)),
+            Decision::Granted(number) => Some(number.0),
             Decision::OutOfStock => None,
             Decision::UnknownToy | Decision::KeyReused => continue,
         };
         record.execute(named_params! {
             ":key": purchase.key.as_str(),
             ":name": purchase.name.as_str(),
-            ":quantity": to_sql(purchase.quantity.get()),
+            ":quantity": purchase.quantity.get(),
             ":number": number,
         })?;
     }
@@ -277,7 +275,7 @@ fn load(
                 ":name": toy.name.as_str(),
                 ":position": position,
                 ":price": toy.price.as_decimal(),
-                ":initial": to_sql(initial),
+                ":initial": initial,
             },
         )?;
     }
@@ -286,12 +284,12 @@ fn load(
     let (leadership, boot) =
         transaction.query_row("SELECT epoch, leader, boot FROM cluster", [], |row| {
             let leader = row.get::<_, Option<u32>>(1)?.map(ReplicaId);
-            let epoch = Epoch(from_sql(row, 0)?);
-            Ok((Leadership { epoch, leader }, from_sql(row, 2)?))
+            let epoch = Epoch(row.get(0)?);
+            Ok((Leadership { epoch, leader }, row.get(2)?))
         })?;
     let sessions = transaction
         .prepare("SELECT boot, serial FROM sessions")?
-        .query_map([], |row| Ok(SessionId { boot: from_sql(row, 0)?, serial: from_sql(row, 1)? }))?
+        .query_map([], |row| Ok(SessionId { boot: row.get(0)?, serial: row.get(1)? }))?
         .collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
     Ok(Loaded { shelves, journal, leadership, boot, sessions })
@@ -303,10 +301,10 @@ fn stock_of(connection: &Connection, toy: &ToyRole) -> rusqlite::Result<Shelf> {
         [toy.name.as_str()],
         |row| {
             Ok(Shelf {
-                toy: Toy { name: toy.name.clone(), price: toy.price, quantity: from_sql(row, 0)? },
-                stocked: from_sql(row, 1)?,
-                sold: from_sql(row, 2)?,
-                version: Version(from_sql(row, 3)?),
+                toy: Toy { name: toy.name.clone(), price: toy.price, quantity: row.get(0)? },
+                stocked: row.get(1)?,
+                sold: row.get(2)?,
+                version: Version(row.get(3)?),
             })
         },
     )
@@ -321,7 +319,7 @@ fn check_sums(connection: &Connection, path: &Path) -> Result<(), StorageError> 
                  UNION ALL SELECT name, 0, sold FROM stock
              ) GROUP BY name HAVING ordered <> max(sold) LIMIT 1",
             [],
-            |row| Ok((row.get::<_, String>(0)?, row.get::<_, f64>(1)?, from_sql(row, 2)?)),
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, f64>(1)?, row.get::<_, u64>(2)?)),
         )
         .optional()
         .map_err(|error| classify(path, &error))?;
@@ -334,14 +332,11 @@ fn check_sums(connection: &Connection, path: &Path) -> Result<(), StorageError> 
 
 fn recorded_of(row: &Row<'_>) -> rusqlite::Result<Recorded> {
     let name: String = row.get(0)?;
-    let number: Option<i64> = row.get(2)?;
+    let number: Option<u64> = row.get(2)?;
     Ok(Recorded {
         name: name.into(),
-        quantity: Quantity::new(from_sql(row, 1)?)
+        quantity: Quantity::new(row.get(1)?)
             .ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,
-        number: match number {
-            Some(_) => Some(OrderNumber(from_sql(row, 2)?)),
-            None => None,
-        },
+        number: number.map(OrderNumber),
     })
 }

@@ -169,18 +169,6 @@ fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
     }
 }
 
-/// SQLite's integers are signed; all that are kept here are counts far below the sign bit.
-fn to_sql(count: u64) -> i64 {
-    i64::try_from(count).expect("counts stay below 2^63")
-}
-
-/// The reverse of [`to_sql`], for a column of a row.
-fn from_sql(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    let value: i64 = row.get(column)?;
-    u64::try_from(value)
-        .map_err(|_negative| rusqlite::Error::IntegralValueOutOfRange(column, value))
-}
-
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

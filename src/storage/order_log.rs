@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
-use super::{
-    StorageError, Worker, checkpoint, classify, from_sql, open_reader, open_writer, to_sql,
-};
+use super::{StorageError, Worker, checkpoint, classify, open_reader, open_writer};
 use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
 use crate::wire::purchase::Quantity;
 
@@ -135,9 +133,9 @@ pub(super) fn insert(
     orders.iter().try_fold(after, |end, order| {
         let end = end.continued_by(order);
         statement.execute(named_params! {
-            ":number": to_sql(order.number.0),
+            ":number": order.number.0,
             ":name": order.name.as_str(),
-            ":quantity": to_sql(order.quantity.get()),
+            ":quantity": order.quantity.get(),
             ":chain": end.chain.as_bytes(),
         })?;
         Ok(end)
@@ -147,7 +145,7 @@ pub(super) fn insert(
 fn length(connection: &Connection) -> rusqlite::Result<u64> {
     connection
         .prepare_cached("SELECT coalesce(max(number) + 1, 0) FROM log")?
-        .query_row([], |row| from_sql(row, 0))
+        .query_row([], |row| row.get(0))
 }
 
 /// Reads a stretch of a table `log`; the catalog's journal is kept in one like the replicas'.
@@ -161,7 +159,7 @@ pub(super) fn rows(
         .prepare_cached(
             "SELECT number, name, quantity FROM log WHERE number >= ?1 ORDER BY number LIMIT ?2",
         )?
-        .query_map([to_sql(from), to_sql(most)], order_of)?
+        .query_map([from, most], order_of)?
         .collect::<rusqlite::Result<Vec<Order>>>()?;
     Ok(Some(Rows { after, orders }))
 }
@@ -207,9 +205,9 @@ pub(super) fn verify(connection: &Connection, path: &Path) -> Result<Position, S
 
 fn order_of(row: &Row<'_>) -> rusqlite::Result<Order> {
     let name: String = row.get(1)?;
-    let quantity = from_sql(row, 2)?;
+    let quantity = row.get(2)?;
     Ok(Order {
-        number: OrderNumber(from_sql(row, 0)?),
+        number: OrderNumber(row.get(0)?),
         name: name.into(),
         quantity: Quantity::new(quantity).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, 0))?,
     })

@@ -1,0 +1,362 @@
+//! The whole store as processes, on free ports and in a folder of its own, to be hurt by tests.
+#![allow(
+    dead_code,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of this; a failure here is a test's failure"
+)]
+
+pub(crate) mod shoppers;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long a test waits for something that must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a cluster's `roles.toml` says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) frontends: usize,
+    pub(crate) cache: bool,
+    pub(crate) capacity: usize,
+    pub(crate) initial_stock: u64,
+    pub(crate) restock_interval_ms: u64,
+}
+
+/// A running store. Dropping it kills what is left of it.
+pub(crate) struct Cluster {
+    folder: tempfile::TempDir,
+    pub(crate) frontends: Vec<String>,
+    addresses: BTreeMap<String, String>,
+    processes: BTreeMap<String, Child>,
+}
+
+/// A row of `orders`.
+pub(crate) type Row = (u64, String, u64);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            frontends: 1,
+            cache: true,
+            capacity: 1000,
+            initial_stock: 100,
+            restock_interval_ms: 200,
+        }
+    }
+}
+
+/// The order in which the store is started.
+pub(crate) const REPLICAS: [&str; 3] = ["order-1", "order-2", "order-3"];
+
+impl Cluster {
+    /// Writes a `roles.toml` and starts every role.
+    pub(crate) async fn start(settings: Settings) -> Self {
+        let mut cluster = Self::prepare(settings);
+        cluster.start_all(&["catalog", "order-1", "order-2", "order-3"]);
+        let frontends: Vec<String> = (1..=settings.frontends).map(frontend_name).collect();
+        for frontend in &frontends {
+            cluster.start_role(frontend);
+        }
+        for frontend in 0..settings.frontends {
+            cluster.await_ready(frontend).await;
+        }
+        cluster.await_followers().await;
+        cluster
+    }
+
+    /// Writes a `roles.toml` and starts nothing.
+    pub(crate) fn prepare(settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // An address of its own on the loopback network keeps the ports of this cluster from
+        // everybody else's.
+        let [a, b, c, ..] = rand::random::<[u8; 4]>();
+        let host = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
+        let names = ["catalog".to_owned()].into_iter();
+        let names = names.chain(REPLICAS.map(str::to_owned));
+        let names: Vec<String> = names.chain((1..=settings.frontends).map(frontend_name)).collect();
+        // All are bound before any is released, so no two are the same.
+        let listeners: Vec<TcpListener> =
+            names.iter().map(|_| TcpListener::bind((host, 0)).unwrap()).collect();
+        let addresses: BTreeMap<String, String> = names
+            .iter()
+            .zip(&listeners)
+            .map(|(name, listener)| (name.clone(), listener.local_addr().unwrap().to_string()))
+            .collect();
+        drop(listeners);
+        let cluster = Self {
+            folder,
+            frontends: (1..=settings.frontends)
+                .map(|number| addresses[&frontend_name(number)].clone())
+                .collect(),
+            addresses,
+            processes: BTreeMap::new(),
+        };
+        std::fs::write(cluster.roles(), cluster.roles_text(settings)).unwrap();
+        cluster
+    }
+
+    fn roles_text(&self, settings: Settings) -> String {
+        let mut text = String::from("data_dir = \"data\"\n");
+        for address in &self.frontends {
+            writeln!(text, "[[frontend]]\naddress = \"{address}\"").unwrap();
+        }
+        for (id, name) in (1..).zip(REPLICAS) {
+            let address = &self.addresses[name];
+            writeln!(text, "[[order]]\nid = {id}\naddress = \"{address}\"").unwrap();
+        }
+        let toys = TOYS.map(|toy| format!("{{ name = '{toy}', price = 15.99 }}")).join(", ");
+        writeln!(
+            text,
+            "[catalog]\naddress = \"{}\"\nrestock_interval_ms = {}\ninitial_stock = {}\n\
+             toys = [{toys}]\n[cache]\nenabled = {}\ncapacity = {}",
+            self.addresses["catalog"],
+            settings.restock_interval_ms,
+            settings.initial_stock,
+            settings.cache,
+            settings.capacity
+        )
+        .unwrap();
+        text
+    }
+
+    /// The path of `roles.toml`.
+    pub(crate) fn roles(&self) -> PathBuf {
+        self.folder.path().join("roles.toml")
+    }
+
+    /// A file in the data folder.
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data").join(name)
+    }
+
+    /// Starts a role's process.
+    pub(crate) fn start_role(&mut self, name: &str) {
+        std::fs::create_dir_all(self.folder.path().join("data")).unwrap();
+        let log = File::options().create(true).append(true).open(self.data(&format!("{name}.log")));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
+        match name.split_once('-') {
+            Some((role, id)) => command.args([role, "--id", id]),
+            None => command.arg(name),
+        };
+        let child = command
+            .arg("--config")
+            .arg(self.roles())
+            .stdin(Stdio::null())
+            .stderr(log.unwrap())
+            .spawn()
+            .unwrap();
+        assert!(self.processes.insert(name.to_owned(), child).is_none(), "{name} runs already");
+    }
+
+    /// Starts several roles at once.
+    pub(crate) fn start_all(&mut self, names: &[&str]) {
+        for name in names {
+            self.start_role(name);
+        }
+    }
+
+    /// kill -9, and waits until the process is gone.
+    pub(crate) fn kill(&mut self, name: &str) {
+        let mut child = self.processes.remove(name).expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// kill -9 to all processes at once.
+    pub(crate) fn kill_everything(&mut self) {
+        for child in self.processes.values_mut() {
+            child.kill().unwrap();
+        }
+        for (_, mut child) in std::mem::take(&mut self.processes) {
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM; the process's exit status.
+    pub(crate) async fn terminate(&mut self, name: &str) -> ExitStatus {
+        self.signal(name, Signal::TERM);
+        let mut child = self.processes.remove(name).unwrap();
+        let mut status = None;
+        eventually(&format!("{name} ends"), async || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
+    }
+
+    /// Sends a signal, such as STOP or CONT.
+    pub(crate) fn signal(&self, name: &str, signal: Signal) {
+        let child = &self.processes[name];
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
+    /// Waits until a front-end (counted from 0) is ready.
+    pub(crate) async fn await_ready(&self, frontend: usize) {
+        eventually("the front-end is ready", async || {
+            get(&self.frontends[frontend], "/readyz").await.is_ok_and(|(status, _)| status == 200)
+        })
+        .await;
+    }
+
+    /// Waits until all replicas that run are in step and one leads.
+    pub(crate) async fn await_followers(&self) {
+        eventually("all replicas are in step", async || {
+            let Ok((200, body)) = get(&self.frontends[0], "/cluster").await else { return false };
+            let replicas = body["data"]["replicas"].as_array().unwrap().clone();
+            let last = &replicas[0]["last_order"];
+            replicas.iter().all(|replica| {
+                let in_step = replica["state"] == "leader" || replica["state"] == "follower";
+                in_step && replica["last_order"] == *last
+            })
+        })
+        .await;
+    }
+
+    /// Who leads, as the first front-end says.
+    pub(crate) async fn leader(&self) -> String {
+        let mut leader = None;
+        eventually("somebody leads", async || {
+            let Ok((_, body)) = get(&self.frontends[0], "/cluster").await else { return false };
+            leader = body["data"]["leader"].as_u64();
+            leader.is_some()
+        })
+        .await;
+        format!("order-{}", leader.unwrap())
+    }
+
+    /// The rows of a replica's `orders`, as a stock SQLite reads them.
+    pub(crate) fn orders(&self, replica: &str) -> Vec<Row> {
+        self.query(replica, "SELECT number, name, quantity FROM orders ORDER BY number")
+    }
+
+    /// The rows of the catalog's journal.
+    pub(crate) fn journal(&self) -> Vec<Row> {
+        self.query("catalog", "SELECT number, name, quantity FROM journal ORDER BY number")
+    }
+
+    fn query(&self, role: &str, sql: &str) -> Vec<Row> {
+        let path = self.data(&format!("{role}.db"));
+        let connection =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        connection
+            .prepare(sql)
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
+    }
+
+    /// Waits until all databases hold the same orders, then checks what must always hold: numbers
+    /// run from 0 without a gap, and every toy adds up.
+    pub(crate) async fn check_databases(&self, initial_stock: u64) -> Vec<Row> {
+        eventually("all databases hold the same orders", async || {
+            let journal = self.journal();
+            REPLICAS.iter().all(|replica| self.orders(replica) == journal)
+        })
+        .await;
+        let journal = self.journal();
+        for (expected, (number, ..)) in (0..).zip(&journal) {
+            assert_eq!(*number, expected, "order numbers run from 0 without a gap");
+        }
+        for (_, name, left) in
+            self.query("catalog", "SELECT 0, name, quantity FROM products ORDER BY name")
+        {
+            let sold: u64 = journal.iter().filter(|row| row.1 == name).map(|row| row.2).sum();
+            assert!(
+                (sold + left) % initial_stock == 0 && left <= initial_stock,
+                "{name}: {sold} were sold and {left} are left of restocks of {initial_stock}"
+            );
+        }
+        journal
+    }
+
+    /// Everything that the roles logged, for a failed test's output.
+    pub(crate) fn logs(&self) -> String {
+        let mut text = String::new();
+        for name in self.addresses.keys() {
+            let log = std::fs::read_to_string(self.data(&format!("{name}.log")));
+            writeln!(text, "--- {name}\n{}", log.unwrap_or_default()).unwrap();
+        }
+        text
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.processes.values_mut() {
+            // A process that has ended cannot be killed, which is as good.
+            let _ended = child.kill();
+            let _ended = child.wait();
+        }
+        if std::thread::panicking() {
+            let mut error = std::io::stderr();
+            let _lost = std::io::Write::write_all(&mut error, self.logs().as_bytes());
+        }
+    }
+}
+
+/// The toys of every test cluster; one has every character that is awkward in a URL or in JSON.
+pub(crate) const TOYS: [&str; 5] = ["Tux", "Uno", "LEGO", "Slinky", r#"Yo-Yo & "Friends"/1"#];
+
+fn frontend_name(number: usize) -> String {
+    if number == 1 { "frontend".to_owned() } else { format!("frontend-{number}") }
+}
+
+/// Waits until `happens`, up to [`PATIENCE`].
+pub(crate) async fn eventually(what: &str, mut happens: impl AsyncFnMut() -> bool) {
+    let deadline = now() + PATIENCE;
+    while !happens().await {
+        assert!(now() < deadline, "in vain: {what}");
+        actix_web::rt::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The time, for a test's own deadlines.
+pub(crate) fn now() -> Instant {
+    toystore::clock::now()
+}
+
+/// GET; status and body.
+pub(crate) async fn get(address: &str, path: &str) -> Result<(u16, Value), String> {
+    let url = format!("http://{address}{path}");
+    let client = awc::Client::builder().timeout(Duration::from_secs(15)).finish();
+    let response = client.get(url).send().await.map_err(|error| error.to_string())?;
+    read(response).await
+}
+
+/// `POST /orders` under an idempotency key; status and body.
+pub(crate) async fn buy(
+    address: &str,
+    name: &str,
+    quantity: u64,
+    key: &str,
+) -> Result<(u16, Value), String> {
+    let url = format!("http://{address}/orders");
+    let client = awc::Client::builder().timeout(Duration::from_secs(15)).finish();
+    let request = client.post(url).insert_header(("Idempotency-Key", key));
+    let body = serde_json::json!({ "name": name, "quantity": quantity });
+    let response = request.send_json(&body).await.map_err(|error| error.to_string())?;
+    read(response).await
+}
+
+async fn read<S>(mut response: awc::ClientResponse<S>) -> Result<(u16, Value), String>
+where
+    S: futures_util::Stream<Item = Result<actix_web::web::Bytes, awc::error::PayloadError>> + Unpin,
+{
+    let body = response.body().await.map_err(|error| error.to_string())?;
+    let value = serde_json::from_slice(&body).map_err(|error| format!("{error}: {body:?}"))?;
+    Ok((response.status().as_u16(), value))
+}
