@@ -246,6 +246,12 @@ impl Cluster {
         self.query("catalog", "SELECT number, name, quantity FROM journal ORDER BY number")
     }
 
+    /// Whether the catalog has decided a purchase under a client's key.
+    pub(crate) fn has_decided(&self, key: &str) -> bool {
+        let sql = format!("SELECT 0, key, 0 FROM decisions WHERE key = 'client:{key}'");
+        !self.query("catalog", &sql).is_empty()
+    }
+
     fn query(&self, role: &str, sql: &str) -> Vec<Row> {
         let path = self.data(&format!("{role}.db"));
         let connection =

@@ -16,8 +16,8 @@ pub(crate) struct Told {
     pub(crate) orders: RefCell<Vec<Row>>,
     /// Refusals for lack of stock.
     pub(crate) refusals: Cell<u64>,
-    /// Everything else: nothing, if the store is good.
-    pub(crate) errors: RefCell<Vec<String>>,
+    /// Everything else, with the purchase's key: nothing, if the store is good.
+    pub(crate) errors: RefCell<Vec<(String, String)>>,
 }
 
 /// Shoppers at work.
@@ -95,7 +95,7 @@ async fn shop(frontend: String, shopper: usize, told: Rc<Told>, stop: Rc<Cell<bo
             }
             Ok((409, _)) => told.refusals.set(told.refusals.get() + 1),
             other => {
-                told.errors.borrow_mut().push(format!("{key}: {other:?}"));
+                told.errors.borrow_mut().push((key, format!("{other:?}")));
                 return;
             }
         }
