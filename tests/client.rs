@@ -390,6 +390,7 @@ async fn an_open_loop_makes_its_visits_and_ends_in_time() {
     assert_eq!(report.verdict(), Verdict::Passed);
     assert!((1..=100).contains(&report.iterations), "{} iterations", report.iterations);
     assert_eq!(report.run.pace, "open");
+    assert_eq!(report.iterations_due, Some(100));
 }
 
 #[actix_web::test]

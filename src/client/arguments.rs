@@ -11,15 +11,17 @@ use crate::wire::purchase::Quantity;
 
 /// More clients than this are better spread over several processes.
 const MOST_CLIENTS: i64 = 1_000;
+
 /// The client's arguments.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Each iteration queries a random toy and, if it is in stock, orders it with the given probability. \
 At the end every order is fetched and compared with what was ordered.
 
-Exit status: 0, also if single requests failed (the report counts them); 1 if the check of an order \
-failed, or nothing worked at all; 2 for arguments that make no sense; 130 after a second Ctrl-C. The \
-first Ctrl-C ends the shopping; orders are checked and the report is written all the same.")]
+Exit status: 0, also if single requests failed (the report counts them); 1 if the check of an \
+order failed, or nothing worked at all; 2 for arguments that make no sense; 130 after a second \
+Ctrl-C. The first Ctrl-C ends the shopping; orders are checked and the report is written all the \
+same.")]
 pub struct Arguments {
     /// How many clients shop at once.
     #[arg(short, long, default_value_t = 5,

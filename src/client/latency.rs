@@ -1,8 +1,9 @@
 //! How long requests took: one histogram for each type of request.
 //!
-//! A histogram of high dynamic range keeps three digits of every latency in a few kilobytes, however
-//! many there are, so a run of an hour needs no more memory than one of a second. The extremes and
-//! the mean are kept exactly. Only answered requests are recorded; an error has no latency.
+//! A histogram of high dynamic range keeps three digits of every latency in a few kilobytes,
+//! however many there are, so a run of an hour needs no more memory than one of a second. The
+//! extremes and the mean are kept exactly. Only answered requests are recorded; an error has no
+//! latency.
 
 use std::time::Duration;
 

@@ -4,9 +4,9 @@
 //!
 //! In a *closed loop* a client begins a visit when the one before it has ended, so a store that
 //! hangs also stops being asked, and the requests that would have waited are missing from the
-//! latencies: coordinated omission. In an *open loop* visits are due at times that were fixed before.
-//! A client that is behind does its visits one right after the other, and each is charged for how
-//! late it began:
+//! latencies: coordinated omission. In an *open loop* visits are due at times that were fixed
+//! before. A client that is behind does its visits one right after the other, and each is charged
+//! for how late it began:
 //!
 //! ```text
 //! due        0    1    2    3    4
@@ -69,6 +69,27 @@ impl Pace {
     }
 }
 
+impl End {
+    /// How many visits a run at this pace should make. What of it was not made, because the store
+    /// was too slow, is missing from the latencies. `None` in a closed loop.
+    #[must_use]
+    pub fn visits_due(self, pace: Pace, clients: u32) -> Option<u64> {
+        let Pace::Open(rate) = pace else { return None };
+        match self {
+            Self::Visits(visits) => Some(visits.saturating_mul(clients.into())),
+            Self::Time(time) => {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "rates and times are above 0 and have bounds that keep this in u64"
+                )]
+                let due = (rate.0 * time.0.as_secs_f64()).ceil() as u64;
+                Some(due)
+            }
+        }
+    }
+}
+
 impl Rate {
     /// The rate as a number.
     #[must_use]
@@ -125,6 +146,15 @@ mod tests {
         let pace = Pace::Open("10".parse().unwrap());
         let due = |client, visit| pace.due(client, 2, visit).unwrap().as_millis();
         assert_eq!([due(0, 0), due(1, 0), due(0, 1), due(1, 1)], [0, 100, 200, 300]);
+    }
+
+    #[test]
+    fn visits_due_are_those_that_begin_before_the_end() {
+        let (pace, end) = (Pace::Open("10".parse().unwrap()), End::Time("0.25".parse().unwrap()));
+        // At 0, 100 and 200 ms.
+        assert_eq!(end.visits_due(pace, 2), Some(3));
+        assert_eq!(End::Visits(7).visits_due(pace, 2), Some(14));
+        assert_eq!(end.visits_due(Pace::Closed, 2), None);
     }
 
     #[test]

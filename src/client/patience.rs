@@ -4,10 +4,10 @@
 //!
 //! An order carries a key that is its own, and the store decides a key once, so asking again can
 //! only find out what happened; it cannot buy twice. A client therefore insists on an order and on
-//! its final check: it tries the front-ends in turn and rests a little, longer each time, after each
-//! round. A query is worth less than a measurement of what customers notice: it tries each other
-//! front-end once (a lone one twice, in case only an old connection was broken), and an answer 503 is
-//! taken for what it is.
+//! its final check: it tries the front-ends in turn and rests a little, longer each time, after
+//! each round. A query is worth less than a measurement of what customers notice: it tries each
+//! other front-end once (a lone one twice, in case only an old connection was broken), and an
+//! answer 503 is taken for what it is.
 //!
 //! Everything ends: no request waits longer than [`REQUEST_LIMIT`], and nothing is tried any more
 //! after [`DEADLINE`].

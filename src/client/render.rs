@@ -70,10 +70,12 @@ fn written(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
 
 fn write_text(f: &mut String, report: &Report) -> fmt::Result {
     let cut = if report.interrupted { ", interrupted" } else { "" };
+    let missed = report.iterations_due.unwrap_or_default().saturating_sub(report.iterations);
+    let missed = if missed > 0 { format!("; {missed} more were due") } else { String::new() };
     let frontends = report.run.frontends.join(", ");
     writeln!(
         f,
-        "{} at {frontends} in {:.3} s{cut}\n",
+        "{} at {frontends} in {:.3} s{cut}{missed}\n",
         plural(report.iterations, "iteration"),
         report.shopping_s
     )?;

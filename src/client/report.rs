@@ -30,13 +30,16 @@ pub struct Report {
     pub checking_s: f64,
     /// Iterations that were made, of all clients.
     pub iterations: u64,
+    /// Iterations that should have been made, in an open loop. If it is more than were made, the
+    /// store was too slow for the rate, and the latencies lack the worst ones.
+    pub iterations_due: Option<u64>,
     /// All clients' requests by type.
     pub requests: Table,
     /// Attempts by HTTP status; a request that was tried again counts with each attempt.
     pub statuses: BTreeMap<u16, u64>,
     /// Attempts that got no answer.
     pub unanswered: Unanswered,
-    /// Queries that ended in an error, and so on, by reason: `"order: it answered 503: …"`.
+    /// Requests that ended in an error, by reason: `"order: it answered 503: …"`; the first 20.
     pub complaints: BTreeMap<String, u64>,
     /// Orders that were granted.
     pub orders: u64,
@@ -197,6 +200,7 @@ impl Report {
             shopping_s: times.shopping.as_secs_f64(),
             checking_s: times.checking.as_secs_f64(),
             iterations: all.visits(),
+            iterations_due: settings.end.visits_due(settings.pace, settings.clients),
             requests: Table::new(&all, times),
             statuses: all.statuses().clone(),
             unanswered: all.unanswered_attempts(),

@@ -1,8 +1,9 @@
 //! One client at work: where its decisions meet the network.
 //!
 //! First it shops, visit by visit, until it has made all its visits, the time is up or it is told
-//! to stop; whatever is under way then is finished, so that no order is made without being recorded.
-//! Then, when all clients have stopped shopping, it fetches every order that it made and compares.
+//! to stop; whatever is under way then is finished, so that no order is made without being
+//! recorded. Then, when all clients have stopped shopping, it fetches every order that it made and
+//! compares.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -86,10 +87,11 @@ impl Timetable {
         if self.stop.is_cancelled() || over(elapsed) || over(due.unwrap_or_default()) {
             return None;
         }
-        let Some(wait) = due.and_then(|due| due.checked_sub(elapsed)) else {
-            return Some(elapsed.saturating_sub(due.unwrap_or(elapsed)));
-        };
-        self.rest(wait).await.then_some(Duration::ZERO)
+        match due {
+            None => Some(Duration::ZERO),
+            Some(due) if due <= elapsed => Some(elapsed.saturating_sub(due)),
+            Some(due) => self.rest(due.saturating_sub(elapsed)).await.then_some(Duration::ZERO),
+        }
     }
 
     /// Rests, unless the run is ended early; then it says no.
@@ -280,5 +282,56 @@ fn trouble_with(answer: &Result<Answer, Unreachable>) -> Option<Trouble> {
     match answer {
         Err(_) => Some(Trouble::Unreachable),
         Ok(answer) => matches!(answer.status, 502..=504).then_some(Trouble::Unavailable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run at ten visits a second, for ten seconds, that began so long ago.
+    fn open_loop(ago: Duration) -> Timetable {
+        Timetable {
+            began: clock::now().checked_sub(ago).unwrap(),
+            pace: Pace::Open("10".parse().unwrap()),
+            end: End::Time("10".parse().unwrap()),
+            clients: 1,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_visit_that_begins_late_is_charged_for_it() {
+        let late = open_loop(Duration::from_secs(5)).await_turn(0, 20).await.unwrap();
+        assert!((3_000..4_000).contains(&late.as_millis()), "{late:?} instead of 3 s");
+    }
+
+    #[actix_web::test]
+    async fn a_client_that_waited_for_its_visit_is_not_late() {
+        let timetable = open_loop(Duration::from_secs(5));
+        assert_eq!(timetable.await_turn(0, 51).await, Some(Duration::ZERO));
+        assert!(clock::now() - timetable.began >= Duration::from_millis(5_100));
+    }
+
+    #[actix_web::test]
+    async fn in_a_closed_loop_no_visit_is_late() {
+        let timetable = Timetable { pace: Pace::Closed, ..open_loop(Duration::from_secs(5)) };
+        assert_eq!(timetable.await_turn(0, 20).await, Some(Duration::ZERO));
+    }
+
+    #[actix_web::test]
+    async fn no_visit_begins_that_would_be_due_after_the_end() {
+        assert_eq!(open_loop(Duration::from_secs(5)).await_turn(0, 100).await, None);
+        assert_eq!(open_loop(Duration::from_secs(10)).await_turn(0, 20).await, None);
+    }
+
+    #[actix_web::test]
+    async fn whoever_waits_for_a_visit_leaves_at_once_when_told_to() {
+        let timetable = open_loop(Duration::ZERO);
+        let leaving = async { timetable.stop.cancel() };
+        let waiting = timetable.await_turn(0, 99);
+        let (turn, ()) = tokio::join!(waiting, leaving);
+        assert_eq!(turn, None);
+        assert!(clock::now() - timetable.began < Duration::from_secs(9));
     }
 }

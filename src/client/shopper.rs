@@ -3,11 +3,11 @@
 //! # The idea
 //!
 //! Two runs that shall be compared (with the cache and without it, or at two probabilities) should
-//! differ in nothing else. So each client has random numbers of its own, drawn from the seed and the
-//! client's number, and spends the same ones on every visit: one on the toy and one on the coin,
-//! whether or not the coin is looked at afterwards. What the store answered, how fast, and what the
-//! other clients did then cannot shift the sequence. The coin is a number from 0 to 1 that the
-//! probability is held against; whatever is bought at 20 % is bought at 40 %, too.
+//! differ in nothing else. So each client has random numbers of its own, drawn from the seed and
+//! the client's number, and spends the same ones on every visit: one on the toy and one on the
+//! coin, whether or not the coin is looked at afterwards. What the store answered, how fast, and
+//! what the other clients did then cannot shift the sequence. The coin is a number from 0 to 1 that
+//! the probability is held against; whatever is bought at 20 % is bought at 40 %, too.
 
 use std::str::FromStr;
 
