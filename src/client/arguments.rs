@@ -1,0 +1,118 @@
+//! What a run is asked to do: the arguments, and the settings that follow from them.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::pace::{End, Pace, Rate, RunTime};
+use super::shopper::Probability;
+use crate::roles::{Address, Roles};
+use crate::wire::purchase::Quantity;
+
+/// More clients than this are better spread over several processes.
+const MOST_CLIENTS: i64 = 1_000;
+
+/// The client's arguments.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Each iteration queries a random toy and, if it is in stock, orders it with the given probability. \
+At the end every order is fetched and compared with what was ordered.
+
+Exit status: 0, also if single requests failed (the report counts them); 1 if the check of an \
+order failed, or nothing worked at all; 2 for arguments that make no sense; 130 after a second \
+Ctrl-C. The first Ctrl-C ends the shopping; orders are checked and the report is written all the \
+same.")]
+pub struct Arguments {
+    /// How many clients shop at once.
+    #[arg(short, long, default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=MOST_CLIENTS))]
+    pub(super) clients: u32,
+    /// Iterations of each client.
+    #[arg(short = 'n', long, default_value_t = 100, conflicts_with = "duration",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) iterations: u64,
+    /// How long to shop instead: seconds, or like 500ms, 30s, 2m, 1h.
+    #[arg(short, long)]
+    pub(super) duration: Option<RunTime>,
+    /// The probability of an order after a query that showed stock, from 0 to 1.
+    #[arg(short, long, default_value = "0.2", allow_negative_numbers = true)]
+    pub(super) probability: Probability,
+    /// How many toys an order buys.
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) quantity: u64,
+    /// The same seed makes the same queries and the same choices to buy; drawn if absent, and
+    /// printed.
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+    /// A front-end to use, host:port; repeat it for several. By default all those of roles.toml.
+    /// The clients are spread over them, and go on to the next one when theirs does not answer.
+    #[arg(long = "frontend", value_name = "ADDRESS", value_parser = parse_address)]
+    pub(super) frontends: Vec<Address>,
+    /// Open loop: begin so many iterations per second, all clients together, whether or not earlier
+    /// ones have ended. Latencies count from when each was due.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) rate: Option<Rate>,
+    /// How to print the report.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+    /// A folder for report.json, latencies.csv and orders.csv.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// Everything, as one object.
+    Json,
+    /// The figures, as a table.
+    Csv,
+}
+
+/// A run's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many clients there are.
+    pub clients: u32,
+    /// When the run ends.
+    pub end: End,
+    /// When visits begin.
+    pub pace: Pace,
+    /// How likely an order is.
+    pub probability: Probability,
+    /// How much an order buys.
+    pub quantity: Quantity,
+    /// What the random choices come from.
+    pub seed: u64,
+    /// The front-ends, at least one.
+    pub frontends: Vec<Address>,
+}
+
+impl Settings {
+    /// What the arguments ask for; what they leave open comes from `roles.toml`, or from chance.
+    ///
+    /// # Panics
+    ///
+    /// If the arguments did not come out of their own parser.
+    #[must_use]
+    pub fn new(arguments: &Arguments, roles: &Roles) -> Self {
+        let given = &arguments.frontends;
+        Self {
+            clients: arguments.clients,
+            end: arguments.duration.map_or(End::Visits(arguments.iterations), End::Time),
+            pace: arguments.rate.map_or(Pace::Closed, Pace::Open),
+            probability: arguments.probability,
+            quantity: Quantity::new(arguments.quantity)
+                .expect("the arguments' parser takes no quantity below 1"),
+            // 32 bits are enough to differ and short enough to be typed again.
+            seed: arguments.seed.unwrap_or_else(|| rand::random::<u32>().into()),
+            frontends: if given.is_empty() { roles.frontends.clone() } else { given.clone() },
+        }
+    }
+}
+
+fn parse_address(text: &str) -> Result<Address, String> {
+    Address::try_from(text.to_owned())
+}

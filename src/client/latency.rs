@@ -1,0 +1,189 @@
+//! How long requests took: one histogram for each type of request.
+//!
+//! A histogram of high dynamic range keeps three digits of every latency in a few kilobytes,
+//! however many there are, so a run of an hour needs no more memory than one of a second. The
+//! extremes and the mean are kept exactly. Only answered requests are recorded; an error has no
+//! latency.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// The digits that a histogram keeps: errors below 0.1 %.
+const DIGITS: u8 = 3;
+
+/// The latencies of one type of request.
+#[derive(Clone, Debug, Default)]
+pub struct Latency {
+    /// In microseconds. Made with the first sample: most clients never see some types.
+    histogram: Option<Histogram<u32>>,
+    count: u64,
+    sum: Duration,
+    min: Duration,
+    max: Duration,
+}
+
+/// What is reported of latencies, in milliseconds; all null without a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// The shortest.
+    pub min_ms: Option<f64>,
+    /// The arithmetic mean.
+    pub mean_ms: Option<f64>,
+    /// The median.
+    pub p50_ms: Option<f64>,
+    /// 90 % took at most this long.
+    pub p90_ms: Option<f64>,
+    /// 99 % took at most this long.
+    pub p99_ms: Option<f64>,
+    /// 99.9 % took at most this long.
+    pub p999_ms: Option<f64>,
+    /// The longest.
+    pub max_ms: Option<f64>,
+}
+
+impl Latency {
+    /// Records a request that took so long.
+    ///
+    /// # Panics
+    ///
+    /// If the histogram cannot grow, which is a bug.
+    pub fn record(&mut self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let recorded = self.histogram.get_or_insert_with(new_histogram).record(micros);
+        assert!(recorded.is_ok(), "a histogram that grows has room for any latency");
+        self.min = if self.count == 0 { took } else { self.min.min(took) };
+        self.max = self.max.max(took);
+        self.sum += took;
+        self.count += 1;
+    }
+
+    /// Adds what another client recorded.
+    ///
+    /// # Panics
+    ///
+    /// If the histograms cannot be added, which is a bug.
+    pub fn add(&mut self, other: &Self) {
+        let Some(theirs) = &other.histogram else { return };
+        let ours = self.histogram.get_or_insert_with(new_histogram);
+        let added = ours.add(theirs);
+        assert!(added.is_ok(), "a histogram that grows has room for any other");
+        self.min = if self.count == 0 { other.min } else { self.min.min(other.min) };
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+        self.count += other.count;
+    }
+
+    /// How many requests were recorded.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What to report.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let Some(histogram) = &self.histogram else { return Summary::default() };
+        // A bucket's upper end may lie beyond the longest latency; nothing took that long.
+        let quantile = |quantile| {
+            let upper_end = Duration::from_micros(histogram.value_at_quantile(quantile));
+            Some(in_ms(upper_end.clamp(self.min, self.max)))
+        };
+        Summary {
+            min_ms: Some(in_ms(self.min)),
+            mean_ms: Some(in_ms(self.sum) / as_float(self.count)),
+            p50_ms: quantile(0.5),
+            p90_ms: quantile(0.9),
+            p99_ms: quantile(0.99),
+            p999_ms: quantile(0.999),
+            max_ms: Some(in_ms(self.max)),
+        }
+    }
+}
+
+/// How many of them there were per second. `None` if there were none, or no time has passed.
+#[must_use]
+pub fn per_second(count: u64, elapsed: Duration) -> Option<f64> {
+    (count > 0 && !elapsed.is_zero()).then(|| as_float(count) / elapsed.as_secs_f64())
+}
+
+/// A part's share of a whole, from 0 to 1. `None` if the whole is nothing.
+#[must_use]
+pub fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| as_float(part) / as_float(whole))
+}
+
+fn new_histogram() -> Histogram<u32> {
+    Histogram::new(DIGITS).expect("three digits are among the zero to five that there are")
+}
+
+fn in_ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+fn as_float(count: u64) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of requests are far below the 2^53 that a double counts exactly"
+    )]
+    let float = count as f64;
+    float
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latency(micros: impl IntoIterator<Item = u64>) -> Latency {
+        let mut latency = Latency::default();
+        for micros in micros {
+            latency.record(Duration::from_micros(micros));
+        }
+        latency
+    }
+
+    fn close(value: Option<f64>, expected: f64) {
+        let value = value.expect("there are samples");
+        assert!((value - expected).abs() <= expected * 0.001, "{value} is not about {expected}");
+    }
+
+    #[test]
+    fn quantiles_are_right_to_three_digits() {
+        let summary = latency((1..=10_000).map(|n| n * 10)).summary();
+        close(summary.min_ms, 0.01);
+        close(summary.mean_ms, 50.005);
+        close(summary.p50_ms, 50.0);
+        close(summary.p90_ms, 90.0);
+        close(summary.p99_ms, 99.0);
+        close(summary.p999_ms, 99.9);
+        close(summary.max_ms, 100.0);
+    }
+
+    #[test]
+    fn without_samples_nothing_is_reported() {
+        assert_eq!(Latency::default().summary(), Summary::default());
+        assert_eq!(per_second(0, Duration::ZERO), None);
+        assert_eq!(share(0, 0), None);
+    }
+
+    #[test]
+    fn no_quantile_lies_beyond_the_extremes() {
+        let summary = latency([123_457]).summary();
+        assert_eq!(summary.p50_ms, summary.max_ms);
+        assert_eq!(summary.min_ms, summary.max_ms);
+    }
+
+    #[test]
+    fn several_clients_latencies_are_those_of_one_that_did_it_all() {
+        let mut sum = latency(1..=500);
+        sum.add(&latency(501..=1_000));
+        sum.add(&Latency::default());
+        let mut from_nothing = Latency::default();
+        from_nothing.add(&sum);
+        for merged in [sum, from_nothing] {
+            assert_eq!(merged.summary(), latency(1..=1_000).summary());
+            assert_eq!(merged.count(), 1_000);
+        }
+    }
+}
