@@ -282,7 +282,7 @@ impl Cluster {
         {
             let sold: u64 = journal.iter().filter(|row| row.1 == name).map(|row| row.2).sum();
             assert!(
-                (sold + left) % initial_stock == 0 && left <= initial_stock,
+                (sold + left).is_multiple_of(initial_stock) && left <= initial_stock,
                 "{name}: {sold} were sold and {left} are left of restocks of {initial_stock}"
             );
         }
