@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "failpoints")]
+use crate::failpoint;
 use crate::process::{self, Residence, RoleError};
 use crate::roles::{Role, Roles};
 use crate::wire::replication::ReplicaId;
@@ -96,6 +98,8 @@ fn play(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> Exit
     // What the web framework has to say of its workers is not news to anybody.
     let environment = env_logger::Env::default().default_filter_or("info,actix_server=warn");
     env_logger::Builder::from_env(environment).format_target(false).init();
+    #[cfg(feature = "failpoints")]
+    let _failpoints = failpoint::set_up();
     let outcome = system.block_on(async {
         let listener = process::listen(roles, role)?;
         let _residence = Residence::take(roles, role)?;

@@ -19,6 +19,8 @@ pub mod cli;
 pub mod client;
 /// The one place that reads a clock.
 pub mod clock;
+/// Places where a test can end a role.
+pub mod failpoint;
 /// The front-end: the store's door, with a cache of toys.
 pub mod frontend;
 /// `/healthz` and `/readyz`, and the probe that asks them.

@@ -13,6 +13,7 @@ use super::remote::Remote;
 use super::sessions::{LEASE_MS, Push, Sessions};
 use super::stock::{Change, Directory, Shelf, Stock};
 use crate::clock;
+use crate::failpoint;
 use crate::health::Readiness;
 use crate::process::Lifeline;
 use crate::storage::StorageError;
@@ -299,6 +300,7 @@ impl Service {
         let reply = self.decide(|cores, _| cores.stock.plan_acquisition(&request, prefix));
         if let AcquisitionReply::Won { leadership, .. } = reply {
             self.store(self.journal.set_leadership(leadership)).await?;
+            failpoint::pass(failpoint::CATALOG_ACQUIRED);
             self.decide(|cores, _| cores.stock.adopt_leadership(leadership));
             log::info!("{leadership}");
         }
@@ -330,13 +332,16 @@ impl Service {
             return Ok(());
         }
         let touched = change.touched();
+        failpoint::pass(failpoint::CATALOG_BEFORE_COMMIT);
         let stored = self.store(self.journal.commit(change.clone())).await;
+        failpoint::pass(failpoint::CATALOG_COMMITTED);
         self.decide(|cores, _| {
             if stored.is_ok() {
                 cores.stock.apply(&self.directory, &change);
             }
             cores.sessions.unlock(&touched);
         });
+        failpoint::pass(failpoint::CATALOG_PUBLISHED);
         stored
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::remote::Remote;
 use super::replica::may_go_on;
 use super::service::{NotTaken, Service};
+use crate::failpoint;
 use crate::transport::CallError;
 use crate::wire::order::Rows;
 
@@ -60,7 +61,9 @@ impl Service {
             if rows.orders.is_empty() {
                 return true;
             }
-            match self.take(&rows).await {
+            let taken = self.take(&rows).await;
+            failpoint::pass(failpoint::CATCHING_UP);
+            match taken {
                 Ok(()) if !may_go_on(&rows) => return true,
                 // There is more; or somebody else's rows came between. Ask from where the log ends now.
                 Ok(()) | Err(NotTaken::Gap(_)) => {}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::remote::Remote;
 use super::service::{NotTaken, Service, Waiter, answer};
 use crate::clock;
+use crate::failpoint;
 use crate::transport::CallError;
 use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest, Decision, Verdict};
@@ -113,6 +114,7 @@ impl Service {
     /// Answers refusals at once, and orders when they are on disk here and at the live followers;
     /// meanwhile the next batch goes.
     fn settle(self: &Arc<Self>, epoch: Epoch, verdicts: &[Verdict], rows: Rows) {
+        failpoint::pass(failpoint::LEADER_SOLD);
         let answers = self.decide(|cores, now| {
             if cores.replica.leads() != Some(epoch) {
                 // Deposed meanwhile: whoever waited has been sent to the next leader.

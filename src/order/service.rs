@@ -15,6 +15,7 @@ use super::remote::Remote;
 use super::replica::{Acceptance, Replica};
 use super::tail::Tail;
 use crate::clock;
+use crate::failpoint;
 use crate::health::Readiness;
 use crate::process::Lifeline;
 use crate::storage::StorageError;
@@ -204,6 +205,9 @@ impl Service {
         match self.take(&request.rows).await {
             Ok(()) => {
                 self.decide(|cores, _| cores.replica.caught_up());
+                if !request.rows.orders.is_empty() {
+                    failpoint::pass(failpoint::FOLLOWER_SYNCED);
+                }
                 Ok(self.decide(|cores, _| cores.replica.append_reply()))
             }
             Err(NotTaken::Gap(length)) => Ok(AppendReply::Gap { length }),
@@ -256,6 +260,9 @@ impl Service {
         self.grown.send_replace(());
         match self.store(writing).await {
             Ok(end) => {
+                if self.decide(|cores, _| cores.replica.leads()).is_some() {
+                    failpoint::pass(failpoint::LEADER_APPENDED);
+                }
                 self.decide(|cores, _| cores.replica.written(end));
                 self.release();
                 Ok(())
