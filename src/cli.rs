@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
 use crate::process::{self, Residence, RoleError};
-use crate::roles::{Role, Roles};
+use crate::roles::{CatalogRole, Role, Roles};
+use crate::storage::journal::Journal;
 use crate::wire::replication::ReplicaId;
 use crate::{catalog, client, frontend, health, order};
 
@@ -44,6 +45,10 @@ enum Command {
     Order(OrderArguments),
     /// Shop, measure, and check every order that was made.
     Client(client::Arguments),
+    /// Rebuild the catalog's database from an order replica's, when the catalog's is lost. Stop the
+    /// catalog first. The idempotency keys are lost: a purchase that is asked again under an old key
+    /// is a new one.
+    Rebuild(RebuildArguments),
     /// List the roles in the order in which they are started: name, address, pid file and log file,
     /// separated by tabs.
     Roles,
@@ -63,6 +68,13 @@ struct OrderArguments {
     /// Which [[order]] of the file.
     #[arg(long)]
     id: u32,
+}
+
+#[derive(Args)]
+struct RebuildArguments {
+    /// The replica's database, such as data/order-2.db; take the longest.
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
 }
 
 #[derive(Args)]
@@ -88,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Catalog => play(&system, &roles, Role::Catalog),
         Command::Order(arguments) => play(&system, &roles, Role::Order(ReplicaId(arguments.id))),
         Command::Client(arguments) => system.block_on(client::run(arguments, &roles)),
+        Command::Rebuild(arguments) => rebuild(&roles, &arguments.from),
         Command::Roles => list(&roles),
         Command::Probe(arguments) => system.block_on(probe(&arguments, &roles)),
     }
@@ -119,6 +132,18 @@ fn play(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> Exit
     }
 }
 
+fn rebuild(roles: &Roles, from: &Path) -> ExitCode {
+    let rebuilt = Residence::take(roles, Role::Catalog).and_then(|_residence| {
+        let path = roles.file_of(Role::Catalog, "db");
+        let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
+        Ok(Journal::rebuild(&path, toys, *initial_stock, from)?)
+    });
+    match rebuilt {
+        Ok(end) => print(&format!("the journal has {} orders; start the catalog\n", end.length)),
+        Err(error) => fail(&error),
+    }
+}
+
 fn list(roles: &Roles) -> ExitCode {
     let mut text = String::new();
     for role in roles.in_start_order() {
@@ -127,6 +152,10 @@ fn list(roles: &Roles) -> ExitCode {
         text += &[&role.to_string(), address.as_str(), &files[0], &files[1]].join("\t");
         text.push('\n');
     }
+    print(&text)
+}
+
+fn print(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

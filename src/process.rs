@@ -44,6 +44,17 @@ pub enum RoleError {
     NoSuchRole(Role, String),
     /// A database failed.
     Storage(StorageError),
+    /// A replica holds more orders than the catalog's journal.
+    JournalBehind {
+        /// The replica, or its database.
+        replica: String,
+        /// How many orders it holds.
+        orders: u64,
+        /// How many orders the journal holds.
+        journal: u64,
+    },
+    /// The role would listen beyond this machine without a secret.
+    NoSecret(Role, String),
     /// A task found an invariant broken.
     Panicked(&'static str),
 }
@@ -181,6 +192,10 @@ pub fn listen(roles: &Roles, role: Role) -> Result<TcpListener, RoleError> {
     };
     let listener = TcpListener::bind(address.as_str())
         .map_err(|error| RoleError::Listen(role, address.to_string(), error))?;
+    let local = listener.local_addr().map_err(RoleError::Serve)?.ip();
+    if !local.is_loopback() && roles.secret.is_none() {
+        return Err(RoleError::NoSecret(role, address.to_string()));
+    }
     log::info!("{role} listens on {address}");
     Ok(listener)
 }
@@ -230,6 +245,20 @@ impl fmt::Display for RoleError {
                 write!(f, "roles.toml has no {role}; it has {names}")
             }
             Self::Storage(error) => error.fmt(f),
+            Self::JournalBehind { replica, orders, journal } => write!(
+                f,
+                "{replica} holds {orders} orders and the catalog's journal {journal}: the \
+                 catalog's database was removed or replaced, and selling over them would give \
+                 their numbers away twice. Move catalog.db away and run `toystore rebuild --from \
+                 order-N.db` with the longest replica's database; or, if those orders are not to \
+                 be kept, move the replicas' databases away"
+            ),
+            Self::NoSecret(role, address) => write!(
+                f,
+                "{role} would listen on {address}, where others could reach it, and the cluster \
+                 has no secret; set `secret` in roles.toml to the same 16 or more characters for \
+                 every role"
+            ),
             Self::Panicked(task) => write!(
                 f,
                 "{task} found an invariant broken (see the panic above) and stopped before \

@@ -20,6 +20,29 @@ use crate::process::{Lifeline, RoleError};
 use crate::roles::{Role, Roles};
 use crate::server;
 use crate::storage::journal::Journal;
+use crate::storage::order_log::OrderLog;
+
+/// Refuses to sell where replicas hold orders that the journal does not: its database was removed
+/// or replaced, and the next orders would get numbers that others have.
+async fn refuse_to_start_over(
+    roles: &Roles,
+    remote: &Remote,
+    journal: u64,
+) -> Result<(), RoleError> {
+    let files = roles.orders.iter().filter_map(|order| {
+        let path = roles.file_of(Role::Order(order.id), "db");
+        let length = OrderLog::length_at(&path).ok()?;
+        Some((path.display().to_string(), length))
+    });
+    let running = remote.longest_log().await;
+    let running = running.map(|(id, length)| (format!("order replica {id}"), length));
+    match files.chain(running).max_by_key(|(_, length)| *length) {
+        Some((replica, orders)) if orders > journal => {
+            Err(RoleError::JournalBehind { replica, orders, journal })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// Runs the catalog on `listener` until `stop` is cancelled.
 ///
@@ -34,6 +57,8 @@ pub async fn run(
     let settings = &roles.catalog;
     let path = roles.file_of(Role::Catalog, "db");
     let (journal, loaded) = Journal::open(&path, &settings.toys, settings.initial_stock)?;
+    let remote = Remote::new(roles);
+    refuse_to_start_over(roles, &remote, loaded.journal.length).await?;
     log::info!(
         "the catalog has {} toys and {} orders; {}",
         loaded.shelves.len(),
@@ -42,7 +67,7 @@ pub async fn run(
     );
     let lifeline = Lifeline::new(stop);
     let (service, jobs) = Service::new(journal, loaded, settings.initial_stock, lifeline.clone());
-    let write = Arc::clone(&service).write(jobs, Remote::new(roles), settings.restock_interval);
+    let write = Arc::clone(&service).write(jobs, remote, settings.restock_interval);
     lifeline.spawn("the writing task", write);
     lifeline.spawn("the sweep", Arc::clone(&service).sweep());
     lifeline.spawn("the disk's watch", Arc::clone(&service).watch_disk());

@@ -10,6 +10,7 @@ use super::service::Service;
 use crate::roles::Roles;
 use crate::transport::Peer;
 use crate::wire::lease::{Invalidation, SessionId};
+use crate::wire::replication::{ReplicaId, ReplicaStatus};
 
 /// How long one invalidation may take. A front-end that is slow but alive answers within it; one
 /// that is stopped costs no purchase more than its lease anyway.
@@ -17,18 +18,36 @@ const TIME_LIMIT: Duration = Duration::from_millis(500);
 /// How long to wait before an invalidation that failed is sent again.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long the replicas have to say how much they hold.
+const CENSUS_LIMIT: Duration = Duration::from_millis(500);
+
 /// Sends invalidations. At most one is under way to each session, however many purchases wait for
 /// it: what gathers meanwhile travels with the next.
 #[derive(Clone)]
 pub(super) struct Remote {
     frontends: Rc<[Peer]>,
+    replicas: Rc<[Peer]>,
     pushing: Rc<RefCell<BTreeSet<SessionId>>>,
 }
 
 impl Remote {
     pub(super) fn new(roles: &Roles) -> Self {
-        let peers = roles.frontends.iter().map(|address| Peer::new(address, roles.secret.as_ref()));
-        Self { frontends: peers.collect(), pushing: Rc::default() }
+        let peer = |address| Peer::new(address, roles.secret.as_ref());
+        Self {
+            frontends: roles.frontends.iter().map(peer).collect(),
+            replicas: roles.orders.iter().map(|order| peer(&order.address)).collect(),
+            pushing: Rc::default(),
+        }
+    }
+
+    /// Asks the replicas that answer how many orders they hold; the one that holds most.
+    pub(super) async fn longest_log(&self) -> Option<(ReplicaId, u64)> {
+        let questions = self.replicas.iter().map(async |replica| {
+            let status = replica.get("/internal/status", CENSUS_LIMIT).await;
+            status.ok().map(|status: ReplicaStatus| (status.id, status.log.length))
+        });
+        let answers = futures_util::future::join_all(questions).await;
+        answers.into_iter().flatten().max_by_key(|(_, length)| *length)
     }
 
     /// Goes on telling `session` to drop what it owes until it has, or has ended.

@@ -23,7 +23,9 @@ use crate::wire::lease::{
 };
 use crate::wire::order::{OrderNumber, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
-use crate::wire::replication::{Acquisition, AcquisitionReply, MOST_ROWS, OrderReply, Standing};
+use crate::wire::replication::{
+    Acquisition, AcquisitionReply, Leadership, MOST_ROWS, OrderReply, Standing,
+};
 use crate::wire::toy::{Toy, ToyName};
 
 /// Batches that may wait. One leader sends one at a time; the rest is room for those that timed out
@@ -189,7 +191,7 @@ impl Service {
                         let _unheard = answer.send(self.write_batch(&remote, request).await);
                     }
                     Some(Job::Acquire(request, answer)) => {
-                        let _unheard = answer.send(self.write_leadership(request).await);
+                        let _unheard = answer.send(self.write_leadership(&remote, request).await);
                     }
                     None => return,
                 },
@@ -294,7 +296,23 @@ impl Service {
         (!complete).then_some(RESTOCK_RETRY)
     }
 
-    async fn write_leadership(&self, request: Acquisition) -> Result<AcquisitionReply, Trouble> {
+    async fn write_leadership(
+        &self,
+        remote: &Remote,
+        request: Acquisition,
+    ) -> Result<AcquisitionReply, Trouble> {
+        if self.standing().leadership == Leadership::default()
+            && let Some((replica, length)) = remote.longest_log().await
+            && length > self.standing().journal.length
+        {
+            // The first leader of a new journal. Replicas that were down when the catalog started
+            // may hold orders of an earlier one.
+            log::error!(
+                "replica {replica} holds {length} orders that are not in the journal; nobody can \
+                 lead. Was the catalog's database removed? `toystore rebuild --help`"
+            );
+            return Ok(AcquisitionReply::Foreign { journal: self.standing().journal });
+        }
         let prefix = self.store(self.journal.rows(request.log.length, 0)).await?;
         let prefix = prefix.map(|rows| rows.after);
         let reply = self.decide(|cores, _| cores.stock.plan_acquisition(&request, prefix));

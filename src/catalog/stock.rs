@@ -217,14 +217,16 @@ impl Stock {
         acquisition: &Acquisition,
         prefix: Option<Position>,
     ) -> AcquisitionReply {
-        if acquisition.seen != self.leadership.epoch {
+        if acquisition.seen < self.leadership.epoch {
             return AcquisitionReply::Lost(self.standing());
         }
         if prefix != Some(acquisition.log) {
             return AcquisitionReply::Foreign { journal: self.journal };
         }
+        // Epochs come from here, so nobody has seen a newer one, unless this database was rebuilt
+        // or brought back from a copy; then the next epoch must be newer than all that were seen.
         let leadership =
-            Leadership { epoch: self.leadership.epoch.next(), leader: Some(acquisition.nominee) };
+            Leadership { epoch: acquisition.seen.next(), leader: Some(acquisition.nominee) };
         AcquisitionReply::Won { leadership, journal: self.journal }
     }
 

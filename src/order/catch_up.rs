@@ -48,38 +48,49 @@ impl Service {
     /// was asked, so that nothing is missing but what is new.
     pub(super) async fn fetch(&self, remote: &Remote) -> bool {
         for other in remote.others() {
-            self.fetch_from(async |from| remote.rows(other, from).await).await;
+            let fetched = self.fetch_from(async |from| remote.rows(other, from).await).await;
+            if fetched == Fetched::Foreign {
+                log::warn!("replicas {} and {other} hold different orders", self.id);
+            }
         }
-        self.fetch_from(async |from| remote.journal(from).await).await
+        match self.fetch_from(async |from| remote.journal(from).await).await {
+            Fetched::Everything => true,
+            Fetched::Something => false,
+            Fetched::Foreign => {
+                self.set_log_aside().await;
+                false
+            }
+        }
     }
 
-    /// Fetches rows from one source until it has no more. True if it was asked to the end.
-    async fn fetch_from(&self, ask: impl AsyncFn(u64) -> Result<Rows, CallError>) -> bool {
+    /// Fetches rows from one source until it has no more.
+    async fn fetch_from(&self, ask: impl AsyncFn(u64) -> Result<Rows, CallError>) -> Fetched {
         loop {
             let from = self.decide(|cores, _| cores.replica.accepted().length);
-            let Ok(rows) = ask(from).await else { return false };
-            if rows.orders.is_empty() {
-                return true;
-            }
+            let Ok(rows) = ask(from).await else { return Fetched::Something };
             let taken = self.take(&rows).await;
             failpoint::pass(failpoint::CATCHING_UP);
             match taken {
-                Ok(()) if !may_go_on(&rows) => return true,
-                // There is more; or somebody else's rows came between. Ask from where the log ends now.
+                Ok(()) if !may_go_on(&rows) => return Fetched::Everything,
+                // There is more; or somebody else's rows came between. Ask from the log's end now.
                 Ok(()) | Err(NotTaken::Gap(_)) => {}
-                Err(NotTaken::Diverged) => {
-                    log::error!(
-                        "replica {} was offered rows of another history from number {from} on; \
-                         one of the databases is not of this cluster",
-                        self.id
-                    );
-                    return false;
-                }
+                Err(NotTaken::Diverged) => return Fetched::Foreign,
                 Err(NotTaken::Storage(trouble)) => {
                     log::error!("replica {} cannot catch up: {trouble}", self.id);
-                    return false;
+                    return Fetched::Something;
                 }
             }
         }
     }
+}
+
+/// What was fetched from one source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fetched {
+    /// All that it has.
+    Everything,
+    /// It stopped answering, or what it answered could not be kept.
+    Something,
+    /// It holds other orders than this replica.
+    Foreign,
 }

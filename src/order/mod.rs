@@ -38,7 +38,7 @@ pub async fn run(
     id: ReplicaId,
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
-    let (log, end) = OrderLog::open(&roles.file_of(Role::Order(id), "db"))?;
+    let (log, end) = OrderLog::open_or_set_aside(&roles.file_of(Role::Order(id), "db"))?;
     log::info!("replica {id} has {} orders", end.length);
     let lifeline = Lifeline::new(stop);
     let service = Arc::new(Service::new(id, log, end, lifeline.clone()));

@@ -265,6 +265,11 @@ impl Replica {
         self.accepted = self.durable;
     }
 
+    /// Somebody holds other orders than this replica: it is to ask the journal again.
+    pub fn doubt_log(&mut self) {
+        self.catching_up = CatchUp::Asking;
+    }
+
     /// Whether this replica has heard of orders that it has not accepted.
     #[must_use]
     pub fn is_behind(&self) -> bool {

@@ -212,11 +212,8 @@ impl Service {
             }
             Err(NotTaken::Gap(length)) => Ok(AppendReply::Gap { length }),
             Err(NotTaken::Diverged) => {
-                log::error!(
-                    "replica {}'s log is not the leader's: one of the two databases is not of \
-                     this cluster",
-                    self.id
-                );
+                // The journal is to say which of the two logs is right.
+                self.decide(|cores, _| cores.replica.doubt_log());
                 Ok(AppendReply::Diverged)
             }
             Err(NotTaken::Storage(trouble)) => Err(trouble),
@@ -288,7 +285,9 @@ impl Service {
     pub(super) async fn watch(self: Arc<Self>, remote: Rc<Remote>) {
         let mut last_length = 0;
         loop {
+            actix_web::rt::time::sleep(WATCH_INTERVAL).await;
             let asked = clock::now();
+            let length_before = self.decide(|cores, _| cores.replica.durable().length);
             let (moved, standing) = tokio::join!(self.log.pulse(), remote.standing());
             match moved {
                 Ok(()) => self.decide(|cores, _| cores.replica.disk_moved(asked)),
@@ -296,6 +295,10 @@ impl Service {
             }
             if let Ok(standing) = standing {
                 self.learn(standing.leadership);
+                if standing.journal.length < length_before {
+                    self.estranged(length_before, standing.journal.length);
+                    continue;
+                }
                 last_length = self.decide(|cores, _| {
                     cores.replica.catalog_answered(asked);
                     let length = cores.replica.accepted().length;
@@ -306,7 +309,38 @@ impl Service {
                     length
                 });
             }
-            actix_web::rt::time::sleep(WATCH_INTERVAL).await;
+        }
+    }
+
+    /// The journal is shorter than this log, which holds nothing that was not in the journal. Under
+    /// such a catalog this replica is not fit to lead, and says so, as often as it asks.
+    fn estranged(&self, own: u64, journal: u64) {
+        log::error!(
+            "replica {} has {own} orders and the catalog's journal {journal}: the catalog's \
+             database was removed or replaced. Stop the catalog, move its database away and run \
+             `toystore rebuild --from {}`",
+            self.id,
+            self.log.path().display()
+        );
+    }
+
+    /// The journal says that this log is not of its cluster, or is damaged. A copy is kept, and the
+    /// log begins anew.
+    pub(super) async fn set_log_aside(&self) {
+        match self.store(self.log.set_aside()).await {
+            Ok(copy) => {
+                log::error!(
+                    "replica {} held orders that are not in the journal; a copy is kept as {}, and \
+                     the log is fetched anew",
+                    self.id,
+                    copy.display()
+                );
+                self.decide(|cores, _| {
+                    cores.replica = Replica::new(self.id, Position::START);
+                    cores.tail = Tail::new(Position::START);
+                });
+            }
+            Err(trouble) => log::error!("replica {} cannot begin anew: {trouble}", self.id),
         }
     }
 

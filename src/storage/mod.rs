@@ -110,9 +110,14 @@ fn open_writer(path: &Path, schema: &str) -> Result<Connection, StorageError> {
         let connection = Connection::open(path)?;
         configure(&connection)?;
         connection.execute_batch(schema)?;
-        Ok(connection)
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        Ok((connection, verdict))
     };
-    let connection = open().map_err(|error| classify(path, &error))?;
+    let (connection, verdict) = open().map_err(|error| classify(path, &error))?;
+    if verdict != "ok" {
+        return Err(StorageError::Corrupt(path.to_owned(), verdict));
+    }
     check_settings(&connection, path)?;
     Ok(connection)
 }
@@ -126,6 +131,32 @@ fn open_reader(path: &Path) -> Result<Connection, StorageError> {
         Ok(connection)
     };
     open().map_err(|error| classify(path, &error))
+}
+
+/// Gives a damaged database, and SQLite's files beside it, another name.
+fn rename_aside(path: &Path) -> Result<PathBuf, StorageError> {
+    let aside = free_name(path);
+    for suffix in ["", "-wal", "-shm"] {
+        match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StorageError::Broken(path.to_owned(), error.to_string()));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(aside)
+}
+
+/// The first of `order-1.db.aside-1`, `order-1.db.aside-2` … that is free.
+fn free_name(path: &Path) -> PathBuf {
+    let mut names = (1_u64..).map(|count| with_suffix(path, &format!(".aside-{count}")));
+    names.find(|name| !name.exists()).expect("there are more numbers than files")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {

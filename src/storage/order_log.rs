@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
-use super::{StorageError, Worker, checkpoint, classify, open_reader, open_writer};
+use super::{
+    StorageError, Worker, checkpoint, classify, free_name, open_reader, open_writer, rename_aside,
+};
 use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
 use crate::wire::purchase::Quantity;
 
@@ -31,6 +33,27 @@ pub struct OrderLog {
 }
 
 impl OrderLog {
+    /// Opens or makes the database, checks every row's chain hash and tells where the log ends. A
+    /// file that is damaged is set aside, under a name that the log tells, and a new one begun: the
+    /// others have the orders.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be used, or not be set aside.
+    pub fn open_or_set_aside(path: &Path) -> Result<(Self, Position), StorageError> {
+        match Self::open(path) {
+            Err(error @ StorageError::Corrupt(..)) => {
+                let aside = rename_aside(path)?;
+                log::error!(
+                    "{error}; it is set aside as {} and its orders are fetched from the others",
+                    aside.display()
+                );
+                Self::open(path)
+            }
+            opened => opened,
+        }
+    }
+
     /// Opens or makes the database, checks every row's chain hash and tells where the log ends.
     ///
     /// # Errors
@@ -46,6 +69,16 @@ impl OrderLog {
             reader: Worker::start("log-reader", path, reader)?,
         };
         Ok((log, end))
+    }
+
+    /// How many orders the database at `path` holds, without opening it for writing.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it cannot be read.
+    pub fn length_at(path: &Path) -> Result<u64, StorageError> {
+        let connection = open_reader(path)?;
+        length(&connection).map_err(|error| classify(path, &error))
     }
 
     /// Appends `orders` behind `after`, in one transaction that is on disk when the future ends,
@@ -81,6 +114,30 @@ impl OrderLog {
     /// If the database failed; nothing is lost by that.
     pub async fn checkpoint(&self) -> Result<(), StorageError> {
         self.writer.run(checkpoint).await
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps a copy of the database under another name and begins an empty log. Returns the copy's
+    /// name.
+    ///
+    /// # Errors
+    ///
+    /// If the copy cannot be written (nothing changed) or the database failed.
+    pub async fn set_aside(&self) -> Result<PathBuf, StorageError> {
+        let copy = free_name(&self.path);
+        let name = copy.clone();
+        self.writer
+            .run(move |connection| {
+                connection.execute("VACUUM INTO ?1", [name.to_string_lossy()])?;
+                connection.execute_batch("DELETE FROM log; VACUUM")
+            })
+            .await?;
+        Ok(copy)
     }
 
     /// Ends when the writing thread has done all that it was asked before: it moves.
