@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Checks formatting, lints, tests, documentation and scripts. Changes nothing but the build folder.
+# Goes on after a step that fails, and fails if any did. A tool that is missing is named, and its
+# step left out; with CI set that is a failure, too.
+
+set -euo pipefail
+
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
+
+failed=()
+
+main() {
+  [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
+  step formatting 'cargo fmt' cargo fmt --check
+  step lints 'cargo clippy' cargo clippy --all-targets --locked -- -D warnings
+  step tests cargo cargo test --locked --no-fail-fast
+  step documentation cargo \
+    env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+  step scripts shellcheck check_scripts
+  if ((${#failed[@]} > 0)); then
+    printf '\ncheck.sh: failed: %s\n' "${failed[*]}"
+    exit 1
+  fi
+  printf '\ncheck.sh: all is well\n'
+}
+
+step() { # NAME TOOL COMMAND…
+  local name=$1 tool=$2
+  shift 2
+  printf '\n== %s: %s\n' "$name" "$*"
+  # shellcheck disable=SC2086 # `cargo fmt` is two words
+  if ! command $tool --version >/dev/null 2>&1; then
+    printf 'left out: %s is missing; tests/run.sh gets it\n' "$tool"
+    [[ -z ${CI:-} ]] || failed+=("$name")
+  elif ! "$@"; then
+    failed+=("$name")
+  fi
+}
+
+check_scripts() {
+  local scripts
+  mapfile -t scripts < <(find . -name target -prune -o -name node_modules -prune -o \
+    -type f -name '*.sh' -print)
+  shellcheck "${scripts[@]}" .ci/run
+}
+
+main
