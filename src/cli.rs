@@ -39,9 +39,9 @@ enum Command {
     Order(OrderArguments),
     /// Shop, measure, and check every order that was made.
     Client(client::Arguments),
-    /// Rebuild the catalog's database from an order replica's, when the catalog's is lost. Stop the
-    /// catalog first. The idempotency keys are lost: a purchase that is asked again under an old key
-    /// is a new one.
+    /// Rebuild the catalog's database, when it is lost, from an order replica's. Stop the catalog
+    /// first. The idempotency keys are lost: a purchase that is asked again under an old key is a
+    /// new one.
     Rebuild(RebuildArguments),
     /// List the roles in the order in which they are started: name, address, pid file and log file,
     /// separated by tabs.
