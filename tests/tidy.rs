@@ -27,7 +27,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("client/pace.rs", &["wire"]),
     ("clock.rs", &[]),
     ("failpoint.rs", &[]),
-    ("roles.rs", &["wire"]),
+    ("roles/", &["wire"]),
     ("transport.rs", &["wire", "roles"]),
     ("storage/", &["wire", "roles", "storage", "catalog::stock", "failpoint"]),
     ("server.rs", &["wire", "roles", "transport"]),
