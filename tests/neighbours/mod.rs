@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use toystore::clock;
 use toystore::process::RoleError;
@@ -83,7 +84,7 @@ pub(crate) struct Door {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: CancellationToken,
-    task: actix_web::rt::task::JoinHandle<Result<(), RoleError>>,
+    end: Option<oneshot::Receiver<Result<(), RoleError>>>,
     client: awc::Client,
     secret: Option<&'static str>,
     _folder: Rc<TempDir>,
@@ -176,19 +177,28 @@ impl Store {
         })
     }
 
+    /// Runs a role on a thread of its own, as in a process of its own: when its server ends, actix
+    /// stops all other servers of the same `System` with it.
     fn run(
         &self,
         door: &Door,
-        role: impl AsyncFnOnce(TcpListener, Roles, CancellationToken) -> Result<(), RoleError> + 'static,
+        role: impl AsyncFnOnce(TcpListener, Roles, CancellationToken) -> Result<(), RoleError>
+        + Send
+        + 'static,
     ) -> Running {
         let stop = CancellationToken::new();
         let (listener, roles, token) = (door.listen(), self.roles(), stop.clone());
-        let task = actix_web::rt::spawn(async move { role(listener, roles, token).await });
+        let (ended, end) = oneshot::channel();
+        std::thread::spawn(move || {
+            let end = actix_web::rt::System::new().block_on(role(listener, roles, token));
+            // A test that is over does not care.
+            let _unheard = ended.send(end);
+        });
         let client = awc::Client::builder().timeout(Duration::from_secs(12)).finish();
         Running {
             address: door.address,
             stop,
-            task,
+            end: Some(end),
             client,
             secret: self.secret,
             _folder: Rc::clone(&self.folder),
@@ -270,9 +280,16 @@ impl Running {
     }
 
     /// Waits for the role to end by itself.
-    pub(crate) async fn ended(self) -> Result<(), RoleError> {
-        let deadline = actix_web::rt::time::timeout(PATIENCE, self.task);
-        deadline.await.expect("the role ends").expect("it does not panic")
+    pub(crate) async fn ended(mut self) -> Result<(), RoleError> {
+        let end = self.end.take().expect("a role ends once");
+        let end = actix_web::rt::time::timeout(PATIENCE, end);
+        end.await.expect("the role ends").expect("it does not panic")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
