@@ -11,6 +11,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub(crate) mod backstage;
 mod neighbour;
 
 use std::cell::Cell;
