@@ -36,7 +36,7 @@ const fn granted(number: u64) -> Verdict {
 
 /// What a leader, a front-end and a reader ask of the catalog.
 impl Running {
-    async fn is_led_by(self, replica: u32) -> Self {
+    async fn led_by(self, replica: u32) -> Self {
         let standing = self.standing().await;
         let acquisition = Acquisition {
             nominee: ReplicaId(replica),
@@ -139,7 +139,7 @@ async fn it_starts_with_the_toys_of_the_file_in_its_order() {
 
 #[actix_web::test]
 async fn orders_are_numbered_from_0_on_and_come_back_as_rows_of_the_journal() {
-    let catalog = Store::new().run_catalog().is_led_by(3).await;
+    let catalog = Store::new().run_catalog().led_by(3).await;
     let batch = vec![purchase("a", "Tux", 1), purchase("b", "Uno", 1)];
     let (verdicts, rows) = catalog.sell(batch).await;
     assert_eq!(verdicts, [GRANTED_0, GRANTED_1]);
@@ -155,7 +155,7 @@ async fn orders_are_numbered_from_0_on_and_come_back_as_rows_of_the_journal() {
 
 #[actix_web::test]
 async fn a_leader_that_is_behind_gets_all_the_rows_that_it_lacks() {
-    let catalog = Store::new().run_catalog().is_led_by(3).await;
+    let catalog = Store::new().run_catalog().led_by(3).await;
     for key in ["a", "b"] {
         catalog.buy(key, "Tux", 1).await;
     }
@@ -178,7 +178,7 @@ async fn a_leader_that_is_behind_gets_all_the_rows_that_it_lacks() {
 
 #[actix_web::test]
 async fn an_order_is_found_or_known_not_to_exist() {
-    let catalog = Store::new().run_catalog().is_led_by(3).await;
+    let catalog = Store::new().run_catalog().led_by(3).await;
     catalog.buy("a", "Tux", 1).await;
     let found: OrderReply = catalog.get("/internal/order/0").await.data();
     assert_eq!(found, OrderReply::Found(orders(&["Tux"]).remove(0)));
@@ -191,7 +191,7 @@ async fn an_order_is_found_or_known_not_to_exist() {
 #[actix_web::test]
 async fn a_key_that_comes_again_gets_its_first_answer_also_after_a_restart() {
     let store = Store::new();
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     assert_eq!(catalog.buy("a", "Tux", 1).await, GRANTED_0);
     assert_eq!(catalog.buy("b", "Tux", 100).await, OUT_OF_STOCK);
     assert_eq!(catalog.buy("c", "Tux", 1).await, GRANTED_1);
@@ -206,7 +206,7 @@ async fn a_key_that_comes_again_gets_its_first_answer_also_after_a_restart() {
 
 #[actix_web::test]
 async fn a_key_that_comes_with_another_purchase_is_refused() {
-    let catalog = Store::new().run_catalog().is_led_by(3).await;
+    let catalog = Store::new().run_catalog().led_by(3).await;
     catalog.buy("sold", "Tux", 1).await;
     catalog.buy("refused", "Tux", 1_000).await;
     let reused = Verdict::Decided(Decision::KeyReused);
@@ -222,7 +222,7 @@ async fn a_key_that_comes_with_another_purchase_is_refused() {
 #[actix_web::test]
 async fn a_toy_that_is_not_sold_here_is_refused_and_may_come_later() {
     let mut store = Store::new();
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     let unknown = Verdict::Decided(Decision::UnknownToy);
     assert_eq!(catalog.buy("a", "LEGO", 1).await, unknown);
     let request = FillRequest { name: "LEGO".into(), session: None };
@@ -237,18 +237,19 @@ async fn a_toy_that_is_not_sold_here_is_refused_and_may_come_later() {
 #[actix_web::test]
 async fn whoever_is_told_that_a_toy_is_sold_out_is_never_sold_it() {
     let store = Store { initial_stock: 2, restock_interval_ms: 100, ..Store::new() };
-    let catalog = store.run_catalog().is_led_by(3).await;
-    assert_eq!(catalog.buy("late", "Tux", 3).await, OUT_OF_STOCK);
-    assert_eq!(catalog.buy("all", "Tux", 2).await, GRANTED_0);
+    let catalog = store.run_catalog().led_by(3).await;
+    assert_eq!(catalog.buy("first", "Tux", 1).await, GRANTED_0);
+    assert_eq!(catalog.buy("late", "Tux", 2).await, OUT_OF_STOCK);
+    assert_eq!(catalog.buy("second", "Tux", 1).await, GRANTED_1);
     eventually("a restock", async || (catalog.quantities().await == [2, 2, 2]).then_some(())).await;
-    assert_eq!(catalog.buy("late", "Tux", 3).await, OUT_OF_STOCK);
-    assert_eq!(catalog.buy("new", "Tux", 1).await, GRANTED_1);
+    assert_eq!(catalog.buy("late", "Tux", 2).await, OUT_OF_STOCK);
+    assert_eq!(catalog.buy("new", "Tux", 2).await, granted(2));
 }
 
 #[actix_web::test]
 async fn only_what_is_sold_out_is_restocked() {
     let store = Store { initial_stock: 5, restock_interval_ms: 100, ..Store::new() };
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     for (key, name, quantity) in [("a", "Tux", 4), ("b", "Uno", 5), ("c", "Yo-Yo", 1)] {
         catalog.buy(key, name, quantity).await;
     }
@@ -263,7 +264,7 @@ async fn only_what_is_sold_out_is_restocked() {
 
 #[actix_web::test]
 async fn a_leader_of_an_earlier_epoch_is_deposed_and_sells_nothing() {
-    let catalog = Store::new().run_catalog().is_led_by(3).await.is_led_by(2).await;
+    let catalog = Store::new().run_catalog().led_by(3).await.led_by(2).await;
     let now = Leadership { epoch: Epoch(2), leader: Some(ReplicaId(2)) };
     for (leader, epoch) in [(3, 1), (3, 2), (2, 1), (2, 3)] {
         let request = CommitRequest {
@@ -296,7 +297,7 @@ async fn of_two_nominees_that_end_the_same_epoch_one_wins_and_the_other_hears_wh
 
 #[actix_web::test]
 async fn a_nominee_whose_log_is_not_of_this_cluster_cannot_lead() {
-    let catalog = Store::new().run_catalog().is_led_by(3).await;
+    let catalog = Store::new().run_catalog().led_by(3).await;
     catalog.buy("a", "Tux", 1).await;
     let journal = end_of(&orders(&["Tux"]));
     for foreign in [end_of(&orders(&["Uno"])), end_of(&orders(&["Tux", "Tux"]))] {
@@ -309,7 +310,7 @@ async fn a_nominee_whose_log_is_not_of_this_cluster_cannot_lead() {
 #[actix_web::test]
 async fn stock_journal_and_leadership_survive_a_restart() {
     let store = Store::new();
-    let catalog = store.run_catalog().is_led_by(3).await.is_led_by(1).await;
+    let catalog = store.run_catalog().led_by(3).await.led_by(1).await;
     catalog.buy("a", "Tux", 60).await;
     catalog.buy("b", "Uno", 1).await;
     let (standing, toys) = (catalog.standing().await, catalog.toys().await);
@@ -326,7 +327,7 @@ async fn stock_journal_and_leadership_survive_a_restart() {
 #[actix_web::test]
 async fn toys_that_leave_the_file_come_back_with_the_stock_that_they_had() {
     let mut store = Store::new();
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     catalog.buy("a", "Tux", 30).await;
     catalog.stop().await;
 
@@ -345,7 +346,7 @@ async fn toys_that_leave_the_file_come_back_with_the_stock_that_they_had() {
 #[actix_web::test]
 async fn a_price_that_changes_in_the_file_changes_here_and_the_stock_stays() {
     let mut store = Store::new();
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     catalog.buy("a", "Tux", 1).await;
     catalog.stop().await;
 
@@ -359,7 +360,7 @@ async fn a_price_that_changes_in_the_file_changes_here_and_the_stock_stays() {
 async fn a_holder_is_told_before_the_purchase_is_answered() {
     let store = Store::new();
     let frontend = frontend_at(&store.frontends[0]);
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     let session = catalog.session_that_holds("Tux").await;
     frontend.next("invalidate", Fate::Delayed(Duration::from_millis(5)));
     assert_eq!(catalog.buy_patiently("a", "Tux", 1).await, GRANTED_0);
@@ -377,7 +378,7 @@ async fn a_holder_is_told_before_the_purchase_is_answered() {
 async fn a_restock_is_told_to_holders_too() {
     let store = Store { initial_stock: 1, restock_interval_ms: 100, ..Store::new() };
     let frontend = frontend_at(&store.frontends[0]);
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     assert_eq!(catalog.buy("a", "Tux", 1).await, GRANTED_0);
     let session = catalog.register(None).await;
     let held = catalog.fill("Tux", Some(session)).await;
@@ -391,7 +392,7 @@ async fn a_restock_is_told_to_holders_too() {
 async fn a_refusal_drops_nothing() {
     let store = Store::new();
     let frontend = frontend_at(&store.frontends[0]);
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     catalog.session_that_holds("Tux").await;
     assert_eq!(catalog.buy("a", "Tux", 101).await, OUT_OF_STOCK);
     assert_eq!(catalog.buy("b", "Uno", 1).await, GRANTED_0);
@@ -402,7 +403,7 @@ async fn a_refusal_drops_nothing() {
 async fn until_its_holder_has_dropped_it_a_toy_is_not_sold_and_its_old_quantity_not_cacheable() {
     let store = Store::new();
     let frontend = frontend_at(&store.frontends[0]);
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     let session = catalog.session_that_holds("Tux").await;
     let gate = CancellationToken::new();
     frontend.next("invalidate", Fate::Held(gate.clone()));
@@ -425,7 +426,7 @@ async fn a_holder_that_does_not_answer_holds_up_its_toy_for_a_lease_and_others_n
     let store = Store::new();
     let frontend = Neighbour::at(&store.frontends[0]);
     frontend.hangs();
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     let asked = clock::now();
     let session = catalog.session_that_holds("Tux").await;
     assert_eq!(catalog.buy("a", "Tux", 1).await, Verdict::Wait);
@@ -444,7 +445,7 @@ async fn a_holder_that_does_not_answer_holds_up_its_toy_for_a_lease_and_others_n
 async fn a_session_in_debt_is_not_prolonged_for_ever() {
     let store = Store::new();
     // It reaches the catalog and cannot be reached: nobody listens at its door.
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     let session = catalog.session_that_holds("Tux").await;
     let asked = clock::now();
     assert_eq!(catalog.buy("a", "Tux", 1).await, Verdict::Wait);
@@ -461,7 +462,7 @@ async fn a_session_in_debt_is_not_prolonged_for_ever() {
 #[actix_web::test]
 async fn a_session_that_has_run_out_is_told_so_and_holds_nothing() {
     let store = Store::new();
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     let registered = clock::now();
     let session = catalog.session_that_holds("Tux").await;
     eventually("the session ends", async || {
@@ -478,7 +479,7 @@ async fn a_session_that_has_run_out_is_told_so_and_holds_nothing() {
 #[actix_web::test]
 async fn after_a_restart_nothing_is_sold_until_the_earlier_session_has_registered_anew() {
     let store = Store::new();
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     let session = catalog.session_that_holds("Tux").await;
     catalog.stop().await;
 
@@ -497,7 +498,7 @@ async fn after_a_restart_nothing_is_sold_until_the_earlier_session_has_registere
 #[actix_web::test]
 async fn after_a_restart_nothing_is_sold_until_the_earlier_sessions_must_have_run_out() {
     let store = Store::new();
-    let catalog = store.run_catalog().is_led_by(3).await;
+    let catalog = store.run_catalog().led_by(3).await;
     catalog.session_that_holds("Tux").await;
     catalog.stop().await;
 
@@ -573,7 +574,7 @@ async fn a_database_that_was_tampered_with_is_refused_with_the_reason() {
         ("UPDATE stock SET sold = 1, quantity = 99 WHERE name = 'Uno'", "add up to 0"),
     ] {
         let store = Store::new();
-        let catalog = store.run_catalog().is_led_by(3).await;
+        let catalog = store.run_catalog().led_by(3).await;
         catalog.sell(vec![purchase("a", "Tux", 1), purchase("b", "Tux", 1)]).await;
         catalog.stop().await;
         store.tamper("catalog", sql);

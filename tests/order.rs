@@ -2,31 +2,29 @@
 //! the other replicas. It is replica 3 always; the doors of 1 and 2 are closed unless a test says
 //! otherwise.
 
+#[path = "order/cast.rs"]
+mod cast;
 mod neighbours;
 
-use std::collections::HashMap;
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::rt;
+use cast::{Catalog, Ledger, Peer, page};
 use futures_util::future::join_all;
 use neighbours::{
-    Answer, Door, Fate, Neighbour, Reply, Running, Store, end_of, eventually, finish, orders,
-    purchase, rows_from,
+    Answer, Fate, Heard, Reply, Running, Store, end_of, eventually, finish, orders, purchase,
+    rows_from,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use toystore::clock;
 use toystore::order::replica::PATIENCE;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
-use toystore::wire::purchase::{
-    CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase, PurchaseReply, Verdict,
-};
+use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, Epoch, Fitness, Leadership,
-    MOST_ROWS, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaState, ReplicaStatus,
-    Standing,
+    Acquisition, AppendReply, AppendRequest, Epoch, Fitness, Leadership, Nomination,
+    NominationReply, OrderReply, ReplicaId, ReplicaState, ReplicaStatus,
 };
 
 const OUT_OF_STOCK: PurchaseReply = PurchaseReply::Decided(Decision::OutOfStock);
@@ -46,7 +44,7 @@ impl Running {
     }
 
     /// Nominates it once it has caught up.
-    async fn is_nominated(self) -> Self {
+    async fn nominated(self) -> Self {
         eventually("it follows", async || {
             (self.status().await.state == ReplicaState::Follower).then_some(())
         })
@@ -84,164 +82,6 @@ impl Running {
     }
 }
 
-/// The catalog's part: it grants everything but what is called "Sold out".
-struct Catalog<'a> {
-    neighbour: Neighbour<'a>,
-    ledger: Arc<Mutex<Ledger>>,
-}
-
-#[derive(Default)]
-struct Ledger {
-    leadership: Leadership,
-    journal: Vec<Order>,
-    decisions: HashMap<IdempotencyKey, Decision>,
-}
-
-impl<'a> Catalog<'a> {
-    fn at(door: &'a Door) -> Self {
-        let catalog = Self { neighbour: Neighbour::at(door), ledger: Arc::default() };
-        catalog.plays("standing", |ledger, _| Reply::data(ledger.standing()));
-        catalog.plays("acquire", |ledger, heard| Reply::data(ledger.acquire(&heard.read())));
-        catalog.plays("commit", |ledger, heard| Reply::data(ledger.commit(&heard.read())));
-        catalog
-            .plays("journal", |ledger, heard| Reply::data(page(&ledger.journal, heard.number())));
-        catalog.plays("order", |ledger, heard| {
-            let found = ledger.journal.iter().find(|order| order.number.0 == heard.number());
-            Reply::data(found.cloned().map_or(OrderReply::Unknown, OrderReply::Found))
-        });
-        catalog
-    }
-
-    fn plays(
-        &self,
-        topic: &str,
-        part: impl Fn(&mut Ledger, &neighbours::Heard) -> Reply + Send + Sync + 'static,
-    ) {
-        let ledger = Arc::clone(&self.ledger);
-        self.on(topic, move |heard| part(&mut ledger.lock().expect("no test panics in it"), heard));
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().expect("no test panics in it")
-    }
-
-    /// The keys of each batch that it was sent.
-    fn batches(&self) -> Vec<Vec<String>> {
-        let keys = |request: CommitRequest| {
-            request.purchases.iter().map(|purchase| purchase.key.to_string()).collect()
-        };
-        self.heard("commit").iter().map(|heard| keys(heard.read())).collect()
-    }
-}
-
-impl<'a> Deref for Catalog<'a> {
-    type Target = Neighbour<'a>;
-
-    fn deref(&self) -> &Neighbour<'a> {
-        &self.neighbour
-    }
-}
-
-impl Ledger {
-    fn standing(&self) -> Standing {
-        Standing { leadership: self.leadership, journal: end_of(&self.journal) }
-    }
-
-    fn acquire(&mut self, request: &Acquisition) -> AcquisitionReply {
-        let journal = end_of(&self.journal);
-        if request.seen != self.leadership.epoch {
-            return AcquisitionReply::Lost(self.standing());
-        }
-        if rows_from(&self.journal, request.log.length).after != request.log {
-            return AcquisitionReply::Foreign { journal };
-        }
-        self.leadership = leading(request.seen.0 + 1, request.nominee.0);
-        AcquisitionReply::Won { leadership: self.leadership, journal }
-    }
-
-    fn commit(&mut self, request: &CommitRequest) -> CommitReply {
-        if self.leadership != leading(request.epoch.0, request.leader.0) {
-            return CommitReply::Deposed(self.leadership);
-        }
-        let verdicts = request.purchases.iter().map(|p| Verdict::Decided(self.decide(p)));
-        let verdicts = verdicts.collect();
-        CommitReply::Decided { verdicts, rows: page(&self.journal, request.log.length) }
-    }
-
-    fn decide(&mut self, purchase: &Purchase) -> Decision {
-        if purchase.name.as_str() == "Sold out" {
-            return Decision::OutOfStock;
-        }
-        let number = OrderNumber(self.journal.len() as u64);
-        let decision =
-            *self.decisions.entry(purchase.key.clone()).or_insert(Decision::Granted(number));
-        if decision == Decision::Granted(number) {
-            let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-            self.journal.push(Order { number, name, quantity });
-        }
-        decision
-    }
-}
-
-/// Another replica's part: it follows.
-struct Peer<'a> {
-    neighbour: Neighbour<'a>,
-    log: Arc<Mutex<Vec<Order>>>,
-}
-
-impl<'a> Peer<'a> {
-    fn at(door: &'a Door) -> Self {
-        let log: Arc<Mutex<Vec<Order>>> = Arc::default();
-        let neighbour = Neighbour::at(door);
-        let kept = Arc::clone(&log);
-        neighbour.on("rows", move |heard| {
-            Reply::data(page(&kept.lock().expect("no test panics in it"), heard.number()))
-        });
-        let kept = Arc::clone(&log);
-        neighbour.on("append", move |heard| {
-            let mut log = kept.lock().expect("no test panics in it");
-            let AppendRequest { rows, .. } = heard.read();
-            let length = log.len() as u64;
-            if rows.after.length > length {
-                return Reply::data(AppendReply::Gap { length });
-            }
-            log.extend(rows.orders.into_iter().filter(|order| order.number.0 >= length));
-            Reply::data(AppendReply::Synced { length: log.len() as u64 })
-        });
-        Self { neighbour, log }
-    }
-
-    fn log(&self) -> Vec<Order> {
-        self.log.lock().expect("no test panics in it").clone()
-    }
-
-    fn has(&self, orders: Vec<Order>) {
-        *self.log.lock().expect("no test panics in it") = orders;
-    }
-
-    /// Waits until the leader counts on it: it sends a second message after it has taken the
-    /// answer to the first.
-    async fn is_live(&self) {
-        let heard = self.heard("append").len();
-        self.hears("append", heard + 2).await;
-    }
-}
-
-impl<'a> Deref for Peer<'a> {
-    type Target = Neighbour<'a>;
-
-    fn deref(&self) -> &Neighbour<'a> {
-        &self.neighbour
-    }
-}
-
-/// As many rows as one message carries.
-fn page(log: &[Order], from: u64) -> Rows {
-    let mut rows = rows_from(log, from);
-    rows.orders.truncate(usize::try_from(MOST_ROWS).expect("it is small"));
-    rows
-}
-
 #[actix_web::test]
 async fn a_nominee_acquires_leadership_and_then_sells() {
     let store = Store::new();
@@ -255,7 +95,7 @@ async fn a_nominee_acquires_leadership_and_then_sells() {
     assert_eq!(replica.buy("b", "Sold out").await, OUT_OF_STOCK);
     assert_eq!(replica.buy("c", "Uno").await, granted(1));
 
-    let asked: Vec<Acquisition> = catalog.heard("acquire").iter().map(|h| h.read()).collect();
+    let asked: Vec<Acquisition> = catalog.heard("acquire").iter().map(Heard::read).collect();
     let acquisition = Acquisition { nominee: ReplicaId(3), seen: Epoch(0), log: Position::START };
     assert_eq!(asked, [acquisition]);
     let status = replica.status().await;
@@ -289,7 +129,7 @@ async fn a_nominee_that_did_not_hear_of_its_victory_takes_office_when_asked_agai
 async fn a_nominee_whose_log_is_of_another_cluster_is_unable_to_lead() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     assert_eq!(replica.buy("a", "Tux").await, granted(0));
     replica.stop().await;
     *catalog.ledger() = Ledger { journal: orders(&["Uno", "Uno"]), ..Ledger::default() };
@@ -308,24 +148,21 @@ async fn a_nominee_sells_only_when_it_has_all_that_was_sold_before() {
     // The journal's rows do not come before the replica is nominated.
     catalog.next("journal", Fate::Held(gate.clone()));
     let replica = store.run_order(3);
-    let (leadership, bought) = {
-        let won = replica.nominate(0).await;
-        let bought = rt::spawn(replica.buy("a", "Yo-Yo"));
-        catalog.hears("journal", 1).await;
-        gate.cancel();
-        (won, bought.await.expect("no panic"))
-    };
-    assert_eq!(leadership, NominationReply::Won(leading(1, 3)));
-    assert_eq!(bought, granted(5));
+    assert_eq!(replica.nominate(0).await, NominationReply::Won(leading(1, 3)));
+    let buying = rt::spawn(replica.buy("a", "Yo-Yo"));
+    catalog.hears("journal", 1).await;
+    assert!(catalog.heard("commit").is_empty());
+    gate.cancel();
+    assert_eq!(buying.await.expect("no panic"), granted(5));
     let first: CommitRequest = catalog.heard("commit")[0].read();
     assert_eq!(first.log, end_of(&sold));
 }
 
 #[actix_web::test]
-async fn a_leader_that_comes_back_leads_again_only_if_it_is_nominated_again() {
+async fn a_leader_that_comes_back_leads_again_only_if_it_nominated_again() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     assert_eq!(replica.buy("a", "Tux").await, granted(0));
     replica.stop().await;
 
@@ -346,7 +183,7 @@ async fn a_purchase_is_answered_only_when_a_live_follower_has_it() {
     let store = Store::new();
     let _catalog = Catalog::at(&store.catalog);
     let followers = [Peer::at(&store.orders[0]), Peer::at(&store.orders[1])];
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     join_all(followers.iter().map(Peer::is_live)).await;
 
     let (gate, before) = (CancellationToken::new(), followers[0].heard("append").len());
@@ -373,7 +210,7 @@ async fn a_follower_that_hangs_holds_up_a_purchase_no_longer_than_the_patience_a
     let store = Store::new();
     let _catalog = Catalog::at(&store.catalog);
     let follower = Peer::at(&store.orders[1]);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     follower.is_live().await;
     follower.ignores("append");
     let asked = clock::now();
@@ -389,7 +226,7 @@ async fn a_follower_that_hangs_while_nothing_is_sold_is_waited_for_no_longer() {
     let store = Store::new();
     let _catalog = Catalog::at(&store.catalog);
     let follower = Peer::at(&store.orders[1]);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     follower.is_live().await;
     follower.ignores("append");
     let heard = follower.heard("append").len();
@@ -404,7 +241,7 @@ async fn a_follower_that_comes_back_is_sent_all_that_it_missed() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
     let follower = Peer::at(&store.orders[1]);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     follower.is_live().await;
     follower.dies().await;
     for key in ["a", "b", "c"] {
@@ -423,7 +260,7 @@ async fn a_follower_that_comes_back_is_sent_all_that_it_missed() {
 async fn purchases_that_arrive_while_a_batch_is_at_the_catalog_come_together_in_the_next() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     catalog.next("commit", Fate::Delayed(Duration::from_millis(300)));
     let first = rt::spawn(replica.buy("first", "Tux"));
     catalog.hears("commit", 1).await;
@@ -436,7 +273,9 @@ async fn purchases_that_arrive_while_a_batch_is_at_the_catalog_come_together_in_
         .into_iter()
         .map(|reply| match reply.expect("no panic") {
             PurchaseReply::Decided(Decision::Granted(OrderNumber(number))) => number,
-            other => unreachable!("{other:?}"),
+            other @ (PurchaseReply::Decided(_) | PurchaseReply::NotLeader(_)) => {
+                unreachable!("{other:?}")
+            }
         })
         .collect();
     numbers.sort_unstable();
@@ -451,7 +290,7 @@ async fn purchases_that_arrive_while_a_batch_is_at_the_catalog_come_together_in_
 async fn a_key_that_comes_twice_at_a_time_goes_to_the_catalog_once() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     catalog.next("commit", Fate::Delayed(Duration::from_millis(300)));
     let first = rt::spawn(replica.buy("a", "Tux"));
     catalog.hears("commit", 1).await;
@@ -467,7 +306,7 @@ async fn a_key_that_comes_twice_at_a_time_goes_to_the_catalog_once() {
 async fn a_batch_whose_answer_is_lost_is_asked_again_with_the_same_keys() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     catalog.next("commit", Fate::Lost);
     assert_eq!(replica.buy("a", "Tux").await, granted(0));
     assert_eq!(catalog.batches(), [["a"], ["a"]]);
@@ -479,7 +318,7 @@ async fn a_batch_whose_answer_is_lost_is_asked_again_with_the_same_keys() {
 async fn a_purchase_that_is_to_wait_is_asked_again_until_it_is_decided() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     let locked = Arc::new(Mutex::new(5));
     let locks = Arc::clone(&locked);
     catalog.plays("commit", move |ledger, heard| {
@@ -501,7 +340,7 @@ async fn a_purchase_that_is_to_wait_is_asked_again_until_it_is_decided() {
 async fn whoever_waits_for_a_leader_that_the_catalog_deposes_is_sent_to_the_next() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     catalog.says("commit", CommitReply::Deposed(leading(2, 2)));
     let gate = CancellationToken::new();
     catalog.next("commit", Fate::Held(gate.clone()));
@@ -519,7 +358,7 @@ async fn whoever_waits_for_a_leader_that_the_catalog_deposes_is_sent_to_the_next
 async fn whoever_waits_for_a_leader_that_hears_of_a_newer_one_is_sent_there_at_once() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     catalog.ignores("commit");
     let waiting = rt::spawn(replica.buy("a", "Tux"));
     catalog.hears("commit", 1).await;
@@ -598,11 +437,11 @@ async fn a_replica_asks_its_peers_first_for_what_it_missed_and_then_the_journal(
 async fn a_replica_that_missed_very_much_fetches_it_in_pages() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let sold = orders(&["Tux"; 2_300]);
+    let sold = orders(&vec!["Tux"; 2_300]);
     catalog.ledger().journal.clone_from(&sold);
     let replica = store.run_order(3);
     replica.has(&sold).await;
-    let asked: Vec<u64> = catalog.heard("journal").iter().map(neighbours::Heard::number).collect();
+    let asked: Vec<u64> = catalog.heard("journal").iter().map(Heard::number).collect();
     assert_eq!(asked[..3], [0, 1_000, 2_000]);
 }
 
@@ -635,7 +474,7 @@ async fn a_replica_gives_peers_what_it_has() {
 async fn an_order_that_is_here_is_told_without_the_catalog() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     replica.buy("a", "Tux").await;
     catalog.dies().await;
     let found: OrderReply = replica.order(0).await.data();
@@ -648,7 +487,7 @@ async fn an_order_that_is_here_is_told_without_the_catalog() {
 async fn an_order_that_is_not_here_is_asked_for_at_the_catalog() {
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     catalog.ledger().journal = orders(&["Tux"]);
     let found: OrderReply = replica.order(0).await.data();
     assert_eq!(found, OrderReply::Found(orders(&["Tux"]).remove(0)));
@@ -697,7 +536,7 @@ async fn the_secret_is_asked_of_callers_and_shown_to_neighbours() {
     let store = Store { secret: Some("correct-horse-battery"), ..Store::new() };
     let catalog = Catalog::at(&store.catalog);
     let peer = Peer::at(&store.orders[1]);
-    let replica = store.run_order(3).is_nominated().await;
+    let replica = store.run_order(3).nominated().await;
     replica.buy("a", "Tux").await;
     peer.hears("append", 1).await;
     for heard in catalog.heard_at_all().iter().chain(&peer.heard_at_all()) {
