@@ -76,6 +76,11 @@ where
                     |error, _request| ErrorReply::BadRequest(error.to_string()).into(),
                 ),
             )
+            // A path whose number is none is a path that does not exist.
+            .app_data(
+                web::PathConfig::default()
+                    .error_handler(|_error, _request| ErrorReply::NotFound("no such path").into()),
+            )
             .wrap_fn(|request, service| {
                 // The request's id comes back with the answer, whatever the answer is.
                 let id = request.headers().get(REQUEST_ID).cloned();

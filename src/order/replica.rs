@@ -321,7 +321,7 @@ impl Replica {
         };
     }
 
-    /// Notes that a follower is sent rows, for which it owes an acknowledgement from now on.
+    /// Notes that a follower is sent a message, for which it owes an acknowledgement from now on.
     pub fn follower_owes(&mut self, follower: ReplicaId, now: Instant) {
         let Some(follower) = self.follower(follower) else { return };
         if let FollowerStanding::Live { owes_since: owes_since @ None } = &mut follower.standing {
