@@ -19,7 +19,7 @@ use neighbours::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use toystore::clock;
-use toystore::order::replica::PATIENCE;
+use toystore::order::followers::PATIENCE;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{
@@ -564,13 +564,19 @@ async fn what_it_does_not_understand_is_answered_with_an_error_as_everything_is(
 }
 
 #[actix_web::test]
-async fn a_database_that_was_tampered_with_is_refused_with_the_reason() {
+async fn a_database_that_was_tampered_with_is_set_aside_and_filled_anew() {
     let store = Store::new();
     let replica = store.run_order(3);
-    replica.append(leading(1, 2), rows_from(&orders(&["Tux", "Tux"]), 0)).await;
+    let journal = orders(&["Tux", "Tux"]);
+    replica.append(leading(1, 2), rows_from(&journal, 0)).await;
     replica.stop().await;
     store.tamper("order-3", "UPDATE log SET name = 'Uno' WHERE number = 1");
-    let error = store.run_order(3).ended().await.expect_err("it is damaged").to_string();
-    assert!(error.contains("order 1 does not match its hash"), "{error}");
-    assert!(error.contains("order-3.db"), "{error}");
+    let replica = store.run_order(3);
+    replica.append(leading(1, 2), rows_from(&journal, 0)).await;
+    assert_eq!(
+        replica.get("/internal/order/1").await.data::<OrderReply>(),
+        OrderReply::Found(journal[1].clone())
+    );
+    let aside = store.database("order-3").with_extension("db.aside-1");
+    assert!(aside.exists(), "{} is kept", aside.display());
 }

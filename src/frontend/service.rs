@@ -4,7 +4,7 @@
 //! catalog, the selection of the leader) is in [`upkeep`](super::upkeep).
 
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -230,7 +230,7 @@ impl Service {
     /// Asks whoever leads until there is an answer. An attempt ends when another replica leads.
     async fn ask_leader<T>(
         &self,
-        ask: impl AsyncFn(ReplicaId, std::time::Duration) -> Result<Result<T, Leadership>, CallError>,
+        ask: impl AsyncFn(ReplicaId, Duration) -> Result<Result<T, Leadership>, CallError>,
     ) -> Result<T, Trouble> {
         let Ok(_place) = self.under_way.try_acquire() else { return Err(Trouble::Overloaded) };
         let mut retry = Retry::new(clock::now(), DEADLINE);

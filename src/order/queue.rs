@@ -2,9 +2,9 @@
 //!
 //! # The idea
 //!
-//! Group commit without a timer (as in `PostgreSQL`'s `commit_delay = 0`): while one batch is at the
-//! catalog, whatever arrives gathers into the next. An idle store answers a purchase at once; a busy
-//! one shares each fsync among all who wait.
+//! Group commit without a timer (as in PostgreSQL with `commit_delay = 0`): while one batch is at
+//! the catalog, whatever arrives gathers into the next. An idle store answers a purchase at once; a
+//! busy one shares each fsync among all who wait.
 //!
 //! ```text
 //! purchases   a  b c d      e f

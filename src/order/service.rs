@@ -4,12 +4,10 @@
 //! on) is in [`leader`](super::leader), and fetching what was missed in
 //! [`catch_up`](super::catch_up).
 
-use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::MissedTickBehavior;
 
 use super::queue::{Admission, Queue};
 use super::remote::Remote;
@@ -28,8 +26,6 @@ use crate::wire::replication::{
     Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 
-/// How often the disk and the catalog are asked whether they are there.
-const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// Longer than any front-end's attempt; a purchase that nobody can decide does not hold its
 /// connection for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(11);
@@ -43,12 +39,12 @@ pub(super) struct Service {
     /// The cores decide under one lock: that rows are accepted and that they are queued for the
     /// disk must happen in the same order. Nothing under it awaits.
     cores: Mutex<Cores>,
-    log: OrderLog,
+    pub(super) log: OrderLog,
     /// Something to do for the leader's selling task.
     pub(super) work: Notify,
     /// Rows were accepted, or leadership changed: the tasks that pass orders on look again.
     pub(super) grown: watch::Sender<()>,
-    lifeline: Lifeline,
+    pub(super) lifeline: Lifeline,
 }
 
 pub(super) struct Cores {
@@ -181,7 +177,7 @@ impl Service {
         NominationReply::Won(leadership)
     }
 
-    /// Takes note of a leadership. Whoever waited for this replica, if it led, asks the next leader.
+    /// Takes note of a leadership. Whoever waited here, if this replica led, asks the next leader.
     pub(super) fn learn(&self, leadership: Leadership) {
         let sent_away =
             self.decide(|cores, _| cores.replica.learn(leadership).then(|| cores.queue.dissolve()));
@@ -281,72 +277,6 @@ impl Service {
         answer(answers.unwrap_or_default());
     }
 
-    /// Watches whether the disk moves and the catalog answers, for ever. By the way it hears of new
-    /// leaders.
-    pub(super) async fn watch(self: Arc<Self>, remote: Rc<Remote>) {
-        let mut last_length = 0;
-        let mut ticks = actix_web::rt::time::interval(WATCH_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let asked = clock::now();
-            let length_before = self.decide(|cores, _| cores.replica.durable().length);
-            let (moved, standing) = tokio::join!(self.log.pulse(), remote.standing());
-            match moved {
-                Ok(()) => self.decide(|cores, _| cores.replica.disk_moved(asked)),
-                Err(error) => self.lifeline.fail(error),
-            }
-            if let Ok(standing) = standing {
-                self.learn(standing.leadership);
-                if standing.journal.length < length_before {
-                    self.estranged(length_before, standing.journal.length);
-                    continue;
-                }
-                last_length = self.decide(|cores, _| {
-                    cores.replica.catalog_answered(asked);
-                    let length = cores.replica.accepted().length;
-                    // Orders of this moment are on their way; only one who stands still is behind.
-                    if length == last_length {
-                        cores.replica.heard_of(standing.journal.length);
-                    }
-                    length
-                });
-            }
-        }
-    }
-
-    /// The journal is shorter than this log, which holds nothing that was not in the journal. Under
-    /// such a catalog this replica is not fit to lead, and says so, as often as it asks.
-    fn estranged(&self, own: u64, journal: u64) {
-        log::error!(
-            "replica {} has {own} orders and the catalog's journal {journal}: the catalog's \
-             database was removed or replaced. Stop the catalog, move its database away and run \
-             `toystore rebuild --from {}`",
-            self.id,
-            self.log.path().display()
-        );
-    }
-
-    /// The journal says that this log is not of its cluster, or is damaged. A copy is kept, and the
-    /// log begins anew.
-    pub(super) async fn set_log_aside(&self) {
-        match self.store(self.log.set_aside()).await {
-            Ok(copy) => {
-                log::error!(
-                    "replica {} held orders that are not in the journal; a copy is kept as {}, and \
-                     the log is fetched anew",
-                    self.id,
-                    copy.display()
-                );
-                self.decide(|cores, _| {
-                    cores.replica = Replica::new(self.id, Position::START);
-                    cores.tail = Tail::new(Position::START);
-                });
-            }
-            Err(trouble) => log::error!("replica {} cannot begin anew: {trouble}", self.id),
-        }
-    }
-
     /// Leaves the database in one file, for whoever copies or compares it.
     pub(super) async fn close(&self) {
         if let Err(trouble) = self.store(self.log.checkpoint()).await {
@@ -356,7 +286,7 @@ impl Service {
 
     /// Awaits the database. If it broke, what is on disk is unknown, and the replica ends: its next
     /// start reads what is true.
-    async fn store<T>(
+    pub(super) async fn store<T>(
         &self,
         work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, Trouble> {
