@@ -117,6 +117,24 @@ async fn a_catalog_without_its_journal_does_not_start_over_and_is_rebuilt_from_a
 }
 
 #[actix_web::test]
+async fn replicas_that_went_on_running_sell_again_under_a_rebuilt_catalog() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let store = cluster.frontends[0].clone();
+    assert_eq!(buy(&store, "Tux", 2, "before").await.unwrap().0, 200);
+    cluster.check_databases(STOCK).await;
+    assert!(cluster.terminate("catalog").await.success());
+    fs::remove_file(cluster.data("catalog.db")).unwrap();
+    let replica = cluster.data("order-1.db");
+    let rebuild = ["rebuild", "--from", replica.to_str().unwrap()];
+    assert!(toystore(&cluster, &rebuild).status().unwrap().success());
+    cluster.start_role("catalog");
+    // Its epochs begin anew, and the leader's is higher than any that it knows.
+    let (status, body) = buy(&store, "Uno", 1, "after").await.unwrap();
+    assert_eq!((status, body["data"]["order_number"].as_u64()), (200, Some(1)));
+    assert_eq!(cluster.check_databases(STOCK).await.len(), 2);
+}
+
+#[actix_web::test]
 async fn a_new_catalog_lets_nobody_lead_while_any_replica_holds_orders_of_an_old_one() {
     let mut cluster = closed_store().await;
     // On another machine, where the replicas' files cannot be seen; one replica is new, too.

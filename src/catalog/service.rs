@@ -87,7 +87,10 @@ impl Service {
         let initial = roles.catalog.initial_stock;
         let stock = Stock::new(loaded.shelves, initial, loaded.journal, loaded.leadership);
         let directory = stock.directory();
-        let sessions = Sessions::new(loaded.boot, loaded.sessions, now);
+        // Drawn rather than counted: a database that was rebuilt or brought back from a copy would
+        // count the same again. (63 bits, as SQLite's integers are signed.)
+        let boot = rand::random::<u64>() >> 1;
+        let sessions = Sessions::new(boot, loaded.sessions, now);
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let service = Self {
             cores: Mutex::new(Cores { stock, sessions, disk_moved: now }),

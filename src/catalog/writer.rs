@@ -171,8 +171,12 @@ impl Service {
         let stored = self.store(self.journal.commit(change.clone())).await;
         failpoint::pass(failpoint::CATALOG_COMMITTED);
         self.decide(|cores, _| {
-            if stored.is_ok() {
-                cores.stock.apply(&self.directory, &change);
+            match &stored {
+                Ok(()) => cores.stock.apply(&self.directory, &change),
+                // Whether it is on disk is unknown, and the catalog is ending. Until it has ended
+                // nobody may cache what might be old by then.
+                Err(Trouble::Ending) => return,
+                Err(_unchanged) => {}
             }
             cores.sessions.unlock(&touched);
         });

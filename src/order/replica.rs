@@ -199,6 +199,12 @@ impl Replica {
         true
     }
 
+    /// Lays down office: the catalog does not know this replica's leadership. (It knows an older
+    /// one, if its database was rebuilt or brought back from a copy.) True if it had any.
+    pub fn resign(&mut self) -> bool {
+        std::mem::replace(&mut self.duty, Duty::Follow) != Duty::Follow
+    }
+
     /// Begins to sell if the log holds all that the acquisition named. True if it leads now.
     pub fn try_to_lead(&mut self, followers: impl IntoIterator<Item = ReplicaId>) -> bool {
         let Duty::Activate(needed) = self.duty else { return false };

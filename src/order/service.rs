@@ -51,6 +51,9 @@ pub(super) struct Cores {
     pub(super) replica: Replica,
     pub(super) queue: Queue<Waiter>,
     pub(super) tail: Tail,
+    /// Counts how often the log was begun anew. What was on its way to an earlier one says nothing
+    /// of this one.
+    pub(super) log_number: u64,
 }
 
 /// Why a replica could not do what it was asked.
@@ -82,6 +85,7 @@ impl Service {
                 replica: Replica::new(id, end),
                 queue: Queue::default(),
                 tail: Tail::new(end),
+                log_number: 0,
             }),
             log,
             work: Notify::new(),
@@ -183,10 +187,24 @@ impl Service {
             self.decide(|cores, _| cores.replica.learn(leadership).then(|| cores.queue.dissolve()));
         let Some(waiters) = sent_away else { return };
         log::info!("replica {} hears that {leadership}", self.id);
-        for waiter in waiters {
-            let _unheard = waiter.send(PurchaseReply::NotLeader(leadership));
-        }
+        send_away(waiters, leadership);
         self.grown.send_replace(());
+    }
+
+    /// The catalog says that this replica does not lead, and who does.
+    pub(super) fn deposed(&self, leadership: Leadership) {
+        self.learn(leadership);
+        let sent_away = self.decide(|cores, _| {
+            cores.replica.resign().then(|| (cores.queue.dissolve(), cores.replica.leadership()))
+        });
+        if let Some((waiters, own)) = sent_away {
+            log::warn!(
+                "the catalog knows only that {leadership}; replica {} lays down office of epoch {}",
+                self.id,
+                own.epoch
+            );
+            send_away(waiters, own);
+        }
     }
 
     /// The leader passes orders on.
@@ -243,10 +261,10 @@ impl Service {
 
     /// Takes rows from whoever offers them; ends when they are on disk.
     pub(super) async fn take(&self, rows: &Rows) -> Result<(), NotTaken> {
-        let writing = self.decide(|cores, _| match cores.replica.accept(rows) {
+        let (log_number, writing) = self.decide(|cores, _| match cores.replica.accept(rows) {
             Acceptance::Write(after, orders) => {
                 cores.tail.extend(after, &orders);
-                Ok(self.log.append(after, orders))
+                Ok((cores.log_number, self.log.append(after, orders)))
             }
             Acceptance::Gap(length) => Err(NotTaken::Gap(length)),
             Acceptance::Diverged => Err(NotTaken::Diverged),
@@ -257,7 +275,11 @@ impl Service {
                 if self.decide(|cores, _| cores.replica.leads()).is_some() {
                     failpoint::pass(failpoint::LEADER_APPENDED);
                 }
-                self.decide(|cores, _| cores.replica.written(end));
+                self.decide(|cores, _| {
+                    if cores.log_number == log_number {
+                        cores.replica.written(end);
+                    }
+                });
                 self.release();
                 Ok(())
             }
@@ -304,6 +326,13 @@ impl Service {
     pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Cores, Instant) -> T) -> T {
         let mut cores = self.cores.lock().expect("a decision that panicked has ended the replica");
         decision(&mut cores, clock::now())
+    }
+}
+
+/// Whoever waited here asks the leader, once there is one.
+pub(super) fn send_away(waiters: Vec<Waiter>, leadership: Leadership) {
+    for waiter in waiters {
+        let _unheard = waiter.send(PurchaseReply::NotLeader(leadership));
     }
 }
 

@@ -8,9 +8,10 @@ use tokio::time::MissedTickBehavior;
 
 use super::remote::Remote;
 use super::replica::Replica;
-use super::service::Service;
+use super::service::{Service, send_away};
 use super::tail::Tail;
 use crate::clock;
+use crate::storage::StorageError;
 use crate::wire::order::Position;
 
 /// How often the disk and the catalog are asked whether they are there.
@@ -30,6 +31,8 @@ impl Service {
             let (moved, standing) = tokio::join!(self.log.pulse(), remote.standing());
             match moved {
                 Ok(()) => self.decide(|cores, _| cores.replica.disk_moved(asked)),
+                // A disk that does not keep up moves all the same, when it comes to it.
+                Err(StorageError::Busy(_)) => {}
                 Err(error) => self.lifeline.fail(error),
             }
             if let Ok(standing) = standing {
@@ -74,10 +77,14 @@ impl Service {
                     self.id,
                     copy.display()
                 );
-                self.decide(|cores, _| {
+                let (waiters, leadership) = self.decide(|cores, _| {
+                    let leadership = cores.replica.leadership();
                     cores.replica = Replica::new(self.id, Position::START);
                     cores.tail = Tail::new(Position::START);
+                    cores.log_number += 1;
+                    (cores.queue.dissolve(), leadership)
                 });
+                send_away(waiters, leadership);
             }
             Err(trouble) => log::error!("replica {} cannot begin anew: {trouble}", self.id),
         }

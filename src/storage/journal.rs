@@ -47,10 +47,9 @@ pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS cluster (
         id     INTEGER PRIMARY KEY CHECK (id = 1),
         epoch  INTEGER NOT NULL,
-        leader INTEGER,
-        boot   INTEGER NOT NULL
+        leader INTEGER
     ) STRICT;
-    INSERT OR IGNORE INTO cluster (id, epoch, leader, boot) VALUES (1, 0, NULL, 0);
+    INSERT OR IGNORE INTO cluster (id, epoch, leader) VALUES (1, 0, NULL);
     -- The sessions that may still be served from a front-end's cache.
     CREATE TABLE IF NOT EXISTS sessions (
         boot   INTEGER NOT NULL,
@@ -74,8 +73,6 @@ pub struct Loaded {
     pub journal: Position,
     /// Who leads.
     pub leadership: Leadership,
-    /// The number of this start of the catalog, from 1 on.
-    pub boot: u64,
     /// The sessions of earlier starts that may live still.
     pub sessions: Vec<SessionId>,
 }
@@ -266,20 +263,17 @@ fn load(
 ) -> rusqlite::Result<Loaded> {
     let transaction = connection.transaction()?;
     list(&transaction, toys, initial)?;
-    transaction.execute("UPDATE cluster SET boot = boot + 1", [])?;
     let shelves = toys.iter().map(|toy| stock_of(&transaction, toy)).collect::<Result<_, _>>()?;
-    let (leadership, boot) =
-        transaction.query_row("SELECT epoch, leader, boot FROM cluster", [], |row| {
-            let leader = row.get::<_, Option<u32>>(1)?.map(ReplicaId);
-            let epoch = Epoch(row.get(0)?);
-            Ok((Leadership { epoch, leader }, row.get(2)?))
-        })?;
+    let leadership = transaction.query_row("SELECT epoch, leader FROM cluster", [], |row| {
+        let leader = row.get::<_, Option<u32>>(1)?.map(ReplicaId);
+        Ok(Leadership { epoch: Epoch(row.get(0)?), leader })
+    })?;
     let sessions = transaction
         .prepare("SELECT boot, serial FROM sessions")?
         .query_map([], |row| Ok(SessionId { boot: row.get(0)?, serial: row.get(1)? }))?
         .collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
-    Ok(Loaded { shelves, journal, leadership, boot, sessions })
+    Ok(Loaded { shelves, journal, leadership, sessions })
 }
 
 fn recorded_of(row: &Row<'_>) -> rusqlite::Result<Recorded> {
