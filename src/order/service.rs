@@ -22,8 +22,7 @@ use crate::storage::order_log::OrderLog;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, Fitness, Leadership, MOST_ROWS,
-    Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
+    AppendReply, AppendRequest, Fitness, MOST_ROWS, OrderReply, ReplicaId, ReplicaStatus,
 };
 
 /// Longer than any front-end's attempt; a purchase that nobody can decide does not hold its
@@ -131,80 +130,6 @@ impl Service {
             return Ok(OrderReply::Found(order));
         }
         remote.order(number).await.map_err(|error| Trouble::NoCatalog(error.to_string()))
-    }
-
-    /// A front-end wants this replica to lead.
-    pub(super) async fn nominate(
-        &self,
-        remote: &Remote,
-        nomination: Nomination,
-    ) -> NominationReply {
-        let (leadership, is_chosen, log) = self.decide(|cores, _| {
-            let replica = &cores.replica;
-            (replica.leadership(), replica.is_chosen(), replica.durable())
-        });
-        if is_chosen && leadership.epoch >= nomination.seen {
-            return NominationReply::Won(leadership);
-        }
-        let request = Acquisition { nominee: self.id, seen: nomination.seen, log };
-        match remote.acquire(&request).await {
-            Ok(AcquisitionReply::Won { leadership, journal }) => {
-                self.take_office(leadership, journal)
-            }
-            // It won before, and the answer was lost, or it was another run of this replica.
-            Ok(AcquisitionReply::Lost(standing)) if standing.leadership.is_led_by(self.id) => {
-                self.take_office(standing.leadership, standing.journal)
-            }
-            Ok(AcquisitionReply::Lost(standing)) => {
-                self.learn(standing.leadership);
-                NominationReply::Lost(standing.leadership)
-            }
-            Ok(AcquisitionReply::Foreign { journal }) => {
-                let problem = format!(
-                    "the log of replica {} ({} orders) is no prefix of the journal ({} orders): \
-                     one of the two databases is not of this cluster",
-                    self.id, log.length, journal.length
-                );
-                log::error!("{problem}");
-                NominationReply::Unable(problem)
-            }
-            Err(error) => NominationReply::Unable(format!("the catalog: {error}")),
-        }
-    }
-
-    fn take_office(&self, leadership: Leadership, journal: Position) -> NominationReply {
-        let taken = self.decide(|cores, _| cores.replica.acquired(leadership, journal.length));
-        if taken {
-            log::info!("replica {} is to lead, epoch {}", self.id, leadership.epoch);
-            self.work.notify_one();
-        }
-        NominationReply::Won(leadership)
-    }
-
-    /// Takes note of a leadership. Whoever waited here, if this replica led, asks the next leader.
-    pub(super) fn learn(&self, leadership: Leadership) {
-        let sent_away =
-            self.decide(|cores, _| cores.replica.learn(leadership).then(|| cores.queue.dissolve()));
-        let Some(waiters) = sent_away else { return };
-        log::info!("replica {} hears that {leadership}", self.id);
-        send_away(waiters, leadership);
-        self.grown.send_replace(());
-    }
-
-    /// The catalog says that this replica does not lead, and who does.
-    pub(super) fn deposed(&self, leadership: Leadership) {
-        self.learn(leadership);
-        let sent_away = self.decide(|cores, _| {
-            cores.replica.resign().then(|| (cores.queue.dissolve(), cores.replica.leadership()))
-        });
-        if let Some((waiters, own)) = sent_away {
-            log::warn!(
-                "the catalog knows only that {leadership}; replica {} lays down office of epoch {}",
-                self.id,
-                own.epoch
-            );
-            send_away(waiters, own);
-        }
     }
 
     /// The leader passes orders on.
@@ -326,13 +251,6 @@ impl Service {
     pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Cores, Instant) -> T) -> T {
         let mut cores = self.cores.lock().expect("a decision that panicked has ended the replica");
         decision(&mut cores, clock::now())
-    }
-}
-
-/// Whoever waited here asks the leader, once there is one.
-pub(super) fn send_away(waiters: Vec<Waiter>, leadership: Leadership) {
-    for waiter in waiters {
-        let _unheard = waiter.send(PurchaseReply::NotLeader(leadership));
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
+use super::office::send_away;
 use super::remote::Remote;
 use super::replica::Replica;
-use super::service::{Service, send_away};
+use super::service::Service;
 use super::tail::Tail;
 use crate::clock;
 use crate::storage::StorageError;
