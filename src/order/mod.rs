@@ -2,8 +2,8 @@
 //!
 //! [`replica`] decides which rows continue the log, [`followers`] when an order is safe; [`queue`]
 //! gathers purchases into batches; [`tail`] keeps the newest rows at hand. `office` is how a
-//! replica comes to lead, `leader` sells and passes orders on, `catch_up` fetches what was missed, `watch`
-//! has an eye on disk and catalog.
+//! replica comes to lead, `leader` sells and passes orders on, `catch_up` fetches what was missed,
+//! `watch` has an eye on disk and catalog.
 
 mod catch_up;
 pub mod followers;
