@@ -1,6 +1,5 @@
 //! The command line: which role to run, or what to ask of a cluster.
 
-use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
-use crate::process::{self, Residence, RoleError};
+use crate::process::{self, Residence, RoleError, fail};
 use crate::roles::{CatalogRole, Role, Roles};
 use crate::storage::rebuild;
 use crate::wire::replication::ReplicaId;
@@ -167,13 +166,6 @@ async fn probe(arguments: &ProbeArguments, roles: &Roles) -> ExitCode {
         Ok(_health) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{} at {address} is not ready: {error}", arguments.role)),
     }
-}
-
-/// The one place where the executable complains: a line on standard error, and exit status 1.
-#[expect(clippy::print_stderr, reason = "the last words belong there, whether or not a log is on")]
-pub(crate) fn fail(problem: &dyn fmt::Display) -> ExitCode {
-    eprintln!("toystore: {problem}");
-    ExitCode::FAILURE
 }
 
 impl FromStr for Role {

@@ -27,6 +27,8 @@ pub mod storage; // what survives a crash, in SQLite
 
 pub mod transport; // one call to another role
 
+pub mod neighbours; // the catalog and the replicas, as others reach them
+
 pub mod server; // a role's HTTP server
 
 pub mod health; // /healthz and /readyz, and the probe that asks them

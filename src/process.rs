@@ -7,6 +7,7 @@ use std::net::{TcpListener, ToSocketAddrs as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -218,6 +219,14 @@ fn bind(address: &Address) -> io::Result<TcpListener> {
         }
     }
     Err(last)
+}
+
+/// The one place where the executable complains: a line on standard error, and exit status 1.
+#[expect(clippy::print_stderr, reason = "the last words belong there, whether or not a log is on")]
+#[must_use]
+pub fn fail(problem: &dyn fmt::Display) -> ExitCode {
+    eprintln!("toystore: {problem}");
+    ExitCode::FAILURE
 }
 
 /// A token that SIGTERM or Ctrl-C cancels.

@@ -145,9 +145,9 @@ pub trait Remote: Sized + 'static {
 
 /// A handler's connections: the worker thread's, carrying along the request's id if it has one.
 #[derive(Debug)]
-pub struct Neighbours<R>(Data<R>);
+pub struct Connections<R>(Data<R>);
 
-impl<R: Remote> FromRequest for Neighbours<R> {
+impl<R: Remote> FromRequest for Connections<R> {
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
 
@@ -160,7 +160,7 @@ impl<R: Remote> FromRequest for Neighbours<R> {
     }
 }
 
-impl<R> Deref for Neighbours<R> {
+impl<R> Deref for Connections<R> {
     type Target = R;
 
     fn deref(&self) -> &R {

@@ -19,7 +19,7 @@ use toystore::client::report::{Report, Verdict};
 use toystore::client::tally::RequestType;
 use toystore::client::{Settings, open_and_shop};
 use toystore::roles::Address;
-use toystore::wire::purchase::Quantity;
+use toystore::wire::quantity::Quantity;
 
 const TOYS: [&str; 4] = ["Tux", "Rubik's Cube", "Play-Doh", "Ünö, \"quoted\""];
 const PATIENCE: Duration = Duration::from_secs(60);

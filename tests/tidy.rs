@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 ///
 /// Services never use one another. A core knows no socket, clock, disk or log: it uses what
 /// crosses the wire, its own neighbours among the cores, and `std`.
-const MAY_USE: [(&str, &[&str]); 26] = [
+const MAY_USE: [(&str, &[&str]); 27] = [
     ("wire/", &["wire"]),
     ("catalog/stock.rs", &["wire"]),
-    ("catalog/draft.rs", &["wire"]),
+    ("catalog/batch.rs", &["wire"]),
     ("catalog/sessions.rs", &["wire"]),
     ("order/replica.rs", &["wire"]),
     ("order/followers.rs", &["wire"]),
@@ -32,6 +32,7 @@ const MAY_USE: [(&str, &[&str]); 26] = [
     ("roles/", &["wire"]),
     ("transport.rs", &["wire", "roles"]),
     ("storage/", &["wire", "roles", "storage", "catalog::stock", "failpoint"]),
+    ("neighbours.rs", &["wire", "roles", "transport"]),
     ("server.rs", &["wire", "roles", "transport"]),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
     ("catalog/", &SERVICE),

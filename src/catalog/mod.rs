@@ -3,7 +3,7 @@
 //! [`stock`] decides who gets a toy and who may lead; [`sessions`] decides when a change may become
 //! visible. `service` has the one task that writes; `remote` tells the front-ends what to drop.
 
-mod draft;
+pub mod batch;
 mod remote;
 mod routes;
 mod service;

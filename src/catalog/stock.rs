@@ -35,10 +35,10 @@
 
 use std::collections::HashMap;
 
-use super::draft::Draft;
 use crate::wire::lease::Version;
 use crate::wire::order::{Order, OrderNumber, Position};
-use crate::wire::purchase::{CommitRequest, Decision, IdempotencyKey, Purchase, Quantity, Verdict};
+use crate::wire::purchase::{Decision, Purchase};
+use crate::wire::quantity::Quantity;
 use crate::wire::replication::{Acquisition, AcquisitionReply, Leadership, Standing};
 use crate::wire::toy::{Toy, ToyName};
 
@@ -88,15 +88,6 @@ pub struct Change {
     pub decisions: Vec<(Purchase, Decision)>,
 }
 
-/// A batch's verdicts, and the change that must be durable before anybody hears of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// In the order of the batch.
-    pub verdicts: Vec<Verdict>,
-    /// What to store.
-    pub change: Change,
-}
-
 /// The toys' places on the shelves, by name; made once, as toys come and go with a restart only.
 pub type Directory = HashMap<ToyName, usize>;
 
@@ -129,32 +120,6 @@ impl Stock {
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing { leadership: self.leadership, journal: self.journal }
-    }
-
-    /// Decides a batch. `recorded` has the earlier decisions on its keys; `is_clear` tells whether
-    /// a toy may change now.
-    ///
-    /// # Errors
-    ///
-    /// The leadership, if the batch's sender leads no longer.
-    pub fn plan_batch(
-        &self,
-        directory: &Directory,
-        request: &CommitRequest,
-        recorded: &HashMap<IdempotencyKey, Recorded>,
-        is_clear: impl Fn(&ToyName) -> bool,
-    ) -> Result<Plan, Leadership> {
-        let led = self.leadership.is_led_by(request.leader);
-        if request.epoch != self.leadership.epoch || !led {
-            return Err(self.leadership);
-        }
-        let mut draft = Draft::of(self);
-        let verdicts = request
-            .purchases
-            .iter()
-            .map(|purchase| draft.decide(directory, purchase, recorded, &is_clear))
-            .collect();
-        Ok(Plan { verdicts, change: draft.into_change() })
     }
 
     /// Restocks all toys that are sold out and clear.
@@ -268,12 +233,12 @@ impl Shelf {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::wire::replication::{Epoch, ReplicaId};
     use crate::wire::toy::Price;
 
-    fn stock(quantity: u64) -> Stock {
+    pub(in crate::catalog) fn stock(quantity: u64) -> Stock {
         let shelf = |name: &str| Shelf {
             toy: Toy { name: name.into(), price: Price::from_cents(1599), quantity },
             stocked: quantity,
@@ -282,129 +247,6 @@ mod tests {
         };
         let leadership = Leadership { epoch: Epoch(7), leader: Some(ReplicaId(3)) };
         Stock::new(vec![shelf("Tux"), shelf("Uno")], 100, Position::START, leadership)
-    }
-
-    fn purchase(key: &str, name: &str, quantity: u64) -> Purchase {
-        Purchase {
-            key: IdempotencyKey::from(key.to_owned()),
-            name: name.into(),
-            quantity: Quantity::new(quantity).unwrap(),
-            request_id: None,
-        }
-    }
-
-    fn batch(purchases: Vec<Purchase>) -> CommitRequest {
-        CommitRequest { leader: ReplicaId(3), epoch: Epoch(7), log: Position::START, purchases }
-    }
-
-    fn plan(
-        stock: &Stock,
-        purchases: Vec<Purchase>,
-        recorded: &HashMap<IdempotencyKey, Recorded>,
-    ) -> Plan {
-        stock.plan_batch(&stock.directory(), &batch(purchases), recorded, |_toy| true).unwrap()
-    }
-
-    fn sell(stock: &mut Stock, purchases: Vec<Purchase>) -> Vec<Verdict> {
-        let plan = plan(stock, purchases, &HashMap::new());
-        stock.apply(&stock.directory(), &plan.change);
-        plan.verdicts
-    }
-
-    const GRANTED_0: Verdict = Verdict::Decided(Decision::Granted(OrderNumber(0)));
-    const GRANTED_1: Verdict = Verdict::Decided(Decision::Granted(OrderNumber(1)));
-    const OUT_OF_STOCK: Verdict = Verdict::Decided(Decision::OutOfStock);
-
-    #[test]
-    fn a_batch_sells_no_more_than_there_is() {
-        let mut stock = stock(3);
-        let verdicts = sell(
-            &mut stock,
-            vec![purchase("a", "Tux", 2), purchase("b", "Tux", 2), purchase("c", "Tux", 1)],
-        );
-        assert_eq!(verdicts, [GRANTED_0, OUT_OF_STOCK, GRANTED_1]);
-        assert_eq!(stock.shelves()[0].toy.quantity, 0);
-        assert_eq!(stock.shelves()[1].toy.quantity, 3);
-        assert_eq!(stock.standing().journal.length, 2);
-    }
-
-    #[test]
-    fn a_key_that_comes_twice_in_a_batch_is_decided_once() {
-        let mut stock = stock(3);
-        let verdicts = sell(&mut stock, vec![purchase("a", "Tux", 1), purchase("a", "Tux", 1)]);
-        assert_eq!(verdicts, [GRANTED_0, GRANTED_0]);
-        assert_eq!(stock.shelves()[0].sold, 1);
-    }
-
-    #[test]
-    fn a_known_key_gets_its_first_answer_whatever_the_stock_is_now() {
-        let stock = stock(3);
-        let known = |quantity, number| Recorded {
-            name: "Tux".into(),
-            quantity: Quantity::new(quantity).unwrap(),
-            number,
-        };
-        let recorded = HashMap::from([
-            ("sold".to_owned().into(), known(1, Some(OrderNumber(0)))),
-            ("refused".to_owned().into(), known(1, None)),
-        ]);
-        let plan = plan(
-            &stock,
-            vec![
-                purchase("sold", "Tux", 1),
-                purchase("refused", "Tux", 1),
-                purchase("sold", "Tux", 2),
-                purchase("refused", "Uno", 1),
-            ],
-            &recorded,
-        );
-        let reused = Verdict::Decided(Decision::KeyReused);
-        assert_eq!(plan.verdicts, [GRANTED_0, OUT_OF_STOCK, reused, reused]);
-        assert!(plan.change.is_empty());
-    }
-
-    #[test]
-    fn a_refusal_is_recorded_and_touches_no_stock() {
-        let stock = stock(3);
-        let plan = plan(&stock, vec![purchase("a", "Tux", 4)], &HashMap::new());
-        assert_eq!(plan.verdicts, [OUT_OF_STOCK]);
-        assert_eq!(plan.change.decisions, [(purchase("a", "Tux", 4), Decision::OutOfStock)]);
-        assert!(plan.change.touched().is_empty());
-    }
-
-    #[test]
-    fn an_unknown_toy_is_not_recorded() {
-        let plan = plan(&stock(3), vec![purchase("a", "Tex", 1)], &HashMap::new());
-        assert_eq!(plan.verdicts, [Verdict::Decided(Decision::UnknownToy)]);
-        assert!(plan.change.is_empty());
-    }
-
-    #[test]
-    fn a_toy_that_is_not_clear_holds_up_nobody_else() {
-        let stock = stock(3);
-        let purchases = vec![purchase("a", "Tux", 1), purchase("b", "Uno", 1)];
-        let plan = stock
-            .plan_batch(&stock.directory(), &batch(purchases), &HashMap::new(), |toy| {
-                toy.as_str() != "Tux"
-            })
-            .unwrap();
-        assert_eq!(plan.verdicts, [Verdict::Wait, GRANTED_0]);
-        assert_eq!(plan.change.touched(), [("Uno".into(), Version(1))]);
-    }
-
-    #[test]
-    fn a_deposed_leader_sells_nothing() {
-        let mut stock = stock(3);
-        let next = Leadership { epoch: Epoch(8), leader: Some(ReplicaId(2)) };
-        stock.adopt_leadership(next);
-        let directory = stock.directory();
-        let mut request = batch(vec![purchase("a", "Tux", 1)]);
-        let refused = stock.plan_batch(&directory, &request, &HashMap::new(), |_| true);
-        assert_eq!(refused, Err(next));
-        // Nor does somebody who knows the epoch and does not lead in it.
-        request.epoch = Epoch(8);
-        let refused = stock.plan_batch(&directory, &request, &HashMap::new(), |_| true);
-        assert_eq!(refused, Err(next));
     }
 
     #[test]
@@ -438,13 +280,14 @@ mod tests {
     #[test]
     fn a_restock_fills_only_what_is_sold_out_and_clear() {
         let mut stock = stock(2);
-        sell(&mut stock, vec![purchase("a", "Tux", 2), purchase("b", "Uno", 1)]);
+        stock.shelves[0] = Shelf { stocked: 2, sold: 2, ..stock.shelves[0].clone() };
+        stock.shelves[0].toy.quantity = 0;
         assert!(stock.plan_restock(|_toy| false).is_empty());
         let change = stock.plan_restock(|_toy| true);
-        assert_eq!(change.touched(), [("Tux".into(), Version(2))]);
+        assert_eq!(change.touched(), [("Tux".into(), Version(1))]);
         stock.apply(&stock.directory(), &change);
         let quantities: Vec<u64> = stock.shelves().iter().map(|s| s.toy.quantity).collect();
-        assert_eq!(quantities, [100, 1]);
+        assert_eq!(quantities, [100, 2]);
         assert_eq!((stock.shelves()[0].stocked, stock.shelves()[0].sold), (102, 2));
     }
 }

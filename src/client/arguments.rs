@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::pace::{End, Pace, Rate, RunTime};
 use super::shopper::Probability;
 use crate::roles::{Address, Roles};
-use crate::wire::purchase::Quantity;
+use crate::wire::quantity::Quantity;
 
 /// More clients than this are better spread over several processes.
 const MOST_CLIENTS: i64 = 1_000;

@@ -37,7 +37,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::roles::{Address, Roles};
-use crate::{cli, clock};
+use crate::{clock, process};
 pub use arguments::{Arguments, Format, Settings};
 use pace::End;
 use progress::{Progress, Watch};
@@ -69,7 +69,7 @@ pub async fn run(arguments: Arguments, roles: &Roles) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => cli::fail(&failed),
+        Err(failed) => process::fail(&failed),
     }
 }
 

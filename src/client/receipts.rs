@@ -184,7 +184,7 @@ impl fmt::Display for FailedCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::purchase::Quantity;
+    use crate::wire::quantity::Quantity;
 
     fn order(number: u64, name: &str, quantity: u64) -> Order {
         let quantity = Quantity::new(quantity).unwrap();

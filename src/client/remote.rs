@@ -20,7 +20,8 @@ use super::patience::REQUEST_LIMIT;
 use crate::roles::Address;
 use crate::transport::{LARGEST_MESSAGE, Unreachable};
 use crate::wire::order::OrderNumber;
-use crate::wire::purchase::{PurchaseBody, Quantity};
+use crate::wire::purchase::PurchaseBody;
+use crate::wire::quantity::Quantity;
 use crate::wire::reply::{Data, Failure};
 use crate::wire::toy::{Toy, ToyName};
 

@@ -5,38 +5,41 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 use super::flights::{Boarding, Flights};
-use super::service::{ToyAnswer, Trouble};
 use crate::wire::toy::ToyName;
 
-/// What comes of a miss.
-type Answer = Result<ToyAnswer, Trouble>;
-type Shared = Arc<Mutex<Flights<oneshot::Sender<Turn>>>>;
+type Shared<A> = Arc<Mutex<Flights<oneshot::Sender<Turn<A>>>>>;
 
-/// All misses of a front-end.
-#[derive(Default)]
-pub(super) struct Misses {
-    flights: Shared,
+/// All misses of a front-end, whose answers are `A`.
+pub(super) struct Misses<A> {
+    flights: Shared<A>,
 }
 
 /// What those who wait are told.
-enum Turn {
+enum Turn<A> {
     /// Somebody asked for them.
-    Answered(Answer),
+    Answered(A),
     /// They are to ask, for themselves and others.
-    Ask(Flight),
+    Ask(Flight<A>),
 }
 
 /// A question that is under way. When it ends, answered or because the client that asked it has
 /// gone, the next one goes out.
-struct Flight {
-    flights: Shared,
+struct Flight<A> {
+    flights: Shared<A>,
     name: ToyName,
-    companions: Vec<oneshot::Sender<Turn>>,
+    companions: Vec<oneshot::Sender<Turn<A>>>,
 }
 
-impl Misses {
-    /// Asks, or waits for somebody's answer to a question that is not asked yet.
-    pub(super) async fn ask(&self, name: ToyName, ask: impl Future<Output = Answer>) -> Answer {
+impl<A> Default for Misses<A> {
+    fn default() -> Self {
+        Self { flights: Shared::default() }
+    }
+}
+
+impl<A: Clone> Misses<A> {
+    /// Asks, or waits for somebody's answer to a question that is not asked yet. Nothing if that
+    /// cannot be had any more, because the front-end is ending.
+    pub(super) async fn ask(&self, name: ToyName, ask: impl Future<Output = A>) -> Option<A> {
         let (waiter, turn) = oneshot::channel();
         let boarding = {
             let mut flights = self.flights.lock().expect("nothing panics under this lock");
@@ -47,26 +50,26 @@ impl Misses {
                 Flight { flights: Arc::clone(&self.flights), name, companions: Vec::new() }
             }
             Boarding::Wait => match turn.await {
-                Ok(Turn::Answered(answer)) => return answer,
+                Ok(Turn::Answered(answer)) => return Some(answer),
                 Ok(Turn::Ask(flight)) => flight,
-                Err(_gone) => return Err(Trouble::Overloaded),
+                Err(_gone) => return None,
             },
         };
         let answer = ask.await;
         flight.answer(&answer);
-        answer
+        Some(answer)
     }
 }
 
-impl Flight {
-    fn answer(mut self, answer: &Answer) {
+impl<A: Clone> Flight<A> {
+    fn answer(mut self, answer: &A) {
         for companion in std::mem::take(&mut self.companions) {
             let _unheard = companion.send(Turn::Answered(answer.clone()));
         }
     }
 }
 
-impl Drop for Flight {
+impl<A> Drop for Flight<A> {
     fn drop(&mut self) {
         let unanswered = std::mem::take(&mut self.companions);
         let waiting = {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::neighbours::Neighbours;
 use crate::roles::Roles;
 use crate::server;
-use crate::transport::{CallError, Peer};
+use crate::transport::CallError;
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, Renewal, RenewalReply, SessionId,
 };
@@ -25,43 +26,35 @@ const NOTICE: Duration = Duration::from_millis(250);
 const QUESTION: Duration = Duration::from_millis(500);
 
 /// One thread's connections.
-pub(super) struct Remote {
-    catalog: Peer,
-    replicas: Vec<(ReplicaId, Peer)>,
-}
+pub(super) struct Remote(Neighbours);
 
 impl Remote {
     pub(super) fn new(roles: &Roles) -> Self {
-        let secret = roles.secret.as_ref();
-        let replicas = roles.orders.iter();
-        Self {
-            catalog: Peer::new(&roles.catalog.address, secret),
-            replicas: replicas.map(|order| (order.id, Peer::new(&order.address, secret))).collect(),
-        }
+        Self(Neighbours::new(roles, None))
     }
 
     pub(super) async fn toy(&self, request: &FillRequest) -> Result<FillReply, CallError> {
-        self.catalog.post("/internal/toy", request, QUESTION).await
+        self.0.catalog.post("/internal/toy", request, QUESTION).await
     }
 
     pub(super) async fn toys(&self) -> Result<Vec<Toy>, CallError> {
-        self.catalog.get("/internal/toys", QUESTION).await
+        self.0.catalog.get("/internal/toys", QUESTION).await
     }
 
     pub(super) async fn standing(&self) -> Result<Standing, CallError> {
-        self.catalog.get("/internal/standing", QUESTION).await
+        self.0.catalog.get("/internal/standing", QUESTION).await
     }
 
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, CallError> {
-        self.catalog.post("/internal/register", &request, QUESTION).await
+        self.0.catalog.post("/internal/register", &request, QUESTION).await
     }
 
     pub(super) async fn renew(&self, session: SessionId) -> Result<RenewalReply, CallError> {
-        self.catalog.post("/internal/renew", &Renewal { session }, QUESTION).await
+        self.0.catalog.post("/internal/renew", &Renewal { session }, QUESTION).await
     }
 
     pub(super) async fn check(&self, replica: ReplicaId) -> Result<ReplicaStatus, CallError> {
-        self.replica(replica).get("/internal/status", CHECK).await
+        self.0.replica(replica).get("/internal/status", CHECK).await
     }
 
     pub(super) async fn nominate(
@@ -69,7 +62,7 @@ impl Remote {
         replica: ReplicaId,
         nomination: Nomination,
     ) -> Result<NominationReply, CallError> {
-        self.replica(replica).post("/internal/nominate", &nomination, NOMINATION).await
+        self.0.replica(replica).post("/internal/nominate", &nomination, NOMINATION).await
     }
 
     pub(super) async fn notify(
@@ -77,7 +70,7 @@ impl Remote {
         replica: ReplicaId,
         leadership: Leadership,
     ) -> Result<(), CallError> {
-        self.replica(replica).post("/internal/leader", &leadership, NOTICE).await
+        self.0.replica(replica).post("/internal/leader", &leadership, NOTICE).await
     }
 
     pub(super) async fn purchase(
@@ -86,7 +79,7 @@ impl Remote {
         purchase: &Purchase,
         time_limit: Duration,
     ) -> Result<PurchaseReply, CallError> {
-        self.replica(leader).post("/internal/purchase", purchase, time_limit).await
+        self.0.replica(leader).post("/internal/purchase", purchase, time_limit).await
     }
 
     pub(super) async fn order(
@@ -95,21 +88,12 @@ impl Remote {
         number: OrderNumber,
         time_limit: Duration,
     ) -> Result<OrderReply, CallError> {
-        self.replica(leader).get(&format!("/internal/order/{number}"), time_limit).await
-    }
-
-    fn replica(&self, id: ReplicaId) -> &Peer {
-        let found = self.replicas.iter().find(|(replica, _)| *replica == id);
-        &found.expect("only the replicas of roles.toml are asked").1
+        self.0.replica(leader).get(&format!("/internal/order/{number}"), time_limit).await
     }
 }
 
 impl server::Remote for Remote {
     fn on_behalf_of(&self, request_id: &str) -> Self {
-        let replicas = self.replicas.iter();
-        Self {
-            catalog: self.catalog.on_behalf_of(request_id),
-            replicas: replicas.map(|(id, peer)| (*id, peer.on_behalf_of(request_id))).collect(),
-        }
+        Self(self.0.on_behalf_of(request_id))
     }
 }

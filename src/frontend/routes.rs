@@ -21,7 +21,7 @@ use super::remote::Remote;
 use super::service::{Service, ToyAnswer, Trouble};
 use crate::health;
 use crate::roles::{Role, Roles};
-use crate::server::{self, ErrorReply, Neighbours};
+use crate::server::{self, Connections, ErrorReply};
 use crate::wire::cluster::{
     CacheView, CatalogState, CatalogView, ClusterView, ReplicaView, ReplicaViewState,
 };
@@ -73,7 +73,7 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
 async fn product(
     request: HttpRequest,
     service: Data<Service>,
-    remote: Neighbours<Remote>,
+    remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let name = rest_of_path(&request, "/products/");
     let name = percent_decode_str(name).decode_utf8().map_err(|_not_text| {
@@ -88,7 +88,7 @@ async fn product(
 
 async fn products(
     service: Data<Service>,
-    remote: Neighbours<Remote>,
+    remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     Ok(server::data(service.toys(&remote).await?))
 }
@@ -97,7 +97,7 @@ async fn purchase(
     request: HttpRequest,
     payload: Payload,
     service: Data<Service>,
-    remote: Neighbours<Remote>,
+    remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let key = idempotency_key(request.headers())?;
     let PurchaseBody { name, quantity } = server::read_json(payload).await?;
@@ -117,7 +117,7 @@ async fn purchase(
 async fn order(
     request: HttpRequest,
     service: Data<Service>,
-    remote: Neighbours<Remote>,
+    remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let text = rest_of_path(&request, "/orders/");
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {

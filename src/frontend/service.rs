@@ -37,7 +37,7 @@ pub(super) struct Service {
     /// A hit copies a pointer under this lock, which is cheaper than sharing the map between
     /// readers would be.
     cache: Mutex<Cache<Bytes>>,
-    misses: Misses,
+    misses: Misses<Result<ToyAnswer, Trouble>>,
     selection: Mutex<Selection>,
     /// The leader may be another one now: attempts that are under way look again.
     leader_changed: watch::Sender<()>,
@@ -198,7 +198,8 @@ impl Service {
         session: Option<SessionId>,
     ) -> Result<ToyAnswer, Trouble> {
         let request = FillRequest { name: name.into(), session };
-        self.misses.ask(request.name.clone(), self.fill(remote, request)).await
+        let answer = self.misses.ask(request.name.clone(), self.fill(remote, request)).await;
+        answer.unwrap_or_else(|| Err(Trouble::NoCatalog("the front-end is ending".into())))
     }
 
     async fn fill(&self, remote: &Remote, request: FillRequest) -> Result<ToyAnswer, Trouble> {

@@ -225,7 +225,7 @@ impl<W> Queue<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::purchase::Quantity;
+    use crate::wire::quantity::Quantity;
 
     const GRANTED: Verdict = Verdict::Decided(Decision::Granted(OrderNumber(0)));
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::neighbours::Neighbours;
 use crate::roles::Roles;
 use crate::server;
-use crate::transport::{CallError, Peer};
+use crate::transport::CallError;
 use crate::wire::order::{OrderNumber, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
@@ -21,53 +22,45 @@ const QUESTION: Duration = Duration::from_millis(300);
 const ROWS: Duration = Duration::from_secs(2);
 
 /// One thread's connections.
-pub(super) struct Remote {
-    catalog: Peer,
-    replicas: Vec<(ReplicaId, Peer)>,
-}
+pub(super) struct Remote(Neighbours);
 
 impl Remote {
     /// Connections to all but the replica `id` itself.
     pub(super) fn new(roles: &Roles, id: ReplicaId) -> Self {
-        let secret = roles.secret.as_ref();
-        let others = roles.orders.iter().filter(|order| order.id != id);
-        Self {
-            catalog: Peer::new(&roles.catalog.address, secret),
-            replicas: others.map(|order| (order.id, Peer::new(&order.address, secret))).collect(),
-        }
+        Self(Neighbours::new(roles, Some(id)))
     }
 
     /// The other replicas.
     pub(super) fn others(&self) -> impl Iterator<Item = ReplicaId> {
-        self.replicas.iter().map(|(id, _)| *id)
+        self.0.replicas()
     }
 
     pub(super) async fn standing(&self) -> Result<Standing, CallError> {
-        self.catalog.get("/internal/standing", QUESTION).await
+        self.0.catalog.get("/internal/standing", QUESTION).await
     }
 
     pub(super) async fn commit(&self, request: &CommitRequest) -> Result<CommitReply, CallError> {
-        self.catalog.post("/internal/commit", request, COMMIT).await
+        self.0.catalog.post("/internal/commit", request, COMMIT).await
     }
 
     pub(super) async fn acquire(
         &self,
         request: &Acquisition,
     ) -> Result<AcquisitionReply, CallError> {
-        self.catalog.post("/internal/acquire", request, ATTEMPT).await
+        self.0.catalog.post("/internal/acquire", request, ATTEMPT).await
     }
 
     pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, CallError> {
-        self.catalog.get(&format!("/internal/order/{number}"), ATTEMPT).await
+        self.0.catalog.get(&format!("/internal/order/{number}"), ATTEMPT).await
     }
 
     pub(super) async fn journal(&self, from: u64) -> Result<Rows, CallError> {
-        self.catalog.get(&format!("/internal/journal/{from}"), ROWS).await
+        self.0.catalog.get(&format!("/internal/journal/{from}"), ROWS).await
     }
 
     /// What another replica has from number `from` on; nothing if its log ends before.
     pub(super) async fn rows(&self, replica: ReplicaId, from: u64) -> Result<Rows, CallError> {
-        self.replica(replica).get(&format!("/internal/rows/{from}"), ROWS).await
+        self.0.replica(replica).get(&format!("/internal/rows/{from}"), ROWS).await
     }
 
     pub(super) async fn append(
@@ -75,21 +68,12 @@ impl Remote {
         follower: ReplicaId,
         request: &AppendRequest,
     ) -> Result<AppendReply, CallError> {
-        self.replica(follower).post("/internal/append", request, ROWS).await
-    }
-
-    fn replica(&self, id: ReplicaId) -> &Peer {
-        let found = self.replicas.iter().find(|(replica, _)| *replica == id);
-        &found.expect("only the replicas of roles.toml are asked").1
+        self.0.replica(follower).post("/internal/append", request, ROWS).await
     }
 }
 
 impl server::Remote for Remote {
     fn on_behalf_of(&self, request_id: &str) -> Self {
-        let replicas = self.replicas.iter();
-        Self {
-            catalog: self.catalog.on_behalf_of(request_id),
-            replicas: replicas.map(|(id, peer)| (*id, peer.on_behalf_of(request_id))).collect(),
-        }
+        Self(self.0.on_behalf_of(request_id))
     }
 }

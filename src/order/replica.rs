@@ -350,7 +350,7 @@ mod tests {
     use super::super::followers::PATIENCE;
     use super::*;
     use crate::wire::order::OrderNumber;
-    use crate::wire::purchase::Quantity;
+    use crate::wire::quantity::Quantity;
 
     const ME: ReplicaId = ReplicaId(3);
     const OTHER: ReplicaId = ReplicaId(2);

@@ -60,7 +60,7 @@ impl Tail {
 mod tests {
     use super::*;
     use crate::wire::order::OrderNumber;
-    use crate::wire::purchase::Quantity;
+    use crate::wire::quantity::Quantity;
 
     fn orders(from: u64, to: u64) -> Vec<Order> {
         let order = |number| Order {

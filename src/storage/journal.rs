@@ -13,7 +13,8 @@ use crate::catalog::stock::{Change, Recorded, Shelf};
 use crate::roles::ToyRole;
 use crate::wire::lease::SessionId;
 use crate::wire::order::{OrderNumber, Position, Rows};
-use crate::wire::purchase::{Decision, IdempotencyKey, Quantity};
+use crate::wire::purchase::{Decision, IdempotencyKey};
+use crate::wire::quantity::Quantity;
 use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
 pub(super) const SCHEMA: &str = "

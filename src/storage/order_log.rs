@@ -13,7 +13,7 @@ use super::{
     StorageError, Worker, checkpoint, classify, free_name, open_reader, open_writer, rename_aside,
 };
 use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
-use crate::wire::purchase::Quantity;
+use crate::wire::quantity::Quantity;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS log (

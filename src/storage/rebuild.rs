@@ -79,7 +79,7 @@ mod tests {
     use crate::storage::journal::Journal;
     use crate::storage::order_log::OrderLog;
     use crate::wire::order::{Order, OrderNumber};
-    use crate::wire::purchase::Quantity;
+    use crate::wire::quantity::Quantity;
     use crate::wire::toy::Price;
 
     #[actix_web::test]

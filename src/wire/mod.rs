@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod lease;
 pub mod order;
 pub mod purchase;
+pub mod quantity;
 pub mod replication;
 pub mod reply;
 pub mod toy;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
-use super::purchase::Quantity;
+use super::quantity::Quantity;
 use super::toy::ToyName;
 
 /// An order's number: 0, 1, 2 … without a gap or a repeat.

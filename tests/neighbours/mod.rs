@@ -34,7 +34,8 @@ use toystore::clock;
 use toystore::process::RoleError;
 use toystore::roles::Roles;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
-use toystore::wire::purchase::{Purchase, Quantity};
+use toystore::wire::purchase::Purchase;
+use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::ReplicaId;
 
 #[allow(unused_imports, reason = "as above")]

@@ -1,0 +1,268 @@
+//! Deciding a batch: its purchases one after the other, each with what is left of the stock.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::stock::{Change, Directory, Recorded, Shelf, Stock};
+use crate::wire::order::{Order, OrderNumber, Position};
+use crate::wire::purchase::{CommitRequest, Decision, IdempotencyKey, Purchase, Verdict};
+use crate::wire::replication::Leadership;
+use crate::wire::toy::ToyName;
+
+/// A batch's verdicts, and the change that must be durable before anybody hears of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order of the batch.
+    pub verdicts: Vec<Verdict>,
+    /// What to store.
+    pub change: Change,
+}
+
+impl Stock {
+    /// Decides a batch. `recorded` has the earlier decisions on its keys; `is_clear` tells whether
+    /// a toy may change now.
+    ///
+    /// # Errors
+    ///
+    /// The leadership, if the batch's sender leads no longer.
+    pub fn plan_batch(
+        &self,
+        directory: &Directory,
+        request: &CommitRequest,
+        recorded: &HashMap<IdempotencyKey, Recorded>,
+        is_clear: impl Fn(&ToyName) -> bool,
+    ) -> Result<Plan, Leadership> {
+        let led = self.standing().leadership.is_led_by(request.leader);
+        if request.epoch != self.standing().leadership.epoch || !led {
+            return Err(self.standing().leadership);
+        }
+        let mut draft = Draft::of(self);
+        let verdicts = request
+            .purchases
+            .iter()
+            .map(|purchase| draft.decide(directory, purchase, recorded, &is_clear))
+            .collect();
+        Ok(Plan { verdicts, change: draft.into_change() })
+    }
+}
+
+/// A change in the making: later purchases of a batch see what earlier ones took.
+struct Draft<'a> {
+    stock: &'a Stock,
+    touched: BTreeMap<usize, Shelf>,
+    end: Position,
+    orders: Vec<Order>,
+    decided: HashMap<IdempotencyKey, Recorded>,
+    decisions: Vec<(Purchase, Decision)>,
+}
+
+impl<'a> Draft<'a> {
+    fn of(stock: &'a Stock) -> Self {
+        Self {
+            stock,
+            touched: BTreeMap::new(),
+            end: stock.standing().journal,
+            orders: Vec::new(),
+            decided: HashMap::new(),
+            decisions: Vec::new(),
+        }
+    }
+
+    fn decide(
+        &mut self,
+        directory: &Directory,
+        purchase: &Purchase,
+        recorded: &HashMap<IdempotencyKey, Recorded>,
+        is_clear: impl Fn(&ToyName) -> bool,
+    ) -> Verdict {
+        let known = self.decided.get(&purchase.key).or_else(|| recorded.get(&purchase.key));
+        if let Some(known) = known {
+            return Verdict::Decided(known.answer(purchase));
+        }
+        let Some(&place) = directory.get(&purchase.name) else {
+            return Verdict::Decided(Decision::UnknownToy);
+        };
+        let before = &self.stock.shelves()[place];
+        let present = self.touched.get(&place).unwrap_or(before);
+        let wanted = purchase.quantity.get();
+        if present.toy.quantity < wanted {
+            return Verdict::Decided(self.record(purchase, Decision::OutOfStock));
+        }
+        if !is_clear(&purchase.name) {
+            return Verdict::Wait;
+        }
+        let mut after = present.clone();
+        after.toy.quantity -= wanted;
+        after.sold += wanted;
+        // One version per change, however many of its purchases take of the toy.
+        after.version = before.version.next();
+        self.touched.insert(place, after);
+        let number = OrderNumber(self.end.length);
+        let order = Order { number, name: purchase.name.clone(), quantity: purchase.quantity };
+        self.end = self.end.continued_by(&order);
+        self.orders.push(order);
+        Verdict::Decided(self.record(purchase, Decision::Granted(number)))
+    }
+
+    fn record(&mut self, purchase: &Purchase, decision: Decision) -> Decision {
+        let number = match decision {
+            Decision::Granted(number) => Some(number),
+            Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
+        };
+        let recorded =
+            Recorded { name: purchase.name.clone(), quantity: purchase.quantity, number };
+        self.decided.insert(purchase.key.clone(), recorded);
+        self.decisions.push((purchase.clone(), decision));
+        decision
+    }
+
+    fn into_change(self) -> Change {
+        Change {
+            shelves: self.touched.into_values().collect(),
+            after: self.stock.standing().journal,
+            orders: self.orders,
+            decisions: self.decisions,
+        }
+    }
+}
+
+impl Recorded {
+    /// The first answer again, to the same purchase only.
+    fn answer(&self, purchase: &Purchase) -> Decision {
+        if self.name != purchase.name || self.quantity != purchase.quantity {
+            return Decision::KeyReused;
+        }
+        self.number.map_or(Decision::OutOfStock, Decision::Granted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stock::tests::stock;
+    use super::*;
+    use crate::wire::lease::Version;
+    use crate::wire::quantity::Quantity;
+    use crate::wire::replication::{Epoch, ReplicaId};
+
+    fn purchase(key: &str, name: &str, quantity: u64) -> Purchase {
+        Purchase {
+            key: IdempotencyKey::from(key.to_owned()),
+            name: name.into(),
+            quantity: Quantity::new(quantity).unwrap(),
+            request_id: None,
+        }
+    }
+
+    fn batch(purchases: Vec<Purchase>) -> CommitRequest {
+        CommitRequest { leader: ReplicaId(3), epoch: Epoch(7), log: Position::START, purchases }
+    }
+
+    fn plan(
+        stock: &Stock,
+        purchases: Vec<Purchase>,
+        recorded: &HashMap<IdempotencyKey, Recorded>,
+    ) -> Plan {
+        stock.plan_batch(&stock.directory(), &batch(purchases), recorded, |_toy| true).unwrap()
+    }
+
+    fn sell(stock: &mut Stock, purchases: Vec<Purchase>) -> Vec<Verdict> {
+        let plan = plan(stock, purchases, &HashMap::new());
+        stock.apply(&stock.directory(), &plan.change);
+        plan.verdicts
+    }
+
+    const GRANTED_0: Verdict = Verdict::Decided(Decision::Granted(OrderNumber(0)));
+    const GRANTED_1: Verdict = Verdict::Decided(Decision::Granted(OrderNumber(1)));
+    const OUT_OF_STOCK: Verdict = Verdict::Decided(Decision::OutOfStock);
+
+    #[test]
+    fn a_batch_sells_no_more_than_there_is() {
+        let mut stock = stock(3);
+        let verdicts = sell(
+            &mut stock,
+            vec![purchase("a", "Tux", 2), purchase("b", "Tux", 2), purchase("c", "Tux", 1)],
+        );
+        assert_eq!(verdicts, [GRANTED_0, OUT_OF_STOCK, GRANTED_1]);
+        assert_eq!(stock.shelves()[0].toy.quantity, 0);
+        assert_eq!(stock.shelves()[1].toy.quantity, 3);
+        assert_eq!(stock.standing().journal.length, 2);
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_in_a_batch_is_decided_once() {
+        let mut stock = stock(3);
+        let verdicts = sell(&mut stock, vec![purchase("a", "Tux", 1), purchase("a", "Tux", 1)]);
+        assert_eq!(verdicts, [GRANTED_0, GRANTED_0]);
+        assert_eq!(stock.shelves()[0].sold, 1);
+    }
+
+    #[test]
+    fn a_known_key_gets_its_first_answer_whatever_the_stock_is_now() {
+        let stock = stock(3);
+        let known = |quantity, number| Recorded {
+            name: "Tux".into(),
+            quantity: Quantity::new(quantity).unwrap(),
+            number,
+        };
+        let recorded = HashMap::from([
+            ("sold".to_owned().into(), known(1, Some(OrderNumber(0)))),
+            ("refused".to_owned().into(), known(1, None)),
+        ]);
+        let plan = plan(
+            &stock,
+            vec![
+                purchase("sold", "Tux", 1),
+                purchase("refused", "Tux", 1),
+                purchase("sold", "Tux", 2),
+                purchase("refused", "Uno", 1),
+            ],
+            &recorded,
+        );
+        let reused = Verdict::Decided(Decision::KeyReused);
+        assert_eq!(plan.verdicts, [GRANTED_0, OUT_OF_STOCK, reused, reused]);
+        assert!(plan.change.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_is_recorded_and_touches_no_stock() {
+        let stock = stock(3);
+        let plan = plan(&stock, vec![purchase("a", "Tux", 4)], &HashMap::new());
+        assert_eq!(plan.verdicts, [OUT_OF_STOCK]);
+        assert_eq!(plan.change.decisions, [(purchase("a", "Tux", 4), Decision::OutOfStock)]);
+        assert!(plan.change.touched().is_empty());
+    }
+
+    #[test]
+    fn an_unknown_toy_is_not_recorded() {
+        let plan = plan(&stock(3), vec![purchase("a", "Tex", 1)], &HashMap::new());
+        assert_eq!(plan.verdicts, [Verdict::Decided(Decision::UnknownToy)]);
+        assert!(plan.change.is_empty());
+    }
+
+    #[test]
+    fn a_toy_that_is_not_clear_holds_up_nobody_else() {
+        let stock = stock(3);
+        let purchases = vec![purchase("a", "Tux", 1), purchase("b", "Uno", 1)];
+        let plan = stock
+            .plan_batch(&stock.directory(), &batch(purchases), &HashMap::new(), |toy| {
+                toy.as_str() != "Tux"
+            })
+            .unwrap();
+        assert_eq!(plan.verdicts, [Verdict::Wait, GRANTED_0]);
+        assert_eq!(plan.change.touched(), [("Uno".into(), Version(1))]);
+    }
+
+    #[test]
+    fn a_deposed_leader_sells_nothing() {
+        let mut stock = stock(3);
+        let next = Leadership { epoch: Epoch(8), leader: Some(ReplicaId(2)) };
+        stock.adopt_leadership(next);
+        let directory = stock.directory();
+        let mut request = batch(vec![purchase("a", "Tux", 1)]);
+        let refused = stock.plan_batch(&directory, &request, &HashMap::new(), |_| true);
+        assert_eq!(refused, Err(next));
+        // Nor does somebody who knows the epoch and does not lead in it.
+        request.epoch = Epoch(8);
+        let refused = stock.plan_batch(&directory, &request, &HashMap::new(), |_| true);
+        assert_eq!(refused, Err(next));
+    }
+}
