@@ -39,8 +39,18 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("order/", &SERVICE),
 ];
 
-const SERVICE: [&str; 9] =
-    ["wire", "roles", "storage", "transport", "server", "health", "process", "clock", "failpoint"];
+const SERVICE: [&str; 10] = [
+    "wire",
+    "roles",
+    "storage",
+    "transport",
+    "neighbours",
+    "server",
+    "health",
+    "process",
+    "clock",
+    "failpoint",
+];
 
 /// Words that would make a core impure.
 const IMPURE: [&str; 6] = ["clock::now", "Instant::now", "log::", "tokio::", "actix", "std::net"];
