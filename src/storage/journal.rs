@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
 use super::order_log::{insert, rows, verify};
-use super::{StorageError, Worker, checkpoint, classify, open_reader, open_writer};
+use super::{StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer};
 use crate::catalog::stock::{Change, Recorded, Shelf};
 use crate::roles::ToyRole;
 use crate::wire::lease::{SessionId, Version};
@@ -164,7 +164,7 @@ impl Journal {
             .run(move |connection| {
                 let transaction = connection.transaction()?;
                 apply(&transaction, &change)?;
-                transaction.commit()
+                commit(transaction)
             })
             .await
     }
@@ -213,7 +213,7 @@ impl Journal {
                         [session.boot, session.serial],
                     )?;
                 }
-                transaction.commit()
+                commit(transaction)
             })
             .await
     }
