@@ -3,6 +3,7 @@
 //! Each role reads a `roles.toml` of its own: its own address is where it listens, its neighbours'
 //! are the proxies' on the way to them. Clients talk to the front-ends directly.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::{Deref, DerefMut};
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -50,12 +51,15 @@ impl Store {
 
     async fn open_at(place: Place, settings: Settings, failpoints: &[(&str, &str)]) -> Self {
         let mut cluster = Cluster::prepare(settings);
-        let host = cluster.frontends[0].parse::<std::net::SocketAddr>().unwrap().ip();
+        let listener = cluster.frontends[0].parse::<SocketAddrV4>().unwrap();
+        // An address of their own, so that no proxy takes a port that a role is about to take.
+        let host = Ipv4Addr::from_bits(listener.ip().to_bits() ^ 0x0080_0000);
         let to = |(from, to): (String, String)| {
             let address = cluster.addresses[&to].clone();
             (from, to, address)
         };
-        let network = Network::new(host, links(settings.frontends).into_iter().map(to).collect());
+        let network =
+            Network::new(host.into(), links(settings.frontends).into_iter().map(to).collect());
         for name in cluster.addresses.keys() {
             let mut seen = cluster.addresses.clone();
             for (neighbour, address) in &mut seen {

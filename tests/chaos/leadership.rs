@@ -129,6 +129,29 @@ async fn a_leader_that_the_catalog_s_answers_do_not_reach_is_replaced_and_sells_
 }
 
 #[actix_web::test]
+async fn a_leader_that_cannot_sell_is_replaced_though_it_answers_for_the_orders_it_has() {
+    let store = Store::open(settings()).await;
+    buy_five(&store, "some").await;
+    let is_sold = std::cell::Cell::new(false);
+    // Answers count as signs of life; they must not hide that the leader cannot sell.
+    let questions = (0..4).map(async |number| {
+        while !is_sold.get() {
+            let said = get(&store.frontends[0], &format!("/orders/{number}")).await.unwrap();
+            assert_eq!(said.0, 200, "{said:?}");
+        }
+    });
+    store.network.set("order-3", "catalog", State::Cut);
+    let purchase = async {
+        let said = buy(&store.frontends[0], "Tux", 1, "while-asked").await.unwrap();
+        is_sold.set(true);
+        said
+    };
+    let questions = futures_util::future::join_all(questions);
+    let (said, _) = futures_util::future::join(purchase, questions).await;
+    assert_eq!(said.0, 200, "{said:?}");
+}
+
+#[actix_web::test]
 async fn a_leader_that_is_stopped_in_the_middle_of_sales_again_and_again_loses_and_doubles_none() {
     let store = Store::open(Settings { frontends: 2, ..settings() }).await;
     let crowd = Crowd::start(&store.frontends);
