@@ -12,8 +12,8 @@ failed=()
 main() {
   [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
   step formatting 'cargo fmt' cargo fmt --check
-  step lints 'cargo clippy' cargo clippy --all-targets --locked -- -D warnings
-  step tests cargo cargo test --locked --no-fail-fast
+  step lints 'cargo clippy' cargo clippy --all-targets --features failpoints --locked -- -D warnings
+  step tests cargo cargo test --features failpoints --locked --no-fail-fast
   step documentation cargo \
     env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
   step scripts shellcheck check_scripts

@@ -241,7 +241,7 @@ sources_newer_than() { # TIME
 build() { # TARGET
   local began hint
   [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
-  hint='sudo apt-get install -y curl && curl -sSf https://sh.rustup.rs | sh -s -- -y'
+  hint='the Rust installer, https://rustup.rs'
   command -v cargo >/dev/null || fail "cargo is missing; get it with: $hint"
   hint='sudo apt-get install -y build-essential'
   command -v cc >/dev/null || fail "a C compiler is missing; get it with: $hint"

@@ -23,16 +23,10 @@ use crate::{catalog, client, frontend, health, order};
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
-    /// The file that says who runs where.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "ROLES",
-        default_value = "roles.toml",
-        global = true,
-        hide_env_values = true
-    )]
-    config: PathBuf,
+    /// The file that says who runs where. Without it, the one that the environment's ROLES names;
+    /// without that, ./roles.toml.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -45,9 +39,9 @@ enum Command {
     Order(OrderArguments),
     /// Shop, measure, and check every order that was made.
     Client(client::Arguments),
-    /// Rebuild the catalog's database from an order replica's, when the catalog's is lost. Stop the
-    /// catalog first. The idempotency keys are lost: a purchase that is asked again under an old key
-    /// is a new one.
+    /// Rebuild the catalog's database, when it is lost, from an order replica's. Stop the catalog
+    /// first. The idempotency keys are lost: a purchase that is asked again under an old key is a
+    /// new one.
     Rebuild(RebuildArguments),
     /// List the roles in the order in which they are started: name, address, pid file and log file,
     /// separated by tabs.
@@ -90,7 +84,9 @@ struct ProbeArguments {
 #[must_use]
 pub fn run() -> ExitCode {
     let line = CommandLine::parse();
-    let roles = match Roles::read(&line.config) {
+    let named = std::env::var_os("ROLES").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let config = line.config.or(named).unwrap_or_else(|| "roles.toml".into());
+    let roles = match Roles::read(&config) {
         Ok(roles) => roles,
         Err(error) => return fail(&error),
     };

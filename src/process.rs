@@ -3,19 +3,24 @@
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::roles::{Role, Roles};
+use crate::roles::{Address, Role, Roles};
 use crate::storage::StorageError;
+
+/// Connections that may wait to be accepted: a burst of clients is let in rather than made to knock
+/// again a second later.
+const BACKLOG: u32 = 1_024;
 
 /// A role's tasks and its end.
 ///
@@ -190,14 +195,29 @@ pub fn listen(roles: &Roles, role: Role) -> Result<TcpListener, RoleError> {
         let names: Vec<String> = roles.in_start_order().iter().map(Role::to_string).collect();
         return Err(RoleError::NoSuchRole(role, names.join(", ")));
     };
-    let listener = TcpListener::bind(address.as_str())
-        .map_err(|error| RoleError::Listen(role, address.to_string(), error))?;
+    let listener =
+        bind(address).map_err(|error| RoleError::Listen(role, address.to_string(), error))?;
     let local = listener.local_addr().map_err(RoleError::Serve)?.ip();
     if !local.is_loopback() && roles.secret.is_none() {
         return Err(RoleError::NoSecret(role, address.to_string()));
     }
     log::info!("{role} listens on {address}");
     Ok(listener)
+}
+
+/// Binds the first of an address's socket addresses that can be bound, as the standard library's
+/// listener does, with room for [`BACKLOG`] connections.
+fn bind(address: &Address) -> io::Result<TcpListener> {
+    let mut last = io::Error::other("it names no socket address");
+    for address in address.as_str().to_socket_addrs()? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return listener.into_std(),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// A token that SIGTERM or Ctrl-C cancels.

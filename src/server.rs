@@ -4,17 +4,20 @@
 //! body that is too large; this is the one place that turns an error into HTTP. Calls between roles
 //! have paths under `/internal` and carry the cluster's secret, if it has one.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::{Ready, ready};
 use std::io;
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::time::Duration;
 
-use actix_web::dev::Service as _;
+use actix_web::dev::{Payload, Service as _};
 use actix_web::guard::{self, GuardContext};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, AUTHORIZATION, ContentType, HeaderValue};
-use actix_web::web::{self, Bytes, ServiceConfig};
-use actix_web::{App, HttpResponse, HttpServer, ResponseError, Route};
+use actix_web::http::header::{self, AUTHORIZATION, ContentType, HeaderMap, HeaderValue};
+use actix_web::web::{self, Bytes, Data, ServiceConfig};
+use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpServer, ResponseError, Route};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,11 +26,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::roles::Secret;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
-use crate::wire::reply::{Data, Failure, Problem};
+use crate::wire::reply::{self, Failure, Problem};
 
 /// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
 /// load balancers do (60 s), so that it is the client who closes.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections of one worker thread at once; further ones wait to be accepted.
+const MOST_CONNECTIONS: usize = 4_096;
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
@@ -71,6 +76,11 @@ where
                     |error, _request| ErrorReply::BadRequest(error.to_string()).into(),
                 ),
             )
+            // A path whose number is none is a path that does not exist.
+            .app_data(
+                web::PathConfig::default()
+                    .error_handler(|_error, _request| ErrorReply::NotFound("no such path").into()),
+            )
             .wrap_fn(|request, service| {
                 // The request's id comes back with the answer, whatever the answer is.
                 let id = request.headers().get(REQUEST_ID).cloned();
@@ -87,6 +97,7 @@ where
             .configure(routes.clone())
             .default_service(web::to(async || ErrorReply::NotFound("no such path").into_response()))
     })
+    .max_connections(MOST_CONNECTIONS)
     .keep_alive(KEEP_ALIVE)
     .tcp_nodelay(true)
     .disable_signals()
@@ -123,6 +134,44 @@ fn is_trusted(context: &GuardContext<'_>, expected: Option<&str>) -> bool {
     given.ct_eq(expected.as_bytes()).into()
 }
 
+/// A role's connections to its neighbours, which can carry a client's `X-Request-Id` along.
+pub trait Remote: Sized + 'static {
+    /// The same connections, for the client's request with this id.
+    #[must_use]
+    fn on_behalf_of(&self, request_id: &str) -> Self;
+}
+
+/// A handler's connections: the worker thread's, carrying along the request's id if it has one.
+#[derive(Debug)]
+pub struct Neighbours<R>(Data<R>);
+
+impl<R: Remote> FromRequest for Neighbours<R> {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let shared = request.app_data::<Data<R>>().expect("a role's routes add its neighbours");
+        ready(Ok(Self(match request_id(request.headers()) {
+            Some(id) => Data::new(shared.on_behalf_of(id)),
+            None => shared.clone(),
+        })))
+    }
+}
+
+impl<R> Deref for Neighbours<R> {
+    type Target = R;
+
+    fn deref(&self) -> &R {
+        &self.0
+    }
+}
+
+/// The client's `X-Request-Id`, if it is text.
+#[must_use]
+pub fn request_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get(REQUEST_ID)?.to_str().ok()
+}
+
 /// A route for GET, and for HEAD as HTTP asks of every resource that has GET (RFC 9110, 9.3.2).
 #[must_use]
 pub fn get() -> Route {
@@ -138,7 +187,7 @@ pub fn only(methods: &'static str) -> Route {
 /// The answer `{"data": …}`.
 #[must_use]
 pub fn data<T: Serialize>(data: T) -> HttpResponse {
-    HttpResponse::Ok().json(Data { data })
+    HttpResponse::Ok().json(reply::Data { data })
 }
 
 /// Reads a client's body as JSON, whatever its `Content-Type` says or omits.

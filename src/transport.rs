@@ -36,6 +36,7 @@ pub struct Peer {
     address: Address,
     client: awc::Client,
     authorization: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
 }
 
 /// Why a call brought no answer.
@@ -86,7 +87,13 @@ impl Peer {
             value.set_sensitive(true);
             value
         });
-        Self { address: address.clone(), client, authorization }
+        Self { address: address.clone(), client, authorization, request_id: None }
+    }
+
+    /// The same peer, for calls on behalf of the client's request with this `X-Request-Id`.
+    #[must_use]
+    pub fn on_behalf_of(&self, request_id: &str) -> Self {
+        Self { request_id: HeaderValue::from_str(request_id).ok(), ..self.clone() }
     }
 
     /// Where it is.
@@ -134,6 +141,9 @@ impl Peer {
         let mut request = self.client.request(method, url).timeout(time_limit);
         if let Some(authorization) = &self.authorization {
             request = request.insert_header((AUTHORIZATION, authorization.clone()));
+        }
+        if let Some(id) = &self.request_id {
+            request = request.insert_header((REQUEST_ID, id.clone()));
         }
         request
     }

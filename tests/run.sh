@@ -38,7 +38,7 @@ sum() { # passed | failed
 
 set_up() {
   [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
-  need cargo 'sudo apt-get install -y curl && curl -sSf https://sh.rustup.rs | sh -s -- -y'
+  need cargo 'the Rust installer, https://rustup.rs'
   need cc 'sudo apt-get install -y build-essential'
   get_packages
   cargo fmt --version >/dev/null 2>&1 || get_component rustfmt

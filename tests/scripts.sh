@@ -223,7 +223,7 @@ what_a_build_lacks_is_said_with_where_to_get_it() {
   rm bin/*
   for tool in bash readlink dirname basename env; do ln -s "$(command -v "$tool")" bin/; done
   expect 1 env HOME=/nonexistent PATH="$PWD/bin" ./run.sh up
-  says 'cargo is missing' 'apt-get'
+  says 'cargo is missing' 'rustup'
   ln -s /bin/true bin/cargo
   expect 1 env HOME=/nonexistent PATH="$PWD/bin" ./run.sh up
   says 'C compiler is missing' 'build-essential'

@@ -66,7 +66,7 @@ pub async fn run(
         loaded.leadership
     );
     let lifeline = Lifeline::new(stop);
-    let (service, jobs) = Service::new(journal, loaded, settings.initial_stock, lifeline.clone());
+    let (service, jobs) = Service::new(journal, loaded, roles, lifeline.clone());
     let write = Arc::clone(&service).write(jobs, remote, settings.restock_interval);
     lifeline.spawn("the writing task", write);
     lifeline.spawn("the sweep", Arc::clone(&service).sweep());

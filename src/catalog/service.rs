@@ -16,6 +16,7 @@ use crate::clock;
 use crate::failpoint;
 use crate::health::Readiness;
 use crate::process::Lifeline;
+use crate::roles::Roles;
 use crate::storage::StorageError;
 use crate::storage::journal::{Journal, Loaded};
 use crate::wire::lease::{
@@ -54,6 +55,8 @@ pub(super) struct Service {
     jobs: mpsc::Sender<Job>,
     acknowledged: Notify,
     lifeline: Lifeline,
+    /// How many front-ends roles.toml has. Others cannot be told to drop anything.
+    frontends: u32,
 }
 
 struct Cores {
@@ -78,17 +81,20 @@ pub(super) enum Trouble {
     Ending,
     /// A leader's log is longer than the journal.
     LogBeyondJournal,
+    /// The catalog's roles.toml has no such front-end.
+    UnknownFrontend(u32),
 }
 
 impl Service {
     pub(super) fn new(
         journal: Journal,
         loaded: Loaded,
-        initial_stock: u64,
+        roles: &Roles,
         lifeline: Lifeline,
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let now = clock::now();
-        let stock = Stock::new(loaded.shelves, initial_stock, loaded.journal, loaded.leadership);
+        let initial = roles.catalog.initial_stock;
+        let stock = Stock::new(loaded.shelves, initial, loaded.journal, loaded.leadership);
         let directory = stock.directory();
         let sessions = Sessions::new(loaded.boot, loaded.sessions, now);
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
@@ -99,6 +105,7 @@ impl Service {
             jobs,
             acknowledged: Notify::new(),
             lifeline,
+            frontends: u32::try_from(roles.frontends.len()).unwrap_or(u32::MAX),
         };
         (Arc::new(service), queue)
     }
@@ -126,6 +133,9 @@ impl Service {
     /// Begins a session. It is on disk before the front-end hears of it, so that a catalog that
     /// restarts knows whom to wait for.
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, Trouble> {
+        if !(1..=self.frontends).contains(&request.frontend) {
+            return Err(Trouble::UnknownFrontend(request.frontend));
+        }
         let session = self
             .decide(|cores, now| cores.sessions.register(request.frontend, request.previous, now));
         let ended = request.previous.into_iter().collect();
@@ -379,7 +389,7 @@ impl Service {
         work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, Trouble> {
         work.await.map_err(|error| match error {
-            StorageError::Full(_) => {
+            StorageError::Full(_) | StorageError::Busy(_) => {
                 log::error!("{error}");
                 Trouble::Storage(error)
             }
@@ -409,6 +419,10 @@ impl std::fmt::Display for Trouble {
             Self::Storage(error) => error.fmt(f),
             Self::Busy => f.write_str("too many batches wait; try again in a moment"),
             Self::Ending => f.write_str("the catalog is ending; ask again when it is back"),
+            Self::UnknownFrontend(number) => write!(
+                f,
+                "the catalog's roles.toml has no front-end {number}; give all roles the same file"
+            ),
             Self::LogBeyondJournal => f.write_str(
                 "the log reaches beyond the journal: one of the two databases is not of this \
                  cluster",

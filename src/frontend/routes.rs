@@ -21,8 +21,7 @@ use super::remote::Remote;
 use super::service::{Service, ToyAnswer, Trouble};
 use crate::health;
 use crate::roles::{Role, Roles};
-use crate::server::{self, ErrorReply};
-use crate::transport::REQUEST_ID;
+use crate::server::{self, ErrorReply, Neighbours};
 use crate::wire::cluster::{
     CacheView, CatalogState, CatalogView, ClusterView, ReplicaView, ReplicaViewState,
 };
@@ -74,7 +73,7 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
 async fn product(
     request: HttpRequest,
     service: Data<Service>,
-    remote: Data<Remote>,
+    remote: Neighbours<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let name = rest_of_path(&request, "/products/");
     let name = percent_decode_str(name).decode_utf8().map_err(|_not_text| {
@@ -89,7 +88,7 @@ async fn product(
 
 async fn products(
     service: Data<Service>,
-    remote: Data<Remote>,
+    remote: Neighbours<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     Ok(server::data(service.toys(&remote).await?))
 }
@@ -98,11 +97,11 @@ async fn purchase(
     request: HttpRequest,
     payload: Payload,
     service: Data<Service>,
-    remote: Data<Remote>,
+    remote: Neighbours<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let key = idempotency_key(request.headers())?;
     let PurchaseBody { name, quantity } = server::read_json(payload).await?;
-    let request_id = request_id(request.headers());
+    let request_id = server::request_id(request.headers()).map(str::to_owned);
     if let Some(id) = &request_id {
         log::debug!("request {id} buys {quantity} {name}");
     }
@@ -118,7 +117,7 @@ async fn purchase(
 async fn order(
     request: HttpRequest,
     service: Data<Service>,
-    remote: Data<Remote>,
+    remote: Neighbours<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let text = rest_of_path(&request, "/orders/");
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -206,10 +205,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, ErrorReply> {
             Err(ErrorReply::BadRequest("there may be one Idempotency-Key only".into()))
         }
     }
-}
-
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    headers.get(REQUEST_ID)?.to_str().ok().map(str::to_owned)
 }
 
 impl From<Trouble> for ErrorReply {

@@ -23,6 +23,11 @@
 //! A process that was killed refuses connections: it is gone at once. One that was stopped accepts
 //! them and never answers: it is gone after [`MOST_MISSES`] health checks without an answer. An
 //! answer to anything else counts as one to a health check.
+//!
+//! A replica that answers and is *unfit*, because its disk or its way to the catalog hangs, is
+//! passed over; but a leader that is unfit is replaced only by one that has been fit for some time.
+//! When the catalog restarts, all replicas are unfit for a moment, and none should lose its office
+//! to whoever happens to notice first that it is over.
 
 use crate::wire::replication::{
     Epoch, Fitness, Leadership, ReplicaId, ReplicaState, ReplicaStatus,
@@ -49,6 +54,10 @@ struct Candidate {
     /// Health checks in a row that it answered without leading, though it should: its process is a
     /// new one, which has no office.
     idle: u32,
+    /// Health checks in a row that it answered being unfit.
+    unfit: u32,
+    /// Health checks in a row that it answered being fit.
+    fit: u32,
     status: Option<ReplicaStatus>,
 }
 
@@ -76,7 +85,10 @@ pub struct Nominee {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
     Fit,
+    /// Not checked yet, or checked with mixed results.
     Doubtful,
+    /// It answers, and could not lead.
+    Unfit,
     Gone,
 }
 
@@ -84,10 +96,7 @@ impl Selection {
     /// A view of replicas of which nothing is known yet.
     #[must_use]
     pub fn new(ids: impl IntoIterator<Item = ReplicaId>) -> Self {
-        let mut replicas: Vec<Candidate> = ids
-            .into_iter()
-            .map(|id| Candidate { id, misses: None, idle: 0, status: None })
-            .collect();
+        let mut replicas: Vec<Candidate> = ids.into_iter().map(Candidate::new).collect();
         replicas.sort_by_key(|candidate| std::cmp::Reverse(candidate.id));
         Self { replicas, known: Leadership::default() }
     }
@@ -125,6 +134,7 @@ impl Selection {
         {
             candidate.misses = Some(0);
             candidate.idle = 0;
+            candidate.unfit = 0;
         }
         true
     }
@@ -133,18 +143,20 @@ impl Selection {
     pub fn checked(&mut self, id: ReplicaId, check: Check) {
         let known = self.known;
         let Some(candidate) = self.candidate_mut(id) else { return };
-        let misses = candidate.misses.unwrap_or(0);
+        let one_more = |count: u32| (count + 1).min(MOST_MISSES);
         match check {
             Check::Answered(status) => {
                 candidate.status = Some(status);
-                // A replica that could not serve answers, but not as one must that is to lead.
-                let is_fit = status.fitness == Fitness::Ready;
-                candidate.misses = Some(if is_fit { 0 } else { (misses + 1).min(MOST_MISSES) });
+                candidate.misses = Some(0);
                 let idles = known.is_led_by(id) && status.state != ReplicaState::Leader;
-                candidate.idle = if idles { (candidate.idle + 1).min(MOST_MISSES) } else { 0 };
+                candidate.idle = if idles { one_more(candidate.idle) } else { 0 };
+                (candidate.fit, candidate.unfit) = match status.fitness {
+                    Fitness::Ready => (one_more(candidate.fit), 0),
+                    Fitness::Unfit => (0, one_more(candidate.unfit)),
+                };
                 self.learn(status.leadership);
             }
-            Check::Missed => candidate.misses = Some((misses + 1).min(MOST_MISSES)),
+            Check::Missed => candidate.misses = Some(one_more(candidate.misses.unwrap_or(0))),
             Check::Gone => candidate.misses = Some(MOST_MISSES),
         }
     }
@@ -161,16 +173,20 @@ impl Selection {
     /// Whom to nominate now: nobody while the leader works or the highest candidate is in doubt.
     #[must_use]
     pub fn nominee(&self) -> Option<Nominee> {
+        let seen = self.known.epoch;
         let incumbent = self.known.leader.and_then(|leader| self.candidate(leader));
-        let works =
-            |leader: &Candidate| leader.condition() != Condition::Gone && leader.idle < MOST_MISSES;
-        if incumbent.is_some_and(works) {
-            return None;
-        }
-        let highest =
-            self.replicas.iter().find(|candidate| candidate.condition() != Condition::Gone)?;
-        (highest.condition() == Condition::Fit)
-            .then_some(Nominee { id: highest.id, seen: self.known.epoch })
+        let works = incumbent.filter(|leader| !leader.idles()).map(Candidate::condition);
+        let chosen = match works {
+            Some(Condition::Fit | Condition::Doubtful) => return None,
+            Some(Condition::Unfit) => {
+                let mut fit = self.replicas.iter().filter(|one| one.condition() == Condition::Fit);
+                fit.find(|candidate| candidate.fit == MOST_MISSES)?
+            }
+            Some(Condition::Gone) | None => self.replicas.iter().find(|candidate| {
+                !matches!(candidate.condition(), Condition::Gone | Condition::Unfit)
+            })?,
+        };
+        (chosen.condition() == Condition::Fit).then_some(Nominee { id: chosen.id, seen })
     }
 
     /// A nominee could not acquire leadership; the next highest is tried while it is gone.
@@ -197,12 +213,21 @@ impl Selection {
 }
 
 impl Candidate {
+    fn new(id: ReplicaId) -> Self {
+        Self { id, misses: None, idle: 0, unfit: 0, fit: 0, status: None }
+    }
+
     fn condition(&self) -> Condition {
         match self.misses {
-            Some(0) => Condition::Fit,
             Some(misses) if misses >= MOST_MISSES => Condition::Gone,
+            Some(0) if self.unfit >= MOST_MISSES => Condition::Unfit,
+            Some(0) if self.unfit == 0 => Condition::Fit,
             Some(_) | None => Condition::Doubtful,
         }
+    }
+
+    fn idles(&self) -> bool {
+        self.idle >= MOST_MISSES
     }
 }
 
@@ -321,21 +346,54 @@ mod tests {
         assert_eq!(selection.nominee(), Some(Nominee { id: THREE, seen: Epoch(1) }));
     }
 
+    fn unfit(id: ReplicaId, state: ReplicaState, leadership: Leadership) -> Check {
+        Check::Answered(ReplicaStatus {
+            id,
+            state,
+            fitness: Fitness::Unfit,
+            leadership,
+            log: Position::START,
+        })
+    }
+
     #[test]
     fn a_leader_that_could_not_serve_is_replaced_by_one_that_could() {
         let mut selection = led_by_three();
-        let unfit = ReplicaStatus {
-            id: THREE,
-            state: ReplicaState::Leader,
-            fitness: Fitness::Unfit,
-            leadership: leading(1, THREE),
-            log: Position::START,
-        };
         for _ in 0..MOST_MISSES {
             assert_eq!(selection.nominee(), None);
-            selection.checked(THREE, Check::Answered(unfit));
+            selection.checked(THREE, unfit(THREE, ReplicaState::Leader, leading(1, THREE)));
+            selection.checked(TWO, status(TWO, ReplicaState::Follower, leading(1, THREE)));
         }
         assert_eq!(selection.nominee(), Some(Nominee { id: TWO, seen: Epoch(1) }));
+    }
+
+    #[test]
+    fn a_leader_keeps_its_office_when_all_were_unfit_for_a_while() {
+        let mut selection = led_by_three();
+        for _ in 0..10 {
+            selection.checked(THREE, unfit(THREE, ReplicaState::Leader, leading(1, THREE)));
+            selection.checked(TWO, unfit(TWO, ReplicaState::Follower, leading(1, THREE)));
+            selection.checked(ONE, unfit(ONE, ReplicaState::Follower, leading(1, THREE)));
+        }
+        assert_eq!(selection.nominee(), None);
+        // The first to reach the catalog again is not the leader.
+        selection.checked(ONE, status(ONE, ReplicaState::Follower, leading(1, THREE)));
+        selection.checked(ONE, status(ONE, ReplicaState::Follower, leading(1, THREE)));
+        assert_eq!(selection.nominee(), None);
+        selection.checked(THREE, status(THREE, ReplicaState::Leader, leading(1, THREE)));
+        selection.checked(ONE, status(ONE, ReplicaState::Follower, leading(1, THREE)));
+        assert_eq!(selection.nominee(), None);
+    }
+
+    #[test]
+    fn a_replica_that_is_unfit_is_not_nominated() {
+        let mut selection = all_new();
+        for _ in 0..MOST_MISSES {
+            assert_eq!(selection.nominee(), None, "it may just be starting");
+            selection.checked(THREE, unfit(THREE, ReplicaState::Follower, Leadership::default()));
+            selection.checked(TWO, follows(TWO));
+        }
+        assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::cache::{Cache, Lookup};
+use super::misses::Misses;
 use super::remote::Remote;
 use super::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
 use super::selection::{Check, Selection};
@@ -36,6 +37,7 @@ pub(super) struct Service {
     /// A hit copies a pointer under this lock, which is cheaper than sharing the map between
     /// readers would be.
     cache: Mutex<Cache<Bytes>>,
+    misses: Misses,
     selection: Mutex<Selection>,
     /// The leader may be another one now: attempts that are under way look again.
     leader_changed: watch::Sender<()>,
@@ -46,6 +48,7 @@ pub(super) struct Service {
 }
 
 /// A toy's answer.
+#[derive(Clone)]
 pub(super) enum ToyAnswer {
     /// From the cache, rendered.
     Hit(Bytes),
@@ -56,7 +59,7 @@ pub(super) enum ToyAnswer {
 }
 
 /// Why a client gets a 503.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Trouble {
     Overloaded,
     NoCatalog(String),
@@ -70,6 +73,7 @@ impl Service {
             number,
             settings: roles.cache,
             cache: Mutex::new(Cache::new(roles.cache.capacity)),
+            misses: Misses::default(),
             selection: Mutex::new(Selection::new(roles.orders.iter().map(|order| order.id))),
             leader_changed: watch::Sender::new(()),
             selecting: Notify::new(),
@@ -180,6 +184,7 @@ impl Service {
         work(&mut self.selection.lock().expect("nothing panics under this lock"))
     }
 
+    /// Asks the catalog for a toy, together with all who wait for the same by then.
     async fn ask_for_toy(
         &self,
         remote: &Remote,
@@ -187,6 +192,10 @@ impl Service {
         session: Option<SessionId>,
     ) -> Result<ToyAnswer, Trouble> {
         let request = FillRequest { name: name.into(), session };
+        self.misses.ask(request.name.clone(), self.fill(remote, request)).await
+    }
+
+    async fn fill(&self, remote: &Remote, request: FillRequest) -> Result<ToyAnswer, Trouble> {
         match self.ask_catalog(|| remote.toy(&request)).await? {
             FillReply::Unknown => Ok(ToyAnswer::Unknown),
             FillReply::Found(Fill { toy, version, cacheable_under }) => {

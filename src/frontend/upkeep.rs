@@ -53,6 +53,9 @@ impl Service {
                 log::info!("session {session} with the catalog begins");
                 *previous = None;
             }
+            Err(error @ CallError::Refused { .. }) => {
+                log::warn!("the catalog gives no session: {error}");
+            }
             Err(error) => log::debug!("the catalog gives no session: {error}"),
         }
     }
@@ -117,6 +120,8 @@ impl Service {
     fn pass_over(&self, nominee: ReplicaId, why: &str) {
         log::warn!("replica {nominee} cannot lead: {why}");
         self.select(|selection| selection.declined(nominee));
+        // The next highest is to be tried before this one's next health check brings it back.
+        self.selecting.notify_one();
     }
 
     /// Tells all replicas that do not know it who leads. Those that cannot be told now will be

@@ -165,9 +165,9 @@ impl Service {
     async fn pass_on_from(&self, remote: &Remote, follower: ReplicaId, cursor: u64) {
         let Ok(rows) = self.rows_for_follower(cursor).await else { return };
         let request = self.decide(|cores, now| {
-            if !rows.orders.is_empty() {
-                cores.replica.follower_owes(follower, now);
-            }
+            // Also for a sign of life: of a follower that hangs over one, the next purchase is not
+            // to hear later than over a row.
+            cores.replica.follower_owes(follower, now);
             let leadership = cores.replica.leadership();
             let leader_length = cores.replica.accepted().length;
             cores.replica.leads().map(|_| AppendRequest { leadership, rows, leader_length })

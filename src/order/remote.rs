@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::roles::Roles;
+use crate::server;
 use crate::transport::{CallError, Peer};
 use crate::wire::order::{OrderNumber, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
@@ -80,5 +81,15 @@ impl Remote {
     fn replica(&self, id: ReplicaId) -> &Peer {
         let found = self.replicas.iter().find(|(replica, _)| *replica == id);
         &found.expect("only the replicas of roles.toml are asked").1
+    }
+}
+
+impl server::Remote for Remote {
+    fn on_behalf_of(&self, request_id: &str) -> Self {
+        let replicas = self.replicas.iter();
+        Self {
+            catalog: self.catalog.on_behalf_of(request_id),
+            replicas: replicas.map(|(id, peer)| (*id, peer.on_behalf_of(request_id))).collect(),
+        }
     }
 }

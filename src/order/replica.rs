@@ -51,6 +51,7 @@ pub struct Replica {
     /// The length of the longest log that this replica has heard of.
     known_length: u64,
     catching_up: CatchUp,
+    disk: Disk,
     disk_moved: Option<Instant>,
     catalog_reached: Option<Instant>,
 }
@@ -62,6 +63,14 @@ enum Duty {
     /// It has acquired leadership and fetches what it misses, up to this length, before it sells.
     Activate(u64),
     Lead(BTreeMap<ReplicaId, Follower>),
+}
+
+/// What became of the last rows that were to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Disk {
+    Writes,
+    /// It took none; it is full, most likely.
+    Refuses,
 }
 
 /// Whether the replica has asked the others for what it missed while it was away.
@@ -110,6 +119,7 @@ impl Replica {
             duty: Duty::Follow,
             known_length: durable.length,
             catching_up: CatchUp::Asking,
+            disk: Disk::Writes,
             disk_moved: None,
             catalog_reached: None,
         }
@@ -159,11 +169,8 @@ impl Replica {
     #[must_use]
     pub fn fitness(&self, now: Instant) -> Fitness {
         let fresh = |seen: Option<Instant>| seen.is_some_and(|seen| now < seen + FRESHNESS);
-        if fresh(self.disk_moved) && fresh(self.catalog_reached) {
-            Fitness::Ready
-        } else {
-            Fitness::Unfit
-        }
+        let writes = self.disk == Disk::Writes && fresh(self.disk_moved);
+        if writes && fresh(self.catalog_reached) { Fitness::Ready } else { Fitness::Unfit }
     }
 
     /// Notes that the disk has done what it was asked at `asked`.
@@ -257,12 +264,15 @@ impl Replica {
     pub fn written(&mut self, end: Position) {
         if end.length > self.durable.length {
             self.durable = end;
+            self.disk = Disk::Writes;
         }
     }
 
-    /// Notes that rows which were accepted did not get to the disk; they must be fetched again.
+    /// Notes that rows which were accepted did not get to the disk. They must be fetched again, and
+    /// until some are written this replica is not fit to lead.
     pub fn not_written(&mut self) {
         self.accepted = self.durable;
+        self.disk = Disk::Refuses;
     }
 
     /// Somebody holds other orders than this replica: it is to ask the journal again.
@@ -311,7 +321,7 @@ impl Replica {
         };
     }
 
-    /// Notes that a follower is sent rows, for which it owes an acknowledgement from now on.
+    /// Notes that a follower is sent a message, for which it owes an acknowledgement from now on.
     pub fn follower_owes(&mut self, follower: ReplicaId, now: Instant) {
         let Some(follower) = self.follower(follower) else { return };
         if let FollowerStanding::Live { owes_since: owes_since @ None } = &mut follower.standing {
@@ -523,6 +533,12 @@ mod tests {
         replica.catalog_answered(now);
         assert_eq!(replica.fitness(now), Fitness::Ready);
         assert_eq!(replica.fitness(now + FRESHNESS), Fitness::Unfit);
+        replica.not_written();
+        assert_eq!(replica.fitness(now), Fitness::Unfit);
+        replica.written(replica.durable());
+        assert_eq!(replica.fitness(now), Fitness::Unfit, "nothing was written");
+        replica.written(end_of(&journal(1)));
+        assert_eq!(replica.fitness(now), Fitness::Ready);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::remote::Remote;
 use super::service::{Service, Trouble};
 use crate::health;
 use crate::roles::{Role, Roles};
-use crate::server::{self, ErrorReply};
+use crate::server::{self, ErrorReply, Neighbours};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::Purchase;
 use crate::wire::replication::{AppendRequest, Leadership, Nomination};
@@ -48,7 +48,7 @@ async fn status(service: Data<Service>) -> HttpResponse {
 
 async fn nominate(
     service: Data<Service>,
-    remote: Data<Remote>,
+    remote: Neighbours<Remote>,
     nomination: Json<Nomination>,
 ) -> HttpResponse {
     server::data(service.nominate(&remote, nomination.into_inner()).await)
@@ -63,7 +63,11 @@ async fn purchase(service: Data<Service>, purchase: Json<Purchase>) -> HttpRespo
     render(service.purchase(purchase.into_inner()).await)
 }
 
-async fn order(service: Data<Service>, remote: Data<Remote>, number: Path<u64>) -> HttpResponse {
+async fn order(
+    service: Data<Service>,
+    remote: Neighbours<Remote>,
+    number: Path<u64>,
+) -> HttpResponse {
     render(service.order(&remote, OrderNumber(number.into_inner())).await)
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 
 use super::queue::{Admission, Queue};
 use super::remote::Remote;
@@ -284,8 +285,10 @@ impl Service {
     /// leaders.
     pub(super) async fn watch(self: Arc<Self>, remote: Rc<Remote>) {
         let mut last_length = 0;
+        let mut ticks = actix_web::rt::time::interval(WATCH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            actix_web::rt::time::sleep(WATCH_INTERVAL).await;
+            ticks.tick().await;
             let asked = clock::now();
             let length_before = self.decide(|cores, _| cores.replica.durable().length);
             let (moved, standing) = tokio::join!(self.log.pulse(), remote.standing());
@@ -361,6 +364,7 @@ impl Service {
             let message = error.to_string();
             match error {
                 StorageError::Full(_) => log::error!("{message}"),
+                StorageError::Busy(_) => log::warn!("{message}"),
                 StorageError::Broken(..) | StorageError::Corrupt(..) => self.lifeline.fail(error),
             }
             Trouble::Storage(message)

@@ -24,8 +24,8 @@ use tokio::sync::oneshot;
 
 use crate::failpoint;
 
-/// Jobs that may wait for one thread; the callers' own bounds keep far below it.
-const MOST_JOBS: usize = 4_096;
+/// Jobs that may wait for one thread; far more than a disk that is well leaves waiting.
+const MOST_JOBS: usize = 1_024;
 /// How long SQLite waits for another process's lock, such as a shell's that reads the database.
 const BUSY_TIMEOUT_MS: u32 = 2_000;
 /// Prepared statements that a connection keeps.
@@ -36,6 +36,8 @@ const CACHED_STATEMENTS: usize = 32;
 pub enum StorageError {
     /// The disk is full. Nothing has changed.
     Full(PathBuf),
+    /// Too much waits for the disk. Nothing has changed.
+    Busy(PathBuf),
     /// The database cannot be used; whether the last transaction is in it is unknown.
     Broken(PathBuf, String),
     /// The database holds what it cannot hold.
@@ -85,7 +87,7 @@ impl Worker {
         let queued = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
         async move {
             if !queued {
-                return Err(StorageError::Broken(path, "its thread does not keep up".into()));
+                return Err(StorageError::Busy(path));
             }
             match outcome.await {
                 Ok(result) => result.map_err(|error| classify(&path, &error)),
@@ -218,6 +220,11 @@ impl fmt::Display for StorageError {
             Self::Full(path) => write!(
                 f,
                 "the disk is full; nothing was changed in {}; free some space",
+                path.display()
+            ),
+            Self::Busy(path) => write!(
+                f,
+                "too much waits for the database {}; try again in a moment",
                 path.display()
             ),
             Self::Broken(path, problem) => {

@@ -1,9 +1,9 @@
 //! What crosses a socket: the words that the services share, and nothing that they decide.
 //!
 //! Services never import one another; what two of them must agree on stands here. Everything is
-//! JSON. The bodies that clients see are in [`toy`], [`order`], [`purchase`], [`cluster`] and [`reply`]; the
-//! bodies between roles (paths under `/internal`) are in [`purchase`], [`replication`] and
-//! [`lease`].
+//! JSON. The bodies that clients see are in [`toy`], [`order`], [`purchase`], [`cluster`] and
+//! [`reply`]; the bodies between roles (paths under `/internal`) are in [`purchase`],
+//! [`replication`] and [`lease`].
 
 pub mod cluster;
 pub mod lease;

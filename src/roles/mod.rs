@@ -1,0 +1,214 @@
+//! `roles.toml`: who runs where, and with what settings.
+//!
+//! The file is parsed once, at start, into a [`Roles`] that is right by construction: whatever
+//! could be wrong with it (unknown keys, two roles at one address, a price below nothing) is an
+//! error that names the line and says what is allowed.
+
+mod file;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::wire::replication::ReplicaId;
+use crate::wire::toy::{Price, ToyName};
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Roles {
+    /// Where databases, logs and pid files are.
+    pub data_dir: PathBuf,
+    /// The front-ends, numbered from 1 on.
+    pub frontends: Vec<Address>,
+    /// The catalog.
+    pub catalog: CatalogRole,
+    /// The order replicas, by ascending id.
+    pub orders: Vec<OrderRole>,
+    /// The front-ends' caches.
+    pub cache: CacheSettings,
+    /// What guards the calls between roles.
+    pub secret: Option<Secret>,
+}
+
+/// The catalog's settings.
+#[derive(Clone, Debug)]
+pub struct CatalogRole {
+    /// Where it listens.
+    pub address: Address,
+    /// How often it looks for toys that are sold out.
+    pub restock_interval: Duration,
+    /// How many of each toy there are at first and after a restock.
+    pub initial_stock: u64,
+    /// The toys, in the order in which `GET /products` lists them.
+    pub toys: Vec<ToyRole>,
+}
+
+/// A toy to sell.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToyRole {
+    /// Its name.
+    pub name: ToyName,
+    /// Its price.
+    pub price: Price,
+}
+
+/// An order replica's settings.
+#[derive(Clone, Debug)]
+pub struct OrderRole {
+    /// Its id.
+    pub id: ReplicaId,
+    /// Where it listens.
+    pub address: Address,
+}
+
+/// The front-ends' caches.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheSettings {
+    /// Whether to cache at all.
+    #[serde(default = "file::yes")]
+    pub enabled: bool,
+    /// How many toys at most; the least recently used leaves first.
+    #[serde(default = "file::default_capacity")]
+    pub capacity: usize,
+}
+
+/// A host and a port, such as `127.0.0.1:8080`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Address(String);
+
+/// The cluster's secret; it shows itself to nobody.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+/// One process of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The catalog.
+    Catalog,
+    /// An order replica.
+    Order(ReplicaId),
+    /// A front-end, numbered from 1 on.
+    Frontend(u32),
+}
+
+/// Why `roles.toml` cannot be used. The message names the file, the line and what is allowed.
+#[derive(Debug)]
+pub struct RolesError {
+    path: PathBuf,
+    problem: String,
+}
+
+impl Roles {
+    /// Reads and checks the file at `path`. A relative `data_dir` is relative to the file's folder.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or anything in it is wrong.
+    pub fn read(path: &Path) -> Result<Self, RolesError> {
+        let error = |problem| RolesError { path: path.to_owned(), problem };
+        let text = std::fs::read_to_string(path).map_err(|cause| {
+            error(format!(
+                "{cause}; name the file with --config or the environment's ROLES, or run where \
+                 roles.toml is"
+            ))
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        file::parse(&text, folder).map_err(error)
+    }
+
+    /// All roles, in the order in which the store starts them.
+    #[must_use]
+    pub fn in_start_order(&self) -> Vec<Role> {
+        let orders = self.orders.iter().map(|order| Role::Order(order.id));
+        let frontends = (1..).zip(&self.frontends).map(|(number, _)| Role::Frontend(number));
+        std::iter::once(Role::Catalog).chain(orders).chain(frontends).collect()
+    }
+
+    /// Where a role listens. `None` if the file has no such role.
+    #[must_use]
+    pub fn address_of(&self, role: Role) -> Option<&Address> {
+        match role {
+            Role::Catalog => Some(&self.catalog.address),
+            Role::Order(id) => {
+                self.orders.iter().find(|order| order.id == id).map(|order| &order.address)
+            }
+            Role::Frontend(number) => {
+                self.frontends.get(usize::try_from(number).ok()?.checked_sub(1)?)
+            }
+        }
+    }
+
+    /// A role's file in the data folder, such as `order-1.db`.
+    #[must_use]
+    pub fn file_of(&self, role: Role, extension: &str) -> PathBuf {
+        self.data_dir.join(format!("{role}.{extension}"))
+    }
+}
+
+impl Address {
+    /// The address as text, `host:port`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parsed = text.rsplit_once(':').filter(|(host, port)| {
+            let plain = !host.is_empty() && !host.contains(['/', ' ', '@']);
+            plain && port.parse::<u16>().is_ok_and(|port| port != 0)
+        });
+        if parsed.is_none() {
+            return Err(format!("\"{text}\" is no address; write host:port, as 127.0.0.1:8080"));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Secret {
+    /// The secret itself, for a header or a comparison and never for a log.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Catalog => f.write_str("catalog"),
+            Self::Order(id) => write!(f, "order-{id}"),
+            Self::Frontend(1) => f.write_str("frontend"),
+            Self::Frontend(number) => write!(f, "frontend-{number}"),
+        }
+    }
+}
+
+impl fmt::Display for RolesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.problem.trim_end())
+    }
+}
+
+impl std::error::Error for RolesError {}

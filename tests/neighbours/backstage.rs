@@ -1,0 +1,262 @@
+//! What a front-end talks to: a catalog with a few toys, and three replicas who share one journal.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+use toystore::wire::lease::{
+    Fill, FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
+    SessionId, Version,
+};
+use toystore::wire::order::{Order, OrderNumber, Position};
+use toystore::wire::purchase::{Decision, Purchase, PurchaseReply};
+use toystore::wire::replication::{
+    Epoch, Fitness, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaState,
+    ReplicaStatus, Standing,
+};
+
+use super::{Answer, Heard, Neighbour, Reply, Running, Store, end_of, eventually};
+
+/// The neighbours of a front-end. They agree on everything, unless a test says otherwise.
+pub(crate) struct Backstage<'a> {
+    pub(crate) catalog: Neighbour<'a>,
+    /// Replicas 1, 2 and 3, in this order; see [`Backstage::replica`].
+    replicas: [Neighbour<'a>; 3],
+    state: Arc<Mutex<State>>,
+}
+
+/// What the neighbours agree on.
+pub(crate) struct State {
+    pub(crate) leadership: Leadership,
+    pub(crate) journal: Vec<Order>,
+    pub(crate) decisions: BTreeMap<String, Purchase>,
+    pub(crate) stock: BTreeMap<String, (u64, Version)>,
+    pub(crate) lease_ms: u64,
+    /// How many sessions were begun; the last one lives.
+    pub(crate) sessions: u64,
+}
+
+impl<'a> Backstage<'a> {
+    /// All are there, and nobody leads yet.
+    pub(crate) fn of(store: &'a Store) -> Self {
+        let stock = store.toys.iter().map(|(name, _)| ((*name).to_owned(), (100, Version(0))));
+        let state = State {
+            leadership: Leadership::default(),
+            journal: Vec::new(),
+            decisions: BTreeMap::new(),
+            stock: stock.collect(),
+            lease_ms: 1_000,
+            sessions: 0,
+        };
+        let [one, two, three] = &store.orders;
+        let backstage = Self {
+            catalog: Neighbour::at(&store.catalog),
+            replicas: [Neighbour::at(one), Neighbour::at(two), Neighbour::at(three)],
+            state: Arc::new(Mutex::new(state)),
+        };
+        backstage.play_catalog();
+        for id in 1..=3 {
+            backstage.play_replica(id);
+        }
+        backstage
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics in it")
+    }
+
+    pub(crate) fn replica(&self, id: usize) -> &Neighbour<'a> {
+        &self.replicas[id - 1]
+    }
+
+    /// The session that lives.
+    pub(crate) fn session(&self) -> SessionId {
+        self.state().session()
+    }
+
+    /// The keys of the purchases that a replica heard.
+    pub(crate) fn keys_at(&self, id: usize) -> Vec<String> {
+        let purchases = self.replica(id).heard("purchase");
+        purchases.iter().map(|heard| heard.read::<Purchase>().key.to_string()).collect()
+    }
+
+    /// Changes a toy's quantity as the catalog does: the front-end first drops it.
+    pub(crate) async fn changes(&self, frontend: &Running, name: &str, quantity: u64) {
+        let version = self.state().stock[name].1.next();
+        let toys = vec![(name.into(), version)];
+        let invalidation = Invalidation { session: self.session(), toys };
+        assert_eq!(frontend.post("/internal/invalidate", invalidation).await.status, 200);
+        self.state().stock.insert(name.to_owned(), (quantity, version));
+    }
+
+    fn plays(
+        &self,
+        neighbour: &Neighbour<'_>,
+        topic: &str,
+        part: impl Fn(&mut State, &Heard) -> Reply + Send + Sync + 'static,
+    ) {
+        let state = Arc::clone(&self.state);
+        neighbour
+            .on(topic, move |heard| part(&mut state.lock().expect("no test panics in it"), heard));
+    }
+
+    fn play_catalog(&self) {
+        let catalog = &self.catalog;
+        self.plays(catalog, "standing", |state, _| {
+            let (leadership, journal) = (state.leadership, end_of(&state.journal));
+            Reply::data(Standing { leadership, journal })
+        });
+        self.plays(catalog, "register", |state, heard| {
+            let _well_formed: Registration = heard.read();
+            state.sessions += 1;
+            let toys = state.stock.keys().map(|name| name.as_str().into()).collect();
+            let (session, lease_ms) = (state.session(), state.lease_ms);
+            Reply::data(Registered { session, lease_ms, toys })
+        });
+        self.plays(catalog, "renew", |state, heard| {
+            let Renewal { session } = heard.read();
+            let lease_ms = state.lease_ms;
+            let lives = session == state.session();
+            Reply::data(if lives {
+                RenewalReply::Renewed { lease_ms }
+            } else {
+                RenewalReply::Expired
+            })
+        });
+        self.plays(catalog, "toy", |state, heard| {
+            let FillRequest { name, session } = heard.read();
+            let Some((_, version)) = state.stock.get(name.as_str()) else {
+                return Reply::data(FillReply::Unknown);
+            };
+            let toy = serde_json::from_value(state.toy(name.as_str())).expect("a toy");
+            let cacheable_under = session.filter(|session| *session == state.session());
+            Reply::data(FillReply::Found(Fill { toy, version: *version, cacheable_under }))
+        });
+        self.plays(catalog, "toys", |state, _| {
+            Reply::data(state.stock.keys().map(|name| state.toy(name)).collect::<Vec<_>>())
+        });
+    }
+
+    fn play_replica(&self, number: u32) {
+        let (id, replica) = (ReplicaId(number), &self.replicas[number as usize - 1]);
+        self.plays(replica, "status", move |state, _| {
+            let leads = state.leadership.is_led_by(id);
+            Reply::data(ReplicaStatus {
+                id,
+                state: if leads { ReplicaState::Leader } else { ReplicaState::Follower },
+                fitness: Fitness::Ready,
+                leadership: state.leadership,
+                log: end_of(&state.journal),
+            })
+        });
+        self.plays(replica, "nominate", move |state, heard| {
+            let Nomination { seen } = heard.read();
+            if seen < state.leadership.epoch {
+                return Reply::data(NominationReply::Lost(state.leadership));
+            }
+            state.leadership = Leadership { epoch: Epoch(seen.0 + 1), leader: Some(id) };
+            Reply::data(NominationReply::Won(state.leadership))
+        });
+        self.plays(replica, "leader", |_, heard| {
+            let _well_formed: Leadership = heard.read();
+            Reply::data(())
+        });
+        self.plays(replica, "purchase", move |state, heard| {
+            if !state.leadership.is_led_by(id) {
+                return Reply::data(PurchaseReply::NotLeader(state.leadership));
+            }
+            Reply::data(PurchaseReply::Decided(state.decide(&heard.read())))
+        });
+        self.plays(replica, "order", |state, heard| {
+            let found = state.journal.iter().find(|order| order.number.0 == heard.number());
+            Reply::data(found.cloned().map_or(OrderReply::Unknown, OrderReply::Found))
+        });
+    }
+}
+
+impl State {
+    fn session(&self) -> SessionId {
+        SessionId { boot: 1, serial: self.sessions }
+    }
+
+    fn toy(&self, name: &str) -> Value {
+        json!({ "name": name, "price": 15.99, "quantity": self.stock[name].0 })
+    }
+
+    fn decide(&mut self, purchase: &Purchase) -> Decision {
+        let Some((left, _)) = self.stock.get(purchase.name.as_str()) else {
+            return Decision::UnknownToy;
+        };
+        if *left < purchase.quantity.get() {
+            return Decision::OutOfStock;
+        }
+        let key = purchase.key.as_str();
+        if let Some(known) = self.decisions.get(key) {
+            if !known.buys_the_same(purchase) {
+                return Decision::KeyReused;
+            }
+            let place = self.journal.iter().position(|order| order.name == purchase.name);
+            return Decision::Granted(OrderNumber(place.expect("it was sold") as u64));
+        }
+        let number = OrderNumber(self.journal.len() as u64);
+        let (name, quantity) = (purchase.name.clone(), purchase.quantity);
+        self.journal.push(Order { number, name, quantity });
+        self.decisions.insert(key.to_owned(), purchase.clone());
+        Decision::Granted(number)
+    }
+
+    /// How far the journal reaches.
+    pub(crate) fn end(&self) -> Position {
+        end_of(&self.journal)
+    }
+}
+
+/// A front-end under test, and its neighbours.
+pub(crate) struct Stage<'a> {
+    pub(crate) frontend: Running,
+    pub(crate) backstage: Backstage<'a>,
+}
+
+impl<'a> Stage<'a> {
+    /// Everything is there and ready; replica 3 leads.
+    pub(crate) async fn ready(store: &'a Store) -> Self {
+        let backstage = Backstage::of(store);
+        let frontend = store.run_frontend().ready().await;
+        Self { frontend, backstage }
+    }
+
+    /// Asks for a toy: its quantity, and whether that was a hit.
+    pub(crate) async fn toy(&self, name: &str) -> (u64, String) {
+        let answer = self.frontend.get(&format!("/products/{name}")).await;
+        let cache = answer.header("x-cache").expect("it says where it is from").to_owned();
+        let toy: Value = answer.data();
+        assert_eq!(toy["name"], name);
+        (toy["quantity"].as_u64().expect("a quantity is a number"), cache)
+    }
+
+    /// Buys one.
+    pub(crate) fn buy(&self, name: &str) -> impl Future<Output = Answer> + use<> {
+        self.frontend.post("/orders", json!({ "name": name, "quantity": 1 }))
+    }
+
+    pub(crate) async fn cluster(&self) -> Value {
+        self.frontend.get("/cluster").await.data()
+    }
+
+    /// Waits until this front-end takes a replica for the leader.
+    pub(crate) async fn is_led_by(&self, id: u32) {
+        eventually(&format!("replica {id} leads"), async || {
+            (self.cluster().await["leader"] == id).then_some(())
+        })
+        .await;
+    }
+}
+
+impl<'a> Deref for Stage<'a> {
+    type Target = Backstage<'a>;
+
+    fn deref(&self) -> &Backstage<'a> {
+        &self.backstage
+    }
+}
