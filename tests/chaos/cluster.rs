@@ -114,12 +114,16 @@ fn links(frontends: usize) -> Vec<(String, String)> {
     for frontend in (1..=frontends).map(frontend_name) {
         add(&frontend, "catalog");
         add("catalog", &frontend);
-        REPLICAS.iter().for_each(|replica| add(&frontend, replica));
+        for replica in REPLICAS {
+            add(&frontend, replica);
+        }
     }
     for replica in REPLICAS {
         add(replica, "catalog");
         add("catalog", replica);
-        REPLICAS.iter().filter(|other| **other != replica).for_each(|other| add(replica, other));
+        for other in REPLICAS.iter().filter(|other| **other != replica) {
+            add(replica, other);
+        }
     }
     links
 }

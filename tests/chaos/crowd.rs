@@ -137,12 +137,30 @@ impl Crowd {
     }
 }
 
+/// What the store said, or why it said nothing.
+type Said = Result<(u16, serde_json::Value), String>;
+
 /// One client.
 struct Client {
     number: usize,
     frontend: String,
     history: Rc<RefCell<History>>,
     stop: Rc<Cell<bool>>,
+}
+
+impl Client {
+    /// Notes an answer that is not what was asked for.
+    fn note(&self, said: Said, asked: &str) {
+        let mut history = self.history.borrow_mut();
+        let place = &self.frontend;
+        match said {
+            Ok((503, body)) => history.troubles.push(format!("{asked} at {place}: 503 {body}")),
+            Err(error) => history.troubles.push(format!("{asked} at {place}: {error}")),
+            Ok((status, body)) => {
+                history.violations.push(format!("{asked} at {place}: {status} {body}"));
+            }
+        }
+    }
 }
 
 async fn purchases(client: Client) {
@@ -154,7 +172,7 @@ async fn purchases(client: Client) {
         let toy = TOYS[(client.number + turn) % TOYS.len()];
         let key = format!("{salt:x}-{turn}");
         // Now and then somebody wants more than there is.
-        let quantity = if turn % 16 == 7 { PLENTY + 1 } else { 1 };
+        let quantity = if (turn + 5 * client.number) % 16 == 7 { PLENTY + 1 } else { 1 };
         let asked = now();
         let place = {
             let mut history = client.history.borrow_mut();
@@ -163,12 +181,12 @@ async fn purchases(client: Client) {
             history.purchases.len() - 1
         };
         let said = buy(&client.frontend, toy, quantity, &key).await;
-        let mut history = client.history.borrow_mut();
         match said {
             Ok(said) if answer_of(said.clone()).is_some() => {
-                history.purchases[place].answer = answer_of(said).map(|answer| (answer, now()));
+                let answer = answer_of(said).map(|answer| (answer, now()));
+                client.history.borrow_mut().purchases[place].answer = answer;
             }
-            other => history.note(other, format!("a purchase of {toy} at {}", client.frontend)),
+            other => client.note(other, &format!("a purchase of {toy}")),
         }
     }
 }
@@ -182,18 +200,17 @@ async fn readings(client: Client) {
         let path = format!("/products/{}", utf8_percent_encode(toy, NON_ALPHANUMERIC));
         let began = now();
         let said = get(&client.frontend, &path).await;
-        let mut history = client.history.borrow_mut();
         let quantity = match &said {
             Ok((200, body)) => body["data"]["quantity"].as_u64(),
             Ok(_) | Err(_) => None,
         };
         match quantity {
             Some(quantity) => {
-                history.readings.push(Reading { toy, began, ended: now(), quantity });
+                let reading = Reading { toy, began, ended: now(), quantity };
+                client.history.borrow_mut().readings.push(reading);
             }
-            None => history.note(said, format!("a query for {toy} at {}", client.frontend)),
+            None => client.note(said, &format!("a query for {toy}")),
         }
-        drop(history);
         actix_web::rt::time::sleep(GLANCE).await;
     }
 }
@@ -213,18 +230,14 @@ async fn questions(client: Client) {
         };
         let asked = now();
         let said = get(&client.frontend, &format!("/orders/{number}")).await;
-        let mut history = client.history.borrow_mut();
         match said {
-            Ok((200, body)) => history.compare(number, &body["data"]),
-            Ok((404, _)) => history.absences.push((number, asked)),
-            other => history.note(other, format!("a query for order {number}")),
+            Ok((200, body)) => client.history.borrow_mut().compare(number, &body["data"]),
+            Ok((404, _)) => client.history.borrow_mut().absences.push((number, asked)),
+            other => client.note(other, &format!("a query for order {number}")),
         }
-        drop(history);
         actix_web::rt::time::sleep(GLANCE).await;
     }
 }
-
-type Said = Result<(u16, serde_json::Value), String>;
 
 fn answer_of((status, body): (u16, serde_json::Value)) -> Option<Answer> {
     match status {
@@ -253,15 +266,6 @@ impl History {
         let expected = serde_json::json!({ "number": number, "name": toy, "quantity": 1 });
         if *order != expected {
             self.violations.push(format!("order {number} was {expected} and is {order}"));
-        }
-    }
-
-    /// Notes an answer that is not what was asked for.
-    fn note(&mut self, said: Said, asked: String) {
-        match said {
-            Ok((503, body)) => self.troubles.push(format!("{asked}: 503 {body}")),
-            Err(error) => self.troubles.push(format!("{asked}: {error}")),
-            Ok((status, body)) => self.violations.push(format!("{asked}: {status} {body}")),
         }
     }
 }

@@ -79,7 +79,7 @@ impl History {
 
     /// The longest that a purchase waited for its answer.
     pub(crate) fn longest_wait(&self) -> Duration {
-        let waits = self.granted().map(|(purchase, _, answered)| answered - purchase.asked);
+        let waits = self.purchases.iter().filter_map(|one| Some(one.answer?.1 - one.asked));
         waits.max().unwrap_or_default()
     }
 
@@ -88,7 +88,7 @@ impl History {
         assert!(self.violations.is_empty(), "clients saw {:#?}", self.violations);
         let journal = cluster.check_databases(PLENTY).await;
         self.check_decisions(cluster, &journal);
-        self.check_sums(cluster, &journal);
+        check_sums(cluster, &journal);
         self.check_numbers();
         self.check_absences();
         for toy in TOYS {
@@ -118,16 +118,6 @@ impl History {
             let decided = decided.unwrap_or_else(|| panic!("{} is forgotten", purchase.key));
             let decision = decided.number.map_or(Answer::Refused, Answer::Granted);
             assert_eq!(decision, answer, "{} was answered as decided", purchase.key);
-        }
-    }
-
-    /// What was stocked less what was sold is left.
-    fn check_sums(&self, cluster: &Cluster, journal: &[Row]) {
-        for toy in TOYS {
-            let sold: u64 = journal.iter().filter(|row| row.1 == toy).map(|row| row.2).sum();
-            let sql = "SELECT quantity FROM products WHERE name = ?1";
-            let left = cluster.open("catalog").query_one(sql, [toy], |row| row.get::<_, u64>(0));
-            assert_eq!(left.unwrap(), PLENTY - sold, "of {toy}, {sold} were sold");
         }
     }
 
@@ -207,6 +197,16 @@ impl Sold {
     fn before(&self, time: Instant) -> u64 {
         let place = self.0.partition_point(|(sold, _)| *sold < time);
         place.checked_sub(1).map_or(0, |last| self.0[last].1)
+    }
+}
+
+/// What was stocked less what was sold is left.
+fn check_sums(cluster: &Cluster, journal: &[Row]) {
+    for toy in TOYS {
+        let sold: u64 = journal.iter().filter(|row| row.1 == toy).map(|row| row.2).sum();
+        let sql = "SELECT quantity FROM products WHERE name = ?1";
+        let left = cluster.open("catalog").query_one(sql, [toy], |row| row.get::<_, u64>(0));
+        assert_eq!(left.unwrap(), PLENTY - sold, "of {toy}, {sold} were sold");
     }
 }
 

@@ -9,8 +9,9 @@ use crate::crowd::Crowd;
 use crate::processes::{Settings, buy, eventually, get, now};
 use crate::proxy::State;
 
-/// A lease, the catalog's margin, and what two busy cores take for the rest.
-const ABOUT_A_LEASE: Duration = Duration::from_millis(1_000 + 250 + 750);
+/// A lease of a second, the catalog's margin of a quarter, and what two busy cores take for the
+/// rest.
+const ABOUT_A_LEASE: Duration = Duration::from_secs(2);
 
 /// Buys one, which must work; how long it took.
 async fn purchase_takes(frontend: &str, toy: &str, key: &str) -> Duration {

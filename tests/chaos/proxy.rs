@@ -242,7 +242,7 @@ async fn write_all(to: &mut OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> 
     while !bytes.is_empty() {
         let written = poll_fn(|context| match Pin::new(&mut *to).poll_write(context, bytes) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            outcome => outcome,
+            outcome @ (Poll::Ready(_) | Poll::Pending) => outcome,
         })
         .await?;
         bytes = &bytes[written..];
