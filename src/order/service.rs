@@ -172,10 +172,16 @@ impl Service {
         }
     }
 
+    /// Whoever waited for this replica in an earlier epoch, of whose end it had not heard, asks
+    /// anew: what was at the catalog then is answered to nobody.
     fn take_office(&self, leadership: Leadership, journal: Position) -> NominationReply {
-        let taken = self.decide(|cores, _| cores.replica.acquired(leadership, journal.length));
-        if taken {
+        let sent_away = self.decide(|cores, _| {
+            let taken = cores.replica.acquired(leadership, journal.length);
+            taken.then(|| cores.queue.dissolve())
+        });
+        if let Some(waiters) = sent_away {
             log::info!("replica {} is to lead, epoch {}", self.id, leadership.epoch);
+            send_away(waiters, leadership);
             self.work.notify_one();
         }
         NominationReply::Won(leadership)
@@ -187,9 +193,7 @@ impl Service {
             self.decide(|cores, _| cores.replica.learn(leadership).then(|| cores.queue.dissolve()));
         let Some(waiters) = sent_away else { return };
         log::info!("replica {} hears that {leadership}", self.id);
-        for waiter in waiters {
-            let _unheard = waiter.send(PurchaseReply::NotLeader(leadership));
-        }
+        send_away(waiters, leadership);
         self.grown.send_replace(());
     }
 
@@ -374,6 +378,13 @@ impl Service {
     pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Cores, Instant) -> T) -> T {
         let mut cores = self.cores.lock().expect("a decision that panicked has ended the replica");
         decision(&mut cores, clock::now())
+    }
+}
+
+/// Sends whoever still waits to the leader.
+fn send_away(waiters: Vec<Waiter>, leadership: Leadership) {
+    for waiter in waiters {
+        let _unheard = waiter.send(PurchaseReply::NotLeader(leadership));
     }
 }
 
