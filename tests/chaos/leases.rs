@@ -77,9 +77,11 @@ async fn a_front_end_cut_off_from_the_catalog_answers_503_and_never_an_old_quant
         let bought = purchase_takes(other, "Tux", &key);
         let looks = async {
             let mut looks: Vec<(Instant, Option<u64>)> = Vec::new();
-            while looks.last().is_none_or(|(_, seen)| seen.is_some()) {
+            eventually("the lease ends", async || {
                 looks.push((now(), tux_at(lonely).await));
-            }
+                looks.last().is_some_and(|(_, seen)| seen.is_none())
+            })
+            .await;
             looks
         };
         let asked = now();
@@ -160,11 +162,15 @@ async fn a_catalog_that_restarts_waits_for_leases_that_it_does_not_remember() {
     store.kill("catalog");
     store.start_role("catalog");
     let looks = async {
-        let mut looks: Vec<Instant> = Vec::new();
-        while tux_at(&lonely).await.is_some() {
-            looks.push(now());
-        }
-        looks.last().copied()
+        let mut last_look = None;
+        eventually("the lease ends", async || {
+            let began = now();
+            let is_shown = tux_at(&lonely).await.is_some();
+            last_look = is_shown.then_some(began).or(last_look);
+            !is_shown
+        })
+        .await;
+        last_look
     };
     let bought = async {
         purchase_takes(&other, "Tux", "after-the-restart").await;
