@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::failpoint;
 use crate::process::{self, Residence, RoleError};
 use crate::roles::{CatalogRole, Role, Roles};
-use crate::storage::journal::Journal;
+use crate::storage::rebuild;
 use crate::wire::replication::ReplicaId;
 use crate::{catalog, client, frontend, health, order};
 
@@ -96,7 +96,7 @@ pub fn run() -> ExitCode {
         Command::Catalog => play(&system, &roles, Role::Catalog),
         Command::Order(arguments) => play(&system, &roles, Role::Order(ReplicaId(arguments.id))),
         Command::Client(arguments) => system.block_on(client::run(arguments, &roles)),
-        Command::Rebuild(arguments) => rebuild(&roles, &arguments.from),
+        Command::Rebuild(arguments) => rebuild_journal(&roles, &arguments.from),
         Command::Roles => list(&roles),
         Command::Probe(arguments) => system.block_on(probe(&arguments, &roles)),
     }
@@ -128,11 +128,11 @@ fn play(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> Exit
     }
 }
 
-fn rebuild(roles: &Roles, from: &Path) -> ExitCode {
+fn rebuild_journal(roles: &Roles, from: &Path) -> ExitCode {
     let rebuilt = Residence::take(roles, Role::Catalog).and_then(|_residence| {
         let path = roles.file_of(Role::Catalog, "db");
         let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
-        Ok(Journal::rebuild(&path, toys, *initial_stock, from)?)
+        Ok(rebuild::rebuild(&path, toys, *initial_stock, from)?)
     });
     match rebuilt {
         Ok(end) => print(&format!("the journal has {} orders; start the catalog\n", end.length)),

@@ -11,31 +11,30 @@
 //!                         └─────► remote ─► transport ─► the next service's routes
 //! ```
 
-/// The catalog: the stock and the purchase journal.
-pub mod catalog;
-/// The command line.
-pub mod cli;
-/// The client: shops, measures and checks.
-pub mod client;
-/// The one place that reads a clock.
-pub mod clock;
-/// Places where a test can end a role.
-pub mod failpoint;
-/// The front-end: the store's door, with a cache of toys.
-pub mod frontend;
-/// `/healthz` and `/readyz`, and the probe that asks them.
-pub mod health;
-/// The order replicas.
-pub mod order;
-/// A role as a process.
-pub mod process;
-/// `roles.toml`: who runs where.
-pub mod roles;
-/// A role's HTTP server.
-pub mod server;
-/// What survives a crash, in SQLite.
-pub mod storage;
-/// One call to another role.
-pub mod transport;
-/// What crosses a socket.
-pub mod wire;
+pub mod wire; // what crosses a socket
+
+pub mod roles; // roles.toml: who runs where
+
+pub mod catalog; // the stock, the purchase journal, the leases
+
+pub mod order; // the replicas: the orders, the leader
+
+pub mod frontend; // the door: the cache, the selection of the leader
+
+pub mod client; // shops, measures and checks
+
+pub mod storage; // what survives a crash, in SQLite
+
+pub mod transport; // one call to another role
+
+pub mod server; // a role's HTTP server
+
+pub mod health; // /healthz and /readyz, and the probe that asks them
+
+pub mod process; // a role as a process
+
+pub mod cli; // the command line
+
+pub mod clock; // the one place that reads a clock
+
+pub mod failpoint; // places where a test can end a role

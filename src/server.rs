@@ -36,6 +36,8 @@ const MOST_CONNECTIONS: usize = 4_096;
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
+/// The longest `X-Request-Id` that is passed along; a longer one is only returned.
+const LONGEST_REQUEST_ID: usize = 255;
 /// The largest body that a client may send.
 pub const LARGEST_BODY: usize = 16 << 10;
 
@@ -166,10 +168,11 @@ impl<R> Deref for Neighbours<R> {
     }
 }
 
-/// The client's `X-Request-Id`, if it is text.
+/// The client's `X-Request-Id`, if it is text and short enough to travel with a purchase.
 #[must_use]
 pub fn request_id(headers: &HeaderMap) -> Option<&str> {
-    headers.get(REQUEST_ID)?.to_str().ok()
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    (id.len() <= LONGEST_REQUEST_ID).then_some(id)
 }
 
 /// A route for GET, and for HEAD as HTTP asks of every resource that has GET (RFC 9110, 9.3.2).

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 ///
 /// Services never use one another. A core knows no socket, clock, disk or log: it uses what
 /// crosses the wire, its own neighbours among the cores, and `std`.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 26] = [
     ("wire/", &["wire"]),
     ("catalog/stock.rs", &["wire"]),
+    ("catalog/draft.rs", &["wire"]),
     ("catalog/sessions.rs", &["wire"]),
     ("order/replica.rs", &["wire"]),
+    ("order/followers.rs", &["wire"]),
     ("order/queue.rs", &["wire"]),
     ("order/tail.rs", &["wire"]),
     ("frontend/cache.rs", &["wire"]),
@@ -44,7 +46,7 @@ const IMPURE: [&str; 6] = ["clock::now", "Instant::now", "log::", "tokio::", "ac
 
 /// Lines that a file may have before its tests. A reader should see the whole of it in a few
 /// screens.
-const MOST_LINES: usize = 340;
+const MOST_LINES: usize = 350;
 const MOST_COLUMNS: usize = 100;
 
 #[test]

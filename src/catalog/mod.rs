@@ -3,11 +3,13 @@
 //! [`stock`] decides who gets a toy and who may lead; [`sessions`] decides when a change may become
 //! visible. `service` has the one task that writes; `remote` tells the front-ends what to drop.
 
+mod draft;
 mod remote;
 mod routes;
 mod service;
 pub mod sessions;
 pub mod stock;
+mod writer;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -33,8 +33,9 @@
 //! order numbers run from 0 without a gap; epochs only grow. These are asserted here, in
 //! production, too: a catalog that finds itself wrong stops before it makes it durable.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
+use super::draft::Draft;
 use crate::wire::lease::Version;
 use crate::wire::order::{Order, OrderNumber, Position};
 use crate::wire::purchase::{CommitRequest, Decision, IdempotencyKey, Purchase, Quantity, Verdict};
@@ -153,7 +154,7 @@ impl Stock {
             .iter()
             .map(|purchase| draft.decide(directory, purchase, recorded, &is_clear))
             .collect();
-        Ok(Plan { verdicts, change: draft.into_change(self.journal) })
+        Ok(Plan { verdicts, change: draft.into_change() })
     }
 
     /// Restocks all toys that are sold out and clear.
@@ -263,96 +264,6 @@ impl Shelf {
             "of {}, what was stocked less what was sold is what is left",
             self.toy.name
         );
-    }
-}
-
-/// A change in the making: later purchases of a batch see what earlier ones took.
-struct Draft<'a> {
-    stock: &'a Stock,
-    touched: BTreeMap<usize, Shelf>,
-    end: Position,
-    orders: Vec<Order>,
-    decided: HashMap<IdempotencyKey, Recorded>,
-    decisions: Vec<(Purchase, Decision)>,
-}
-
-impl<'a> Draft<'a> {
-    fn of(stock: &'a Stock) -> Self {
-        Self {
-            stock,
-            touched: BTreeMap::new(),
-            end: stock.journal,
-            orders: Vec::new(),
-            decided: HashMap::new(),
-            decisions: Vec::new(),
-        }
-    }
-
-    fn decide(
-        &mut self,
-        directory: &Directory,
-        purchase: &Purchase,
-        recorded: &HashMap<IdempotencyKey, Recorded>,
-        is_clear: impl Fn(&ToyName) -> bool,
-    ) -> Verdict {
-        let known = self.decided.get(&purchase.key).or_else(|| recorded.get(&purchase.key));
-        if let Some(known) = known {
-            return Verdict::Decided(known.answer(purchase));
-        }
-        let Some(&place) = directory.get(&purchase.name) else {
-            return Verdict::Decided(Decision::UnknownToy);
-        };
-        let before = &self.stock.shelves[place];
-        let present = self.touched.get(&place).unwrap_or(before);
-        let wanted = purchase.quantity.get();
-        if present.toy.quantity < wanted {
-            return Verdict::Decided(self.record(purchase, Decision::OutOfStock));
-        }
-        if !is_clear(&purchase.name) {
-            return Verdict::Wait;
-        }
-        let mut after = present.clone();
-        after.toy.quantity -= wanted;
-        after.sold += wanted;
-        // One version per change, however many of its purchases take of the toy.
-        after.version = before.version.next();
-        self.touched.insert(place, after);
-        let number = OrderNumber(self.end.length);
-        let order = Order { number, name: purchase.name.clone(), quantity: purchase.quantity };
-        self.end = self.end.continued_by(&order);
-        self.orders.push(order);
-        Verdict::Decided(self.record(purchase, Decision::Granted(number)))
-    }
-
-    fn record(&mut self, purchase: &Purchase, decision: Decision) -> Decision {
-        let number = match decision {
-            Decision::Granted(number) => Some(number),
-            Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
-        };
-        let recorded =
-            Recorded { name: purchase.name.clone(), quantity: purchase.quantity, number };
-        self.decided.insert(purchase.key.clone(), recorded);
-        self.decisions.push((purchase.clone(), decision));
-        decision
-    }
-
-    fn into_change(self, after: Position) -> Change {
-        Change {
-            shelves: self.touched.into_values().collect(),
-            after,
-            orders: self.orders,
-            decisions: self.decisions,
-        }
-    }
-}
-
-impl Recorded {
-    /// The first answer again, to the same purchase only.
-    fn answer(&self, purchase: &Purchase) -> Decision {
-        if self.name != purchase.name || self.quantity != purchase.quantity {
-            return Decision::KeyReused;
-        }
-        self.number.map_or(Decision::OutOfStock, Decision::Granted)
     }
 }
 

@@ -89,9 +89,9 @@ impl<V: Clone> Cache<V> {
         }
     }
 
-    /// Looks a toy up; a hit makes it the most recently used.
-    pub fn look_up(&mut self, name: &str) -> Lookup<V> {
-        let Some(session) = &self.session else {
+    /// Looks a toy up; a hit makes it the most recently used. Without a lease nothing is a hit.
+    pub fn look_up(&mut self, name: &str, now: Instant) -> Lookup<V> {
+        let Some(session) = self.session.as_ref().filter(|session| now < session.lease_end) else {
             self.counts.misses += 1;
             return Lookup::Miss(None);
         };
@@ -207,6 +207,10 @@ mod tests {
         "Tux".into()
     }
 
+    fn in_time(lease_end: Instant) -> Instant {
+        lease_end.checked_sub(Duration::from_millis(1)).unwrap()
+    }
+
     fn cache() -> (Cache<u64>, Instant) {
         let mut cache = Cache::new(10);
         let end = crate::clock::now() + Duration::from_secs(1);
@@ -217,17 +221,17 @@ mod tests {
     #[test]
     fn a_toy_is_a_miss_then_a_hit_then_a_miss_again_when_it_changes() {
         let (mut cache, end) = cache();
-        assert_eq!(cache.look_up("Tux"), Lookup::Miss(Some(FIRST)));
+        assert_eq!(cache.look_up("Tux", in_time(end)), Lookup::Miss(Some(FIRST)));
         assert!(cache.store(FIRST, &tux(), Version(1), 5));
-        assert_eq!(cache.look_up("Tux"), Lookup::Hit(5, end));
+        assert_eq!(cache.look_up("Tux", in_time(end)), Lookup::Hit(5, end));
         cache.invalidate(FIRST, &[(tux(), Version(2))]);
-        assert_eq!(cache.look_up("Tux"), Lookup::Miss(Some(FIRST)));
+        assert_eq!(cache.look_up("Tux", in_time(end)), Lookup::Miss(Some(FIRST)));
         assert_eq!(cache.counts(), Counts { hits: 1, misses: 2, invalidations: 1 });
     }
 
     #[test]
     fn an_answer_overtaken_by_an_invalidation_is_not_stored() {
-        let (mut cache, _) = cache();
+        let (mut cache, _end) = cache();
         cache.invalidate(FIRST, &[(tux(), Version(2))]);
         assert!(!cache.store(FIRST, &tux(), Version(1), 5));
         assert!(cache.store(FIRST, &tux(), Version(2), 4));
@@ -238,7 +242,7 @@ mod tests {
         let (mut cache, end) = cache();
         assert!(cache.store(FIRST, &tux(), Version(2), 4));
         assert!(!cache.store(FIRST, &tux(), Version(1), 5));
-        assert_eq!(cache.look_up("Tux"), Lookup::Hit(4, end));
+        assert_eq!(cache.look_up("Tux", in_time(end)), Lookup::Hit(4, end));
     }
 
     #[test]
@@ -248,7 +252,7 @@ mod tests {
         assert!(!cache.store(FIRST, &tux(), Version(1), 5));
         cache.begin_session(SECOND, end, [tux()]);
         assert!(!cache.store(FIRST, &tux(), Version(1), 5));
-        assert_eq!(cache.look_up("Tux"), Lookup::Miss(Some(SECOND)));
+        assert_eq!(cache.look_up("Tux", in_time(end)), Lookup::Miss(Some(SECOND)));
     }
 
     #[test]
@@ -257,9 +261,9 @@ mod tests {
         cache.store(FIRST, &tux(), Version(1), 5);
         cache.invalidate(FIRST, &[("Uno".into(), Version(9))]);
         cache.end_session();
-        assert_eq!(cache.look_up("Tux"), Lookup::Miss(None));
+        assert_eq!(cache.look_up("Tux", in_time(end)), Lookup::Miss(None));
         cache.begin_session(SECOND, end, [tux(), "Uno".into()]);
-        assert_eq!(cache.look_up("Tux"), Lookup::Miss(Some(SECOND)));
+        assert_eq!(cache.look_up("Tux", in_time(end)), Lookup::Miss(Some(SECOND)));
         assert!(
             cache.store(SECOND, &"Uno".into(), Version(1), 7),
             "the floor went with its session"
@@ -273,12 +277,14 @@ mod tests {
         cache.begin_session(SECOND, end, [tux()]);
         cache.store(SECOND, &tux(), Version(1), 5);
         cache.invalidate(FIRST, &[(tux(), Version(2))]);
-        assert_eq!(cache.look_up("Tux"), Lookup::Hit(5, end));
+        assert_eq!(cache.look_up("Tux", in_time(end)), Lookup::Hit(5, end));
     }
 
     #[test]
     fn hits_count_within_the_lease_only() {
         let (mut cache, end) = cache();
+        cache.store(FIRST, &tux(), Version(1), 5);
+        assert_eq!(cache.look_up("Tux", end), Lookup::Miss(None));
         assert!(cache.has_lease(end.checked_sub(Duration::from_nanos(1)).unwrap()));
         assert!(!cache.has_lease(end));
         let later = end + Duration::from_secs(1);
@@ -291,7 +297,7 @@ mod tests {
     #[test]
     fn a_toy_that_is_not_in_the_catalog_is_known_not_to_be() {
         let (mut cache, end) = cache();
-        assert_eq!(cache.look_up("Tex"), Lookup::Unknown(end));
+        assert_eq!(cache.look_up("Tex", in_time(end)), Lookup::Unknown(end));
         assert_eq!(cache.counts(), Counts::default());
     }
 }

@@ -1,4 +1,4 @@
-//! Misses on their way to the catalog: [`flights`](super::flights) with channels for those who wait.
+//! Misses on their way to the catalog: [`flights`](super::flights), with channels to wait at.
 
 use std::sync::{Arc, Mutex};
 

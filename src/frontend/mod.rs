@@ -1,8 +1,8 @@
 //! The front-end: the store's door, which clients talk to.
 //!
 //! [`cache`] decides what it may answer by itself, [`selection`] whom it takes for the leader,
-//! [`retry`] when it asks again, [`flights`] who shares a question. `upkeep` keeps the session with the catalog and checks the
-//! replicas' health.
+//! [`retry`] when it asks again, [`flights`] who shares a question. `upkeep` keeps the session with
+//! the catalog and checks the replicas' health.
 
 pub mod cache;
 pub mod flights;

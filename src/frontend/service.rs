@@ -4,7 +4,7 @@
 //! catalog, the selection of the leader) is in [`upkeep`](super::upkeep).
 
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -84,11 +84,14 @@ impl Service {
 
     /// One toy, from the cache if it can be.
     pub(super) async fn toy(&self, remote: &Remote, name: &str) -> Result<ToyAnswer, Trouble> {
+        if name.len() > ToyName::LONGEST {
+            return Ok(ToyAnswer::Unknown);
+        }
         if !self.settings.enabled {
             return self.ask_for_toy(remote, name, None).await;
         }
-        // The clock is read after the entry: what counts is that the lease still ran then.
-        match self.cached(|cache| cache.look_up(name)) {
+        // The clock is read again after the entry: what counts is that the lease still ran then.
+        match self.cached(|cache| cache.look_up(name, clock::now())) {
             Lookup::Hit(answer, lease_end) if clock::now() < lease_end => {
                 Ok(ToyAnswer::Hit(answer))
             }
@@ -109,6 +112,9 @@ impl Service {
         remote: &Remote,
         purchase: &Purchase,
     ) -> Result<Decision, Trouble> {
+        if purchase.name.as_str().len() > ToyName::LONGEST {
+            return Ok(Decision::UnknownToy);
+        }
         self.ask_leader(async |leader, time_limit| {
             match remote.purchase(leader, purchase, time_limit).await? {
                 PurchaseReply::Decided(decision) => Ok(Ok(decision)),
@@ -230,7 +236,7 @@ impl Service {
     /// Asks whoever leads until there is an answer. An attempt ends when another replica leads.
     async fn ask_leader<T>(
         &self,
-        ask: impl AsyncFn(ReplicaId, std::time::Duration) -> Result<Result<T, Leadership>, CallError>,
+        ask: impl AsyncFn(ReplicaId, Duration) -> Result<Result<T, Leadership>, CallError>,
     ) -> Result<T, Trouble> {
         let Ok(_place) = self.under_way.try_acquire() else { return Err(Trouble::Overloaded) };
         let mut retry = Retry::new(clock::now(), DEADLINE);

@@ -1,17 +1,21 @@
 //! An order replica: it keeps the orders on its own disk and, if it leads, sells.
 //!
-//! [`replica`] decides which rows continue the log and when an order is safe; [`queue`] gathers
-//! purchases into batches; [`tail`] keeps the newest rows at hand. `leader` sells and passes orders
-//! on, `catch_up` fetches what was missed.
+//! [`replica`] decides which rows continue the log, [`followers`] when an order is safe; [`queue`]
+//! gathers purchases into batches; [`tail`] keeps the newest rows at hand. `office` is how a
+//! replica comes to lead, `leader` sells and passes orders on, `catch_up` fetches what was missed,
+//! `watch` has an eye on disk and catalog.
 
 mod catch_up;
+pub mod followers;
 mod leader;
+mod office;
 pub mod queue;
 mod remote;
 pub mod replica;
 mod routes;
 mod service;
 pub mod tail;
+mod watch;
 
 use std::net::TcpListener;
 use std::rc::Rc;

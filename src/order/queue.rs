@@ -2,9 +2,9 @@
 //!
 //! # The idea
 //!
-//! Group commit without a timer (as in `PostgreSQL`'s `commit_delay = 0`): while one batch is at the
-//! catalog, whatever arrives gathers into the next. An idle store answers a purchase at once; a busy
-//! one shares each fsync among all who wait.
+//! Group commit without a timer (as in PostgreSQL with `commit_delay = 0`): while one batch is at
+//! the catalog, whatever arrives gathers into the next. An idle store answers a purchase at once; a
+//! busy one shares each fsync among all who wait.
 //!
 //! ```text
 //! purchases   a  b c d      e f
@@ -108,7 +108,8 @@ impl<W> Queue<W> {
     }
 
     /// The next batch, if none is at the catalog and something may go. Purchases that nobody waits
-    /// for any more are dropped: they were not decided, and whoever cares will ask again.
+    /// for any more are dropped. If they were decided, in an answer that was lost, the catalog
+    /// knows it; if not, nothing has happened; and whoever cares will ask again.
     pub fn next_batch(&mut self, now: Instant, is_gone: impl Fn(&W) -> bool) -> Vec<Purchase> {
         if !self.at_catalog.is_empty() {
             return Vec::new();
@@ -170,6 +171,13 @@ impl<W> Queue<W> {
     pub fn in_doubt(&mut self) {
         for key in std::mem::take(&mut self.at_catalog).into_iter().rev() {
             self.waiting.push_front(Waiting { key, not_before: None });
+        }
+    }
+
+    /// The catalog will not have the batch: whoever waits for it is let go without a decision.
+    pub fn give_up(&mut self) {
+        for key in std::mem::take(&mut self.at_catalog) {
+            self.under_way.remove(&key);
         }
     }
 
@@ -313,6 +321,18 @@ mod tests {
         admit(&mut queue, "a", 1);
         admit(&mut queue, "b", 2);
         assert_eq!(keys(&queue.next_batch(now, |waiter| *waiter == 1)), ["b"]);
+        assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn a_batch_that_the_catalog_will_not_have_does_not_hold_up_the_next() {
+        let now = crate::clock::now();
+        let mut queue = Queue::default();
+        admit(&mut queue, "a", 1);
+        queue.next_batch(now, present);
+        admit(&mut queue, "b", 2);
+        queue.give_up();
+        assert_eq!(keys(&queue.next_batch(now, present)), ["b"]);
         assert_eq!(queue.len(), 1);
     }
 

@@ -16,25 +16,17 @@
 //! replica 1   0 1 2 3                    was away: not live, nobody waits for it; rows 4 … come
 //! ```
 //!
-//! An order is acknowledged when it is on the leader's disk and on that of every *live* follower: one
-//! that has acknowledged everything lately. A follower that is too slow leaves the live set and
-//! returns when it has caught up. The set is soft state; that no order is lost rests on the
-//! journal, not on it.
+//! An order is acknowledged when it is on the leader's disk and on that of every *live* follower;
+//! [`followers`](super::followers) tells which those are.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::followers::Followers;
 use crate::wire::order::{Order, Position, Rows};
 use crate::wire::replication::{
     AppendReply, Epoch, Fitness, Leadership, MOST_ROWS, ReplicaId, ReplicaState,
 };
 
-/// A follower that has owed an acknowledgement for so long leaves the live set. Well above what an
-/// fsync takes on a disk that is well, well below what a client would notice.
-pub const PATIENCE: Duration = Duration::from_millis(300);
-/// A follower that is at most so many orders behind may join the live set: one message brings it
-/// up, and under load it would never be seen with every last order.
-const NEARLY: u64 = 256;
 /// A replica is fit to lead if it wrote to its disk and reached the catalog within this time.
 pub const FRESHNESS: Duration = Duration::from_secs(1);
 
@@ -62,7 +54,7 @@ enum Duty {
     Follow,
     /// It has acquired leadership and fetches what it misses, up to this length, before it sells.
     Activate(u64),
-    Lead(BTreeMap<ReplicaId, Follower>),
+    Lead(Followers),
 }
 
 /// What became of the last rows that were to be written.
@@ -78,22 +70,6 @@ enum Disk {
 enum CatchUp {
     Asking,
     Done,
-}
-
-/// A follower, as the leader sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Follower {
-    /// The length that it has acknowledged, once it has said anything.
-    length: Option<u64>,
-    standing: FollowerStanding,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum FollowerStanding {
-    /// Acknowledgements wait for it. `owes_since` is when it fell behind.
-    Live { owes_since: Option<Instant> },
-    /// Away, or catching up; nobody waits for it.
-    Behind,
 }
 
 /// What becomes of rows that were offered.
@@ -223,16 +199,20 @@ impl Replica {
         true
     }
 
+    /// Lays down office: the catalog does not know this replica's leadership. (It knows an older
+    /// one, if its database was rebuilt or brought back from a copy.) True if it had any.
+    pub fn resign(&mut self) -> bool {
+        std::mem::replace(&mut self.duty, Duty::Follow) != Duty::Follow
+    }
+
     /// Begins to sell if the log holds all that the acquisition named. True if it leads now.
     pub fn try_to_lead(&mut self, followers: impl IntoIterator<Item = ReplicaId>) -> bool {
         let Duty::Activate(needed) = self.duty else { return false };
         if self.durable.length < needed {
             return false;
         }
-        let new = Follower { length: None, standing: FollowerStanding::Behind };
         let id = self.id;
-        let others = followers.into_iter().filter(|follower| *follower != id);
-        self.duty = Duty::Lead(others.map(|follower| (follower, new.clone())).collect());
+        self.duty = Duty::Lead(Followers::new(followers.into_iter().filter(|other| *other != id)));
         true
     }
 
@@ -301,68 +281,8 @@ impl Replica {
     /// From which length on a follower is to be sent rows; `None` unless this replica leads.
     #[must_use]
     pub fn cursor_of(&self, follower: ReplicaId) -> Option<u64> {
-        let Duty::Lead(followers) = &self.duty else { return None };
         // A follower that has said nothing yet is asked by a message without rows.
-        Some(followers.get(&follower)?.length.unwrap_or(self.accepted.length))
-    }
-
-    /// Notes a follower's acknowledgement, or its word that its log ends there.
-    pub fn follower_has(&mut self, follower: ReplicaId, length: u64, now: Instant) {
-        let durable = self.durable.length;
-        let Some(follower) = self.follower(follower) else { return };
-        follower.length = Some(length);
-        follower.standing = match follower.standing {
-            _ if length >= durable => FollowerStanding::Live { owes_since: None },
-            FollowerStanding::Live { .. } => FollowerStanding::Live { owes_since: Some(now) },
-            FollowerStanding::Behind if length + NEARLY >= durable => {
-                FollowerStanding::Live { owes_since: Some(now) }
-            }
-            FollowerStanding::Behind => FollowerStanding::Behind,
-        };
-    }
-
-    /// Notes that a follower is sent a message, for which it owes an acknowledgement from now on.
-    pub fn follower_owes(&mut self, follower: ReplicaId, now: Instant) {
-        let Some(follower) = self.follower(follower) else { return };
-        if let FollowerStanding::Live { owes_since: owes_since @ None } = &mut follower.standing {
-            *owes_since = Some(now);
-        }
-    }
-
-    /// Notes that a follower did not answer. True if acknowledgements waited for it until now.
-    pub fn follower_lost(&mut self, follower: ReplicaId) -> bool {
-        let Some(follower) = self.follower(follower) else { return false };
-        follower.length = None;
-        let before = std::mem::replace(&mut follower.standing, FollowerStanding::Behind);
-        before != FollowerStanding::Behind
-    }
-
-    /// Takes followers out of the live set that have owed an acknowledgement for too long.
-    pub fn drop_slow_followers(&mut self, now: Instant) -> Vec<ReplicaId> {
-        let Duty::Lead(followers) = &mut self.duty else { return Vec::new() };
-        let mut dropped = Vec::new();
-        for (id, follower) in followers {
-            let FollowerStanding::Live { owes_since: Some(since) } = follower.standing else {
-                continue;
-            };
-            if now >= since + PATIENCE {
-                follower.standing = FollowerStanding::Behind;
-                dropped.push(*id);
-            }
-        }
-        dropped
-    }
-
-    /// Orders below this number may be acknowledged: they are on this disk and on that of every
-    /// live follower. `None` unless this replica leads.
-    #[must_use]
-    pub fn acknowledged_length(&self) -> Option<u64> {
-        let Duty::Lead(followers) = &self.duty else { return None };
-        let live = followers.values().filter_map(|follower| match follower.standing {
-            FollowerStanding::Live { .. } => follower.length,
-            FollowerStanding::Behind => None,
-        });
-        live.chain([self.durable.length]).min()
+        Some(self.followers()?.length_of(follower)?.unwrap_or(self.accepted.length))
     }
 
     /// Whether a follower should be sent a message: there are rows that it lacks, as far as known.
@@ -371,9 +291,51 @@ impl Replica {
         self.cursor_of(follower).is_some_and(|cursor| cursor < self.accepted.length)
     }
 
-    fn follower(&mut self, id: ReplicaId) -> Option<&mut Follower> {
-        let Duty::Lead(followers) = &mut self.duty else { return None };
-        followers.get_mut(&id)
+    /// Notes a follower's acknowledgement, or its word that its log ends there.
+    pub fn follower_has(&mut self, follower: ReplicaId, length: u64, now: Instant) {
+        let durable = self.durable.length;
+        if let Some(followers) = self.followers_mut() {
+            followers.has(follower, length, durable, now);
+        }
+    }
+
+    /// Notes that a follower is sent a message, for which it owes an acknowledgement from now on.
+    pub fn follower_owes(&mut self, follower: ReplicaId, now: Instant) {
+        if let Some(followers) = self.followers_mut() {
+            followers.owes(follower, now);
+        }
+    }
+
+    /// Notes that a follower did not answer. True if acknowledgements waited for it until now.
+    pub fn follower_lost(&mut self, follower: ReplicaId) -> bool {
+        self.followers_mut().is_some_and(|followers| followers.lost(follower))
+    }
+
+    /// Takes followers out of the live set that have owed an acknowledgement for too long.
+    pub fn drop_slow_followers(&mut self, now: Instant) -> Vec<ReplicaId> {
+        self.followers_mut().map(|followers| followers.drop_slow(now)).unwrap_or_default()
+    }
+
+    /// Orders below this number may be acknowledged: they are on this disk and on that of every
+    /// live follower. `None` unless this replica leads.
+    #[must_use]
+    pub fn acknowledged_length(&self) -> Option<u64> {
+        let live = self.followers()?.least_length();
+        Some(live.map_or(self.durable.length, |live| live.min(self.durable.length)))
+    }
+
+    fn followers(&self) -> Option<&Followers> {
+        match &self.duty {
+            Duty::Lead(followers) => Some(followers),
+            Duty::Follow | Duty::Activate(_) => None,
+        }
+    }
+
+    fn followers_mut(&mut self) -> Option<&mut Followers> {
+        match &mut self.duty {
+            Duty::Lead(followers) => Some(followers),
+            Duty::Follow | Duty::Activate(_) => None,
+        }
     }
 }
 
@@ -385,6 +347,7 @@ pub fn may_go_on(rows: &Rows) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::followers::PATIENCE;
     use super::*;
     use crate::wire::order::OrderNumber;
     use crate::wire::purchase::Quantity;

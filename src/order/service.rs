@@ -4,12 +4,10 @@
 //! on) is in [`leader`](super::leader), and fetching what was missed in
 //! [`catch_up`](super::catch_up).
 
-use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::MissedTickBehavior;
 
 use super::queue::{Admission, Queue};
 use super::remote::Remote;
@@ -24,12 +22,9 @@ use crate::storage::order_log::OrderLog;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, Fitness, Leadership, MOST_ROWS,
-    Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
+    AppendReply, AppendRequest, Fitness, MOST_ROWS, OrderReply, ReplicaId, ReplicaStatus,
 };
 
-/// How often the disk and the catalog are asked whether they are there.
-const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// Longer than any front-end's attempt; a purchase that nobody can decide does not hold its
 /// connection for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(11);
@@ -43,18 +38,21 @@ pub(super) struct Service {
     /// The cores decide under one lock: that rows are accepted and that they are queued for the
     /// disk must happen in the same order. Nothing under it awaits.
     cores: Mutex<Cores>,
-    log: OrderLog,
+    pub(super) log: OrderLog,
     /// Something to do for the leader's selling task.
     pub(super) work: Notify,
     /// Rows were accepted, or leadership changed: the tasks that pass orders on look again.
     pub(super) grown: watch::Sender<()>,
-    lifeline: Lifeline,
+    pub(super) lifeline: Lifeline,
 }
 
 pub(super) struct Cores {
     pub(super) replica: Replica,
     pub(super) queue: Queue<Waiter>,
     pub(super) tail: Tail,
+    /// Counts how often the log was begun anew. What was on its way to an earlier one says nothing
+    /// of this one.
+    pub(super) log_number: u64,
 }
 
 /// Why a replica could not do what it was asked.
@@ -86,6 +84,7 @@ impl Service {
                 replica: Replica::new(id, end),
                 queue: Queue::default(),
                 tail: Tail::new(end),
+                log_number: 0,
             }),
             log,
             work: Notify::new(),
@@ -131,70 +130,6 @@ impl Service {
             return Ok(OrderReply::Found(order));
         }
         remote.order(number).await.map_err(|error| Trouble::NoCatalog(error.to_string()))
-    }
-
-    /// A front-end wants this replica to lead.
-    pub(super) async fn nominate(
-        &self,
-        remote: &Remote,
-        nomination: Nomination,
-    ) -> NominationReply {
-        let (leadership, is_chosen, log) = self.decide(|cores, _| {
-            let replica = &cores.replica;
-            (replica.leadership(), replica.is_chosen(), replica.durable())
-        });
-        if is_chosen && leadership.epoch >= nomination.seen {
-            return NominationReply::Won(leadership);
-        }
-        let request = Acquisition { nominee: self.id, seen: nomination.seen, log };
-        match remote.acquire(&request).await {
-            Ok(AcquisitionReply::Won { leadership, journal }) => {
-                self.take_office(leadership, journal)
-            }
-            // It won before, and the answer was lost, or it was another run of this replica.
-            Ok(AcquisitionReply::Lost(standing)) if standing.leadership.is_led_by(self.id) => {
-                self.take_office(standing.leadership, standing.journal)
-            }
-            Ok(AcquisitionReply::Lost(standing)) => {
-                self.learn(standing.leadership);
-                NominationReply::Lost(standing.leadership)
-            }
-            Ok(AcquisitionReply::Foreign { journal }) => {
-                let problem = format!(
-                    "the log of replica {} ({} orders) is no prefix of the journal ({} orders): \
-                     one of the two databases is not of this cluster",
-                    self.id, log.length, journal.length
-                );
-                log::error!("{problem}");
-                NominationReply::Unable(problem)
-            }
-            Err(error) => NominationReply::Unable(format!("the catalog: {error}")),
-        }
-    }
-
-    /// Whoever waited for this replica in an earlier epoch, of whose end it had not heard, asks
-    /// anew: what was at the catalog then is answered to nobody.
-    fn take_office(&self, leadership: Leadership, journal: Position) -> NominationReply {
-        let sent_away = self.decide(|cores, _| {
-            let taken = cores.replica.acquired(leadership, journal.length);
-            taken.then(|| cores.queue.dissolve())
-        });
-        if let Some(waiters) = sent_away {
-            log::info!("replica {} is to lead, epoch {}", self.id, leadership.epoch);
-            send_away(waiters, leadership);
-            self.work.notify_one();
-        }
-        NominationReply::Won(leadership)
-    }
-
-    /// Takes note of a leadership. Whoever waited for this replica, if it led, asks the next leader.
-    pub(super) fn learn(&self, leadership: Leadership) {
-        let sent_away =
-            self.decide(|cores, _| cores.replica.learn(leadership).then(|| cores.queue.dissolve()));
-        let Some(waiters) = sent_away else { return };
-        log::info!("replica {} hears that {leadership}", self.id);
-        send_away(waiters, leadership);
-        self.grown.send_replace(());
     }
 
     /// The leader passes orders on.
@@ -251,10 +186,10 @@ impl Service {
 
     /// Takes rows from whoever offers them; ends when they are on disk.
     pub(super) async fn take(&self, rows: &Rows) -> Result<(), NotTaken> {
-        let writing = self.decide(|cores, _| match cores.replica.accept(rows) {
+        let (log_number, writing) = self.decide(|cores, _| match cores.replica.accept(rows) {
             Acceptance::Write(after, orders) => {
                 cores.tail.extend(after, &orders);
-                Ok(self.log.append(after, orders))
+                Ok((cores.log_number, self.log.append(after, orders)))
             }
             Acceptance::Gap(length) => Err(NotTaken::Gap(length)),
             Acceptance::Diverged => Err(NotTaken::Diverged),
@@ -265,7 +200,11 @@ impl Service {
                 if self.decide(|cores, _| cores.replica.leads()).is_some() {
                     failpoint::pass(failpoint::LEADER_APPENDED);
                 }
-                self.decide(|cores, _| cores.replica.written(end));
+                self.decide(|cores, _| {
+                    if cores.log_number == log_number {
+                        cores.replica.written(end);
+                    }
+                });
                 self.release();
                 Ok(())
             }
@@ -285,72 +224,6 @@ impl Service {
         answer(answers.unwrap_or_default());
     }
 
-    /// Watches whether the disk moves and the catalog answers, for ever. By the way it hears of new
-    /// leaders.
-    pub(super) async fn watch(self: Arc<Self>, remote: Rc<Remote>) {
-        let mut last_length = 0;
-        let mut ticks = actix_web::rt::time::interval(WATCH_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let asked = clock::now();
-            let length_before = self.decide(|cores, _| cores.replica.durable().length);
-            let (moved, standing) = tokio::join!(self.log.pulse(), remote.standing());
-            match moved {
-                Ok(()) => self.decide(|cores, _| cores.replica.disk_moved(asked)),
-                Err(error) => self.lifeline.fail(error),
-            }
-            if let Ok(standing) = standing {
-                self.learn(standing.leadership);
-                if standing.journal.length < length_before {
-                    self.estranged(length_before, standing.journal.length);
-                    continue;
-                }
-                last_length = self.decide(|cores, _| {
-                    cores.replica.catalog_answered(asked);
-                    let length = cores.replica.accepted().length;
-                    // Orders of this moment are on their way; only one who stands still is behind.
-                    if length == last_length {
-                        cores.replica.heard_of(standing.journal.length);
-                    }
-                    length
-                });
-            }
-        }
-    }
-
-    /// The journal is shorter than this log, which holds nothing that was not in the journal. Under
-    /// such a catalog this replica is not fit to lead, and says so, as often as it asks.
-    fn estranged(&self, own: u64, journal: u64) {
-        log::error!(
-            "replica {} has {own} orders and the catalog's journal {journal}: the catalog's \
-             database was removed or replaced. Stop the catalog, move its database away and run \
-             `toystore rebuild --from {}`",
-            self.id,
-            self.log.path().display()
-        );
-    }
-
-    /// The journal says that this log is not of its cluster, or is damaged. A copy is kept, and the
-    /// log begins anew.
-    pub(super) async fn set_log_aside(&self) {
-        match self.store(self.log.set_aside()).await {
-            Ok(copy) => {
-                log::error!(
-                    "replica {} held orders that are not in the journal; a copy is kept as {}, and \
-                     the log is fetched anew",
-                    self.id,
-                    copy.display()
-                );
-                self.decide(|cores, _| {
-                    cores.replica = Replica::new(self.id, Position::START);
-                    cores.tail = Tail::new(Position::START);
-                });
-            }
-            Err(trouble) => log::error!("replica {} cannot begin anew: {trouble}", self.id),
-        }
-    }
-
     /// Leaves the database in one file, for whoever copies or compares it.
     pub(super) async fn close(&self) {
         if let Err(trouble) = self.store(self.log.checkpoint()).await {
@@ -360,7 +233,7 @@ impl Service {
 
     /// Awaits the database. If it broke, what is on disk is unknown, and the replica ends: its next
     /// start reads what is true.
-    async fn store<T>(
+    pub(super) async fn store<T>(
         &self,
         work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, Trouble> {
@@ -378,13 +251,6 @@ impl Service {
     pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Cores, Instant) -> T) -> T {
         let mut cores = self.cores.lock().expect("a decision that panicked has ended the replica");
         decision(&mut cores, clock::now())
-    }
-}
-
-/// Sends whoever still waits to the leader.
-fn send_away(waiters: Vec<Waiter>, leadership: Leadership) {
-    for waiter in waiters {
-        let _unheard = waiter.send(PurchaseReply::NotLeader(leadership));
     }
 }
 

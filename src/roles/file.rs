@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::{Address, CacheSettings, CatalogRole, OrderRole, Roles, Secret, ToyRole};
 use crate::wire::replication::ReplicaId;
+use crate::wire::toy::ToyName;
 
 /// The file as it is written.
 #[derive(Deserialize)]
@@ -51,8 +52,6 @@ struct OrderTable {
 
 /// The largest stock; far beyond any toy store's shelf, and far within every integer used.
 const LARGEST_STOCK: u64 = 1_000_000_000;
-/// The longest toy name in bytes: three times over it still fits a request line.
-const LONGEST_NAME: usize = 1_000;
 /// The longest restock interval: a year.
 const LONGEST_INTERVAL_MS: u64 = 365 * 24 * 3_600_000;
 
@@ -157,9 +156,12 @@ impl Check<'_> {
         for toy in toys.get_ref() {
             let name = &toy.get_ref().name;
             let length = name.as_str().len();
-            if length == 0 || length > LONGEST_NAME || name.as_str().contains(char::is_control) {
-                let problem =
-                    format!("a toy's name has 1 to {LONGEST_NAME} bytes and no control characters");
+            if length == 0 || length > ToyName::LONGEST || name.as_str().contains(char::is_control)
+            {
+                let problem = format!(
+                    "a toy's name has 1 to {} bytes and no control characters",
+                    ToyName::LONGEST
+                );
                 return self.fail(toy, problem);
             }
             if !names.insert(name) {

@@ -7,16 +7,16 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
 use super::order_log::{insert, rows, verify};
+use super::shelves::{check_sums, list, stock_of};
 use super::{StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer};
 use crate::catalog::stock::{Change, Recorded, Shelf};
 use crate::roles::ToyRole;
-use crate::wire::lease::{SessionId, Version};
+use crate::wire::lease::SessionId;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Decision, IdempotencyKey, Quantity};
-use crate::wire::replication::{Epoch, Leadership, MOST_ROWS, ReplicaId};
-use crate::wire::toy::Toy;
+use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
     -- A toy that left roles.toml keeps its row, without a position, for its orders' sake.
     CREATE TABLE IF NOT EXISTS stock (
         name     TEXT    PRIMARY KEY,
@@ -47,10 +47,9 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS cluster (
         id     INTEGER PRIMARY KEY CHECK (id = 1),
         epoch  INTEGER NOT NULL,
-        leader INTEGER,
-        boot   INTEGER NOT NULL
+        leader INTEGER
     ) STRICT;
-    INSERT OR IGNORE INTO cluster (id, epoch, leader, boot) VALUES (1, 0, NULL, 0);
+    INSERT OR IGNORE INTO cluster (id, epoch, leader) VALUES (1, 0, NULL);
     -- The sessions that may still be served from a front-end's cache.
     CREATE TABLE IF NOT EXISTS sessions (
         boot   INTEGER NOT NULL,
@@ -74,8 +73,6 @@ pub struct Loaded {
     pub journal: Position,
     /// Who leads.
     pub leadership: Leadership,
-    /// The number of this start of the catalog, from 1 on.
-    pub boot: u64,
     /// The sessions of earlier starts that may live still.
     pub sessions: Vec<SessionId>,
 }
@@ -103,31 +100,6 @@ impl Journal {
             reader: Worker::start("journal-reader", path, reader)?,
         };
         Ok((database, loaded))
-    }
-
-    /// Makes a database at `path` whose journal is the log of the replica's database at `from`, and
-    /// whose stock is what the restocks that the orders imply leave of it. Returns the journal's
-    /// end. The idempotency keys are lost: no replica has them.
-    ///
-    /// # Errors
-    ///
-    /// If there are orders at `path` already, or either file cannot be used.
-    pub fn rebuild(
-        path: &Path,
-        toys: &[ToyRole],
-        initial: u64,
-        from: &Path,
-    ) -> Result<Position, StorageError> {
-        let source = open_reader(from)?;
-        let end = verify(&source, from)?;
-        let mut connection = open_writer(path, SCHEMA)?;
-        let present = verify(&connection, path)?;
-        if present != Position::START {
-            let problem = format!("it holds {} orders; move it away first", present.length);
-            return Err(StorageError::Broken(path.to_owned(), problem));
-        }
-        fill(&mut connection, toys, initial, &source).map_err(|error| classify(path, &error))?;
-        Ok(end)
     }
 
     /// The decisions that were taken on any of `keys`.
@@ -291,110 +263,17 @@ fn load(
 ) -> rusqlite::Result<Loaded> {
     let transaction = connection.transaction()?;
     list(&transaction, toys, initial)?;
-    transaction.execute("UPDATE cluster SET boot = boot + 1", [])?;
     let shelves = toys.iter().map(|toy| stock_of(&transaction, toy)).collect::<Result<_, _>>()?;
-    let (leadership, boot) =
-        transaction.query_row("SELECT epoch, leader, boot FROM cluster", [], |row| {
-            let leader = row.get::<_, Option<u32>>(1)?.map(ReplicaId);
-            let epoch = Epoch(row.get(0)?);
-            Ok((Leadership { epoch, leader }, row.get(2)?))
-        })?;
+    let leadership = transaction.query_row("SELECT epoch, leader FROM cluster", [], |row| {
+        let leader = row.get::<_, Option<u32>>(1)?.map(ReplicaId);
+        Ok(Leadership { epoch: Epoch(row.get(0)?), leader })
+    })?;
     let sessions = transaction
         .prepare("SELECT boot, serial FROM sessions")?
         .query_map([], |row| Ok(SessionId { boot: row.get(0)?, serial: row.get(1)? }))?
         .collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
-    Ok(Loaded { shelves, journal, leadership, boot, sessions })
-}
-
-/// Gives the toys of `roles.toml` their places and prices; new ones get `initial` pieces.
-fn list(transaction: &Transaction<'_>, toys: &[ToyRole], initial: u64) -> rusqlite::Result<()> {
-    transaction.execute("UPDATE stock SET position = NULL", [])?;
-    for (position, toy) in (0_i64..).zip(toys) {
-        transaction.execute(
-            "INSERT INTO stock (name, position, price, quantity, stocked, sold, version)
-             VALUES (:name, :position, :price, :initial, :initial, 0, 0)
-             ON CONFLICT (name) DO UPDATE SET position = :position, price = :price",
-            named_params! {
-                ":name": toy.name.as_str(),
-                ":position": position,
-                ":price": toy.price.as_decimal(),
-                ":initial": initial,
-            },
-        )?;
-    }
-    Ok(())
-}
-
-/// Fills an empty database from a replica's log.
-fn fill(
-    connection: &mut Connection,
-    toys: &[ToyRole],
-    initial: u64,
-    source: &Connection,
-) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    list(&transaction, toys, initial)?;
-    let mut after = Position::START;
-    while let Some(rows) = rows(source, after.length, MOST_ROWS)?
-        && !rows.orders.is_empty()
-    {
-        after = insert(&transaction, after, &rows.orders)?;
-    }
-    // Toys that are in no roles.toml any more keep a row for their orders' sake.
-    transaction.execute(
-        "INSERT INTO stock (name, price, quantity, stocked, sold, version)
-         SELECT DISTINCT name, 0, 0, 0, 0, 0 FROM log WHERE true ON CONFLICT DO NOTHING",
-        [],
-    )?;
-    // As many restocks as it takes to have sold what was sold.
-    transaction.execute(
-        "UPDATE stock SET (sold, stocked, quantity) = (
-             SELECT sold, stocked, stocked - sold FROM (
-                 SELECT sold, max((sold + ?1 - 1) / ?1, 1) * ?1 AS stocked FROM (
-                     SELECT coalesce(sum(quantity), 0) AS sold
-                     FROM log WHERE log.name = stock.name
-                 )
-             )
-         )",
-        [initial],
-    )?;
-    transaction.commit()
-}
-
-fn stock_of(connection: &Connection, toy: &ToyRole) -> rusqlite::Result<Shelf> {
-    connection.query_row(
-        "SELECT quantity, stocked, sold, version FROM stock WHERE name = ?1",
-        [toy.name.as_str()],
-        |row| {
-            Ok(Shelf {
-                toy: Toy { name: toy.name.clone(), price: toy.price, quantity: row.get(0)? },
-                stocked: row.get(1)?,
-                sold: row.get(2)?,
-                version: Version(row.get(3)?),
-            })
-        },
-    )
-}
-
-/// Adds the journal up: per toy, what its orders sold is what its row says.
-fn check_sums(connection: &Connection, path: &Path) -> Result<(), StorageError> {
-    let contradiction = connection
-        .query_row(
-            "SELECT name, total(quantity) AS ordered, max(sold) AS sold FROM (
-                 SELECT name, quantity, 0 AS sold FROM log
-                 UNION ALL SELECT name, 0, sold FROM stock
-             ) GROUP BY name HAVING ordered <> max(sold) LIMIT 1",
-            [],
-            |row| Ok((row.get::<_, String>(0)?, row.get::<_, f64>(1)?, row.get::<_, u64>(2)?)),
-        )
-        .optional()
-        .map_err(|error| classify(path, &error))?;
-    let Some((name, ordered, sold)) = contradiction else { return Ok(()) };
-    Err(StorageError::Corrupt(
-        path.to_owned(),
-        format!("the journal's orders of {name} add up to {ordered}, its row says {sold}"),
-    ))
+    Ok(Loaded { shelves, journal, leadership, sessions })
 }
 
 fn recorded_of(row: &Row<'_>) -> rusqlite::Result<Recorded> {
@@ -406,45 +285,4 @@ fn recorded_of(row: &Row<'_>) -> rusqlite::Result<Recorded> {
             .ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,
         number: number.map(OrderNumber),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::order_log::OrderLog;
-    use crate::wire::order::Order;
-    use crate::wire::purchase::Quantity;
-    use crate::wire::toy::Price;
-
-    #[actix_web::test]
-    async fn a_journal_that_is_rebuilt_from_a_replica_adds_up() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("catalog.db");
-        let replica = folder.path().join("order-1.db");
-        let (log, start) = OrderLog::open(&replica).unwrap();
-        let order = |number, name: &str, quantity| Order {
-            number: OrderNumber(number),
-            name: name.into(),
-            quantity: Quantity::new(quantity).unwrap(),
-        };
-        let orders = vec![order(0, "Tux", 100), order(1, "Tux", 30), order(2, "Gone", 100)];
-        let end = log.append(start, orders).await.unwrap();
-        let toys = ["Tux", "Uno"]
-            .map(|name| ToyRole { name: name.into(), price: Price::from_cents(1599) });
-
-        assert_eq!(Journal::rebuild(&path, &toys, 100, &replica).unwrap(), end);
-        let (journal, loaded) = Journal::open(&path, &toys, 100).unwrap();
-        assert_eq!(loaded.journal, end);
-        let sums: Vec<_> = loaded
-            .shelves
-            .iter()
-            .map(|shelf| (shelf.stocked, shelf.sold, shelf.toy.quantity))
-            .collect();
-        assert_eq!(sums, [(200, 130, 70), (100, 0, 100)]);
-        drop(journal);
-        assert!(
-            Journal::rebuild(&path, &toys, 100, &replica).is_err(),
-            "a journal that holds orders is not overwritten"
-        );
-    }
 }

@@ -13,6 +13,8 @@
 
 pub mod journal;
 pub mod order_log;
+pub mod rebuild;
+mod shelves;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::toy::{Toy, ToyName};
 
-/// A front-end's session with the catalog. No two are ever the same: `boot` counts the catalog's
-/// starts, durably, and `serial` the sessions since.
+/// A front-end's session with the catalog. No two are ever the same: `boot` is drawn at random at
+/// each start of the catalog, and `serial` counts the sessions since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId {
     /// The catalog's start.

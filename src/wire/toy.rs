@@ -32,6 +32,9 @@ pub struct Toy {
 const HIGHEST_PRICE: f64 = 1_000_000.0;
 
 impl ToyName {
+    /// The most bytes that a toy's name may have: percent-encoded, it still fits a request line.
+    pub const LONGEST: usize = 1_000;
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

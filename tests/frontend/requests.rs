@@ -22,7 +22,7 @@ async fn order(frontend: &Running, body: impl Into<String>, headers: &[(&str, &s
     finish(request.send_body(body.into())).await
 }
 
-/// Sends bytes and reads to the end of the last of `answers` answers; nothing in between knows HTTP.
+/// Sends bytes and reads to the end of the last of `answers` answers, without a client's library.
 async fn raw(address: SocketAddr, sent: impl Into<Vec<u8>>, answers: usize) -> String {
     let sent = sent.into();
     let exchange = actix_web::rt::task::spawn_blocking(move || {

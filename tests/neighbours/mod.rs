@@ -41,7 +41,7 @@ use toystore::wire::replication::ReplicaId;
 pub(crate) use self::neighbour::{Fate, Heard, Neighbour, Reply};
 
 /// How long [`eventually`] waits. Far more than anything takes; a machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -195,7 +195,7 @@ impl Store {
             // A test that is over does not care.
             let _unheard = ended.send(end);
         });
-        let client = awc::Client::builder().timeout(Duration::from_secs(12)).finish();
+        let client = awc::Client::builder().timeout(Duration::from_secs(30)).finish();
         Running {
             address: door.address,
             stop,

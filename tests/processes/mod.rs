@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,11 @@ impl Cluster {
         self.failpoints.insert(name.to_owned(), failpoints.to_owned());
     }
 
+    /// Where a role listens.
+    pub(crate) fn address(&self, name: &str) -> String {
+        self.addresses[name].clone()
+    }
+
     /// The path of `roles.toml`.
     pub(crate) fn roles(&self) -> PathBuf {
         self.folder.path().join("roles.toml")
@@ -141,6 +146,21 @@ impl Cluster {
 
     /// Starts a role's process.
     pub(crate) fn start_role(&mut self, name: &str) {
+        let own = self.own_roles(name);
+        let roles = if own.exists() { own } else { self.roles() };
+        self.start_role_with(name, &roles);
+    }
+
+    /// Writes a second `roles.toml`, with another data folder.
+    pub(crate) fn roles_with_data_dir(&self, data_dir: &str) -> PathBuf {
+        let path = self.folder.path().join(format!("{data_dir}.toml"));
+        let text = std::fs::read_to_string(self.roles()).unwrap();
+        std::fs::write(&path, text.replacen("\"data\"", &format!("\"{data_dir}\""), 1)).unwrap();
+        path
+    }
+
+    /// Starts a role's process with a `roles.toml` of its own.
+    pub(crate) fn start_role_with(&mut self, name: &str, roles: &Path) {
         std::fs::create_dir_all(self.folder.path().join("data")).unwrap();
         let log = File::options().create(true).append(true).open(self.data(&format!("{name}.log")));
         let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
@@ -151,10 +171,9 @@ impl Cluster {
         if let Some(failpoints) = self.failpoints.remove(name) {
             command.env("FAILPOINTS", failpoints);
         }
-        let own = self.own_roles(name);
         let child = command
             .arg("--config")
-            .arg(if own.exists() { own } else { self.roles() })
+            .arg(roles)
             .stdin(Stdio::null())
             .stderr(log.unwrap())
             .spawn()

@@ -1,0 +1,104 @@
+//! The leader's view of its followers: whose acknowledgements an order waits for.
+//!
+//! A follower is *live* while it keeps up. One that owes an acknowledgement for too long leaves the
+//! live set, and nobody waits for it until it has caught up. The set is soft state: a new leader
+//! begins with an empty one. That no order is lost rests on the journal, not on it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::wire::replication::ReplicaId;
+
+/// A follower that has owed an acknowledgement for so long leaves the live set. Well above what an
+/// fsync takes on a disk that is well, well below what a client would notice.
+pub const PATIENCE: Duration = Duration::from_millis(300);
+/// A follower that is at most so many orders behind may join the live set: one message brings it
+/// up, and under load it would never be seen with every last order.
+const NEARLY: u64 = 256;
+
+/// All followers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Followers {
+    by_id: BTreeMap<ReplicaId, Follower>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Follower {
+    /// The length that it has acknowledged, once it has said anything.
+    length: Option<u64>,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Standing {
+    /// Acknowledgements wait for it. `owes_since` is when it was sent what it has not acknowledged.
+    Live { owes_since: Option<Instant> },
+    /// Away, or catching up; nobody waits for it.
+    Behind,
+}
+
+impl Followers {
+    /// Followers of which nothing is known yet.
+    #[must_use]
+    pub fn new(ids: impl IntoIterator<Item = ReplicaId>) -> Self {
+        let new = Follower { length: None, standing: Standing::Behind };
+        Self { by_id: ids.into_iter().map(|id| (id, new.clone())).collect() }
+    }
+
+    /// The length that a follower has acknowledged, if it has said anything. `None` if there is no
+    /// such follower.
+    #[must_use]
+    pub fn length_of(&self, id: ReplicaId) -> Option<Option<u64>> {
+        self.by_id.get(&id).map(|follower| follower.length)
+    }
+
+    /// Notes that a follower's log has this length, while the leader's on disk has `durable`.
+    pub fn has(&mut self, id: ReplicaId, length: u64, durable: u64, now: Instant) {
+        let Some(follower) = self.by_id.get_mut(&id) else { return };
+        follower.length = Some(length);
+        follower.standing = match follower.standing {
+            _ if length >= durable => Standing::Live { owes_since: None },
+            Standing::Live { .. } => Standing::Live { owes_since: Some(now) },
+            Standing::Behind if length + NEARLY >= durable => {
+                Standing::Live { owes_since: Some(now) }
+            }
+            Standing::Behind => Standing::Behind,
+        };
+    }
+
+    /// Notes that a follower is sent a message, for which it owes an acknowledgement from now on.
+    pub fn owes(&mut self, id: ReplicaId, now: Instant) {
+        let follower = self.by_id.get_mut(&id).map(|follower| &mut follower.standing);
+        if let Some(Standing::Live { owes_since: owes_since @ None }) = follower {
+            *owes_since = Some(now);
+        }
+    }
+
+    /// Notes that a follower did not answer. True if it was live until now.
+    pub fn lost(&mut self, id: ReplicaId) -> bool {
+        let Some(follower) = self.by_id.get_mut(&id) else { return false };
+        follower.length = None;
+        std::mem::replace(&mut follower.standing, Standing::Behind) != Standing::Behind
+    }
+
+    /// Takes those out of the live set that have owed an acknowledgement for too long.
+    pub fn drop_slow(&mut self, now: Instant) -> Vec<ReplicaId> {
+        let mut dropped = Vec::new();
+        for (id, follower) in &mut self.by_id {
+            if let Standing::Live { owes_since: Some(since) } = follower.standing
+                && now >= since + PATIENCE
+            {
+                follower.standing = Standing::Behind;
+                dropped.push(*id);
+            }
+        }
+        dropped
+    }
+
+    /// The length that all live followers have. `None` if none is live.
+    #[must_use]
+    pub fn least_length(&self) -> Option<u64> {
+        let live = self.by_id.values().filter(|follower| follower.standing != Standing::Behind);
+        live.filter_map(|follower| follower.length).min()
+    }
+}

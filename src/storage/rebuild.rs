@@ -1,0 +1,116 @@
+//! Making the journal anew from a replica's log, when the catalog's database is lost.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::journal::SCHEMA;
+use super::order_log::{insert, rows, verify};
+use super::shelves::list;
+use super::{StorageError, classify, open_reader, open_writer};
+use crate::roles::ToyRole;
+use crate::wire::order::Position;
+use crate::wire::replication::MOST_ROWS;
+
+/// Makes a database at `path` whose journal is the log of the replica's database at `from`, and
+/// whose stock is what the restocks that the orders imply leave of it. Returns the journal's
+/// end. The idempotency keys are lost: no replica has them.
+///
+/// # Errors
+///
+/// If there are orders at `path` already, or either file cannot be used.
+pub fn rebuild(
+    path: &Path,
+    toys: &[ToyRole],
+    initial: u64,
+    from: &Path,
+) -> Result<Position, StorageError> {
+    let source = open_reader(from)?;
+    let end = verify(&source, from)?;
+    let mut connection = open_writer(path, SCHEMA)?;
+    let present = verify(&connection, path)?;
+    if present != Position::START {
+        let problem = format!("it holds {} orders; move it away first", present.length);
+        return Err(StorageError::Broken(path.to_owned(), problem));
+    }
+    fill(&mut connection, toys, initial, &source).map_err(|error| classify(path, &error))?;
+    Ok(end)
+}
+
+/// Fills an empty database from a replica's log.
+fn fill(
+    connection: &mut Connection,
+    toys: &[ToyRole],
+    initial: u64,
+    source: &Connection,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    list(&transaction, toys, initial)?;
+    let mut after = Position::START;
+    while let Some(rows) = rows(source, after.length, MOST_ROWS)?
+        && !rows.orders.is_empty()
+    {
+        after = insert(&transaction, after, &rows.orders)?;
+    }
+    // Toys that are in no roles.toml any more keep a row for their orders' sake.
+    transaction.execute(
+        "INSERT INTO stock (name, price, quantity, stocked, sold, version)
+         SELECT DISTINCT name, 0, 0, 0, 0, 0 FROM log WHERE true ON CONFLICT DO NOTHING",
+        [],
+    )?;
+    // As many restocks as it takes to have sold what was sold.
+    transaction.execute(
+        "UPDATE stock SET (sold, stocked, quantity) = (
+             SELECT sold, stocked, stocked - sold FROM (
+                 SELECT sold, max((sold + ?1 - 1) / ?1, 1) * ?1 AS stocked FROM (
+                     SELECT coalesce(sum(quantity), 0) AS sold
+                     FROM log WHERE log.name = stock.name
+                 )
+             )
+         )",
+        [initial],
+    )?;
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::journal::Journal;
+    use crate::storage::order_log::OrderLog;
+    use crate::wire::order::{Order, OrderNumber};
+    use crate::wire::purchase::Quantity;
+    use crate::wire::toy::Price;
+
+    #[actix_web::test]
+    async fn a_journal_that_is_rebuilt_from_a_replica_adds_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.db");
+        let replica = folder.path().join("order-1.db");
+        let (log, start) = OrderLog::open(&replica).unwrap();
+        let order = |number, name: &str, quantity| Order {
+            number: OrderNumber(number),
+            name: name.into(),
+            quantity: Quantity::new(quantity).unwrap(),
+        };
+        let orders = vec![order(0, "Tux", 100), order(1, "Tux", 30), order(2, "Gone", 100)];
+        let end = log.append(start, orders).await.unwrap();
+        let toys = ["Tux", "Uno"]
+            .map(|name| ToyRole { name: name.into(), price: Price::from_cents(1599) });
+
+        assert_eq!(rebuild(&path, &toys, 100, &replica).unwrap(), end);
+        let (journal, loaded) = Journal::open(&path, &toys, 100).unwrap();
+        assert_eq!(loaded.journal, end);
+        let sums: Vec<_> = loaded
+            .shelves
+            .iter()
+            .map(|shelf| (shelf.stocked, shelf.sold, shelf.toy.quantity))
+            .collect();
+        assert_eq!(sums, [(200, 130, 70), (100, 0, 100)]);
+        drop(journal);
+        assert!(
+            rebuild(&path, &toys, 100, &replica).is_err(),
+            "a journal that holds orders is not overwritten"
+        );
+    }
+}
