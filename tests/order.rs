@@ -82,8 +82,8 @@ impl Running {
     }
 }
 
-/// Well beyond the patience on a busy machine, and well within the time that a message to a follower
-/// may take: whoever waits for that waits too long.
+/// Well beyond the patience on a busy machine, and well within the time that a message to a
+/// follower may take: whoever waits for that waits too long.
 const LONG: std::time::Duration = std::time::Duration::from_millis(1_500);
 
 #[actix_web::test]

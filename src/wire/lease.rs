@@ -112,6 +112,6 @@ impl Version {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.boot, self.serial)
+        write!(f, "{:x}.{}", self.boot, self.serial)
     }
 }
