@@ -21,6 +21,11 @@ pub const FOLLOWER_SYNCED: &str = "follower-synced";
 /// A replica has written some of what it missed, and not all.
 pub const CATCHING_UP: &str = "catching-up";
 
+/// A transaction is about to be synced, and the disk does not move.
+pub const DISK_HANGS: &str = "disk-hangs";
+/// A transaction is about to be synced, and the disk is full.
+pub const DISK_FULL: &str = "disk-full";
+
 /// Passes the place called `name`, unless a test has it otherwise.
 #[cfg(feature = "failpoints")]
 pub fn pass(name: &'static str) {
@@ -30,6 +35,21 @@ pub fn pass(name: &'static str) {
 /// Passes the place called `name`.
 #[cfg(not(feature = "failpoints"))]
 pub fn pass(_name: &'static str) {}
+
+/// Whether a test has it that what is about to happen at the place called `name` fails.
+#[cfg(feature = "failpoints")]
+#[must_use]
+pub fn fails(name: &'static str) -> bool {
+    fail::fail_point!(name, |_| true);
+    false
+}
+
+/// Nothing fails by order.
+#[cfg(not(feature = "failpoints"))]
+#[must_use]
+pub fn fails(_name: &'static str) -> bool {
+    false
+}
 
 /// Reads the environment's `FAILPOINTS`. What it says holds while the result lives.
 #[cfg(feature = "failpoints")]

@@ -396,6 +396,52 @@ async fn whoever_waits_for_a_leader_that_hears_of_a_newer_one_is_sent_there_at_o
 }
 
 #[actix_web::test]
+async fn a_leader_that_leads_anew_before_it_heard_that_it_was_deposed_sells_on() {
+    let store = Store::new();
+    let catalog = Catalog::at(&store.catalog);
+    let replica = store.run_order(3).nominated().await;
+    let gate = CancellationToken::new();
+    catalog.next("commit", Fate::Held(gate.clone()));
+    let waiting = rt::spawn(replica.buy("a", "Tux"));
+    catalog.hears("commit", 1).await;
+    // Another one led meanwhile and is gone, and nobody has told this one.
+    catalog.ignores("standing");
+    catalog.ledger().leadership = leading(2, 2);
+    assert_eq!(replica.nominate(2).await, NominationReply::Won(leading(3, 3)));
+    // The answer to the earlier epoch's batch comes now. Who waits for it is to ask again.
+    gate.cancel();
+    assert_eq!(replica.buy("b", "Tux").await, granted(1));
+    assert_eq!(waiting.await.expect("no panic"), PurchaseReply::NotLeader(leading(3, 3)));
+    assert_eq!(replica.buy("a", "Tux").await, granted(0));
+}
+
+#[actix_web::test]
+async fn a_late_word_that_it_was_deposed_does_not_end_a_later_office() {
+    let store = Store::new();
+    let catalog = Catalog::at(&store.catalog);
+    let replica = store.run_order(3).nominated().await;
+    catalog.plays("commit", |ledger, heard| {
+        let request: CommitRequest = heard.read();
+        Reply::data(match request.epoch {
+            Epoch(1) => CommitReply::Deposed(leading(2, 2)),
+            Epoch(_) => ledger.commit(&request),
+        })
+    });
+    let gate = CancellationToken::new();
+    catalog.next("commit", Fate::Held(gate.clone()));
+    let waiting = rt::spawn(replica.buy("a", "Tux"));
+    catalog.hears("commit", 1).await;
+    catalog.ignores("standing");
+    catalog.ledger().leadership = leading(2, 2);
+    assert_eq!(replica.nominate(2).await, NominationReply::Won(leading(3, 3)));
+    gate.cancel();
+    assert_eq!(waiting.await.expect("no panic"), PurchaseReply::NotLeader(leading(3, 3)));
+    // No batch is sent before the earlier one's answer is here, so this comes after that.
+    assert_eq!(replica.buy("a", "Tux").await, granted(0));
+    assert_eq!(replica.status().await.state, ReplicaState::Leader);
+}
+
+#[actix_web::test]
 async fn a_follower_takes_rows_that_continue_its_log_and_skips_those_that_repeat_it() {
     let store = Store::new();
     let _catalog = Catalog::at(&store.catalog);

@@ -106,7 +106,7 @@ impl Service {
         }
         match reply {
             Ok(CommitReply::Decided { verdicts, rows }) => self.settle(epoch, &verdicts, rows),
-            Ok(CommitReply::Deposed(leadership)) => self.deposed(leadership),
+            Ok(CommitReply::Deposed(leadership)) => self.deposed(epoch, leadership),
             Err(CallError::Refused { status, message }) if (400..500).contains(&status) => {
                 // Asking the same again would bring the same answer. Nothing was decided.
                 log::error!("the catalog refuses a batch: {status} {message}");

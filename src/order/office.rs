@@ -5,7 +5,7 @@ use super::service::{Service, Waiter};
 use crate::wire::order::Position;
 use crate::wire::purchase::PurchaseReply;
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, Leadership, Nomination, NominationReply,
+    Acquisition, AcquisitionReply, Epoch, Leadership, Nomination, NominationReply,
 };
 
 impl Service {
@@ -48,10 +48,16 @@ impl Service {
         }
     }
 
+    /// Whoever waited here in an earlier epoch, of whose end this replica had not heard, asks anew:
+    /// what was at the catalog then is answered to nobody.
     fn take_office(&self, leadership: Leadership, journal: Position) -> NominationReply {
-        let taken = self.decide(|cores, _| cores.replica.acquired(leadership, journal.length));
-        if taken {
+        let sent_away = self.decide(|cores, _| {
+            let taken = cores.replica.acquired(leadership, journal.length);
+            taken.then(|| cores.queue.dissolve())
+        });
+        if let Some(waiters) = sent_away {
             log::info!("replica {} is to lead, epoch {}", self.id, leadership.epoch);
+            send_away(waiters, leadership);
             self.work.notify_one();
         }
         NominationReply::Won(leadership)
@@ -67,11 +73,14 @@ impl Service {
         self.grown.send_replace(());
     }
 
-    /// The catalog says that this replica does not lead, and who does.
-    pub(super) fn deposed(&self, leadership: Leadership) {
+    /// The catalog says that this replica does not lead in `epoch`, and who does lead. The office
+    /// of a later epoch, taken up meanwhile, is not touched by that.
+    pub(super) fn deposed(&self, epoch: Epoch, leadership: Leadership) {
         self.learn(leadership);
         let sent_away = self.decide(|cores, _| {
-            cores.replica.resign().then(|| (cores.queue.dissolve(), cores.replica.leadership()))
+            let own = cores.replica.leadership();
+            let resigns = own.epoch == epoch && cores.replica.resign();
+            resigns.then(|| (cores.queue.dissolve(), own))
         });
         if let Some((waiters, own)) = sent_away {
             log::warn!(

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_param
 
 use super::order_log::{insert, rows, verify};
 use super::shelves::{check_sums, list, stock_of};
-use super::{StorageError, Worker, checkpoint, classify, open_reader, open_writer};
+use super::{StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer};
 use crate::catalog::stock::{Change, Recorded, Shelf};
 use crate::roles::ToyRole;
 use crate::wire::lease::SessionId;
@@ -137,7 +137,7 @@ impl Journal {
             .run(move |connection| {
                 let transaction = connection.transaction()?;
                 apply(&transaction, &change)?;
-                transaction.commit()
+                commit(transaction)
             })
             .await
     }
@@ -186,7 +186,7 @@ impl Journal {
                         [session.boot, session.serial],
                     )?;
                 }
-                transaction.commit()
+                commit(transaction)
             })
             .await
     }

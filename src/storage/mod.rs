@@ -21,8 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
 use tokio::sync::oneshot;
+
+use crate::failpoint;
 
 /// Jobs that may wait for one thread; far more than a disk that is well leaves waiting.
 const MOST_JOBS: usize = 1_024;
@@ -168,6 +170,16 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")
+}
+
+/// Makes a transaction durable, on a disk that a test may have hang or be full.
+fn commit(transaction: Transaction<'_>) -> rusqlite::Result<()> {
+    failpoint::pass(failpoint::DISK_HANGS);
+    if failpoint::fails(failpoint::DISK_FULL) {
+        transaction.rollback()?;
+        return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None));
+    }
+    transaction.commit()
 }
 
 fn checkpoint(connection: &mut Connection) -> rusqlite::Result<()> {

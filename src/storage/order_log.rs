@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use super::{
-    StorageError, Worker, checkpoint, classify, free_name, open_reader, open_writer, rename_aside,
+    StorageError, Worker, checkpoint, classify, commit, free_name, open_reader, open_writer,
+    rename_aside,
 };
 use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
 use crate::wire::quantity::Quantity;
@@ -101,7 +102,7 @@ impl OrderLog {
                 return Ok(None);
             }
             let end = insert(&transaction, after, &orders)?;
-            transaction.commit()?;
+            commit(transaction)?;
             Ok(Some(end))
         });
         async move { written.await?.ok_or(StorageError::Full(path)) }

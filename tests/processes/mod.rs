@@ -31,14 +31,17 @@ pub(crate) struct Settings {
     pub(crate) capacity: usize,
     pub(crate) initial_stock: u64,
     pub(crate) restock_interval_ms: u64,
+    pub(crate) secret: Option<&'static str>,
 }
 
 /// A running store. Dropping it kills what is left of it.
 pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     pub(crate) frontends: Vec<String>,
-    addresses: BTreeMap<String, String>,
+    /// Where each role listens.
+    pub(crate) addresses: BTreeMap<String, String>,
     processes: BTreeMap<String, Child>,
+    failpoints: BTreeMap<String, String>,
 }
 
 /// A row of `orders`.
@@ -52,6 +55,7 @@ impl Default for Settings {
             capacity: 1000,
             initial_stock: 100,
             restock_interval_ms: 200,
+            secret: None,
         }
     }
 }
@@ -63,16 +67,20 @@ impl Cluster {
     /// Writes a `roles.toml` and starts every role.
     pub(crate) async fn start(settings: Settings) -> Self {
         let mut cluster = Self::prepare(settings);
-        cluster.start_all(&["catalog", "order-1", "order-2", "order-3"]);
-        let frontends: Vec<String> = (1..=settings.frontends).map(frontend_name).collect();
-        for frontend in &frontends {
-            cluster.start_role(frontend);
-        }
-        for frontend in 0..settings.frontends {
-            cluster.await_ready(frontend).await;
-        }
-        cluster.await_followers().await;
+        cluster.start_everything().await;
         cluster
+    }
+
+    /// Starts every role and waits until all are ready and in step.
+    pub(crate) async fn start_everything(&mut self) {
+        self.start_all(&["catalog", "order-1", "order-2", "order-3"]);
+        for number in 1..=self.frontends.len() {
+            self.start_role(&frontend_name(number));
+        }
+        for frontend in 0..self.frontends.len() {
+            self.await_ready(frontend).await;
+        }
+        self.await_followers().await;
     }
 
     /// Writes a `roles.toml` and starts nothing.
@@ -101,33 +109,24 @@ impl Cluster {
                 .collect(),
             addresses,
             processes: BTreeMap::new(),
+            failpoints: BTreeMap::new(),
         };
-        std::fs::write(cluster.roles(), cluster.roles_text(settings)).unwrap();
+        std::fs::write(cluster.roles(), roles_text(settings, &cluster.addresses)).unwrap();
         cluster
     }
 
-    fn roles_text(&self, settings: Settings) -> String {
-        let mut text = String::from("data_dir = \"data\"\n");
-        for address in &self.frontends {
-            writeln!(text, "[[frontend]]\naddress = \"{address}\"").unwrap();
-        }
-        for (id, name) in (1..).zip(REPLICAS) {
-            let address = &self.addresses[name];
-            writeln!(text, "[[order]]\nid = {id}\naddress = \"{address}\"").unwrap();
-        }
-        let toys = TOYS.map(|toy| format!("{{ name = '{toy}', price = 15.99 }}")).join(", ");
-        writeln!(
-            text,
-            "[catalog]\naddress = \"{}\"\nrestock_interval_ms = {}\ninitial_stock = {}\n\
-             toys = [{toys}]\n[cache]\nenabled = {}\ncapacity = {}",
-            self.addresses["catalog"],
-            settings.restock_interval_ms,
-            settings.initial_stock,
-            settings.cache,
-            settings.capacity
-        )
-        .unwrap();
-        text
+    /// Has a role read a `roles.toml` of its own from its next start on.
+    pub(crate) fn give_own_roles(&self, name: &str, text: &str) {
+        std::fs::write(self.own_roles(name), text).unwrap();
+    }
+
+    fn own_roles(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("roles-{name}.toml"))
+    }
+
+    /// Says what happens at which failpoints of a role when it is started next, and only then.
+    pub(crate) fn fail_at(&mut self, name: &str, failpoints: &str) {
+        self.failpoints.insert(name.to_owned(), failpoints.to_owned());
     }
 
     /// Where a role listens.
@@ -147,7 +146,9 @@ impl Cluster {
 
     /// Starts a role's process.
     pub(crate) fn start_role(&mut self, name: &str) {
-        self.start_role_with(name, &self.roles());
+        let own = self.own_roles(name);
+        let roles = if own.exists() { own } else { self.roles() };
+        self.start_role_with(name, &roles);
     }
 
     /// Writes a second `roles.toml`, with another data folder.
@@ -167,6 +168,9 @@ impl Cluster {
             Some((role, id)) => command.args([role, "--id", id]),
             None => command.arg(name),
         };
+        if let Some(failpoints) = self.failpoints.remove(name) {
+            command.env("FAILPOINTS", failpoints);
+        }
         let child = command
             .arg("--config")
             .arg(roles)
@@ -204,6 +208,11 @@ impl Cluster {
     /// SIGTERM; the process's exit status.
     pub(crate) async fn terminate(&mut self, name: &str) -> ExitStatus {
         self.signal(name, Signal::TERM);
+        self.await_end(name).await
+    }
+
+    /// Waits until a role has ended; its process's exit status.
+    pub(crate) async fn await_end(&mut self, name: &str) -> ExitStatus {
         let mut child = self.processes.remove(name).unwrap();
         let mut status = None;
         eventually(&format!("{name} ends"), async || {
@@ -267,16 +276,19 @@ impl Cluster {
     }
 
     fn query(&self, role: &str, sql: &str) -> Vec<Row> {
-        let path = self.data(&format!("{role}.db"));
-        let connection =
-            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        connection
+        self.open(role)
             .prepare(sql)
             .unwrap()
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap()
+    }
+
+    /// A role's database, to read.
+    pub(crate) fn open(&self, role: &str) -> Connection {
+        let path = self.data(&format!("{role}.db"));
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
     }
 
     /// Waits until all databases hold the same orders, then checks what must always hold: numbers
@@ -303,12 +315,16 @@ impl Cluster {
         journal
     }
 
+    /// What a role logged.
+    pub(crate) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.data(&format!("{name}.log"))).unwrap_or_default()
+    }
+
     /// Everything that the roles logged, for a failed test's output.
     pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
         for name in self.addresses.keys() {
-            let log = std::fs::read_to_string(self.data(&format!("{name}.log")));
-            writeln!(text, "--- {name}\n{}", log.unwrap_or_default()).unwrap();
+            writeln!(text, "--- {name}\n{}", self.log(name)).unwrap();
         }
         text
     }
@@ -331,7 +347,36 @@ impl Drop for Cluster {
 /// The toys of every test cluster; one has every character that is awkward in a URL or in JSON.
 pub(crate) const TOYS: [&str; 5] = ["Tux", "Uno", "LEGO", "Slinky", r#"Yo-Yo & "Friends"/1"#];
 
-fn frontend_name(number: usize) -> String {
+/// A `roles.toml` with the roles at these addresses.
+pub(crate) fn roles_text(settings: Settings, addresses: &BTreeMap<String, String>) -> String {
+    let mut text = String::from("data_dir = \"data\"\n");
+    if let Some(secret) = settings.secret {
+        writeln!(text, "secret = \"{secret}\"").unwrap();
+    }
+    for number in 1..=settings.frontends {
+        let address = &addresses[&frontend_name(number)];
+        writeln!(text, "[[frontend]]\naddress = \"{address}\"").unwrap();
+    }
+    for (id, name) in (1..).zip(REPLICAS) {
+        writeln!(text, "[[order]]\nid = {id}\naddress = \"{}\"", addresses[name]).unwrap();
+    }
+    let toys = TOYS.map(|toy| format!("{{ name = '{toy}', price = 15.99 }}")).join(", ");
+    writeln!(
+        text,
+        "[catalog]\naddress = \"{}\"\nrestock_interval_ms = {}\ninitial_stock = {}\n\
+         toys = [{toys}]\n[cache]\nenabled = {}\ncapacity = {}",
+        addresses["catalog"],
+        settings.restock_interval_ms,
+        settings.initial_stock,
+        settings.cache,
+        settings.capacity
+    )
+    .unwrap();
+    text
+}
+
+/// The name of a front-end, counted from 1.
+pub(crate) fn frontend_name(number: usize) -> String {
     if number == 1 { "frontend".to_owned() } else { format!("frontend-{number}") }
 }
 

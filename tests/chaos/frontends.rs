@@ -1,0 +1,90 @@
+//! Several front-ends: they agree, they do not duel, and the loss of one is nobody else's.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::cluster::{Store, settings};
+use crate::crowd::{Crowd, Size};
+use crate::history::History;
+use crate::processes::{Settings, now};
+use crate::proxy::State;
+
+/// How long a store is watched in which nothing may happen any more.
+const OBSERVATION: Duration = Duration::from_millis(1_500);
+
+/// Watches that no front-end sees another leadership than this one for a while.
+async fn assert_settled(store: &Store, leadership: (u64, Option<u64>)) {
+    let end = now() + OBSERVATION;
+    while now() < end {
+        for frontend in 0..store.frontends.len() {
+            assert_eq!(store.leadership(frontend).await, leadership, "front-ends duel");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn front_ends_that_all_miss_the_leader_choose_one_new_leader_in_one_new_epoch() {
+    let mut store = Store::open(Settings { frontends: 3, ..settings() }).await;
+    let crowd = Crowd::start(&store.frontends);
+    for (epoch, dead) in [(1, "order-3"), (2, "order-2")] {
+        crowd.await_orders(10).await;
+        assert_eq!(store.leadership(0).await.0, epoch);
+        store.kill(dead);
+        crowd.await_orders(10).await;
+        store.await_another_leader_than(dead).await;
+    }
+    assert_settled(&store, (3, Some(1))).await;
+    store.start_all(&["order-3", "order-2"]);
+    store.await_followers().await;
+    assert_settled(&store, (3, Some(1))).await;
+    crowd.finish().await.check(&store).await;
+}
+
+#[actix_web::test]
+async fn a_front_end_cut_off_from_the_leader_takes_the_others_along_once() {
+    let store = Store::open(Settings { frontends: 2, ..settings() }).await;
+    let mut history = History::default();
+    for state in [State::HELD, State::Cut] {
+        let (epoch, leader) = store.leadership(0).await;
+        let leader = format!("order-{}", leader.unwrap());
+        let crowd = Crowd::resume(history, Size::default(), &store.frontends);
+        crowd.await_orders(10).await;
+        store.network.set("frontend-2", &leader, state);
+        store.await_another_leader_than(&leader).await;
+        crowd.await_orders(10).await;
+        let now_leading = store.leadership(0).await;
+        assert_eq!(now_leading.0, epoch + 1, "one change is enough");
+        assert_settled(&store, now_leading).await;
+        store.network.heal();
+        assert_settled(&store, now_leading).await;
+        history = crowd.finish().await;
+        history.check(&store).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_front_end_that_is_killed_stopped_or_started_disturbs_no_client_of_another() {
+    let mut store = Store::open(Settings { frontends: 2, ..settings() }).await;
+    let crowd = Crowd::start(&store.frontends[1..]);
+    let leadership = store.leadership(1).await;
+    for _ in 0..2 {
+        // It holds toys, which the others must wait for, a lease at most.
+        let own = Crowd::start(&store.frontends[..1]);
+        own.await_orders(10).await;
+        let _cut_short = own.finish().await;
+        store.signal("frontend", Signal::STOP);
+        crowd.await_orders(20).await;
+        store.signal("frontend", Signal::CONT);
+        crowd.await_orders(20).await;
+        store.kill("frontend");
+        crowd.await_orders(20).await;
+        store.start_role("frontend");
+        store.await_ready(0).await;
+        crowd.await_orders(20).await;
+    }
+    assert_eq!(store.leadership(1).await, leadership, "the leader works all the time");
+    let history = crowd.finish().await;
+    let longest = history.longest_wait();
+    assert!(longest < Duration::from_secs(3), "a purchase took {longest:?}");
+}
