@@ -53,6 +53,11 @@ impl Service {
                 log::warn!("replicas {} and {other} hold different orders", self.id);
             }
         }
+        self.fetch_journal(remote).await
+    }
+
+    /// Fetches all that the journal has. True if it was asked to its end.
+    pub(super) async fn fetch_journal(&self, remote: &Remote) -> bool {
         match self.fetch_from(async |from| remote.journal(from).await).await {
             Fetched::Everything => true,
             Fetched::Something => false,

@@ -44,7 +44,7 @@ impl Service {
                 Task::Nothing => self.await_work().await,
                 Task::Activate => self.activate(&remote).await,
                 Task::Fetch => {
-                    if !self.fetch(&remote).await {
+                    if !self.fetch_journal(&remote).await {
                         actix_web::rt::time::sleep(ACTIVATION_PAUSE).await;
                     }
                 }
@@ -91,7 +91,11 @@ impl Service {
             self.grown.send_replace(());
             return;
         }
-        self.fetch(remote).await;
+        // The journal has everything, and the catalog has just been reached. The peers are asked if
+        // it cannot be reached any more: one of them may be the leader that hangs.
+        if !self.fetch_journal(remote).await {
+            self.fetch(remote).await;
+        }
         let ready = self.decide(|cores, _| !cores.replica.is_behind());
         if !ready {
             actix_web::rt::time::sleep(ACTIVATION_PAUSE).await;
