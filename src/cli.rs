@@ -108,6 +108,7 @@ fn play(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> Exit
     env_logger::Builder::from_env(environment).format_target(false).init();
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();
+    process::raise_file_limit();
     let outcome = system.block_on(async {
         let listener = process::listen(roles, role)?;
         let _residence = Residence::take(roles, role)?;

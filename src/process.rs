@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -227,6 +228,18 @@ fn bind(address: &Address) -> io::Result<TcpListener> {
 pub fn fail(problem: &dyn fmt::Display) -> ExitCode {
     eprintln!("toystore: {problem}");
     ExitCode::FAILURE
+}
+
+/// Lets this process have as many open files as it may: a connection is one, and the usual limit of
+/// 1,024 is below what a server here admits.
+pub fn raise_file_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        log::warn!("no more than {current:?} files can be open at once: {error}");
+    }
 }
 
 /// A token that SIGTERM or Ctrl-C cancels.
