@@ -38,6 +38,8 @@ const MOST_CONNECTIONS: usize = 4_096;
 const DRAIN_SECONDS: u64 = 12;
 /// The longest `X-Request-Id` that is passed along; a longer one is only returned.
 const LONGEST_REQUEST_ID: usize = 255;
+/// How long a client may take to send a body; as long as actix gives it for the head.
+const BODY_LIMIT: Duration = Duration::from_secs(5);
 /// The largest body that a client may send.
 pub const LARGEST_BODY: usize = 16 << 10;
 
@@ -199,7 +201,22 @@ pub fn data<T: Serialize>(data: T) -> HttpResponse {
 ///
 /// 413 if it is larger than [`LARGEST_BODY`]; 400 if it breaks off or is not a JSON object of the
 /// right shape.
-pub async fn read_json<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, ErrorReply> {
+pub async fn read_json<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<T, ErrorReply> {
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced: Option<u64> = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length| length > LARGEST_BODY as u64) {
+        return Err(ErrorReply::TooLarge);
+    }
+    match actix_web::rt::time::timeout(BODY_LIMIT, read_body(payload)).await {
+        Ok(body) => parse_json(&body?),
+        Err(_elapsed) => Err(ErrorReply::BadRequest("the body did not arrive in time".into())),
+    }
+}
+
+async fn read_body(mut payload: web::Payload) -> Result<Bytes, ErrorReply> {
     let mut body = web::BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| ErrorReply::BadRequest(format!("the body: {error}")))?;
@@ -208,7 +225,7 @@ pub async fn read_json<T: DeserializeOwned>(mut payload: web::Payload) -> Result
         }
         body.extend_from_slice(&chunk);
     }
-    parse_json(&body.freeze())
+    Ok(body.freeze())
 }
 
 fn parse_json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ErrorReply> {

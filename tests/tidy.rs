@@ -57,7 +57,7 @@ const IMPURE: [&str; 6] = ["clock::now", "Instant::now", "log::", "tokio::", "ac
 
 /// Lines that a file may have before its tests. A reader should see the whole of it in a few
 /// screens.
-const MOST_LINES: usize = 350;
+const MOST_LINES: usize = 370;
 const MOST_COLUMNS: usize = 100;
 
 #[test]

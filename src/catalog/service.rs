@@ -156,7 +156,11 @@ impl Service {
     /// The journal's rows from number `from` on, at most [`MOST_ROWS`].
     pub(super) async fn rows(&self, from: u64) -> Result<Rows, Trouble> {
         let rows = self.store(self.journal.rows(from, MOST_ROWS)).await?;
-        rows.ok_or(Trouble::LogBeyondJournal)
+        let mut rows = rows.ok_or(Trouble::LogBeyondJournal)?;
+        // What is on disk and not published yet is nobody's business.
+        let published = self.standing().journal.length.saturating_sub(rows.after.length);
+        rows.orders.truncate(usize::try_from(published).unwrap_or(usize::MAX));
+        Ok(rows)
     }
 
     /// One order, or the word that the journal ends before it.

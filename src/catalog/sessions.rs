@@ -49,7 +49,10 @@ pub const MARGIN: Duration = Duration::from_millis(250);
 /// A session that has owed an acknowledgement for so long is not prolonged. Without this, a
 /// front-end that can reach the catalog but cannot be reached would hold up purchases for ever.
 const LONGEST_DEBT: Duration = Duration::from_millis(500);
-/// A lock that nobody has made use of for so long is given up; its purchase went elsewhere.
+/// A front-end that was in debt while it renewed can reach the catalog and not be reached. For so
+/// long it may hold nothing: each toy that it held would be held up, again and again.
+const PENANCE: Duration = Duration::from_secs(10);
+/// A lock that no batch has asked for in so long is given up; its purchase was abandoned.
 const LONGEST_LOCK: Duration = Duration::from_secs(5);
 
 /// All sessions and locks.
@@ -61,6 +64,8 @@ pub struct Sessions {
     locks: BTreeMap<ToyName, Lock>,
     inherited: BTreeSet<SessionId>,
     inherited_end: Instant,
+    /// Front-ends that may hold nothing, each until a time.
+    penances: BTreeMap<u32, Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +89,8 @@ enum Pace {
 struct Lock {
     version: Version,
     since: Instant,
+    /// When a batch asked for it last.
+    wanted: Instant,
     awaited: BTreeSet<SessionId>,
 }
 
@@ -109,6 +116,7 @@ impl Sessions {
             locks: BTreeMap::new(),
             inherited: inherited.into_iter().collect(),
             inherited_end: now + LEASE + MARGIN,
+            penances: BTreeMap::new(),
         }
     }
 
@@ -140,6 +148,9 @@ impl Sessions {
     pub fn renew(&mut self, id: SessionId, now: Instant) -> RenewalReply {
         let mut owed = self.locks.values().filter(|lock| lock.awaited.contains(&id));
         let in_debt = owed.any(|lock| now >= lock.since + LONGEST_DEBT);
+        if in_debt && let Some(session) = self.live.get(&id) {
+            self.penances.insert(session.frontend, now + PENANCE);
+        }
         match self.live.get_mut(&id) {
             Some(session) if now < session.end && !in_debt => {
                 session.end = now + LEASE + MARGIN;
@@ -153,7 +164,8 @@ impl Sessions {
     /// toy is not about to change.
     pub fn hold(&mut self, id: SessionId, toy: &ToyName, now: Instant) -> Option<SessionId> {
         let session = self.live.get_mut(&id).filter(|session| now < session.end)?;
-        if self.locks.contains_key(toy) {
+        let does_penance = self.penances.get(&session.frontend).is_some_and(|end| now < *end);
+        if does_penance || self.locks.contains_key(toy) {
             return None;
         }
         session.holds.insert(toy.clone());
@@ -165,11 +177,8 @@ impl Sessions {
         for (toy, version) in toys {
             let holders = self.live.iter().filter(|(_, session)| session.holds.contains(toy));
             let awaited = holders.map(|(id, _)| *id).collect();
-            self.locks.entry(toy.clone()).or_insert(Lock {
-                version: *version,
-                since: now,
-                awaited,
-            });
+            let new = Lock { version: *version, since: now, wanted: now, awaited };
+            self.locks.entry(toy.clone()).or_insert(new).wanted = now;
         }
     }
 
@@ -239,8 +248,14 @@ impl Sessions {
         self.inherited.is_empty() || now >= self.inherited_end
     }
 
-    /// Forgets what has run out: the sessions, whose ids may leave the disk, and the locks that
-    /// nobody has made use of.
+    /// Gives up the locks that no batch asks for any more. Only whoever commits may call this, and
+    /// between commits: a toy whose change is on its way to the disk must stay locked, however long
+    /// the disk takes.
+    pub fn give_up_locks(&mut self, now: Instant) {
+        self.locks.retain(|_, lock| now < lock.wanted + LONGEST_LOCK);
+    }
+
+    /// Forgets the sessions that have run out, whose ids may leave the disk.
     pub fn sweep(&mut self, now: Instant) -> Vec<SessionId> {
         let mut ended: Vec<SessionId> =
             self.live.iter().filter(|(_, session)| now >= session.end).map(|(id, _)| *id).collect();
@@ -250,7 +265,7 @@ impl Sessions {
         if self.may_change(now) {
             ended.extend(std::mem::take(&mut self.inherited));
         }
-        self.locks.retain(|_, lock| now < lock.since + LONGEST_LOCK);
+        self.penances.retain(|_, end| now < *end);
         ended
     }
 
@@ -415,8 +430,36 @@ mod tests {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
         let later = now + LONGEST_LOCK;
-        sessions.renew(id, now + LEASE);
-        sessions.sweep(later);
+        sessions.acknowledged(id, &toys());
+        sessions.lock(&toys(), now + MS);
+        sessions.give_up_locks(later);
+        assert!(sessions.is_clear(&tux(), later), "a batch asked for it since");
+        sessions.give_up_locks(later + MS);
         assert!(!sessions.is_clear(&tux(), later));
+    }
+
+    #[test]
+    fn a_lock_outlives_a_commit_that_takes_long() {
+        let (mut sessions, id, now) = one_holder();
+        sessions.lock(&toys(), now);
+        sessions.acknowledged(id, &toys());
+        sessions.sweep(now + LONGEST_LOCK * 2);
+        let next = sessions.register(1, None, now + LONGEST_LOCK * 2);
+        assert_eq!(sessions.hold(next, &tux(), now + LONGEST_LOCK * 2), None);
+    }
+
+    #[test]
+    fn a_front_end_that_cannot_be_reached_holds_nothing_for_a_while() {
+        let (mut sessions, id, now) = one_holder();
+        sessions.lock(&toys(), now);
+        let found_out = now + LONGEST_DEBT;
+        sessions.renew(id, found_out);
+        let next = sessions.register(1, Some(id), found_out);
+        let uno = ToyName::from("Uno");
+        assert_eq!(sessions.hold(next, &uno, found_out), None);
+        let other = sessions.register(2, None, found_out);
+        assert_eq!(sessions.hold(other, &uno, found_out), Some(other));
+        let next = sessions.register(1, Some(next), found_out + PENANCE);
+        assert_eq!(sessions.hold(next, &uno, found_out + PENANCE), Some(next));
     }
 }

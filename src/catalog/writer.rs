@@ -23,6 +23,8 @@ use crate::wire::toy::ToyName;
 /// How long a batch waits for front-ends to acknowledge. They take well under a millisecond; after
 /// this, the purchases of what they hold wait on their own, and the rest of the batch goes on.
 const GRACE: Duration = Duration::from_millis(20);
+/// How often locks that no batch asks for any more are given up.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 /// How soon a restock that had to wait for a front-end is tried again.
 const RESTOCK_RETRY: Duration = Duration::from_millis(50);
 
@@ -35,8 +37,12 @@ impl Service {
         restock_interval: Duration,
     ) {
         let mut restock_at = clock::now() + restock_interval;
+        let mut tidying = actix_web::rt::time::interval(TIDY_INTERVAL);
         loop {
             tokio::select! {
+                _ = tidying.tick() => {
+                    self.decide(|cores, now| cores.sessions.give_up_locks(now));
+                }
                 job = jobs.recv() => match job {
                     Some(Job::Commit(request, answer)) => {
                         // Whoever does not wait any more will ask again with the same keys.

@@ -100,7 +100,7 @@ async fn purchase(
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let key = idempotency_key(request.headers())?;
-    let PurchaseBody { name, quantity } = server::read_json(payload).await?;
+    let PurchaseBody { name, quantity } = server::read_json(&request, payload).await?;
     let request_id = server::request_id(request.headers()).map(str::to_owned);
     if let Some(id) = &request_id {
         log::debug!("request {id} buys {quantity} {name}");

@@ -198,8 +198,12 @@ impl Service {
         session: Option<SessionId>,
     ) -> Result<ToyAnswer, Trouble> {
         let request = FillRequest { name: name.into(), session };
-        let answer = self.misses.ask(request.name.clone(), self.fill(remote, request)).await;
-        answer.unwrap_or_else(|| Err(Trouble::NoCatalog("the front-end is ending".into())))
+        let answer = self.misses.ask(request.name.clone(), self.fill(remote, request));
+        match actix_web::rt::time::timeout(QUERY_DEADLINE, answer).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(Trouble::NoCatalog("the front-end is ending".into())),
+            Err(_elapsed) => Err(Trouble::NoCatalog("it did not answer in time".into())),
+        }
     }
 
     async fn fill(&self, remote: &Remote, request: FillRequest) -> Result<ToyAnswer, Trouble> {

@@ -15,6 +15,8 @@ use crate::failpoint;
 use crate::transport::CallError;
 use crate::wire::order::Rows;
 
+/// How long to wait before asking again for rows that did not continue the log.
+const GAP_PAUSE: Duration = Duration::from_millis(20);
 /// How often a replica looks whether it is behind with nobody sending it anything.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -59,7 +61,10 @@ impl Service {
     /// Fetches all that the journal has. True if it was asked to its end.
     pub(super) async fn fetch_journal(&self, remote: &Remote) -> bool {
         match self.fetch_from(async |from| remote.journal(from).await).await {
-            Fetched::Everything => true,
+            Fetched::Everything => {
+                self.decide(|cores, _| cores.replica.has_everything());
+                true
+            }
             Fetched::Something => false,
             Fetched::Foreign => {
                 self.set_log_aside().await;
@@ -77,8 +82,10 @@ impl Service {
             failpoint::pass(failpoint::CATCHING_UP);
             match taken {
                 Ok(()) if !may_go_on(&rows) => return Fetched::Everything,
-                // There is more; or somebody else's rows came between. Ask from the log's end now.
-                Ok(()) | Err(NotTaken::Gap(_)) => {}
+                // There is more: ask from the log's end now.
+                Ok(()) => {}
+                // Somebody else's rows came between, or were not written.
+                Err(NotTaken::Gap(_)) => actix_web::rt::time::sleep(GAP_PAUSE).await,
                 Err(NotTaken::Diverged) => return Fetched::Foreign,
                 Err(NotTaken::Storage(trouble)) => {
                     log::error!("replica {} cannot catch up: {trouble}", self.id);

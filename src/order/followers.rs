@@ -27,6 +27,8 @@ struct Follower {
     /// The length that it has acknowledged, once it has said anything.
     length: Option<u64>,
     standing: Standing,
+    /// When it was sent the message that it has yet to answer.
+    sent: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +43,7 @@ impl Followers {
     /// Followers of which nothing is known yet.
     #[must_use]
     pub fn new(ids: impl IntoIterator<Item = ReplicaId>) -> Self {
-        let new = Follower { length: None, standing: Standing::Behind };
+        let new = Follower { length: None, standing: Standing::Behind, sent: None };
         Self { by_id: ids.into_iter().map(|id| (id, new.clone())).collect() }
     }
 
@@ -56,20 +58,30 @@ impl Followers {
     pub fn has(&mut self, id: ReplicaId, length: u64, durable: u64, now: Instant) {
         let Some(follower) = self.by_id.get_mut(&id) else { return };
         follower.length = Some(length);
+        let was_prompt = follower.sent.take().is_some_and(|sent| now < sent + PATIENCE);
+        let has_all = length >= durable;
         follower.standing = match follower.standing {
-            _ if length >= durable => Standing::Live { owes_since: None },
-            Standing::Live { .. } => Standing::Live { owes_since: Some(now) },
-            Standing::Behind if length + NEARLY >= durable => {
-                Standing::Live { owes_since: Some(now) }
+            Standing::Live { .. } => Standing::Live { owes_since: (!has_all).then_some(now) },
+            // One that was too slow comes back only by being quick.
+            Standing::Behind if was_prompt && length + NEARLY >= durable => {
+                Standing::Live { owes_since: (!has_all).then_some(now) }
             }
             Standing::Behind => Standing::Behind,
         };
     }
 
+    /// Notes that a follower's log ends at this length, before the rows that it was sent. It has
+    /// written nothing, and is not waited for until it has.
+    pub fn lacks(&mut self, id: ReplicaId, length: u64) {
+        let Some(follower) = self.by_id.get_mut(&id) else { return };
+        *follower = Follower { length: Some(length), standing: Standing::Behind, sent: None };
+    }
+
     /// Notes that a follower is sent a message, for which it owes an acknowledgement from now on.
     pub fn owes(&mut self, id: ReplicaId, now: Instant) {
-        let follower = self.by_id.get_mut(&id).map(|follower| &mut follower.standing);
-        if let Some(Standing::Live { owes_since: owes_since @ None }) = follower {
+        let Some(follower) = self.by_id.get_mut(&id) else { return };
+        follower.sent = Some(now);
+        if let Standing::Live { owes_since: owes_since @ None } = &mut follower.standing {
             *owes_since = Some(now);
         }
     }

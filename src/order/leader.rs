@@ -183,8 +183,12 @@ impl Service {
         });
         let Some(request) = request else { return };
         match remote.append(follower, &request).await {
-            Ok(AppendReply::Synced { length } | AppendReply::Gap { length }) => {
+            Ok(AppendReply::Synced { length }) => {
                 self.decide(|cores, now| cores.replica.follower_has(follower, length, now));
+                self.release();
+            }
+            Ok(AppendReply::Gap { length }) => {
+                self.decide(|cores, _| cores.replica.follower_lacks(follower, length));
                 self.release();
             }
             Ok(AppendReply::Stale(leadership)) => self.learn(leadership),

@@ -73,6 +73,20 @@ impl Service {
         self.grown.send_replace(());
     }
 
+    /// The catalog names another leader of this replica's own epoch, as one can whose database was
+    /// rebuilt: it has given the epoch away again.
+    pub(super) fn contradicted(&self, leadership: Leadership) {
+        let own = self.decide(|cores, _| {
+            let own = cores.replica.leadership();
+            (cores.replica.is_chosen() && own.epoch == leadership.epoch).then_some(own.epoch)
+        });
+        if let Some(epoch) = own
+            && !leadership.is_led_by(self.id)
+        {
+            self.deposed(epoch, leadership);
+        }
+    }
+
     /// The catalog says that this replica does not lead in `epoch`, and who does lead. The office
     /// of a later epoch, taken up meanwhile, is not touched by that.
     pub(super) fn deposed(&self, epoch: Epoch, leadership: Leadership) {

@@ -219,7 +219,6 @@ impl Replica {
     /// Offered rows: what to write. They count as accepted from now on, so they must be queued for
     /// the disk before anything else is offered.
     pub fn accept(&mut self, rows: &Rows) -> Acceptance {
-        self.heard_of(rows.end_length());
         if !rows.are_numbered() {
             return Acceptance::Diverged;
         }
@@ -235,9 +234,16 @@ impl Replica {
         if meeting.length == self.accepted.length && meeting.chain != self.accepted.chain {
             return Acceptance::Diverged;
         }
+        self.heard_of(rows.end_length());
         let after = self.accepted;
         self.accepted = new.iter().fold(after, Position::continued_by);
         Acceptance::Write(after, new.to_vec())
+    }
+
+    /// Notes that the journal had no more than this log holds. Whatever this replica has heard of
+    /// beyond it was either written since, and will be heard of again, or was never true.
+    pub fn has_everything(&mut self) {
+        self.known_length = self.accepted.length;
     }
 
     /// Notes that the log is on disk up to `end`.
@@ -296,6 +302,13 @@ impl Replica {
         let durable = self.durable.length;
         if let Some(followers) = self.followers_mut() {
             followers.has(follower, length, durable, now);
+        }
+    }
+
+    /// Notes a follower's word that its log ends at this length, before what it was sent.
+    pub fn follower_lacks(&mut self, follower: ReplicaId, length: u64) {
+        if let Some(followers) = self.followers_mut() {
+            followers.lacks(follower, length);
         }
     }
 
@@ -416,6 +429,18 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_another_history_are_not_heard_of() {
+        let mut replica = replica(2);
+        let rows = Rows { after: Position::START, orders: vec![order(7, "Tux")] };
+        replica.accept(&rows);
+        assert!(!replica.is_behind());
+        replica.heard_of(9);
+        assert!(replica.is_behind());
+        replica.has_everything();
+        assert!(!replica.is_behind(), "the journal has no more");
+    }
+
+    #[test]
     fn a_nominee_does_not_lead_before_it_has_what_it_missed() {
         let mut replica = replica(2);
         assert!(replica.acquired(leading(1, ME), 4));
@@ -458,7 +483,7 @@ mod tests {
     fn acknowledgements_wait_for_a_live_follower_but_not_beyond_its_patience() {
         let now = crate::clock::now();
         let mut replica = leader(0);
-        replica.follower_has(OTHER, 0, now);
+        answer(&mut replica, 0, now);
         replica.accept(&stretch(0, 3));
         replica.written(end_of(&journal(3)));
         replica.follower_owes(OTHER, now);
@@ -470,17 +495,46 @@ mod tests {
         assert_eq!(replica.acknowledged_length(), Some(3));
     }
 
+    /// The follower is sent a message and answers it at once.
+    fn answer(replica: &mut Replica, length: u64, now: Instant) {
+        replica.follower_owes(OTHER, now);
+        replica.follower_has(OTHER, length, now);
+    }
+
+    #[test]
+    fn a_follower_that_was_too_slow_comes_back_only_by_being_quick() {
+        let now = crate::clock::now();
+        let mut replica = leader(3);
+        answer(&mut replica, 3, now);
+        replica.follower_owes(OTHER, now);
+        assert_eq!(replica.drop_slow_followers(now + PATIENCE), [OTHER]);
+        replica.follower_has(OTHER, 3, now + PATIENCE);
+        assert!(!replica.follower_lost(OTHER), "its answer was late");
+        answer(&mut replica, 3, now + PATIENCE);
+        assert!(replica.follower_lost(OTHER), "it was waited for again");
+    }
+
+    #[test]
+    fn a_follower_that_wrote_nothing_is_not_waited_for() {
+        let now = crate::clock::now();
+        let mut replica = leader(3);
+        answer(&mut replica, 3, now);
+        replica.follower_lacks(OTHER, 2);
+        assert_eq!(replica.acknowledged_length(), Some(3));
+        assert_eq!(replica.cursor_of(OTHER), Some(2));
+    }
+
     #[test]
     fn a_follower_that_caught_up_is_waited_for_again() {
         let now = crate::clock::now();
         let mut replica = leader(3);
-        replica.follower_has(OTHER, 3, now);
+        answer(&mut replica, 3, now);
         assert!(replica.follower_lost(OTHER));
         assert!(!replica.follower_lost(OTHER));
         replica.accept(&stretch(3, 4));
         replica.written(end_of(&journal(4)));
         assert_eq!(replica.acknowledged_length(), Some(4));
-        replica.follower_has(OTHER, 4, now);
+        answer(&mut replica, 4, now);
         replica.accept(&stretch(4, 5));
         replica.written(end_of(&journal(5)));
         assert_eq!(replica.acknowledged_length(), Some(4));

@@ -209,7 +209,12 @@ impl Service {
                 Ok(())
             }
             Err(trouble) => {
-                self.decide(|cores, _| cores.replica.not_written());
+                self.decide(|cores, _| {
+                    if cores.log_number == log_number {
+                        cores.replica.not_written();
+                    }
+                });
+                self.work.notify_one();
                 Err(NotTaken::Storage(trouble))
             }
         }

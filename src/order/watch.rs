@@ -38,19 +38,25 @@ impl Service {
             }
             if let Ok(standing) = standing {
                 self.learn(standing.leadership);
+                self.contradicted(standing.leadership);
                 if standing.journal.length < length_before {
                     self.estranged(length_before, standing.journal.length);
                     continue;
                 }
-                last_length = self.decide(|cores, _| {
+                let needs_rows;
+                (last_length, needs_rows) = self.decide(|cores, _| {
                     cores.replica.catalog_answered(asked);
                     let length = cores.replica.accepted().length;
                     // Orders of this moment are on their way; only one who stands still is behind.
                     if length == last_length {
                         cores.replica.heard_of(standing.journal.length);
                     }
-                    length
+                    (length, cores.replica.is_chosen() && cores.replica.is_behind())
                 });
+                if needs_rows {
+                    // A leader that has nothing to sell must be woken to fetch.
+                    self.work.notify_one();
+                }
             }
         }
     }

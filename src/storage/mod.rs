@@ -209,6 +209,10 @@ fn check_settings(connection: &Connection, path: &Path) -> Result<(), StorageErr
 fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StorageError::Full(path.to_owned()),
+        // Somebody else's transaction, such as a shell's, is in the way; ours has not begun.
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            StorageError::Busy(path.to_owned())
+        }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StorageError::Corrupt(path.to_owned(), error.to_string())
         }
