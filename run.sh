@@ -14,7 +14,7 @@ set -euo pipefail
 unset CDPATH
 
 readonly READY_SECONDS=30 # a role first opens and checks the databases that a crash left behind
-readonly START_SECONDS=10 # for one role, which may have to wait for neighbours that are down
+readonly START_SECONDS=3  # for one role to be ready; healthy is enough
 readonly STOP_SECONDS=15  # a role finishes what it has accepted within 12 s
 readonly KILL_SECONDS=5
 readonly POLL_SECONDS=0.05
@@ -110,9 +110,20 @@ end_foreground() {
 up() {
   local role
   for role in "${roles[@]}"; do
-    start_ready "$role" || return 1
+    if ! start_ready "$role"; then
+      complain "what runs goes on; $(this_command) down stops it"
+      return 1
+    fi
   done
-  say "the store is open at http://${address_of[frontend]}/; ./run.sh down closes it"
+  say "the store is open at http://${address_of[frontend]}/; $(this_command) down closes it"
+}
+
+# How to call this script from here for the same cluster.
+this_command() {
+  local run=$repo/run.sh settings=
+  [[ $repo != "$(pwd -P)" ]] || run=./run.sh
+  [[ $config == "$repo/roles.toml" ]] || printf -v settings 'ROLES=%q ' "$config"
+  printf '%s%q' "$settings" "$run"
 }
 
 down() {
@@ -182,12 +193,13 @@ demo() {
   trap end_demo EXIT
   trap 'exit 1' INT TERM HUP
   up || exit 1
+  await_other '' leader || fail "no leader within $CHANGE_SECONDS s; look into the logs"
   first=$(leader)
   orders=$(last_orders)
   say "" "Five clients shop, and the leader crashes meanwhile."
-  "$binary" client -c 5 -n 500 -p 0.5 --config "$config" </dev/null &
+  "$binary" client -c 5 -d 10s --rate 100 -p 0.5 --config "$config" </dev/null &
   client=$!
-  change_leader "${first:-$(replicas | tail -n 1)}" "$orders"
+  change_leader "$first" "$orders" || status=1
   wait "$client" || status=$?
   client=
   compare_databases || status=$((status > 0 ? status : 1))
@@ -426,13 +438,11 @@ show_failure() { # ROLE PROBLEM
 # --- the foreground -------------------------------------------------------------------------------
 
 invite() {
-  local address=${address_of[frontend]} here program=$binary run=$repo/run.sh settings=
+  local address=${address_of[frontend]} here program=$binary settings=
   here=$(pwd -P)
   program=${program#"$here/"}
-  [[ $repo != "$here" ]] || run=./run.sh
   [[ $config == "$here/roles.toml" ]] || printf -v settings ' --config %q' "$config"
   printf -v program %q "$program"
-  printf -v run %q "$run"
   cat <<TEXT
 
 The store is open at http://$address/ and Ctrl-C closes it. Try, in another terminal:
@@ -440,7 +450,7 @@ The store is open at http://$address/ and Ctrl-C closes it. Try, in another term
   curl http://$address/products
   curl -d '{"name":"Tux","quantity":1}' http://$address/orders
   $program client -c 5 -n 200 -p 0.5$settings
-  ${settings:+ROLES=${settings# --config } }$run kill $(replicas | tail -n 1)
+  $(this_command) kill $(replicas | tail -n 1)
 
 TEXT
 }
@@ -484,9 +494,15 @@ end_logs() {
 
 # Once purchases are under way, kills the leader, waits for another one, and brings the first back.
 change_leader() { # LEADER ORDERS
-  await_other "$2" last_orders || complain "no purchase within $CHANGE_SECONDS s"
+  if ! await_other "$2" last_orders; then
+    complain "no purchase within $CHANGE_SECONDS s; is the store sold out? it restocks by itself"
+    return 1
+  fi
   kill_role "$1"
-  await_other "$1" leader || complain "no other leader within $CHANGE_SECONDS s"
+  if ! await_other "$1" leader; then
+    complain "no other leader within $CHANGE_SECONDS s"
+    return 1
+  fi
   say "$(leader) leads now"
   start_one "$1"
 }

@@ -268,7 +268,8 @@ impl fmt::Display for RoleError {
         match self {
             Self::Folder(path, error) => write!(
                 f,
-                "cannot write {}: {error}; make it writable, or set data_dir in roles.toml",
+                "cannot write {}: {error}; make it a folder that can be written, or set data_dir \
+                 in roles.toml",
                 path.display()
             ),
             Self::AlreadyRunning(role, path) => write!(
@@ -277,11 +278,14 @@ impl fmt::Display for RoleError {
                  a data_dir of its own",
                 path.display()
             ),
-            Self::Listen(role, address, error) => write!(
-                f,
-                "{role} cannot listen on {address}: {error}; stop what listens there, or change \
-                 the address in roles.toml"
-            ),
+            Self::Listen(role, address, error) => {
+                let advice = if error.kind() == io::ErrorKind::AddrInUse {
+                    "stop what listens there, or change the address"
+                } else {
+                    "change the address to one of this machine"
+                };
+                write!(f, "{role} cannot listen on {address}: {error}; {advice} in roles.toml")
+            }
             Self::Serve(error) => write!(f, "the HTTP server failed: {error}"),
             Self::NoSuchRole(role, names) => {
                 write!(f, "roles.toml has no {role}; it has {names}")
@@ -303,8 +307,8 @@ impl fmt::Display for RoleError {
             ),
             Self::Panicked(task) => write!(
                 f,
-                "{task} found an invariant broken (see the panic above) and stopped before \
-                 anything became durable; please report it with the log"
+                "{task} found an invariant broken (see the panic above) and has ended; please \
+                 report it with the log"
             ),
         }
     }

@@ -91,7 +91,8 @@ where
                 service.call(request).map(move |answer| {
                     answer.map(|mut response| {
                         if let Some(id) = id {
-                            log::debug!("request {id:?} is answered {}", response.status());
+                            let name = id.to_str().unwrap_or("(not text)");
+                            log::debug!("request {name} is answered {}", response.status());
                             response.headers_mut().insert(REQUEST_ID, id);
                         }
                         response

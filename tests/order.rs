@@ -73,7 +73,7 @@ impl Running {
 
     async fn append(&self, leadership: Leadership, rows: Rows) -> AppendReply {
         let leader_length = rows.end_length();
-        let request = AppendRequest { leadership, rows, leader_length };
+        let request = AppendRequest { leadership, rows, leader_length, request_ids: Vec::new() };
         self.post("/internal/append", request).await.data()
     }
 

@@ -8,6 +8,7 @@
 //! | `POST /internal/toy` | front-ends | [`FillReply`](crate::wire::lease::FillReply) |
 //! | `POST /internal/register` | front-ends | [`Registered`](crate::wire::lease::Registered) |
 //! | `POST /internal/renew` | front-ends | [`RenewalReply`](crate::wire::lease::RenewalReply) |
+//! | `POST /internal/end` | front-ends that are ending | nothing |
 //! | `POST /internal/commit` | the leader | [`CommitReply`](crate::wire::purchase::CommitReply) |
 //! | `POST /internal/acquire` | a nominee | [`AcquisitionReply`](crate::wire::replication::AcquisitionReply) |
 //! | `GET /internal/journal/{from}` | replicas | [`Rows`](crate::wire::order::Rows) |
@@ -42,6 +43,7 @@ pub(super) fn configure(
             .route("/toy", web::post().to(toy))
             .route("/register", web::post().to(register))
             .route("/renew", web::post().to(renew))
+            .route("/end", web::post().to(end))
             .route("/commit", web::post().to(commit))
             .route("/acquire", web::post().to(acquire))
             .route("/journal/{from}", web::get().to(journal))
@@ -67,6 +69,10 @@ async fn register(service: Data<Service>, request: Json<Registration>) -> HttpRe
 
 async fn renew(service: Data<Service>, request: Json<Renewal>) -> HttpResponse {
     server::data(service.renew(request.session))
+}
+
+async fn end(service: Data<Service>, request: Json<Renewal>) -> HttpResponse {
+    render(service.end(request.session).await)
 }
 
 async fn commit(service: Data<Service>, request: Json<CommitRequest>) -> HttpResponse {

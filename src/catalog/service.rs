@@ -145,6 +145,13 @@ impl Service {
         self.decide(|cores, now| cores.sessions.renew(session, now))
     }
 
+    /// Ends the session of a front-end that is ending, so that nobody waits for its lease.
+    pub(super) async fn end(&self, session: SessionId) -> Result<(), Trouble> {
+        self.decide(|cores, _| cores.sessions.end(session));
+        self.acknowledged.notify_one();
+        self.store(self.journal.note_sessions(None, vec![session])).await
+    }
+
     pub(super) async fn commit(&self, request: CommitRequest) -> Result<CommitReply, Trouble> {
         self.ask(|answer| Job::Commit(request, answer)).await
     }

@@ -129,7 +129,6 @@ impl Sessions {
         now: Instant,
     ) -> SessionId {
         if let Some(previous) = previous {
-            self.inherited.remove(&previous);
             self.end(previous);
         }
         let id = SessionId { boot: self.boot, serial: self.next_serial };
@@ -279,7 +278,9 @@ impl Sessions {
         self.live.get(&id).is_some_and(|session| now < session.end)
     }
 
-    fn end(&mut self, id: SessionId) {
+    /// Ends a session whose front-end has emptied its cache.
+    pub fn end(&mut self, id: SessionId) {
+        self.inherited.remove(&id);
         self.live.remove(&id);
         for lock in self.locks.values_mut() {
             lock.awaited.remove(&id);

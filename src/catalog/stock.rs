@@ -31,7 +31,7 @@
 //!
 //! Per toy, what was ever stocked less what was sold is what is left, and that is never below 0;
 //! order numbers run from 0 without a gap; epochs only grow. These are asserted here, in
-//! production, too: a catalog that finds itself wrong stops before it makes it durable.
+//! production, too: a catalog that finds itself wrong stops.
 
 use std::collections::HashMap;
 

@@ -56,7 +56,10 @@ pub async fn run(
     lifeline.spawn("the selection", tasks.select_leader(neighbours));
 
     let roles = roles.clone();
+    let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
     let served = server::serve(listener, routes, lifeline.stop()).await;
-    lifeline.end(served).await
+    let outcome = lifeline.end(served).await;
+    last.close(&remote).await;
+    outcome
 }

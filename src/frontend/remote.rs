@@ -53,6 +53,10 @@ impl Remote {
         self.0.catalog.post("/internal/renew", &Renewal { session }, QUESTION).await
     }
 
+    pub(super) async fn end(&self, session: SessionId) -> Result<(), CallError> {
+        self.0.catalog.post("/internal/end", &Renewal { session }, QUESTION).await
+    }
+
     pub(super) async fn check(&self, replica: ReplicaId) -> Result<ReplicaStatus, CallError> {
         self.0.replica(replica).get("/internal/status", CHECK).await
     }
@@ -79,7 +83,9 @@ impl Remote {
         purchase: &Purchase,
         time_limit: Duration,
     ) -> Result<PurchaseReply, CallError> {
-        self.0.replica(leader).post("/internal/purchase", purchase, time_limit).await
+        // So long the leader holds the purchase for this attempt, and no longer.
+        let path = format!("/internal/purchase?within_ms={}", time_limit.as_millis());
+        self.0.replica(leader).post(&path, purchase, time_limit).await
     }
 
     pub(super) async fn order(

@@ -107,12 +107,13 @@ impl Selection {
         self.known
     }
 
-    /// Where purchases and order queries go: the leader, unless it is known to be gone.
+    /// Where purchases and order queries go: the leader, unless it is known to be gone or to hold
+    /// no office.
     #[must_use]
     pub fn leader(&self) -> Option<ReplicaId> {
         let leader = self.known.leader?;
         let candidate = self.candidate(leader)?;
-        (candidate.condition() != Condition::Gone).then_some(leader)
+        (candidate.condition() != Condition::Gone && candidate.idle == 0).then_some(leader)
     }
 
     /// What each replica said last, if it answers; by descending id.
@@ -154,7 +155,14 @@ impl Selection {
                     Fitness::Ready => (one_more(candidate.fit), 0),
                     Fitness::Unfit => (0, one_more(candidate.unfit)),
                 };
-                self.learn(status.leadership);
+                if self.learn(status.leadership)
+                    && status.leadership.is_led_by(id)
+                    && status.state != ReplicaState::Leader
+                    && let Some(candidate) = self.candidate_mut(id)
+                {
+                    // It led once, in a process that is no more.
+                    candidate.idle = 1;
+                }
             }
             Check::Missed => candidate.misses = Some(one_more(candidate.misses.unwrap_or(0))),
             Check::Gone => candidate.misses = Some(MOST_MISSES),
@@ -354,6 +362,21 @@ mod tests {
             leadership,
             log: Position::START,
         })
+    }
+
+    #[test]
+    fn after_a_cold_start_nobody_is_taken_for_the_leader_that_once_was() {
+        let mut selection = all_new();
+        for id in [ONE, TWO, THREE] {
+            selection.checked(id, status(id, ReplicaState::Follower, leading(7, TWO)));
+            assert_eq!(selection.leader().filter(|leader| *leader == TWO && id == TWO), None);
+        }
+        for _ in 1..MOST_MISSES {
+            assert_eq!(selection.nominee(), None);
+            selection.checked(TWO, status(TWO, ReplicaState::Follower, leading(7, TWO)));
+        }
+        assert_eq!(selection.leader(), None);
+        assert_eq!(selection.nominee(), Some(Nominee { id: THREE, seen: Epoch(7) }));
     }
 
     #[test]

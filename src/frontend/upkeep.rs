@@ -70,6 +70,14 @@ impl Service {
         reply
     }
 
+    /// Ends the session, so that no purchase waits for a lease that nobody uses.
+    pub(super) async fn close(&self, remote: &Remote) {
+        let Some(session) = self.cached(Cache::end_session) else { return };
+        if let Err(error) = remote.end(session).await {
+            log::debug!("session {session} ends with its lease: {error}");
+        }
+    }
+
     /// Asks the catalog how it stands, for ever.
     pub(super) async fn watch_catalog(self: Arc<Self>, remote: Rc<Remote>) {
         loop {

@@ -179,7 +179,9 @@ impl Service {
             cores.replica.follower_owes(follower, now);
             let leadership = cores.replica.leadership();
             let leader_length = cores.replica.accepted().length;
-            cores.replica.leads().map(|_| AppendRequest { leadership, rows, leader_length })
+            let request_ids = cores.queue.request_ids(rows.after.length..rows.end_length());
+            let request = AppendRequest { leadership, rows, leader_length, request_ids };
+            cores.replica.leads().map(|_| request)
         });
         let Some(request) = request else { return };
         match remote.append(follower, &request).await {
@@ -234,7 +236,7 @@ fn report(id: ReplicaId, taken: Result<(), NotTaken>) {
             log::warn!("replica {id} has {length} orders and misses some; it will fetch them");
         }
         Err(NotTaken::Diverged) => {
-            log::error!("replica {id}'s log is no prefix of the journal; stop it and remove it");
+            log::error!("replica {id}'s log is no prefix of the journal; it will be fetched anew");
         }
         Err(NotTaken::Storage(trouble)) => {
             log::error!("replica {id} could not write its log: {trouble}");

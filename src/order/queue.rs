@@ -19,6 +19,7 @@
 //! `W` is who waits for an answer: a channel in the server, a number in the simulator.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::wire::order::OrderNumber;
@@ -197,6 +198,14 @@ impl<W> Queue<W> {
     pub fn dissolve(&mut self) -> Vec<W> {
         let everything = std::mem::take(self);
         everything.under_way.into_values().flat_map(|known| known.waiters).collect()
+    }
+
+    /// The ids of the clients' requests whose orders have these numbers and are not acknowledged.
+    #[must_use]
+    pub fn request_ids(&self, numbers: Range<u64>) -> Vec<String> {
+        let numbers = OrderNumber(numbers.start)..OrderNumber(numbers.end);
+        let keys = self.unacknowledged.range(numbers).flat_map(|(_, keys)| keys);
+        keys.filter_map(|key| self.under_way.get(key)?.purchase.request_id.clone()).collect()
     }
 
     /// How many purchases are on their way.

@@ -6,16 +6,17 @@
 //! | `GET /internal/status` | front-ends: the health check | [`ReplicaStatus`](crate::wire::replication::ReplicaStatus) |
 //! | `POST /internal/nominate` | a front-end | [`NominationReply`](crate::wire::replication::NominationReply) |
 //! | `POST /internal/leader` | a front-end: who leads | nothing |
-//! | `POST /internal/purchase` | front-ends | [`PurchaseReply`](crate::wire::purchase::PurchaseReply) |
+//! | `POST /internal/purchase?within_ms=…` | front-ends | [`PurchaseReply`](crate::wire::purchase::PurchaseReply) |
 //! | `GET /internal/order/{number}` | front-ends | [`OrderReply`](crate::wire::replication::OrderReply) |
 //! | `POST /internal/append` | the leader | [`AppendReply`](crate::wire::replication::AppendReply) |
 //! | `GET /internal/rows/{from}` | replicas that catch up | [`Rows`](crate::wire::order::Rows) |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
-use actix_web::web::{self, Data, Json, Path, ServiceConfig};
-use serde::Serialize;
+use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
+use serde::{Deserialize, Serialize};
 
 use super::remote::Remote;
 use super::service::{Service, Trouble};
@@ -59,8 +60,19 @@ async fn leader(service: Data<Service>, leadership: Json<Leadership>) -> HttpRes
     server::data(())
 }
 
-async fn purchase(service: Data<Service>, purchase: Json<Purchase>) -> HttpResponse {
-    render(service.purchase(purchase.into_inner()).await)
+async fn purchase(
+    service: Data<Service>,
+    purchase: Json<Purchase>,
+    attempt: Query<Attempt>,
+) -> HttpResponse {
+    let time_limit = attempt.within_ms.map(Duration::from_millis);
+    render(service.purchase(purchase.into_inner(), time_limit).await)
+}
+
+/// How long the asking front-end will wait, in milliseconds.
+#[derive(Deserialize)]
+struct Attempt {
+    within_ms: Option<u64>,
 }
 
 async fn order(

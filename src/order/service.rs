@@ -94,7 +94,11 @@ impl Service {
     }
 
     /// A purchase, if this replica leads; answered when it is decided and durable.
-    pub(super) async fn purchase(&self, purchase: Purchase) -> Result<PurchaseReply, Trouble> {
+    pub(super) async fn purchase(
+        &self,
+        purchase: Purchase,
+        time_limit: Option<Duration>,
+    ) -> Result<PurchaseReply, Trouble> {
         if let Some(id) = &purchase.request_id {
             log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
         }
@@ -111,7 +115,9 @@ impl Service {
             Ok(Admission::Full(_)) => return Err(Trouble::Busy),
             Ok(Admission::Admitted) => self.work.notify_one(),
         }
-        match actix_web::rt::time::timeout(LONGEST_WAIT, answer).await {
+        // A purchase that nobody waits for any more makes room for others.
+        let time_limit = time_limit.map_or(LONGEST_WAIT, |limit| limit.min(LONGEST_WAIT));
+        match actix_web::rt::time::timeout(time_limit, answer).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) | Err(_) => Err(Trouble::Undecided),
         }
@@ -141,6 +147,9 @@ impl Service {
         });
         if known.epoch > request.leadership.epoch {
             return Ok(AppendReply::Stale(known));
+        }
+        for id in &request.request_ids {
+            log::debug!("request {id}: its order comes from the leader");
         }
         match self.take(&request.rows).await {
             Ok(()) => {

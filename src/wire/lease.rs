@@ -43,7 +43,8 @@ pub struct Registered {
     pub toys: Vec<ToyName>,
 }
 
-/// A front-end prolongs its session (`POST /internal/renew`).
+/// A front-end prolongs its session (`POST /internal/renew`), or ends it because it is ending
+/// itself (`POST /internal/end`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {
     /// The session.

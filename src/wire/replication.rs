@@ -101,6 +101,9 @@ pub struct AppendRequest {
     pub rows: Rows,
     /// The length of the leader's log, by which the follower knows how far behind it is.
     pub leader_length: u64,
+    /// The `X-Request-Id`s of the purchases whose orders these are, as far as they had one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_ids: Vec<String>,
 }
 
 /// A follower's answer to an append.
