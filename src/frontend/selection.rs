@@ -18,6 +18,11 @@
 //! winner: it gives it as much time as any leader before it contests it. A replica with a higher id
 //! that comes back does not depose a leader that works.
 //!
+//! Two front-ends that are cut off from different replicas could still depose each other's choice
+//! in turn: one cannot reach 3 and nominates 2, the other cannot reach 2 and nominates 3. So a
+//! front-end whose nominee was replaced although it reaches it well does not insist: for
+//! [`YIELDING`] health checks it takes the next one, and both settle on a replica that both reach.
+//!
 //! # When a replica is gone
 //!
 //! A process that was killed refuses connections: it is gone at once. One that was stopped accepts
@@ -38,12 +43,18 @@ use crate::wire::replication::{
 /// under full load were seen to need.
 pub const MOST_MISSES: u32 = 3;
 
+/// Health checks for which a nominee that another front-end replaced is not nominated again: about
+/// ten seconds, in which the other one has found a leader that suits both.
+pub const YIELDING: u32 = 100;
+
 /// A front-end's view of the replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Selection {
     /// By descending id.
     replicas: Vec<Candidate>,
     known: Leadership,
+    /// The replica that this front-end made the leader last.
+    own_choice: Option<ReplicaId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +69,8 @@ struct Candidate {
     unfit: u32,
     /// Health checks in a row that it answered being fit.
     fit: u32,
+    /// Health checks for which it is not nominated, because another front-end replaced it.
+    yields: u32,
     status: Option<ReplicaStatus>,
 }
 
@@ -98,7 +111,7 @@ impl Selection {
     pub fn new(ids: impl IntoIterator<Item = ReplicaId>) -> Self {
         let mut replicas: Vec<Candidate> = ids.into_iter().map(Candidate::new).collect();
         replicas.sort_by_key(|candidate| std::cmp::Reverse(candidate.id));
-        Self { replicas, known: Leadership::default() }
+        Self { replicas, known: Leadership::default(), own_choice: None }
     }
 
     /// The newest leadership that is known.
@@ -129,6 +142,12 @@ impl Selection {
         if leadership.epoch <= self.known.epoch {
             return false;
         }
+        if let Some(own) = self.own_choice.take_if(|own| !leadership.is_led_by(*own))
+            && let Some(candidate) = self.candidate_mut(own)
+            && candidate.condition() == Condition::Fit
+        {
+            candidate.yields = YIELDING;
+        }
         self.known = leadership;
         if let Some(leader) = leadership.leader
             && let Some(candidate) = self.candidate_mut(leader)
@@ -140,10 +159,18 @@ impl Selection {
         true
     }
 
+    /// Takes note of a leadership that this front-end's own nomination brought about.
+    pub fn won(&mut self, leadership: Leadership) -> bool {
+        let is_news = self.learn(leadership);
+        self.own_choice = leadership.leader;
+        is_news
+    }
+
     /// Takes note of a health check.
     pub fn checked(&mut self, id: ReplicaId, check: Check) {
         let known = self.known;
         let Some(candidate) = self.candidate_mut(id) else { return };
+        candidate.yields = candidate.yields.saturating_sub(1);
         let one_more = |count: u32| (count + 1).min(MOST_MISSES);
         match check {
             Check::Answered(status) => {
@@ -190,9 +217,13 @@ impl Selection {
                 let mut fit = self.replicas.iter().filter(|one| one.condition() == Condition::Fit);
                 fit.find(|candidate| candidate.fit == MOST_MISSES)?
             }
-            Some(Condition::Gone) | None => self.replicas.iter().find(|candidate| {
-                !matches!(candidate.condition(), Condition::Gone | Condition::Unfit)
-            })?,
+            Some(Condition::Gone) | None => {
+                let able = self.replicas.iter().filter(|candidate| {
+                    !matches!(candidate.condition(), Condition::Gone | Condition::Unfit)
+                });
+                // Rather one that yields than none.
+                able.clone().find(|candidate| candidate.yields == 0).or(able.clone().next())?
+            }
         };
         (chosen.condition() == Condition::Fit).then_some(Nominee { id: chosen.id, seen })
     }
@@ -222,7 +253,7 @@ impl Selection {
 
 impl Candidate {
     fn new(id: ReplicaId) -> Self {
-        Self { id, misses: None, idle: 0, unfit: 0, fit: 0, status: None }
+        Self { id, misses: None, idle: 0, unfit: 0, fit: 0, yields: 0, status: None }
     }
 
     fn condition(&self) -> Condition {
@@ -431,6 +462,37 @@ mod tests {
             selection.checked(TWO, Check::Missed);
         }
         assert_eq!(selection.nominee(), Some(Nominee { id: ONE, seen: Epoch(2) }));
+    }
+
+    #[test]
+    fn a_choice_that_another_front_end_replaced_is_not_insisted_on() {
+        let mut selection = led_by_three();
+        selection.checked(THREE, Check::Gone);
+        assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));
+        assert!(selection.won(leading(2, TWO)));
+        selection.checked(TWO, status(TWO, ReplicaState::Leader, leading(2, TWO)));
+        // Another front-end does not reach 2, and this one does not reach 3.
+        selection.learn(leading(3, THREE));
+        selection.checked(THREE, Check::Gone);
+        let follows = status(TWO, ReplicaState::Follower, leading(3, THREE));
+        selection.checked(TWO, follows);
+        assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(ONE));
+        for _ in 0..YIELDING {
+            selection.checked(TWO, follows);
+        }
+        assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));
+    }
+
+    #[test]
+    fn a_choice_that_crashed_may_be_made_again() {
+        let mut selection = led_by_three();
+        selection.checked(THREE, Check::Gone);
+        selection.won(leading(2, TWO));
+        selection.checked(TWO, Check::Gone);
+        selection.learn(leading(3, ONE));
+        selection.checked(ONE, Check::Gone);
+        selection.checked(TWO, status(TWO, ReplicaState::Follower, leading(3, ONE)));
+        assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));
     }
 
     #[test]

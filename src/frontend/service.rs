@@ -146,11 +146,22 @@ impl Service {
 
     /// Takes note of a leadership.
     pub(super) fn learn(&self, leadership: Leadership) {
-        if self.select(|selection| selection.learn(leadership)) {
+        let is_news = self.select(|selection| selection.learn(leadership));
+        self.announce(leadership, is_news);
+    }
+
+    fn announce(&self, leadership: Leadership, is_news: bool) {
+        if is_news {
             log::info!("{leadership}");
             self.leader_changed.send_replace(());
             self.selecting.notify_one();
         }
+    }
+
+    /// Takes note of a leadership that this front-end's own nomination brought about.
+    pub(super) fn won(&self, leadership: Leadership) {
+        let is_news = self.select(|selection| selection.won(leadership));
+        self.announce(leadership, is_news);
     }
 
     /// Takes note of a health check.

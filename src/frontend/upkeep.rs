@@ -114,9 +114,8 @@ impl Service {
                 log::info!("replica {} is nominated, to end epoch {}", nominee.id, nominee.seen);
                 let nomination = Nomination { seen: nominee.seen };
                 match remote.nominate(nominee.id, nomination).await {
-                    Ok(NominationReply::Won(leadership) | NominationReply::Lost(leadership)) => {
-                        self.learn(leadership);
-                    }
+                    Ok(NominationReply::Won(leadership)) => self.won(leadership),
+                    Ok(NominationReply::Lost(leadership)) => self.learn(leadership),
                     Ok(NominationReply::Unable(why)) => self.pass_over(nominee.id, &why),
                     Err(error) => self.pass_over(nominee.id, &error.to_string()),
                 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::cluster::{Store, settings};
 use crate::crowd::{Crowd, Size};
 use crate::history::History;
-use crate::processes::{Settings, now};
+use crate::processes::{Settings, eventually, now};
 use crate::proxy::State;
 
 /// How long a store is watched in which nothing may happen any more.
@@ -61,6 +61,24 @@ async fn a_front_end_cut_off_from_the_leader_takes_the_others_along_once() {
         history = crowd.finish().await;
         history.check(&store).await;
     }
+}
+
+#[actix_web::test]
+async fn front_ends_that_are_cut_off_from_different_replicas_settle_on_one_that_both_reach() {
+    let store = Store::open(Settings { frontends: 2, ..settings() }).await;
+    let crowd = Crowd::start(&store.frontends);
+    crowd.await_orders(10).await;
+    store.network.set("frontend", "order-3", State::Cut);
+    store.network.set("frontend-2", "order-2", State::Cut);
+    eventually("both take replica 1", async || {
+        let leaders = [store.leadership(0).await.1, store.leadership(1).await.1];
+        leaders == [Some(1), Some(1)]
+    })
+    .await;
+    let settled = store.leadership(0).await;
+    crowd.await_orders(50).await;
+    assert_settled(&store, settled).await;
+    crowd.finish().await.check(&store).await;
 }
 
 #[actix_web::test]
