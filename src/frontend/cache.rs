@@ -26,7 +26,8 @@
 //!
 //! `V` is a cached answer: rendered bytes in the server, a quantity in the model checker.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::time::Instant;
 
 use super::recency::Recency;
@@ -38,18 +39,18 @@ use crate::wire::toy::ToyName;
 pub struct Cache<V> {
     session: Option<Session>,
     entries: Recency<Entry<V>>,
-    floors: HashMap<ToyName, Version>,
+    floors: BTreeMap<ToyName, Version>,
     counts: Counts,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Session {
     id: SessionId,
     lease_end: Instant,
-    toys: HashSet<ToyName>,
+    toys: BTreeSet<ToyName>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry<V> {
     value: V,
     version: Version,
@@ -84,7 +85,7 @@ impl<V: Clone> Cache<V> {
         Self {
             session: None,
             entries: Recency::new(capacity),
-            floors: HashMap::new(),
+            floors: BTreeMap::new(),
             counts: Counts::default(),
         }
     }
@@ -191,6 +192,22 @@ impl<V: Clone> Cache<V> {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+}
+
+/// Two caches are the same if they will answer the same from now on, whatever they have counted.
+impl<V: PartialEq> PartialEq for Cache<V> {
+    fn eq(&self, other: &Self) -> bool {
+        let ours = (&self.session, &self.entries, &self.floors);
+        ours == (&other.session, &other.entries, &other.floors)
+    }
+}
+
+impl<V: Eq> Eq for Cache<V> {}
+
+impl<V: Hash> Hash for Cache<V> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.session, &self.entries, &self.floors).hash(state);
     }
 }
 

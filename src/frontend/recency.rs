@@ -4,6 +4,7 @@
 //! a hit is one hash look-up and six index writes, and allocates nothing.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use crate::wire::toy::ToyName;
 
@@ -99,6 +100,13 @@ impl<T> Recency<T> {
         names
     }
 
+    fn entries(&self) -> impl Iterator<Item = (ToyName, Option<&T>)> {
+        self.names().into_iter().map(|name| {
+            let value = self.get(name.as_str());
+            (name, value)
+        })
+    }
+
     fn link_newest(&mut self, place: usize) {
         let oldest = match self.ends {
             None => place,
@@ -124,6 +132,23 @@ impl<T> Recency<T> {
                 Some(ends)
             }
         };
+    }
+}
+
+/// Two maps are the same if they hold the same in the same order of use, in whatever slots.
+impl<T: PartialEq> PartialEq for Recency<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.capacity == other.capacity && self.entries().eq(other.entries())
+    }
+}
+
+impl<T: Eq> Eq for Recency<T> {}
+
+impl<T: Hash> Hash for Recency<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.capacity.hash(state);
+        self.entries().for_each(|entry| entry.hash(state));
+        state.write_usize(self.places.len());
     }
 }
 

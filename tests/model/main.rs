@@ -1,0 +1,85 @@
+//! Every order of events, for a few toys, front-ends, replicas and purchases.
+//!
+//! A checker (stateright) drives the cores that are in production, not a copy of them: what a model
+//! adds is the shells' order of steps, each of which may be interrupted by anything else, and a
+//! world in which messages are late or lost, processes crash and time passes. It visits all states
+//! that can be reached, and looks in each for what must never be.
+//!
+//! A check that finds nothing may be one that cannot find anything. So each model says what it must
+//! have come across (its *sights*), and for each rule of the protocol there is a run without it,
+//! which must end in a counterexample.
+
+mod leases;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex};
+
+use stateright::{Checker, HasDiscoveries, Model, Path};
+
+/// One for each processor of the machine that the tests are written for.
+const THREADS: usize = 2;
+
+/// What happened in any of the states that were visited.
+#[derive(Clone, Debug, Default)]
+struct Sights(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Sights {
+    fn note(&self, sight: &'static str) {
+        self.0.lock().expect("nothing panics under it").insert(sight);
+    }
+
+    fn assert_seen(&self, wanted: &[&'static str]) {
+        let seen = self.0.lock().expect("nothing panics under it");
+        let missing: Vec<_> = wanted.iter().filter(|sight| !seen.contains(*sight)).collect();
+        assert!(missing.is_empty(), "the model never came to where {missing:?}; but to {seen:?}");
+    }
+}
+
+/// How to go through the states.
+#[derive(Clone, Copy, Debug)]
+enum Search {
+    /// All of them, at the cost of little memory.
+    Everything,
+    /// Until this has gone wrong, the shortest way to it first.
+    Shortest(&'static str),
+}
+
+/// Goes through the states. Returns what went wrong, each by its name.
+#[expect(clippy::print_stdout, reason = "the size of what was visited belongs to the result")]
+fn explore<M>(what: &str, model: M, search: Search) -> Vec<&'static str>
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + Eq + Send + Sync,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let begun = toystore::clock::now();
+    let checker = model.checker().threads(THREADS);
+    let (states, depth, found) = match search {
+        Search::Everything => {
+            let checker = checker.finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+            (checker.unique_state_count(), checker.max_depth(), checker.discoveries())
+        }
+        Search::Shortest(wanted) => {
+            let wanted = HasDiscoveries::AnyOf(BTreeSet::from([wanted]));
+            let checker = checker.finish_when(wanted).spawn_bfs().join();
+            (checker.unique_state_count(), checker.max_depth(), checker.discoveries())
+        }
+    };
+    let took = toystore::clock::now() - begun;
+    println!("{what}: {states} states, depth {depth}, {took:.1?}");
+    for (name, path) in &found {
+        println!("  not so: {name}\n{}", told(path));
+    }
+    found.into_keys().collect()
+}
+
+fn told<S, A: Clone + Debug>(path: &Path<S, A>) -> String
+where
+    S: Clone,
+{
+    let actions: Vec<String> =
+        path.clone().into_actions().iter().map(|action| format!("    {action:?}")).collect();
+    actions.join("\n")
+}
