@@ -9,16 +9,23 @@ use std::path::{Path, PathBuf};
 ///
 /// Services never use one another. A core knows no socket, clock, disk or log: it uses what
 /// crosses the wire, its own neighbours among the cores, and `std`.
-const MAY_USE: [(&str, &[&str]); 27] = [
+const MAY_USE: [(&str, &[&str]); 34] = [
     ("wire/", &["wire"]),
     ("catalog/stock.rs", &["wire"]),
     ("catalog/batch.rs", &["wire"]),
     ("catalog/sessions.rs", &["wire"]),
+    ("catalog/core.rs", &["wire"]),
+    ("catalog/steps.rs", &["wire"]),
     ("order/replica.rs", &["wire"]),
     ("order/followers.rs", &["wire"]),
     ("order/queue.rs", &["wire"]),
     ("order/tail.rs", &["wire"]),
+    ("order/core.rs", &["wire"]),
+    ("order/outbox.rs", &["wire"]),
+    ("order/reign.rs", &["wire"]),
+    ("order/trade.rs", &["wire"]),
     ("frontend/cache.rs", &["wire"]),
+    ("frontend/tenancy.rs", &["wire"]),
     ("frontend/recency.rs", &["wire"]),
     ("frontend/flights.rs", &["wire"]),
     ("frontend/selection.rs", &["wire"]),

@@ -1,13 +1,16 @@
 //! The catalog: it owns the stock and the purchase journal, and decides every purchase.
 //!
 //! [`stock`] decides who gets a toy and who may lead; [`sessions`] decides when a change may become
-//! visible. `service` has the one task that writes; `remote` tells the front-ends what to drop.
+//! visible; [`core`] holds the two together, and [`steps`] is how a change comes about. `writer` is
+//! the one task that writes; `remote` tells the front-ends what to drop.
 
 pub mod batch;
+pub mod core;
 mod remote;
 mod routes;
 mod service;
 pub mod sessions;
+pub mod steps;
 pub mod stock;
 mod writer;
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::sessions::{LEASE_MS, Push, Sessions};
-use super::stock::{Directory, Shelf, Stock};
+use super::core::{Core, Registering, Stored};
+use super::sessions::{Push, Sessions};
+use super::stock::Stock;
 use crate::clock;
 use crate::health::Readiness;
 use crate::process::Lifeline;
@@ -18,7 +19,7 @@ use crate::roles::Roles;
 use crate::storage::StorageError;
 use crate::storage::journal::{Journal, Loaded};
 use crate::wire::lease::{
-    Fill, FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
+    FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };
 use crate::wire::order::{OrderNumber, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
@@ -37,23 +38,13 @@ const LONGEST_STALL: Duration = Duration::from_secs(1);
 
 /// The catalog, shared by all threads.
 pub(super) struct Service {
-    /// The cores decide under one lock: whether a front-end becomes a toy's holder and what
-    /// quantity it is told must not be torn apart by a change in between. Decisions take
-    /// microseconds, and none of them awaits anything.
-    cores: Mutex<Cores>,
-    pub(super) directory: Directory,
+    /// Decisions take microseconds, and none of them awaits anything.
+    core: Mutex<Core>,
+    disk_moved: Mutex<Instant>,
     pub(super) journal: Journal,
     jobs: mpsc::Sender<Job>,
     pub(super) acknowledged: Notify,
     lifeline: Lifeline,
-    /// How many front-ends roles.toml has. Others cannot be told to drop anything.
-    frontends: u32,
-}
-
-pub(super) struct Cores {
-    pub(super) stock: Stock,
-    pub(super) sessions: Sessions,
-    disk_moved: Instant,
 }
 
 /// What the writing task is asked to do.
@@ -86,68 +77,56 @@ impl Service {
         let now = clock::now();
         let initial = roles.catalog.initial_stock;
         let stock = Stock::new(loaded.shelves, initial, loaded.journal, loaded.leadership);
-        let directory = stock.directory();
         // Drawn rather than counted: a database that was rebuilt or brought back from a copy would
         // count the same again. (63 bits, as SQLite's integers are signed.)
         let boot = rand::random::<u64>() >> 1;
         let sessions = Sessions::new(boot, loaded.sessions, now);
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
+        let frontends = u32::try_from(roles.frontends.len()).unwrap_or(u32::MAX);
         let service = Self {
-            cores: Mutex::new(Cores { stock, sessions, disk_moved: now }),
-            directory,
+            core: Mutex::new(Core::new(stock, sessions, frontends)),
+            disk_moved: Mutex::new(now),
             journal,
             jobs,
             acknowledged: Notify::new(),
             lifeline,
-            frontends: u32::try_from(roles.frontends.len()).unwrap_or(u32::MAX),
         };
         (Arc::new(service), queue)
     }
 
     /// One toy; the asking front-end becomes its holder if it may.
     pub(super) fn toy(&self, request: &FillRequest) -> FillReply {
-        let Some(&place) = self.directory.get(&request.name) else { return FillReply::Unknown };
-        self.decide(|cores, now| {
-            let cacheable_under =
-                request.session.and_then(|id| cores.sessions.hold(id, &request.name, now));
-            let Shelf { toy, version, .. } = cores.stock.shelves()[place].clone();
-            FillReply::Found(Fill { toy, version, cacheable_under })
-        })
+        self.decide(|core, now| core.fill(request, now))
     }
 
     /// All toys, in catalog order.
     pub(super) fn toys(&self) -> Vec<Toy> {
-        self.decide(|cores, _| cores.stock.shelves().iter().map(|s| s.toy.clone()).collect())
+        self.decide(|core, _| core.toys())
     }
 
     pub(super) fn standing(&self) -> Standing {
-        self.decide(|cores, _| cores.stock.standing())
+        self.decide(|core, _| core.standing())
     }
 
     /// Begins a session. It is on disk before the front-end hears of it, so that a catalog that
     /// restarts knows whom to wait for.
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, Trouble> {
-        if !(1..=self.frontends).contains(&request.frontend) {
+        let registering = self.decide(|core, now| core.register(request, now));
+        let Some(Registering { session, ended }) = registering else {
             return Err(Trouble::UnknownFrontend(request.frontend));
-        }
-        let session = self
-            .decide(|cores, now| cores.sessions.register(request.frontend, request.previous, now));
-        let ended = request.previous.into_iter().collect();
+        };
         self.store(self.journal.note_sessions(Some(session), ended)).await?;
         log::info!("front-end {} begins session {session}", request.frontend);
-        let toys = self.decide(|cores, _| {
-            cores.stock.shelves().iter().map(|shelf| shelf.toy.name.clone()).collect()
-        });
-        Ok(Registered { session, lease_ms: LEASE_MS, toys })
+        Ok(self.decide(|core, _| core.registered(session)))
     }
 
     pub(super) fn renew(&self, session: SessionId) -> RenewalReply {
-        self.decide(|cores, now| cores.sessions.renew(session, now))
+        self.decide(|core, now| core.renew(session, now))
     }
 
     /// Ends the session of a front-end that is ending, so that nobody waits for its lease.
     pub(super) async fn end(&self, session: SessionId) -> Result<(), Trouble> {
-        self.decide(|cores, _| cores.sessions.end(session));
+        self.decide(|core, _| core.end(session));
         self.acknowledged.notify_one();
         self.store(self.journal.note_sessions(None, vec![session])).await
     }
@@ -163,16 +142,13 @@ impl Service {
     /// The journal's rows from number `from` on, at most [`MOST_ROWS`].
     pub(super) async fn rows(&self, from: u64) -> Result<Rows, Trouble> {
         let rows = self.store(self.journal.rows(from, MOST_ROWS)).await?;
-        let mut rows = rows.ok_or(Trouble::LogBeyondJournal)?;
-        // What is on disk and not published yet is nobody's business.
-        let published = self.standing().journal.length.saturating_sub(rows.after.length);
-        rows.orders.truncate(usize::try_from(published).unwrap_or(usize::MAX));
-        Ok(rows)
+        let rows = rows.ok_or(Trouble::LogBeyondJournal)?;
+        Ok(self.decide(|core, _| core.published(rows)))
     }
 
     /// One order, or the word that the journal ends before it.
     pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, Trouble> {
-        if number.0 >= self.standing().journal.length {
+        if !self.decide(|core, _| core.has_order(number)) {
             return Ok(OrderReply::Unknown);
         }
         let rows = self.store(self.journal.rows(number.0, 1)).await?;
@@ -182,11 +158,11 @@ impl Service {
 
     /// What a session has yet to acknowledge.
     pub(super) fn push_for(&self, session: SessionId) -> Option<Push> {
-        self.decide(|cores, now| cores.sessions.push_for(session, now))
+        self.decide(|core, now| core.push_for(session, now))
     }
 
     pub(super) fn acknowledged(&self, session: SessionId, toys: &[(ToyName, Version)]) {
-        self.decide(|cores, _| cores.sessions.acknowledged(session, toys));
+        self.decide(|core, _| core.acknowledged(session, toys));
         self.acknowledged.notify_one();
     }
 
@@ -194,7 +170,7 @@ impl Service {
     pub(super) async fn sweep(self: Arc<Self>) {
         loop {
             actix_web::rt::time::sleep(SWEEP_INTERVAL).await;
-            let ended = self.decide(|cores, now| cores.sessions.sweep(now));
+            let ended = self.decide(Core::sweep);
             if ended.is_empty() {
                 continue;
             }
@@ -212,7 +188,7 @@ impl Service {
         loop {
             let asked = clock::now();
             if self.store(self.journal.pulse()).await.is_ok() {
-                self.decide(|cores, _| cores.disk_moved = asked);
+                *self.disk_moved.lock().expect("nothing panics under this lock") = asked;
             }
             actix_web::rt::time::sleep(PULSE_INTERVAL).await;
         }
@@ -252,16 +228,32 @@ impl Service {
         })
     }
 
-    pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Cores, Instant) -> T) -> T {
-        let mut cores = self.cores.lock().expect("a decision that panicked has ended the catalog");
-        decision(&mut cores, clock::now())
+    pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Core, Instant) -> T) -> T {
+        let mut core = self.core.lock().expect("a decision that panicked has ended the catalog");
+        decision(&mut core, clock::now())
     }
 }
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        let moved = self.decide(|cores, now| now < cores.disk_moved + LONGEST_STALL);
-        if moved { Ok(()) } else { Err("the disk does not move".into()) }
+        let moved = *self.disk_moved.lock().expect("nothing panics under this lock");
+        if clock::now() < moved + LONGEST_STALL {
+            Ok(())
+        } else {
+            Err("the disk does not move".into())
+        }
+    }
+}
+
+impl Trouble {
+    /// What this says of a transaction that was to be stored.
+    pub(super) fn stored(&self) -> Stored {
+        match self {
+            Self::Ending => Stored::Unknown,
+            Self::Storage(_) | Self::Busy | Self::LogBeyondJournal | Self::UnknownFrontend(_) => {
+                Stored::Unchanged
+            }
+        }
     }
 }
 

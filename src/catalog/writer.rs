@@ -1,32 +1,25 @@
 //! The task that writes: everything that changes anything in the catalog, one after the other.
 //!
-//! A batch: look its keys up, plan, clear the toys that would change, plan again with those that
-//! are clear, make it durable, publish, answer.
+//! It takes each change through its [steps](super::steps), and has the disk and the front-ends do
+//! what the steps need.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::core::{Core, Stored};
 use super::remote::Remote;
 use super::service::{Job, Service, Trouble};
-use super::sessions::Sessions;
+use super::steps::{Answer, Asked, Clearing, GRACE, Restock};
 use super::stock::Change;
 use crate::clock;
 use crate::failpoint;
-use crate::wire::lease::Version;
-use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest};
-use crate::wire::replication::{Acquisition, AcquisitionReply, Leadership};
-use crate::wire::toy::ToyName;
+use crate::wire::replication::{Acquisition, AcquisitionReply};
 
-/// How long a batch waits for front-ends to acknowledge. They take well under a millisecond; after
-/// this, the purchases of what they hold wait on their own, and the rest of the batch goes on.
-const GRACE: Duration = Duration::from_millis(20);
 /// How often locks that no batch asks for any more are given up.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
-/// How soon a restock that had to wait for a front-end is tried again.
-const RESTOCK_RETRY: Duration = Duration::from_millis(50);
 
 impl Service {
     /// The writing task: everything that changes anything, in turn.
@@ -41,7 +34,7 @@ impl Service {
         loop {
             tokio::select! {
                 _ = tidying.tick() => {
-                    self.decide(|cores, now| cores.sessions.give_up_locks(now));
+                    self.decide(Core::give_up_locks);
                 }
                 job = jobs.recv() => match job {
                     Some(Job::Commit(request, answer)) => {
@@ -71,52 +64,46 @@ impl Service {
                 log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
             }
         }
-        let keys = request.purchases.iter().map(|purchase| purchase.key.clone()).collect();
-        let recorded = self.store(self.journal.recorded(keys)).await?;
-        let plan = |is_clear: &dyn Fn(&Sessions, &ToyName, Instant) -> bool| {
-            self.decide(|cores, now| {
-                let is_clear = |toy: &ToyName| is_clear(&cores.sessions, toy, now);
-                cores.stock.plan_batch(&self.directory, &request, &recorded, is_clear)
-            })
-        };
-        let wish = match plan(&|_, _, _| true) {
-            Ok(wish) => wish.change.touched(),
+        let batch = Asked::new(request);
+        let recorded = self.store(self.journal.recorded(batch.keys())).await?;
+        let locked = match self.decide(|core, now| batch.lock(core, recorded, now)) {
+            Ok(locked) => locked,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
-        self.clear(remote, &wish).await;
-        let plan = match plan(&Sessions::is_clear) {
-            Ok(plan) => plan,
+        self.clear(remote, locked.clearing()).await;
+        let planned = match self.decide(|core, now| locked.plan(core, now)) {
+            Ok(planned) => planned,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
-        let verdicts = plan.verdicts;
-        let (after, orders) = (plan.change.after, plan.change.orders.clone());
-        self.make_durable_and_publish(plan.change).await?;
-        let rows = if request.log == after {
-            Rows { after, orders }
-        } else {
-            self.rows(request.log.length).await?
-        };
-        Ok(CommitReply::Decided { verdicts, rows })
+        let outcome = self.make_durable(planned.change()).await;
+        let stored = outcome.as_ref().map_or_else(Trouble::stored, |()| Stored::Durable);
+        let sold = self.decide(|core, _| planned.publish(core, stored));
+        failpoint::pass(failpoint::CATALOG_PUBLISHED);
+        let Some(sold) = sold else { return Err(outcome.err().unwrap_or(Trouble::Ending)) };
+        match sold.answer() {
+            Answer::Ready(reply) => Ok(reply),
+            Answer::WithRows(from, verdicts) => {
+                Ok(CommitReply::Decided { verdicts, rows: self.rows(from).await? })
+            }
+        }
     }
 
     /// Restocks what is sold out. Returns when to come again if some of it had to wait.
     async fn restock(self: &Arc<Self>, remote: &Remote) -> Option<Duration> {
-        let wish = self.decide(|cores, _| cores.stock.plan_restock(|_| true).touched());
-        if wish.is_empty() {
-            return None;
-        }
-        self.clear(remote, &wish).await;
-        let change = self
-            .decide(|cores, now| cores.stock.plan_restock(|toy| cores.sessions.is_clear(toy, now)));
+        let restock = self.decide(Restock::lock)?;
+        self.clear(remote, restock.clearing()).await;
+        let (change, again) = self.decide(|core, now| restock.plan(core, now));
         let names: Vec<&str> = change.shelves.iter().map(|s| s.toy.name.as_str()).collect();
         let restocked = names.join(", ");
-        let complete = change.shelves.len() == wish.len();
-        match self.make_durable_and_publish(change).await {
+        let outcome = self.make_durable(&change).await;
+        let stored = outcome.as_ref().map_or_else(Trouble::stored, |()| Stored::Durable);
+        self.decide(|core, _| core.publish(&change, stored));
+        match outcome {
             Ok(()) if restocked.is_empty() => {}
             Ok(()) => log::info!("restocked {restocked}"),
             Err(trouble) => log::warn!("could not restock {restocked}: {trouble}"),
         }
-        (!complete).then_some(RESTOCK_RETRY)
+        again
     }
 
     async fn write_leadership(
@@ -124,69 +111,56 @@ impl Service {
         remote: &Remote,
         request: Acquisition,
     ) -> Result<AcquisitionReply, Trouble> {
-        if self.standing().leadership == Leadership::default()
-            && let Some((replica, length)) = remote.longest_log().await
-            && length > self.standing().journal.length
-        {
-            // The first leader of a new journal. Replicas that were down when the catalog started
-            // may hold orders of an earlier one.
-            log::error!(
-                "replica {replica} holds {length} orders that are not in the journal; nobody can \
-                 lead. Was the catalog's database removed? `toystore rebuild --help`"
-            );
-            return Ok(AcquisitionReply::Foreign { journal: self.standing().journal });
-        }
+        let is_unled = self.decide(|core, _| core.is_unled());
+        let longest = if is_unled { remote.longest_log().await } else { None };
         let prefix = self.store(self.journal.rows(request.log.length, 0)).await?;
         let prefix = prefix.map(|rows| rows.after);
-        let reply = self.decide(|cores, _| cores.stock.plan_acquisition(&request, prefix));
-        if let AcquisitionReply::Won { leadership, .. } = reply {
-            self.store(self.journal.set_leadership(leadership)).await?;
-            failpoint::pass(failpoint::CATALOG_ACQUIRED);
-            self.decide(|cores, _| cores.stock.adopt_leadership(leadership));
-            log::info!("{leadership}");
+        let length = longest.map(|(_, length)| length);
+        let reply = self.decide(|core, _| core.acquire(&request, prefix, length));
+        match reply {
+            AcquisitionReply::Won { leadership, .. } => {
+                self.store(self.journal.set_leadership(leadership)).await?;
+                failpoint::pass(failpoint::CATALOG_ACQUIRED);
+                self.decide(|core, _| core.adopt_leadership(leadership));
+                log::info!("{leadership}");
+            }
+            AcquisitionReply::Foreign { journal } => {
+                if let Some((replica, length)) = longest.filter(|(_, len)| *len > journal.length) {
+                    log::error!(
+                        "replica {replica} holds {length} orders that are not in the journal; \
+                         nobody can lead. Was the catalog's database removed? `toystore rebuild \
+                         --help`"
+                    );
+                }
+            }
+            AcquisitionReply::Lost(_) => {}
         }
         Ok(reply)
     }
 
-    /// Locks toys and has their holders drop them; returns when all are clear, or after
-    /// [`GRACE`]. Those that are not clear by then stay locked, and are told on.
-    async fn clear(self: &Arc<Self>, remote: &Remote, toys: &[(ToyName, Version)]) {
-        let debtors = self.decide(|cores, now| {
-            cores.sessions.lock(toys, now);
-            cores.sessions.debtors(toys, now)
-        });
-        for session in debtors {
-            remote.push(self, session);
+    /// Has the holders of locked toys drop them; returns when all are clear, or after [`GRACE`].
+    /// Those that are not clear by then stay locked, and are told on.
+    async fn clear(self: &Arc<Self>, remote: &Remote, clearing: &Clearing) {
+        for session in &clearing.debtors {
+            remote.push(self, *session);
         }
         let cleared = async {
-            while self.decide(|cores, now| cores.sessions.is_worth_waiting(toys, now)) {
+            while self.decide(|core, now| core.is_worth_waiting(&clearing.toys, now)) {
                 self.acknowledged.notified().await;
             }
         };
         if actix_web::rt::time::timeout(GRACE, cleared).await.is_err() {
-            self.decide(|cores, now| cores.sessions.mark_late(toys, now));
+            self.decide(|core, now| core.mark_late(&clearing.toys, now));
         }
     }
 
-    async fn make_durable_and_publish(&self, change: Change) -> Result<(), Trouble> {
+    async fn make_durable(&self, change: &Change) -> Result<(), Trouble> {
         if change.is_empty() {
             return Ok(());
         }
-        let touched = change.touched();
         failpoint::pass(failpoint::CATALOG_BEFORE_COMMIT);
         let stored = self.store(self.journal.commit(change.clone())).await;
         failpoint::pass(failpoint::CATALOG_COMMITTED);
-        self.decide(|cores, _| {
-            match &stored {
-                Ok(()) => cores.stock.apply(&self.directory, &change),
-                // Whether it is on disk is unknown, and the catalog is ending. Until it has ended
-                // nobody may cache what might be old by then.
-                Err(Trouble::Ending) => return,
-                Err(_unchanged) => {}
-            }
-            cores.sessions.unlock(&touched);
-        });
-        failpoint::pass(failpoint::CATALOG_PUBLISHED);
         stored
     }
 }

@@ -31,7 +31,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Instant;
 
 use super::recency::Recency;
-use crate::wire::lease::{SessionId, Version};
+use crate::wire::lease::{Fill, SessionId, Version};
 use crate::wire::toy::ToyName;
 
 /// The cache and the session that it lives under.
@@ -76,6 +76,31 @@ pub enum Lookup<V> {
     Unknown(Instant),
     /// Ask the catalog, under this session if there is one.
     Miss(Option<SessionId>),
+}
+
+/// What is to become of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<V> {
+    /// It is answered.
+    Hit(V),
+    /// There is no such toy.
+    Unknown,
+    /// The catalog is asked, under this session if there is one.
+    Ask(Option<SessionId>),
+}
+
+impl<V> Lookup<V> {
+    /// What the cache's word is worth at `now`, a time that was read after the entry was: what
+    /// counts is that the lease still ran then. A process can be stopped between the two.
+    #[must_use]
+    pub fn confirmed(self, now: Instant) -> Answer<V> {
+        match self {
+            Self::Hit(value, lease_end) if now < lease_end => Answer::Hit(value),
+            Self::Unknown(lease_end) if now < lease_end => Answer::Unknown,
+            Self::Hit(..) | Self::Unknown(_) => Answer::Ask(None),
+            Self::Miss(session) => Answer::Ask(session),
+        }
+    }
 }
 
 impl<V: Clone> Cache<V> {
@@ -124,6 +149,12 @@ impl<V: Clone> Cache<V> {
         }
         self.entries.insert(name.clone(), Entry { value, version });
         true
+    }
+
+    /// Takes what the catalog answered to a miss, if it may be cached. True if it is.
+    pub fn filled(&mut self, fill: &Fill, value: V) -> bool {
+        fill.cacheable_under
+            .is_some_and(|session| self.store(session, &fill.toy.name, fill.version, value))
     }
 
     /// Drops toys that are about to change, each with the version that it will have. An
@@ -233,6 +264,16 @@ mod tests {
         let end = crate::clock::now() + Duration::from_secs(1);
         cache.begin_session(FIRST, end, [tux(), "Uno".into()]);
         (cache, end)
+    }
+
+    #[test]
+    fn a_hit_counts_only_if_the_lease_still_runs_once_it_was_read() {
+        let end = crate::clock::now();
+        let before = end.checked_sub(Duration::from_millis(1)).unwrap();
+        assert_eq!(Lookup::Hit(5, end).confirmed(before), Answer::Hit(5));
+        assert_eq!(Lookup::Hit(5, end).confirmed(end), Answer::Ask(None));
+        assert_eq!(Lookup::<u8>::Unknown(end).confirmed(before), Answer::Unknown);
+        assert_eq!(Lookup::<u8>::Unknown(end).confirmed(end), Answer::Ask(None));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The front-end: the store's door, which clients talk to.
 //!
-//! [`cache`] decides what it may answer by itself, [`selection`] whom it takes for the leader,
-//! [`retry`] when it asks again, [`flights`] who shares a question. `upkeep` keeps the session with
-//! the catalog and checks the replicas' health.
+//! [`cache`] decides what it may answer by itself, [`tenancy`] how it keeps its session with the
+//! catalog, [`selection`] whom it takes for the leader, [`retry`] when it asks again, [`flights`]
+//! who shares a question. `upkeep` has the tasks that keep all this up.
 
 pub mod cache;
 pub mod flights;
@@ -13,6 +13,7 @@ pub mod retry;
 mod routes;
 pub mod selection;
 mod service;
+pub mod tenancy;
 mod upkeep;
 
 use std::net::TcpListener;

@@ -35,7 +35,7 @@
 //! to whoever happens to notice first that it is over.
 
 use crate::wire::replication::{
-    Epoch, Fitness, Leadership, ReplicaId, ReplicaState, ReplicaStatus,
+    Epoch, Fitness, Leadership, NominationReply, ReplicaId, ReplicaState, ReplicaStatus,
 };
 
 /// Health checks in a row that a replica may miss. With one in 100 ms and 250 ms for an answer, a
@@ -83,6 +83,19 @@ pub enum Check {
     Missed,
     /// Nobody listens there.
     Gone,
+}
+
+/// What came of a request that was sent to the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It answered.
+    Answered,
+    /// It does not lead; who does, as far as it knows.
+    NotLeader(Leadership),
+    /// Nobody listens there.
+    Gone,
+    /// It did not answer, or could not. It may be busy; that is for the health checks to find out.
+    Unanswered,
 }
 
 /// A replica to nominate.
@@ -196,6 +209,16 @@ impl Selection {
         }
     }
 
+    /// Takes note of a request to the leader.
+    pub fn attempted(&mut self, id: ReplicaId, attempt: Attempt) {
+        match attempt {
+            Attempt::Answered => self.heard_from(id),
+            Attempt::NotLeader(leadership) => drop(self.learn(leadership)),
+            Attempt::Gone => self.checked(id, Check::Gone),
+            Attempt::Unanswered => {}
+        }
+    }
+
     /// A replica answered something else than a health check: it is not gone.
     pub fn heard_from(&mut self, id: ReplicaId) {
         if let Some(candidate) = self.candidate_mut(id)
@@ -228,9 +251,14 @@ impl Selection {
         (chosen.condition() == Condition::Fit).then_some(Nominee { id: chosen.id, seen })
     }
 
-    /// A nominee could not acquire leadership; the next highest is tried while it is gone.
-    pub fn declined(&mut self, id: ReplicaId) {
-        self.checked(id, Check::Gone);
+    /// Takes note of what a nominee answered; nothing if it did not. One that could not acquire
+    /// leadership is passed over: the next highest is tried while it is gone.
+    pub fn nominated(&mut self, id: ReplicaId, reply: Option<&NominationReply>) {
+        match reply {
+            Some(NominationReply::Won(leadership)) => drop(self.won(*leadership)),
+            Some(NominationReply::Lost(leadership)) => drop(self.learn(*leadership)),
+            Some(NominationReply::Unable(_)) | None => self.checked(id, Check::Gone),
+        }
     }
 
     /// Who should be told of the leadership: those that answer and do not know it.
@@ -499,7 +527,7 @@ mod tests {
     fn a_nominee_that_cannot_acquire_leadership_is_passed_over() {
         let mut selection = led_by_three();
         selection.checked(THREE, Check::Gone);
-        selection.declined(TWO);
+        selection.nominated(TWO, None);
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(ONE));
         selection.checked(TWO, status(TWO, ReplicaState::Follower, leading(1, THREE)));
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));

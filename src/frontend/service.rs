@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::cache::{Cache, Lookup};
+use super::cache::{Answer, Cache};
 use super::misses::Misses;
 use super::remote::Remote;
 use super::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
-use super::selection::{Check, Selection};
+use super::selection::{Attempt, Selection};
 use crate::clock;
 use crate::health::Readiness;
 use crate::roles::{CacheSettings, Roles};
 use crate::transport::{CallError, Unreachable};
-use crate::wire::lease::{Fill, FillReply, FillRequest, SessionId, Version};
+use crate::wire::lease::{FillReply, FillRequest, SessionId, Version};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
 use crate::wire::replication::{Leadership, OrderReply, ReplicaId, Standing};
@@ -90,14 +90,11 @@ impl Service {
         if !self.settings.enabled {
             return self.ask_for_toy(remote, name, None).await;
         }
-        // The clock is read again after the entry: what counts is that the lease still ran then.
-        match self.cached(|cache| cache.look_up(name, clock::now())) {
-            Lookup::Hit(answer, lease_end) if clock::now() < lease_end => {
-                Ok(ToyAnswer::Hit(answer))
-            }
-            Lookup::Unknown(lease_end) if clock::now() < lease_end => Ok(ToyAnswer::Unknown),
-            Lookup::Hit(..) | Lookup::Unknown(_) => self.ask_for_toy(remote, name, None).await,
-            Lookup::Miss(session) => self.ask_for_toy(remote, name, session).await,
+        let lookup = self.cached(|cache| cache.look_up(name, clock::now()));
+        match lookup.confirmed(clock::now()) {
+            Answer::Hit(answer) => Ok(ToyAnswer::Hit(answer)),
+            Answer::Unknown => Ok(ToyAnswer::Unknown),
+            Answer::Ask(session) => self.ask_for_toy(remote, name, session).await,
         }
     }
 
@@ -144,43 +141,6 @@ impl Service {
         self.cached(|cache| cache.invalidate(session, toys));
     }
 
-    /// Takes note of a leadership.
-    pub(super) fn learn(&self, leadership: Leadership) {
-        let is_news = self.select(|selection| selection.learn(leadership));
-        self.announce(leadership, is_news);
-    }
-
-    fn announce(&self, leadership: Leadership, is_news: bool) {
-        if is_news {
-            log::info!("{leadership}");
-            self.leader_changed.send_replace(());
-            self.selecting.notify_one();
-        }
-    }
-
-    /// Takes note of a leadership that this front-end's own nomination brought about.
-    pub(super) fn won(&self, leadership: Leadership) {
-        let is_news = self.select(|selection| selection.won(leadership));
-        self.announce(leadership, is_news);
-    }
-
-    /// Takes note of a health check.
-    pub(super) fn checked(&self, replica: ReplicaId, check: Check) {
-        let (before, after) = self.select(|selection| {
-            let before = (selection.leadership(), selection.leader());
-            selection.checked(replica, check);
-            (before, (selection.leadership(), selection.leader()))
-        });
-        if before != after {
-            match after.1 {
-                Some(_) => log::info!("{}", after.0),
-                None => log::warn!("{} is gone", describe(before.1)),
-            }
-            self.leader_changed.send_replace(());
-        }
-        self.selecting.notify_one();
-    }
-
     pub(super) fn heard_from_catalog(&self, standing: Standing, asked: Instant) {
         *self.catalog.lock().expect("nothing panics under this lock") = Some((standing, asked));
     }
@@ -197,8 +157,24 @@ impl Service {
         work(&mut self.cache.lock().expect("nothing panics under this lock"))
     }
 
+    /// Reads the selection, or has it take note of something. Whoever waits for another leader
+    /// hears of it.
     pub(super) fn select<T>(&self, work: impl FnOnce(&mut Selection) -> T) -> T {
-        work(&mut self.selection.lock().expect("nothing panics under this lock"))
+        let (outcome, before, after) = {
+            let mut selection = self.selection.lock().expect("nothing panics under this lock");
+            let before = (selection.leadership(), selection.leader());
+            let outcome = work(&mut selection);
+            (outcome, before, (selection.leadership(), selection.leader()))
+        };
+        if before != after {
+            match after {
+                (leadership, Some(_)) => log::info!("{leadership}"),
+                (_, None) => log::warn!("{} is gone", describe(before.1)),
+            }
+            self.leader_changed.send_replace(());
+            self.selecting.notify_one();
+        }
+        outcome
     }
 
     /// Asks the catalog for a toy, together with all who wait for the same by then.
@@ -220,13 +196,10 @@ impl Service {
     async fn fill(&self, remote: &Remote, request: FillRequest) -> Result<ToyAnswer, Trouble> {
         match self.ask_catalog(|| remote.toy(&request)).await? {
             FillReply::Unknown => Ok(ToyAnswer::Unknown),
-            FillReply::Found(Fill { toy, version, cacheable_under }) => {
-                let answer = Bytes::from(
-                    serde_json::to_vec(&Data { data: &toy }).expect("a toy can be written as JSON"),
-                );
-                if let Some(session) = cacheable_under {
-                    self.cached(|cache| cache.store(session, &toy.name, version, answer.clone()));
-                }
+            FillReply::Found(fill) => {
+                let body = serde_json::to_vec(&Data { data: &fill.toy });
+                let answer = Bytes::from(body.expect("a toy can be written as JSON"));
+                self.cached(|cache| cache.filled(&fill, answer.clone()));
                 Ok(ToyAnswer::Miss(answer))
             }
         }
@@ -282,23 +255,20 @@ impl Service {
         replica: ReplicaId,
         outcome: Result<Result<T, Leadership>, CallError>,
     ) -> Result<T, Trouble> {
-        match outcome {
-            Ok(Ok(answer)) => {
-                self.select(|selection| selection.heard_from(replica));
-                Ok(answer)
-            }
-            Ok(Err(leadership)) => {
-                self.learn(leadership);
-                Err(Trouble::NoLeader)
-            }
+        let (attempt, answer) = match outcome {
+            Ok(Ok(answer)) => (Attempt::Answered, Ok(answer)),
+            Ok(Err(leadership)) => (Attempt::NotLeader(leadership), Err(Trouble::NoLeader)),
             Err(error) => {
-                if let CallError::Unreachable(Unreachable::NobodyListens) = error {
-                    self.checked(replica, Check::Gone);
-                }
                 log::debug!("replica {replica} gave no answer: {error}");
-                Err(Trouble::Undecided(error.to_string()))
+                let attempt = match error {
+                    CallError::Unreachable(Unreachable::NobodyListens) => Attempt::Gone,
+                    CallError::Unreachable(_) | CallError::Refused { .. } => Attempt::Unanswered,
+                };
+                (attempt, Err(Trouble::Undecided(error.to_string())))
             }
-        }
+        };
+        self.select(|selection| selection.attempted(replica, attempt));
+        answer
     }
 
     /// Ends when another replica than `leader` leads.

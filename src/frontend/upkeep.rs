@@ -9,13 +9,11 @@ use super::cache::Cache;
 use super::remote::Remote;
 use super::selection::Check;
 use super::service::Service;
+use super::tenancy::{Errand, RENEWAL_INTERVAL, Renewed, Tenancy};
 use crate::clock;
 use crate::transport::{CallError, Unreachable};
-use crate::wire::lease::{Registration, RenewalReply, SessionId};
 use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaId};
 
-/// How often the lease is prolonged: a fifth of it.
-const RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the catalog is asked how it stands.
 const CATALOG_INTERVAL: Duration = Duration::from_millis(200);
 /// How often each replica's health is checked.
@@ -24,50 +22,32 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 impl Service {
     /// Keeps a session with the catalog, for ever. Without one nothing is answered from the cache.
     pub(super) async fn keep_session(self: Arc<Self>, remote: Rc<Remote>) {
-        let mut previous = None;
+        let mut tenancy = Tenancy::new(self.number);
         loop {
-            match self.cached(|cache| cache.session()) {
-                None => self.register(&remote, &mut previous).await,
-                Some(session) => {
-                    if self.renew(&remote, session).await == Some(RenewalReply::Expired) {
+            let sent = clock::now();
+            match self.cached(|cache| tenancy.errand(cache)) {
+                Errand::Register(request) => match remote.register(request).await {
+                    Ok(reply) => {
+                        log::info!("session {} with the catalog begins", reply.session);
+                        self.cached(|cache| tenancy.registered(cache, sent, reply));
+                    }
+                    Err(error @ CallError::Refused { .. }) => {
+                        log::warn!("the catalog gives no session: {error}");
+                    }
+                    Err(error) => log::debug!("the catalog gives no session: {error}"),
+                },
+                Errand::Renew(session) => {
+                    if let Ok(reply) = remote.renew(session).await
+                        && self.cached(|cache| tenancy.renewed(cache, session, sent, reply))
+                            == Renewed::RanOut
+                    {
                         log::warn!("session {session} with the catalog has run out");
-                        previous = self.cached(Cache::end_session);
                         continue;
                     }
                 }
             }
             actix_web::rt::time::sleep(RENEWAL_INTERVAL).await;
         }
-    }
-
-    /// Begins a session. The lease counts from before the registration was sent, so it ends here
-    /// before it ends at the catalog.
-    async fn register(&self, remote: &Remote, previous: &mut Option<SessionId>) {
-        let sent = clock::now();
-        let request = Registration { frontend: self.number, previous: *previous };
-        match remote.register(request).await {
-            Ok(registered) => {
-                let lease_end = sent + Duration::from_millis(registered.lease_ms);
-                let session = registered.session;
-                self.cached(|cache| cache.begin_session(session, lease_end, registered.toys));
-                log::info!("session {session} with the catalog begins");
-                *previous = None;
-            }
-            Err(error @ CallError::Refused { .. }) => {
-                log::warn!("the catalog gives no session: {error}");
-            }
-            Err(error) => log::debug!("the catalog gives no session: {error}"),
-        }
-    }
-
-    async fn renew(&self, remote: &Remote, session: SessionId) -> Option<RenewalReply> {
-        let sent = clock::now();
-        let reply = remote.renew(session).await.ok();
-        if let Some(RenewalReply::Renewed { lease_ms }) = reply {
-            let lease_end = sent + Duration::from_millis(lease_ms);
-            self.cached(|cache| cache.prolong_session(session, lease_end));
-        }
-        reply
     }
 
     /// Ends the session, so that no purchase waits for a lease that nobody uses.
@@ -101,7 +81,8 @@ impl Service {
                 }
                 Err(CallError::Unreachable(_)) => Check::Missed,
             };
-            self.checked(replica, check);
+            self.select(|selection| selection.checked(replica, check));
+            self.selecting.notify_one();
             actix_web::rt::time::sleep(CHECK_INTERVAL).await;
         }
     }
@@ -113,22 +94,23 @@ impl Service {
             if let Some(nominee) = self.select(|selection| selection.nominee()) {
                 log::info!("replica {} is nominated, to end epoch {}", nominee.id, nominee.seen);
                 let nomination = Nomination { seen: nominee.seen };
-                match remote.nominate(nominee.id, nomination).await {
-                    Ok(NominationReply::Won(leadership)) => self.won(leadership),
-                    Ok(NominationReply::Lost(leadership)) => self.learn(leadership),
-                    Ok(NominationReply::Unable(why)) => self.pass_over(nominee.id, &why),
-                    Err(error) => self.pass_over(nominee.id, &error.to_string()),
+                let reply = remote.nominate(nominee.id, nomination).await;
+                match &reply {
+                    Ok(NominationReply::Won(_) | NominationReply::Lost(_)) => {}
+                    Ok(NominationReply::Unable(why)) => {
+                        log::warn!("replica {} cannot lead: {why}", nominee.id);
+                    }
+                    Err(error) => log::warn!("replica {} cannot lead: {error}", nominee.id),
                 }
+                self.select(|selection| {
+                    selection.nominated(nominee.id, reply.as_ref().ok());
+                });
+                // If it was passed over, the next highest is to be tried before this one's next
+                // health check brings it back.
+                self.selecting.notify_one();
             }
             self.inform(&remote).await;
         }
-    }
-
-    fn pass_over(&self, nominee: ReplicaId, why: &str) {
-        log::warn!("replica {nominee} cannot lead: {why}");
-        self.select(|selection| selection.declined(nominee));
-        // The next highest is to be tried before this one's next health check brings it back.
-        self.selecting.notify_one();
     }
 
     /// Tells all replicas that do not know it who leads. Those that cannot be told now will be

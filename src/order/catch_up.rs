@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::core::{Core, Fetched};
 use super::remote::Remote;
-use super::replica::may_go_on;
-use super::service::{NotTaken, Service};
+use super::service::{Service, Waiter};
 use crate::failpoint;
 use crate::transport::CallError;
 use crate::wire::order::Rows;
@@ -24,23 +24,14 @@ impl Service {
     /// Asks the others for what this replica missed while it was away (once, at its start), and
     /// afterwards whenever it is behind; for ever.
     pub(super) async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
-        let start = self.decide(|cores, _| cores.replica.durable().length);
+        let start = self.decide(|core, _| core.replica().durable().length);
         loop {
-            let (is_new, is_behind) = self.decide(|cores, _| {
-                // A chosen leader fetches what it misses itself, before it sells.
-                let idle = cores.replica.is_chosen();
-                (cores.replica.is_new() && !idle, cores.replica.is_behind() && !idle)
-            });
-            if is_new || is_behind {
-                let complete = self.fetch(&remote).await;
-                let length = self.decide(|cores, _| cores.replica.durable().length);
-                if complete && is_new {
-                    self.decide(|cores, _| cores.replica.caught_up());
-                    log::info!(
-                        "replica {} had {start} orders and is in step with {length}",
-                        self.id
-                    );
-                }
+            if self.decide(|core, _| core.should_fetch())
+                && self.fetch(&remote).await
+                && self.decide(|core, _| core.caught_up())
+            {
+                let length = self.decide(|core, _| core.replica().durable().length);
+                log::info!("replica {} had {start} orders and is in step with {length}", self.id);
             }
             actix_web::rt::time::sleep(LOOK_INTERVAL).await;
         }
@@ -60,49 +51,43 @@ impl Service {
 
     /// Fetches all that the journal has. True if it was asked to its end.
     pub(super) async fn fetch_journal(&self, remote: &Remote) -> bool {
-        match self.fetch_from(async |from| remote.journal(from).await).await {
-            Fetched::Everything => {
-                self.decide(|cores, _| cores.replica.has_everything());
-                true
-            }
-            Fetched::Something => false,
-            Fetched::Foreign => {
-                self.set_log_aside().await;
-                false
-            }
+        let fetched = self.fetch_from(async |from| remote.journal(from).await).await;
+        match fetched {
+            Fetched::Everything => self.decide(|core, _| core.has_all_of_the_journal()),
+            Fetched::Foreign => self.set_log_aside().await,
+            Fetched::More | Fetched::Overtaken | Fetched::Failed => {}
         }
+        fetched == Fetched::Everything
     }
 
     /// Fetches rows from one source until it has no more.
     async fn fetch_from(&self, ask: impl AsyncFn(u64) -> Result<Rows, CallError>) -> Fetched {
         loop {
-            let from = self.decide(|cores, _| cores.replica.accepted().length);
-            let Ok(rows) = ask(from).await else { return Fetched::Something };
+            let from = self.decide(|core, _| core.lacks_from());
+            let Ok(rows) = ask(from).await else { return Fetched::Failed };
             let taken = self.take(&rows).await;
             failpoint::pass(failpoint::CATCHING_UP);
-            match taken {
-                Ok(()) if !may_go_on(&rows) => return Fetched::Everything,
-                // There is more: ask from the log's end now.
-                Ok(()) => {}
-                // Somebody else's rows came between, or were not written.
-                Err(NotTaken::Gap(_)) => actix_web::rt::time::sleep(GAP_PAUSE).await,
-                Err(NotTaken::Diverged) => return Fetched::Foreign,
-                Err(NotTaken::Storage(trouble)) => {
-                    log::error!("replica {} cannot catch up: {trouble}", self.id);
-                    return Fetched::Something;
-                }
+            match Core::<Waiter>::fetched(&rows, taken) {
+                Fetched::More => {}
+                Fetched::Overtaken => actix_web::rt::time::sleep(GAP_PAUSE).await,
+                end @ (Fetched::Everything | Fetched::Foreign | Fetched::Failed) => return end,
             }
         }
     }
-}
 
-/// What was fetched from one source.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fetched {
-    /// All that it has.
-    Everything,
-    /// It stopped answering, or what it answered could not be kept.
-    Something,
-    /// It holds other orders than this replica.
-    Foreign,
+    /// Keeps a copy of a log that is not of this cluster, or is damaged, and begins it anew.
+    async fn set_log_aside(&self) {
+        match self.store(self.log.set_aside()).await {
+            Ok(copy) => {
+                log::error!(
+                    "replica {} held orders that are not in the journal; a copy is kept as {}, and \
+                     the log is fetched anew",
+                    self.id,
+                    copy.display()
+                );
+                self.decide(|core, _| core.begin_anew());
+            }
+            Err(trouble) => log::error!("replica {} cannot begin anew: {trouble}", self.id),
+        }
+    }
 }

@@ -1,20 +1,25 @@
 //! An order replica: it keeps the orders on its own disk and, if it leads, sells.
 //!
 //! [`replica`] decides which rows continue the log, [`followers`] when an order is safe; [`queue`]
-//! gathers purchases into batches; [`tail`] keeps the newest rows at hand. `office` is how a
-//! replica comes to lead, `leader` sells and passes orders on, `catch_up` fetches what was missed,
-//! `watch` has an eye on disk and catalog.
+//! gathers purchases into batches; [`tail`] keeps the newest rows at hand. [`core`] holds these
+//! together; [`reign`] is how a replica comes to lead, [`trade`] how it sells and passes orders on.
+//!
+//! Around them, `leader` has a leader's tasks, `catch_up` fetches what was missed, `watch` has an
+//! eye on disk and catalog.
 
 mod catch_up;
+pub mod core;
 pub mod followers;
 mod leader;
-mod office;
+pub mod outbox;
 pub mod queue;
+pub mod reign;
 mod remote;
 pub mod replica;
 mod routes;
 mod service;
 pub mod tail;
+pub mod trade;
 mod watch;
 
 use std::net::TcpListener;
@@ -45,8 +50,9 @@ pub async fn run(
     let (log, end) = OrderLog::open_or_set_aside(&roles.file_of(Role::Order(id), "db"))?;
     log::info!("replica {id} has {} orders", end.length);
     let lifeline = Lifeline::new(stop);
-    let service = Arc::new(Service::new(id, log, end, lifeline.clone()));
     let remote = Rc::new(Remote::new(roles, id));
+    let others = remote.others().collect();
+    let service = Arc::new(Service::new(id, others, log, end, lifeline.clone()));
     let own = || (Arc::clone(&service), Rc::clone(&remote));
     let (tasks, neighbours) = own();
     lifeline.spawn("the watch", tasks.watch(neighbours));

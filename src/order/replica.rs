@@ -101,6 +101,12 @@ impl Replica {
         }
     }
 
+    /// Which replica this is.
+    #[must_use]
+    pub fn id(&self) -> ReplicaId {
+        self.id
+    }
+
     /// The end of the log on disk.
     #[must_use]
     pub fn durable(&self) -> Position {

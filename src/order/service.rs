@@ -1,18 +1,19 @@
 //! A replica's use cases: where its decisions meet the disk, the catalog and the other replicas.
 //!
-//! What any replica does is here; what only a leader does in its own time (selling, passing orders
-//! on) is in [`leader`](super::leader), and fetching what was missed in
-//! [`catch_up`](super::catch_up).
+//! What others ask of a replica is here; what it does in its own time is in
+//! [`leader`](super::leader) (selling, passing orders on), [`catch_up`](super::catch_up) (fetching
+//! what was missed) and [`watch`](super::watch). All of them await, and leave the deciding to the
+//! [core](super::core).
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::queue::{Admission, Queue};
+use super::core::{Busy, Core, LogNumber, NotTaken, Write};
+use super::outbox::{Notice, Outbox};
+use super::reign::Candidacy;
 use super::remote::Remote;
-use super::replica::{Acceptance, Replica};
-use super::tail::Tail;
 use crate::clock;
 use crate::failpoint;
 use crate::health::Readiness;
@@ -20,9 +21,10 @@ use crate::process::Lifeline;
 use crate::storage::StorageError;
 use crate::storage::order_log::OrderLog;
 use crate::wire::order::{OrderNumber, Position, Rows};
-use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
+use crate::wire::purchase::{Purchase, PurchaseReply};
 use crate::wire::replication::{
-    AppendReply, AppendRequest, Fitness, MOST_ROWS, OrderReply, ReplicaId, ReplicaStatus,
+    AppendReply, AppendRequest, Fitness, Leadership, MOST_ROWS, Nomination, NominationReply,
+    OrderReply, ReplicaId, ReplicaStatus,
 };
 
 /// Longer than any front-end's attempt; a purchase that nobody can decide does not hold its
@@ -35,24 +37,15 @@ pub(super) type Waiter = oneshot::Sender<PurchaseReply>;
 /// A replica, shared by all threads.
 pub(super) struct Service {
     pub(super) id: ReplicaId,
-    /// The cores decide under one lock: that rows are accepted and that they are queued for the
-    /// disk must happen in the same order. Nothing under it awaits.
-    cores: Mutex<Cores>,
+    /// That rows are accepted and that they are queued for the disk must happen in the same order,
+    /// under this one lock. Nothing under it awaits.
+    core: Mutex<Core<Waiter>>,
     pub(super) log: OrderLog,
     /// Something to do for the leader's selling task.
     pub(super) work: Notify,
     /// Rows were accepted, or leadership changed: the tasks that pass orders on look again.
     pub(super) grown: watch::Sender<()>,
     pub(super) lifeline: Lifeline,
-}
-
-pub(super) struct Cores {
-    pub(super) replica: Replica,
-    pub(super) queue: Queue<Waiter>,
-    pub(super) tail: Tail,
-    /// Counts how often the log was begun anew. What was on its way to an earlier one says nothing
-    /// of this one.
-    pub(super) log_number: u64,
 }
 
 /// Why a replica could not do what it was asked.
@@ -68,24 +61,23 @@ pub(super) enum Trouble {
     Undecided,
 }
 
-/// Rows that were offered and not taken.
-#[derive(Debug)]
-pub(super) enum NotTaken {
-    Gap(u64),
-    Diverged,
-    Storage(Trouble),
+/// Rows on their way to the disk.
+pub(super) struct Writing<F> {
+    log: LogNumber,
+    done: F,
 }
 
 impl Service {
-    pub(super) fn new(id: ReplicaId, log: OrderLog, end: Position, lifeline: Lifeline) -> Self {
+    pub(super) fn new(
+        id: ReplicaId,
+        others: Vec<ReplicaId>,
+        log: OrderLog,
+        end: Position,
+        lifeline: Lifeline,
+    ) -> Self {
         Self {
             id,
-            cores: Mutex::new(Cores {
-                replica: Replica::new(id, end),
-                queue: Queue::default(),
-                tail: Tail::new(end),
-                log_number: 0,
-            }),
+            core: Mutex::new(Core::new(id, others, end)),
             log,
             work: Notify::new(),
             grown: watch::Sender::new(()),
@@ -103,18 +95,8 @@ impl Service {
             log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
         }
         let (waiter, answer) = oneshot::channel();
-        let admission = self.decide(|cores, _| {
-            if !cores.replica.is_chosen() {
-                return Err(cores.replica.leadership());
-            }
-            Ok(cores.queue.admit(purchase, waiter, Waiter::is_closed))
-        });
-        match admission {
-            Err(leadership) => return Ok(PurchaseReply::NotLeader(leadership)),
-            Ok(Admission::KeyReused(_)) => return Ok(PurchaseReply::Decided(Decision::KeyReused)),
-            Ok(Admission::Full(_)) => return Err(Trouble::Busy),
-            Ok(Admission::Admitted) => self.work.notify_one(),
-        }
+        self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))
+            .map_err(|Busy| Trouble::Busy)?;
         // A purchase that nobody waits for any more makes room for others.
         let time_limit = time_limit.map_or(LONGEST_WAIT, |limit| limit.min(LONGEST_WAIT));
         match actix_web::rt::time::timeout(time_limit, answer).await {
@@ -123,14 +105,13 @@ impl Service {
         }
     }
 
-    /// One order. A row never changes, so a replica that has it answers, whether or not it leads;
-    /// one that lacks it asks the catalog, now: no earlier knowledge of the journal's end would do.
+    /// One order: from this disk, or the catalog's word.
     pub(super) async fn order(
         &self,
         remote: &Remote,
         number: OrderNumber,
     ) -> Result<OrderReply, Trouble> {
-        if number.0 < self.decide(|cores, _| cores.replica.durable().length)
+        if self.decide(|core, _| core.has_order(number))
             && let Some(order) = self.store(self.log.order(number)).await?
         {
             return Ok(OrderReply::Found(order));
@@ -138,104 +119,93 @@ impl Service {
         remote.order(number).await.map_err(|error| Trouble::NoCatalog(error.to_string()))
     }
 
+    /// A front-end wants this replica to lead.
+    pub(super) async fn nominate(
+        &self,
+        remote: &Remote,
+        nomination: Nomination,
+    ) -> NominationReply {
+        let request = match self.decide(|core, _| core.nominated(nomination)) {
+            Candidacy::Answer(reply) => return reply,
+            Candidacy::Acquire(request) => request,
+        };
+        let reply = match remote.acquire(&request).await {
+            Ok(reply) => self.decide(|core, _| core.acquisition_answered(&request, reply)),
+            Err(error) => NominationReply::Unable(format!("the catalog: {error}")),
+        };
+        if let NominationReply::Unable(problem) = &reply {
+            log::error!("this replica cannot lead: {problem}");
+        }
+        reply
+    }
+
+    /// A front-end says who leads.
+    pub(super) fn learn(&self, leadership: Leadership) {
+        self.decide(|core, _| core.learn(leadership));
+    }
+
     /// The leader passes orders on.
     pub(super) async fn append(&self, request: AppendRequest) -> Result<AppendReply, Trouble> {
-        self.learn(request.leadership);
-        let known = self.decide(|cores, _| {
-            cores.replica.heard_of(request.leader_length);
-            cores.replica.leadership()
-        });
-        if known.epoch > request.leadership.epoch {
-            return Ok(AppendReply::Stale(known));
-        }
         for id in &request.request_ids {
             log::debug!("request {id}: its order comes from the leader");
         }
-        match self.take(&request.rows).await {
-            Ok(()) => {
-                self.decide(|cores, _| cores.replica.caught_up());
-                if !request.rows.orders.is_empty() {
-                    failpoint::pass(failpoint::FOLLOWER_SYNCED);
-                }
-                Ok(self.decide(|cores, _| cores.replica.append_reply()))
-            }
-            Err(NotTaken::Gap(length)) => Ok(AppendReply::Gap { length }),
-            Err(NotTaken::Diverged) => {
-                // The journal is to say which of the two logs is right.
-                self.decide(|cores, _| cores.replica.doubt_log());
-                Ok(AppendReply::Diverged)
-            }
-            Err(NotTaken::Storage(trouble)) => Err(trouble),
+        if let Err(reply) = self.decide(|core, _| core.append(&request)) {
+            return Ok(reply);
         }
+        let taken = self.take(&request.rows).await;
+        if taken.is_ok() && !request.rows.orders.is_empty() {
+            failpoint::pass(failpoint::FOLLOWER_SYNCED);
+        }
+        let reply = self.decide(|core, _| core.appended(taken));
+        reply.ok_or_else(|| Trouble::Storage("the orders could not be written".into()))
     }
 
     /// Rows for a peer that missed them; none if this log ends before `from`.
     pub(super) async fn rows(&self, from: u64) -> Result<Rows, Trouble> {
         let rows = self.store(self.log.rows(from, MOST_ROWS)).await?;
-        Ok(rows.unwrap_or_else(|| self.decide(|cores, _| Rows::none(cores.replica.durable()))))
+        Ok(rows.unwrap_or_else(|| self.decide(|core, _| core.no_rows())))
     }
 
     /// Rows for a follower, from memory if they are there.
     pub(super) async fn rows_for_follower(&self, from: u64) -> Result<Rows, Trouble> {
-        match self.decide(|cores, _| cores.tail.rows(from, MOST_ROWS)) {
+        match self.decide(|core, _| core.rows_at_hand(from)) {
             Some(rows) => Ok(rows),
             None => self.rows(from).await,
         }
     }
 
     pub(super) fn status(&self) -> ReplicaStatus {
-        self.decide(|cores, now| ReplicaStatus {
-            id: self.id,
-            state: cores.replica.state(),
-            fitness: cores.replica.fitness(now),
-            leadership: cores.replica.leadership(),
-            log: cores.replica.durable(),
-        })
+        self.decide(|core, now| core.status(now))
     }
 
     /// Takes rows from whoever offers them; ends when they are on disk.
     pub(super) async fn take(&self, rows: &Rows) -> Result<(), NotTaken> {
-        let (log_number, writing) = self.decide(|cores, _| match cores.replica.accept(rows) {
-            Acceptance::Write(after, orders) => {
-                cores.tail.extend(after, &orders);
-                Ok((cores.log_number, self.log.append(after, orders)))
-            }
-            Acceptance::Gap(length) => Err(NotTaken::Gap(length)),
-            Acceptance::Diverged => Err(NotTaken::Diverged),
-        })?;
-        self.grown.send_replace(());
-        match self.store(writing).await {
-            Ok(end) => {
-                if self.decide(|cores, _| cores.replica.leads()).is_some() {
-                    failpoint::pass(failpoint::LEADER_APPENDED);
-                }
-                self.decide(|cores, _| {
-                    if cores.log_number == log_number {
-                        cores.replica.written(end);
-                    }
-                });
-                self.release();
-                Ok(())
-            }
-            Err(trouble) => {
-                self.decide(|cores, _| {
-                    if cores.log_number == log_number {
-                        cores.replica.not_written();
-                    }
-                });
-                self.work.notify_one();
-                Err(NotTaken::Storage(trouble))
-            }
-        }
+        let writing =
+            self.decide(|core, _| core.take(rows).map(|write| self.queue_for_disk(write)))?;
+        self.finish(writing).await
     }
 
-    /// Answers all whose orders are as durable as they must be.
-    pub(super) fn release(&self) {
-        let answers = self.decide(|cores, _| {
-            let length = cores.replica.acknowledged_length()?;
-            Some(cores.queue.acknowledge(length))
-        });
-        answer(answers.unwrap_or_default());
+    /// To be called in the decision that accepted the rows.
+    pub(super) fn queue_for_disk(
+        &self,
+        write: Write,
+    ) -> Writing<impl Future<Output = Result<Position, StorageError>> + use<>> {
+        Writing { log: write.log, done: self.log.append(write.after, write.orders) }
+    }
+
+    pub(super) async fn finish(
+        &self,
+        writing: Writing<impl Future<Output = Result<Position, StorageError>>>,
+    ) -> Result<(), NotTaken> {
+        let Ok(end) = self.store(writing.done).await else {
+            self.decide(|core, _| core.not_written(writing.log));
+            return Err(NotTaken::NotWritten);
+        };
+        if self.decide(|core, _| core.replica().leads()).is_some() {
+            failpoint::pass(failpoint::LEADER_APPENDED);
+        }
+        self.decide(|core, _| core.written(writing.log, end));
+        Ok(())
     }
 
     /// Leaves the database in one file, for whoever copies or compares it.
@@ -262,22 +232,49 @@ impl Service {
         })
     }
 
-    pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Cores, Instant) -> T) -> T {
-        let mut cores = self.cores.lock().expect("a decision that panicked has ended the replica");
-        decision(&mut cores, clock::now())
+    /// Makes a decision, and carries out what follows from it.
+    pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Core<Waiter>, Instant) -> T) -> T {
+        let (outcome, outbox) = {
+            let mut core =
+                self.core.lock().expect("a decision that panicked has ended the replica");
+            let outcome = decision(&mut core, clock::now());
+            (outcome, core.take_outbox())
+        };
+        self.carry_out(outbox);
+        outcome
+    }
+
+    fn carry_out(&self, outbox: Outbox<Waiter>) {
+        for notice in &outbox.notices {
+            log::log!(level(notice), "{notice}");
+        }
+        for (waiter, reply) in outbox.answers {
+            // Whoever does not wait any more will ask again under the same key.
+            let _unheard = waiter.send(reply);
+        }
+        if outbox.work {
+            self.work.notify_one();
+        }
+        if outbox.grown {
+            self.grown.send_replace(());
+        }
     }
 }
 
-/// Answers whoever still waits.
-pub(super) fn answer(answers: Vec<(Waiter, Decision)>) {
-    for (waiter, decision) in answers {
-        let _unheard = waiter.send(PurchaseReply::Decided(decision));
+fn level(notice: &Notice) -> log::Level {
+    match notice {
+        Notice::Learned(_) | Notice::Chosen(_) | Notice::Leads(_) => log::Level::Info,
+        Notice::Resigned(..)
+        | Notice::FollowerLost(_)
+        | Notice::FollowerSlow(_)
+        | Notice::Behind(_) => log::Level::Warn,
+        Notice::FollowerDiverged(_) | Notice::Diverged => log::Level::Error,
     }
 }
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        match self.decide(|cores, now| cores.replica.fitness(now)) {
+        match self.decide(|core, now| core.replica().fitness(now)) {
             Fitness::Ready => Ok(()),
             Fitness::Unfit => Err("the disk does not move or the catalog is out of reach".into()),
         }

@@ -1,0 +1,351 @@
+//! A replica's decisions under one roof: its log, its office, the purchases on their way.
+//!
+//! # The idea
+//!
+//! Whatever happens to a replica (a message, an answer, a write that is done) is one call here. The
+//! call decides all that follows from it at once, and leaves what others must hear of it in the
+//! [outbox](super::outbox): decisions are data, which the server around them carries out, and the
+//! simulator, too. Nothing here waits for anything. What takes time is asked for by one call and
+//! reported by a later one, and in between anything may have happened:
+//!
+//! ```text
+//! leader's tasks           core                        disk
+//!   | batch answered ------->| accept rows 7, 8         |
+//!   |<-- Write{log 1, 7, 8} -|------------------------->| (slow)
+//!   |                        | journal: this log is foreign; begun anew: log 2, empty
+//!   | written(log 1, to 9) ->| says nothing of log 2: not counted
+//! ```
+//!
+//! [`reign`](super::reign) has the calls about leadership, [`trade`](super::trade) those of a
+//! leader that sells and passes orders on.
+//!
+//! `W` is who waits for a purchase: a channel in the server, a number in the simulator.
+
+use std::time::Instant;
+
+use super::outbox::{Notice, Outbox};
+use super::queue::{Admission, Queue};
+use super::replica::{Acceptance, Replica, may_go_on};
+use super::tail::Tail;
+use crate::wire::order::{Order, OrderNumber, Position, Rows};
+use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
+use crate::wire::replication::{
+    AppendReply, AppendRequest, MOST_ROWS, ReplicaId, ReplicaStatus, Standing,
+};
+
+/// A replica, but for the rows that storage keeps.
+#[derive(Clone, Debug)]
+pub struct Core<W> {
+    pub(super) others: Vec<ReplicaId>,
+    pub(super) replica: Replica,
+    pub(super) queue: Queue<W>,
+    tail: Tail,
+    log: LogNumber,
+    /// How long the log was when the catalog last said how it stands.
+    length_then: u64,
+    pub(super) outbox: Outbox<W>,
+}
+
+/// Counts how often the log was begun anew. What was on its way to an earlier one says nothing of
+/// this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogNumber(u64);
+
+/// Rows for the disk. They must be queued there before anything else is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// For this log.
+    pub log: LogNumber,
+    /// Behind this position.
+    pub after: Position,
+    /// The rows; with none, the answer says that all before is on disk.
+    pub orders: Vec<Order>,
+}
+
+/// Rows that were offered and not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// They begin beyond the log's end, which is here.
+    Gap(u64),
+    /// They contradict the log.
+    Diverged,
+    /// The disk did not take them.
+    NotWritten,
+}
+
+/// What came of asking somebody for rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// There is more: ask from the log's end now.
+    More,
+    /// That was all.
+    Everything,
+    /// Somebody else's rows came between: ask again in a moment.
+    Overtaken,
+    /// The source holds other orders than this replica.
+    Foreign,
+    /// What it answered could not be kept.
+    Failed,
+}
+
+/// What the catalog's standing means to a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearing {
+    /// All is well.
+    Known,
+    /// The journal is shorter than this log was when the catalog was asked, and a log holds nothing
+    /// that was not in the journal. Under such a catalog this replica is not fit to lead.
+    Estranged,
+}
+
+impl<W> Core<W> {
+    /// A replica whose log on disk ends at `durable`, among others.
+    #[must_use]
+    pub fn new(id: ReplicaId, others: Vec<ReplicaId>, durable: Position) -> Self {
+        Self {
+            others,
+            replica: Replica::new(id, durable),
+            queue: Queue::default(),
+            tail: Tail::new(durable),
+            log: LogNumber(0),
+            length_then: 0,
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// What is to be carried out since the last call.
+    pub fn take_outbox(&mut self) -> Outbox<W> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// The replica itself.
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// A purchase has arrived. The waiter is answered through the outbox.
+    ///
+    /// # Errors
+    ///
+    /// If the store is too busy for one more.
+    pub fn purchase(
+        &mut self,
+        purchase: Purchase,
+        waiter: W,
+        is_gone: impl Fn(&W) -> bool,
+    ) -> Result<(), Busy> {
+        if !self.replica.is_chosen() {
+            let reply = PurchaseReply::NotLeader(self.replica.leadership());
+            self.outbox.answers.push((waiter, reply));
+            return Ok(());
+        }
+        match self.queue.admit(purchase, waiter, is_gone) {
+            Admission::Admitted => self.outbox.work = true,
+            Admission::KeyReused(waiter) => {
+                let reply = PurchaseReply::Decided(Decision::KeyReused);
+                self.outbox.answers.push((waiter, reply));
+            }
+            Admission::Full(_waiter) => return Err(Busy),
+        }
+        Ok(())
+    }
+
+    /// Whether this replica has an order on its disk. A row never changes, so whoever has it may
+    /// answer, whether or not it leads; one that lacks it asks the catalog, now: no earlier
+    /// knowledge of the journal's end would do.
+    #[must_use]
+    pub fn has_order(&self, number: OrderNumber) -> bool {
+        number.0 < self.replica.durable().length
+    }
+
+    /// The leader passes orders on: they are to be [taken](Core::take).
+    ///
+    /// # Errors
+    ///
+    /// The answer, if the sender leads no longer.
+    pub fn append(&mut self, request: &AppendRequest) -> Result<(), AppendReply> {
+        self.learn(request.leadership);
+        self.replica.heard_of(request.leader_length);
+        let known = self.replica.leadership();
+        if known.epoch > request.leadership.epoch {
+            return Err(AppendReply::Stale(known));
+        }
+        Ok(())
+    }
+
+    /// The answer to the leader, once its rows are on disk or were not taken. `None` if the disk
+    /// refused them.
+    pub fn appended(&mut self, taken: Result<(), NotTaken>) -> Option<AppendReply> {
+        match taken {
+            Ok(()) => {
+                self.replica.caught_up();
+                Some(self.replica.append_reply())
+            }
+            Err(NotTaken::Gap(length)) => Some(AppendReply::Gap { length }),
+            Err(NotTaken::Diverged) => {
+                // The journal is to say which of the two logs is right.
+                self.replica.doubt_log();
+                Some(AppendReply::Diverged)
+            }
+            Err(NotTaken::NotWritten) => None,
+        }
+    }
+
+    /// Takes rows from whoever offers them.
+    ///
+    /// # Errors
+    ///
+    /// If they do not continue the log.
+    pub fn take(&mut self, rows: &Rows) -> Result<Write, NotTaken> {
+        match self.replica.accept(rows) {
+            Acceptance::Write(after, orders) => {
+                self.tail.extend(after, &orders);
+                self.outbox.grown = true;
+                Ok(Write { log: self.log, after, orders })
+            }
+            Acceptance::Gap(length) => Err(NotTaken::Gap(length)),
+            Acceptance::Diverged => Err(NotTaken::Diverged),
+        }
+    }
+
+    /// The log is on disk up to `end`.
+    pub fn written(&mut self, log: LogNumber, end: Position) {
+        if self.log == log {
+            self.replica.written(end);
+        }
+        self.release();
+    }
+
+    /// Rows for the disk did not get there.
+    pub fn not_written(&mut self, log: LogNumber) {
+        if self.log == log {
+            self.replica.not_written();
+        }
+        self.outbox.work = true;
+    }
+
+    /// Rows for a follower or a peer, if they are still in memory.
+    #[must_use]
+    pub fn rows_at_hand(&self, from: u64) -> Option<Rows> {
+        self.tail.rows(from, MOST_ROWS)
+    }
+
+    /// What a peer gets that asks for rows beyond this log's end.
+    #[must_use]
+    pub fn no_rows(&self) -> Rows {
+        Rows::none(self.replica.durable())
+    }
+
+    /// Whether this replica has to ask others for rows: because it has just started and does not
+    /// know what it missed, or because it has heard of orders that it lacks. A chosen leader
+    /// fetches what it misses before it sells, as part of that.
+    #[must_use]
+    pub fn should_fetch(&self) -> bool {
+        !self.replica.is_chosen() && (self.replica.is_new() || self.replica.is_behind())
+    }
+
+    /// From which number on to ask.
+    #[must_use]
+    pub fn lacks_from(&self) -> u64 {
+        self.replica.accepted().length
+    }
+
+    /// What an answer to such a question means, once its rows were taken or not.
+    #[must_use]
+    pub fn fetched(rows: &Rows, taken: Result<(), NotTaken>) -> Fetched {
+        match taken {
+            Ok(()) if may_go_on(rows) => Fetched::More,
+            Ok(()) => Fetched::Everything,
+            Err(NotTaken::Gap(_)) => Fetched::Overtaken,
+            Err(NotTaken::Diverged) => Fetched::Foreign,
+            Err(NotTaken::NotWritten) => Fetched::Failed,
+        }
+    }
+
+    /// The journal was asked to its end.
+    pub fn has_all_of_the_journal(&mut self) {
+        self.replica.has_everything();
+    }
+
+    /// The peers and the journal were asked for what this replica missed. True if it was new.
+    pub fn caught_up(&mut self) -> bool {
+        let was_new = self.replica.is_new() && !self.replica.is_chosen();
+        if was_new {
+            self.replica.caught_up();
+        }
+        was_new
+    }
+
+    /// The catalog said how it stands when it was asked at `asked`, at which time this log was
+    /// `length_before` long.
+    pub fn heard_from_catalog(
+        &mut self,
+        standing: Standing,
+        asked: Instant,
+        length_before: u64,
+    ) -> Bearing {
+        self.learn(standing.leadership);
+        self.contradicted(standing.leadership);
+        if standing.journal.length < length_before {
+            return Bearing::Estranged;
+        }
+        self.replica.catalog_answered(asked);
+        let length = self.replica.accepted().length;
+        // Orders of this moment are on their way; only one who stands still is behind.
+        if length == self.length_then {
+            self.replica.heard_of(standing.journal.length);
+        }
+        self.length_then = length;
+        // A leader that has nothing to sell must be woken to fetch.
+        self.outbox.work |= self.replica.is_chosen() && self.replica.is_behind();
+        Bearing::Known
+    }
+
+    /// The disk has done what it was asked at `asked`.
+    pub fn disk_moved(&mut self, asked: Instant) {
+        self.replica.disk_moved(asked);
+    }
+
+    /// The journal says that this log is not of its cluster, or is damaged; it has been set aside,
+    /// and an empty one begun.
+    pub fn begin_anew(&mut self) {
+        let leadership = self.replica.leadership();
+        self.replica = Replica::new(self.replica.id(), Position::START);
+        self.tail = Tail::new(Position::START);
+        self.log = LogNumber(self.log.0 + 1);
+        self.send_away(leadership);
+    }
+
+    /// What this replica says of itself.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> ReplicaStatus {
+        ReplicaStatus {
+            id: self.replica.id(),
+            state: self.replica.state(),
+            fitness: self.replica.fitness(now),
+            leadership: self.replica.leadership(),
+            log: self.replica.durable(),
+        }
+    }
+
+    /// Answers all whose orders are as durable as they must be.
+    pub(super) fn release(&mut self) {
+        let Some(length) = self.replica.acknowledged_length() else { return };
+        let answers = self.queue.acknowledge(length);
+        self.answer(answers);
+    }
+
+    pub(super) fn answer(&mut self, answers: Vec<(W, Decision)>) {
+        let decided = |(waiter, decision)| (waiter, PurchaseReply::Decided(decision));
+        self.outbox.answers.extend(answers.into_iter().map(decided));
+    }
+
+    pub(super) fn note(&mut self, notice: Notice) {
+        self.outbox.notices.push(notice);
+    }
+}
+
+/// Too many purchases are on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
