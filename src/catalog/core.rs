@@ -62,6 +62,12 @@ impl Core {
         self.stock.standing()
     }
 
+    /// All shelves, in catalog order.
+    #[must_use]
+    pub fn shelves(&self) -> &[Shelf] {
+        self.stock.shelves()
+    }
+
     /// All toys, in catalog order.
     #[must_use]
     pub fn toys(&self) -> Vec<Toy> {

@@ -197,3 +197,147 @@ impl Restock {
         (change, (!complete).then_some(RESTOCK_RETRY))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sessions::{LEASE, MARGIN, Sessions};
+    use super::super::stock::tests::stock;
+    use super::*;
+    use crate::wire::lease::{FillReply, FillRequest, Registration};
+    use crate::wire::order::OrderNumber;
+    use crate::wire::purchase::{Decision, Purchase};
+    use crate::wire::quantity::Quantity;
+    use crate::wire::replication::{Epoch, ReplicaId};
+
+    const LED: Leadership = Leadership { epoch: Epoch(7), leader: Some(ReplicaId(3)) };
+    const GRANTED: Verdict = Verdict::Decided(Decision::Granted(OrderNumber(0)));
+
+    /// A catalog with one Tux, and a session that holds it.
+    fn held() -> (Core, SessionId, Instant) {
+        let now = crate::clock::now();
+        let mut core = Core::new(stock(1), Sessions::new(1, [], now), 1);
+        let session =
+            core.register(Registration { frontend: 1, previous: None }, now).unwrap().session;
+        assert_eq!(holder(&mut core, session, now), Some(session));
+        (core, session, now)
+    }
+
+    fn holder(core: &mut Core, session: SessionId, now: Instant) -> Option<SessionId> {
+        match core.fill(&FillRequest { name: "Tux".into(), session: Some(session) }, now) {
+            FillReply::Found(fill) => fill.cacheable_under,
+            FillReply::Unknown => None,
+        }
+    }
+
+    fn batch(epoch: u64) -> Asked {
+        let purchase = Purchase {
+            key: IdempotencyKey::from("a".to_owned()),
+            name: "Tux".into(),
+            quantity: Quantity::ONE,
+            request_id: None,
+        };
+        Asked::new(CommitRequest {
+            leader: ReplicaId(3),
+            epoch: Epoch(epoch),
+            log: Position::START,
+            purchases: vec![purchase],
+        })
+    }
+
+    fn lock(core: &mut Core, now: Instant) -> Locked {
+        batch(7).lock(core, HashMap::new(), now).unwrap()
+    }
+
+    fn sell(core: &mut Core, now: Instant) {
+        let planned = lock(core, now).plan(core, now).unwrap();
+        assert!(planned.publish(core, Stored::Durable).is_some());
+    }
+
+    #[test]
+    fn a_toy_that_is_held_changes_once_its_holder_has_dropped_it() {
+        let (mut core, session, now) = held();
+        let locked = lock(&mut core, now);
+        assert_eq!(locked.clearing().debtors, BTreeSet::from([session]));
+        let planned = locked.plan(&core, now).unwrap();
+        assert!(planned.change().is_empty(), "it is not clear");
+        let sold = planned.publish(&mut core, Stored::Durable).unwrap();
+        let Answer::Ready(CommitReply::Decided { verdicts, .. }) = sold.answer() else {
+            unreachable!("the log is where the journal is")
+        };
+        assert_eq!(verdicts, [Verdict::Wait]);
+
+        let locked = lock(&mut core, now);
+        core.acknowledged(session, &locked.clearing().toys);
+        let planned = locked.plan(&core, now).unwrap();
+        assert_eq!(holder(&mut core, session, now), None, "it is about to change");
+        let sold = planned.publish(&mut core, Stored::Durable).unwrap();
+        assert_eq!(sold.orders().len(), 1);
+        assert_eq!(core.toys()[0].quantity, 0);
+        assert_eq!(holder(&mut core, session, now), Some(session));
+    }
+
+    #[test]
+    fn a_change_that_was_not_stored_has_not_happened() {
+        let (mut core, session, now) = held();
+        let later = now + LEASE + MARGIN;
+        let planned = lock(&mut core, later).plan(&core, later).unwrap();
+        assert!(planned.publish(&mut core, Stored::Unchanged).is_none());
+        assert_eq!(core.toys()[0].quantity, 1);
+        let session = Registration { frontend: 1, previous: Some(session) };
+        let session = core.register(session, later).unwrap().session;
+        assert_eq!(holder(&mut core, session, later), Some(session));
+    }
+
+    #[test]
+    fn a_toy_whose_change_is_in_doubt_stays_locked() {
+        let (mut core, session, now) = held();
+        let later = now + LEASE + MARGIN;
+        let planned = lock(&mut core, later).plan(&core, later).unwrap();
+        assert!(planned.publish(&mut core, Stored::Unknown).is_none());
+        let session = Registration { frontend: 1, previous: Some(session) };
+        let session = core.register(session, later).unwrap().session;
+        assert_eq!(holder(&mut core, session, later), None);
+    }
+
+    #[test]
+    fn a_deposed_leaders_batch_locks_nothing() {
+        let (mut core, session, now) = held();
+        assert_eq!(batch(6).lock(&mut core, HashMap::new(), now).err(), Some(LED));
+        assert_eq!(holder(&mut core, session, now), Some(session));
+    }
+
+    #[test]
+    fn a_leader_that_is_behind_gets_the_journals_rows() {
+        let (mut core, _, now) = held();
+        let later = now + LEASE + MARGIN;
+        sell(&mut core, later);
+        let known =
+            Recorded { name: "Tux".into(), quantity: Quantity::ONE, number: Some(OrderNumber(0)) };
+        let recorded = HashMap::from([(IdempotencyKey::from("a".to_owned()), known)]);
+        let again = batch(7).lock(&mut core, recorded, later).unwrap().plan(&core, later).unwrap();
+        let sold = again.publish(&mut core, Stored::Durable).unwrap();
+        match sold.answer() {
+            Answer::WithRows(from, verdicts) => assert_eq!((from, verdicts), (0, vec![GRANTED])),
+            Answer::Ready(_) => unreachable!("the log is behind the journal"),
+        }
+    }
+
+    #[test]
+    fn a_restock_of_a_toy_that_is_held_comes_again() {
+        let (mut core, session, now) = held();
+        assert!(Restock::lock(&mut core, now).is_none(), "nothing is sold out");
+        let later = now + LEASE + MARGIN;
+        sell(&mut core, later);
+        let session = Registration { frontend: 1, previous: Some(session) };
+        let session = core.register(session, later).unwrap().session;
+        holder(&mut core, session, later);
+        let (change, again) = Restock::lock(&mut core, later).unwrap().plan(&core, later);
+        assert!(change.is_empty());
+        assert_eq!(again, Some(RESTOCK_RETRY));
+        let restock = Restock::lock(&mut core, later).unwrap();
+        core.acknowledged(session, &restock.clearing().toys);
+        let (change, again) = restock.plan(&core, later);
+        core.publish(&change, Stored::Durable);
+        assert_eq!((core.toys()[0].quantity, again), (100, None));
+    }
+}

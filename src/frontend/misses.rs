@@ -10,7 +10,7 @@ use crate::wire::toy::ToyName;
 type Shared<A> = Arc<Mutex<Flights<oneshot::Sender<Turn<A>>>>>;
 
 /// All misses of a front-end, whose answers are `A`.
-pub(super) struct Misses<A> {
+pub struct Misses<A> {
     flights: Shared<A>,
 }
 
@@ -39,7 +39,11 @@ impl<A> Default for Misses<A> {
 impl<A: Clone> Misses<A> {
     /// Asks, or waits for somebody's answer to a question that is not asked yet. Nothing if that
     /// cannot be had any more, because the front-end is ending.
-    pub(super) async fn ask(&self, name: ToyName, ask: impl Future<Output = A>) -> Option<A> {
+    ///
+    /// # Panics
+    ///
+    /// If another thread panicked in the middle of this.
+    pub async fn ask(&self, name: ToyName, ask: impl Future<Output = A>) -> Option<A> {
         let (waiter, turn) = oneshot::channel();
         let boarding = {
             let mut flights = self.flights.lock().expect("nothing panics under this lock");

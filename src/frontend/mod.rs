@@ -6,7 +6,7 @@
 
 pub mod cache;
 pub mod flights;
-mod misses;
+pub mod misses;
 mod recency;
 mod remote;
 pub mod retry;

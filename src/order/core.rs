@@ -142,10 +142,6 @@ impl<W> Core<W> {
         }
         match self.queue.admit(purchase, waiter, is_gone) {
             Admission::Admitted => self.outbox.work = true,
-            Admission::KeyReused(waiter) => {
-                let reply = PurchaseReply::Decided(Decision::KeyReused);
-                self.outbox.answers.push((waiter, reply));
-            }
             Admission::Full(_waiter) => return Err(Busy),
         }
         Ok(())
@@ -349,3 +345,110 @@ impl<W> Core<W> {
 /// Too many purchases are on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
+
+#[cfg(test)]
+mod tests {
+    use super::super::outbox::Notice;
+    use super::super::reign::Candidacy;
+    use super::super::trade::{BatchOutcome, Task};
+    use super::*;
+    use crate::wire::purchase::{CommitReply, IdempotencyKey, Verdict};
+    use crate::wire::quantity::Quantity;
+    use crate::wire::replication::{
+        AcquisitionReply, Epoch, Leadership, Nomination, NominationReply,
+    };
+
+    const ME: ReplicaId = ReplicaId(3);
+    const OTHER: ReplicaId = ReplicaId(2);
+    const GRANTED: Decision = Decision::Granted(OrderNumber(0));
+
+    fn leading(epoch: u64, leader: ReplicaId) -> Leadership {
+        Leadership { epoch: Epoch(epoch), leader: Some(leader) }
+    }
+
+    fn purchase(key: &str) -> Purchase {
+        Purchase {
+            key: IdempotencyKey::from(key.to_owned()),
+            name: "Tux".into(),
+            quantity: Quantity::ONE,
+            request_id: None,
+        }
+    }
+
+    fn rows() -> Rows {
+        let order = Order { number: OrderNumber(0), name: "Tux".into(), quantity: Quantity::ONE };
+        Rows { after: Position::START, orders: vec![order] }
+    }
+
+    fn buy(core: &mut Core<u32>, key: &str, waiter: u32) {
+        core.purchase(purchase(key), waiter, |_| false).unwrap();
+    }
+
+    /// A replica alone that leads epoch 1, and has sent a purchase to the catalog.
+    fn at_the_catalog() -> (Core<u32>, Epoch, Instant) {
+        let now = crate::clock::now();
+        let mut core = Core::new(ME, Vec::new(), Position::START);
+        let Candidacy::Acquire(request) = core.nominated(Nomination { seen: Epoch(0) }) else {
+            unreachable!("it does not lead yet")
+        };
+        let won = AcquisitionReply::Won { leadership: leading(1, ME), journal: Position::START };
+        let reply = core.acquisition_answered(&request, won);
+        assert_eq!(reply, NominationReply::Won(leading(1, ME)));
+        assert!(core.try_to_lead());
+        buy(&mut core, "a", 1);
+        let Task::Sell(epoch, _) = core.next_task(now, |_| false) else {
+            unreachable!("there is something to sell")
+        };
+        core.take_outbox();
+        (core, epoch, now)
+    }
+
+    fn sold() -> BatchOutcome {
+        let verdicts = vec![Verdict::Decided(GRANTED)];
+        BatchOutcome::Answered(CommitReply::Decided { verdicts, rows: rows() })
+    }
+
+    #[test]
+    fn an_order_is_answered_once_it_is_on_disk() {
+        let (mut core, epoch, now) = at_the_catalog();
+        let write = core.batch_answered(epoch, sold(), now, now).unwrap();
+        assert!(core.take_outbox().answers.is_empty(), "it is on its way to the disk");
+        let end = write.orders.iter().fold(write.after, Position::continued_by);
+        core.written(write.log, end);
+        assert_eq!(core.take_outbox().answers, [(1, PurchaseReply::Decided(GRANTED))]);
+    }
+
+    #[test]
+    fn what_was_sold_in_an_epoch_that_is_over_is_answered_by_the_next_leader() {
+        let (mut core, epoch, now) = at_the_catalog();
+        core.learn(leading(2, OTHER));
+        let outbox = core.take_outbox();
+        assert_eq!(outbox.answers, [(1, PurchaseReply::NotLeader(leading(2, OTHER)))]);
+        assert_eq!(outbox.notices, [Notice::Learned(leading(2, OTHER))]);
+        assert_eq!(core.batch_answered(epoch, sold(), now, now), None);
+        assert!(core.take_outbox().answers.is_empty());
+    }
+
+    #[test]
+    fn what_was_on_its_way_to_an_earlier_log_says_nothing_of_this_one() {
+        let mut core = Core::<u32>::new(ME, vec![OTHER], Position::START);
+        let write = core.take(&rows()).unwrap();
+        core.begin_anew();
+        let end = write.orders.iter().fold(write.after, Position::continued_by);
+        core.written(write.log, end);
+        assert_eq!(core.replica().durable(), Position::START);
+        let again = core.take(&rows()).unwrap();
+        core.not_written(write.log);
+        core.written(again.log, end);
+        assert_eq!(core.replica().durable(), end);
+    }
+
+    #[test]
+    fn a_purchase_at_a_replica_that_does_not_lead_is_sent_to_the_leader() {
+        let mut core = Core::new(ME, vec![OTHER], Position::START);
+        core.learn(leading(4, OTHER));
+        buy(&mut core, "a", 1);
+        let answers = core.take_outbox().answers;
+        assert_eq!(answers, [(1, PurchaseReply::NotLeader(leading(4, OTHER)))]);
+    }
+}

@@ -13,17 +13,20 @@
 //! answers                  a          b c d
 //! ```
 //!
-//! A purchase whose key is on its way already joins the one that is. A batch whose answer was lost
-//! goes back to the head of the queue and is asked again: the catalog knows its keys.
+//! A purchase that is on its way already is joined by its repetitions. Another one under the same
+//! key goes its own way: which of the two the key belongs to, only the catalog can tell. A batch
+//! whose answer was lost goes back to the head of the queue and is asked again: the catalog knows
+//! its keys.
 //!
 //! `W` is who waits for an answer: a channel in the server, a number in the simulator.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, Verdict};
+use crate::wire::toy::ToyName;
 
 /// Purchases that may be on their way at once; more are answered "try again later".
 pub const MOST_PURCHASES: usize = 4_096;
@@ -38,10 +41,18 @@ pub const REST: Duration = Duration::from_millis(10);
 /// The purchases on their way.
 #[derive(Clone, Debug)]
 pub struct Queue<W> {
-    under_way: HashMap<IdempotencyKey, UnderWay<W>>,
+    under_way: BTreeMap<Wish, UnderWay<W>>,
     waiting: VecDeque<Waiting>,
-    unacknowledged: BTreeMap<OrderNumber, Vec<IdempotencyKey>>,
-    at_catalog: Vec<IdempotencyKey>,
+    unacknowledged: BTreeMap<OrderNumber, Vec<Wish>>,
+    at_catalog: Vec<Wish>,
+}
+
+/// What makes two purchases the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Wish {
+    key: IdempotencyKey,
+    name: ToyName,
+    quantity: u64,
 }
 
 /// A purchase and who waits for it.
@@ -53,7 +64,7 @@ struct UnderWay<W> {
 
 #[derive(Clone, Debug)]
 struct Waiting {
-    key: IdempotencyKey,
+    wish: Wish,
     /// Not before this time; nothing for one that may go at once.
     not_before: Option<Instant>,
 }
@@ -63,8 +74,6 @@ struct Waiting {
 pub enum Admission<W> {
     /// It is on its way.
     Admitted,
-    /// Its key belongs to another purchase that is on its way.
-    KeyReused(W),
     /// There are too many.
     Full(W),
 }
@@ -72,7 +81,7 @@ pub enum Admission<W> {
 impl<W> Default for Queue<W> {
     fn default() -> Self {
         Self {
-            under_way: HashMap::new(),
+            under_way: BTreeMap::new(),
             waiting: VecDeque::new(),
             unacknowledged: BTreeMap::new(),
             at_catalog: Vec::new(),
@@ -88,10 +97,8 @@ impl<W> Queue<W> {
         waiter: W,
         is_gone: impl Fn(&W) -> bool,
     ) -> Admission<W> {
-        if let Some(known) = self.under_way.get_mut(&purchase.key) {
-            if !known.purchase.buys_the_same(&purchase) {
-                return Admission::KeyReused(waiter);
-            }
+        let wish = Wish::of(&purchase);
+        if let Some(known) = self.under_way.get_mut(&wish) {
             known.waiters.retain(|waiter| !is_gone(waiter));
             if known.waiters.len() == MOST_WAITERS {
                 return Admission::Full(waiter);
@@ -102,9 +109,8 @@ impl<W> Queue<W> {
         if self.under_way.len() == MOST_PURCHASES {
             return Admission::Full(waiter);
         }
-        self.waiting.push_back(Waiting { key: purchase.key.clone(), not_before: None });
-        let key = purchase.key.clone();
-        self.under_way.insert(key, UnderWay { purchase, waiters: vec![waiter] });
+        self.waiting.push_back(Waiting { wish: wish.clone(), not_before: None });
+        self.under_way.insert(wish, UnderWay { purchase, waiters: vec![waiter] });
         Admission::Admitted
     }
 
@@ -124,13 +130,13 @@ impl<W> Queue<W> {
                 resting.push_back(waiting);
                 continue;
             }
-            let Some(known) = self.under_way.get(&waiting.key) else { continue };
+            let Some(known) = self.under_way.get(&waiting.wish) else { continue };
             if known.waiters.iter().all(&is_gone) {
-                self.under_way.remove(&waiting.key);
+                self.under_way.remove(&waiting.wish);
                 continue;
             }
             batch.push(known.purchase.clone());
-            self.at_catalog.push(waiting.key);
+            self.at_catalog.push(waiting.wish);
         }
         // Those that rest came first; they keep their place.
         resting.append(&mut self.waiting);
@@ -154,14 +160,14 @@ impl<W> Queue<W> {
         let batch = std::mem::take(&mut self.at_catalog);
         assert_eq!(batch.len(), verdicts.len(), "a batch has a verdict for each purchase");
         let mut answers = Vec::new();
-        for (key, verdict) in batch.into_iter().zip(verdicts) {
+        for (wish, verdict) in batch.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Decided(Decision::Granted(number)) => {
-                    self.unacknowledged.entry(*number).or_default().push(key);
+                    self.unacknowledged.entry(*number).or_default().push(wish);
                 }
-                Verdict::Decided(decision) => self.answer(&key, *decision, &mut answers),
+                Verdict::Decided(decision) => self.answer(&wish, *decision, &mut answers),
                 Verdict::Wait => {
-                    self.waiting.push_back(Waiting { key, not_before: Some(now + REST) });
+                    self.waiting.push_back(Waiting { wish, not_before: Some(now + REST) });
                 }
             }
         }
@@ -170,15 +176,15 @@ impl<W> Queue<W> {
 
     /// The batch's answer was lost: it goes first again.
     pub fn in_doubt(&mut self) {
-        for key in std::mem::take(&mut self.at_catalog).into_iter().rev() {
-            self.waiting.push_front(Waiting { key, not_before: None });
+        for wish in std::mem::take(&mut self.at_catalog).into_iter().rev() {
+            self.waiting.push_front(Waiting { wish, not_before: None });
         }
     }
 
     /// The catalog will not have the batch: whoever waits for it is let go without a decision.
     pub fn give_up(&mut self) {
-        for key in std::mem::take(&mut self.at_catalog) {
-            self.under_way.remove(&key);
+        for wish in std::mem::take(&mut self.at_catalog) {
+            self.under_way.remove(&wish);
         }
     }
 
@@ -186,9 +192,9 @@ impl<W> Queue<W> {
     pub fn acknowledge(&mut self, length: u64) -> Vec<(W, Decision)> {
         let later = self.unacknowledged.split_off(&OrderNumber(length));
         let mut answers = Vec::new();
-        for (number, keys) in std::mem::replace(&mut self.unacknowledged, later) {
-            for key in keys {
-                self.answer(&key, Decision::Granted(number), &mut answers);
+        for (number, wishes) in std::mem::replace(&mut self.unacknowledged, later) {
+            for wish in wishes {
+                self.answer(&wish, Decision::Granted(number), &mut answers);
             }
         }
         answers
@@ -204,8 +210,8 @@ impl<W> Queue<W> {
     #[must_use]
     pub fn request_ids(&self, numbers: Range<u64>) -> Vec<String> {
         let numbers = OrderNumber(numbers.start)..OrderNumber(numbers.end);
-        let keys = self.unacknowledged.range(numbers).flat_map(|(_, keys)| keys);
-        keys.filter_map(|key| self.under_way.get(key)?.purchase.request_id.clone()).collect()
+        let wishes = self.unacknowledged.range(numbers).flat_map(|(_, wishes)| wishes);
+        wishes.filter_map(|wish| self.under_way.get(wish)?.purchase.request_id.clone()).collect()
     }
 
     /// How many purchases are on their way.
@@ -220,14 +226,19 @@ impl<W> Queue<W> {
         self.under_way.is_empty()
     }
 
-    fn answer(
-        &mut self,
-        key: &IdempotencyKey,
-        decision: Decision,
-        answers: &mut Vec<(W, Decision)>,
-    ) {
-        let waiters = self.under_way.remove(key).map(|known| known.waiters);
+    fn answer(&mut self, wish: &Wish, decision: Decision, answers: &mut Vec<(W, Decision)>) {
+        let waiters = self.under_way.remove(wish).map(|known| known.waiters);
         answers.extend(waiters.into_iter().flatten().map(|waiter| (waiter, decision)));
+    }
+}
+
+impl Wish {
+    fn of(purchase: &Purchase) -> Self {
+        Self {
+            key: purchase.key.clone(),
+            name: purchase.name.clone(),
+            quantity: purchase.quantity.get(),
+        }
     }
 }
 
@@ -289,10 +300,18 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_on_its_way_for_something_else_is_reused() {
+    fn another_purchase_under_a_key_that_is_on_its_way_goes_its_own_way() {
+        // Whose key it is, the catalog knows: the newcomer's may have been decided long ago.
+        let now = crate::clock::now();
         let mut queue = Queue::default();
         admit(&mut queue, "a", 1);
-        assert_eq!(queue.admit(purchase("a", 2), 2, present), Admission::KeyReused(2));
+        queue.next_batch(now, present);
+        assert_eq!(queue.admit(purchase("a", 2), 2, present), Admission::Admitted);
+        let reused = Decision::KeyReused;
+        assert_eq!(queue.decided(&[Verdict::Decided(reused)], now), [(1, reused)]);
+        assert_eq!(keys(&queue.next_batch(now, present)), ["a"]);
+        queue.decided(&[GRANTED], now);
+        assert_eq!(queue.acknowledge(1), [(2, Decision::Granted(OrderNumber(0)))]);
     }
 
     #[test]

@@ -263,8 +263,11 @@ impl Replica {
     /// Notes that rows which were accepted did not get to the disk. They must be fetched again, and
     /// until some are written this replica is not fit to lead.
     pub fn not_written(&mut self) {
+        // Where there was nothing to write, nothing will be written that could tell of the disk.
+        if self.accepted.length > self.durable.length {
+            self.disk = Disk::Refuses;
+        }
         self.accepted = self.durable;
-        self.disk = Disk::Refuses;
     }
 
     /// Somebody holds other orders than this replica: it is to ask the journal again.
@@ -556,6 +559,10 @@ mod tests {
         replica.catalog_answered(now);
         assert_eq!(replica.fitness(now), Fitness::Ready);
         assert_eq!(replica.fitness(now + FRESHNESS), Fitness::Unfit);
+        replica.not_written();
+        assert_eq!(replica.fitness(now), Fitness::Ready, "there was nothing to write");
+        replica.accept(&stretch(0, 1));
+        replica.not_written();
         replica.not_written();
         assert_eq!(replica.fitness(now), Fitness::Unfit);
         replica.written(replica.durable());

@@ -26,7 +26,7 @@ pub(crate) struct Catalog<'a> {
 pub(crate) struct Ledger {
     pub(crate) leadership: Leadership,
     pub(crate) journal: Vec<Order>,
-    pub(crate) decisions: HashMap<IdempotencyKey, Decision>,
+    pub(crate) decisions: HashMap<IdempotencyKey, (Purchase, Decision)>,
 }
 
 impl<'a> Catalog<'a> {
@@ -105,8 +105,11 @@ impl Ledger {
             return Decision::OutOfStock;
         }
         let number = OrderNumber(self.journal.len() as u64);
-        let decision =
-            *self.decisions.entry(purchase.key.clone()).or_insert(Decision::Granted(number));
+        let first = (purchase.clone(), Decision::Granted(number));
+        let (known, decision) = self.decisions.entry(purchase.key.clone()).or_insert(first).clone();
+        if !known.buys_the_same(purchase) {
+            return Decision::KeyReused;
+        }
         if decision == Decision::Granted(number) {
             let (name, quantity) = (purchase.name.clone(), purchase.quantity);
             self.journal.push(Order { number, name, quantity });

@@ -1,0 +1,189 @@
+//! Disks: what is written is there after a crash once it was synced, and may be there if it was
+//! not. They are slow, full, or fail.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::message::Node;
+use super::world::{Env, World};
+
+/// Why a write failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskError {
+    /// Nothing has changed.
+    Full,
+    /// Nobody knows, and the process must end.
+    Broken,
+}
+
+/// How a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    Well,
+    /// A sync takes up to a second.
+    Slow,
+    Full,
+    /// The next write fails, and may have been done.
+    Failing,
+}
+
+/// A disk with a database of type `D` on it.
+pub(crate) struct Disk<D> {
+    world: Rc<World>,
+    node: Node,
+    data: RefCell<D>,
+    health: Cell<Health>,
+    /// Whether it is at work.
+    moves: Cell<bool>,
+    pending: RefCell<VecDeque<Pending<D>>>,
+}
+
+struct Pending<D> {
+    work: Work<D>,
+    /// A disk that is full or fails does so when it is written to.
+    writes: bool,
+}
+
+type Work<D> = Box<dyn FnOnce(&mut D, Fate)>;
+
+/// What becomes of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Done,
+    Refused,
+    FailedAndDone,
+    FailedAndNotDone,
+}
+
+impl<D: 'static> Disk<D> {
+    pub(crate) fn new(world: &Rc<World>, node: Node, data: D) -> Rc<Self> {
+        Rc::new(Self {
+            world: Rc::clone(world),
+            node,
+            data: RefCell::new(data),
+            health: Cell::new(Health::Well),
+            moves: Cell::default(),
+            pending: RefCell::default(),
+        })
+    }
+
+    /// What is on it. Only what was synced, or survived a crash.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&D) -> T) -> T {
+        read(&self.data.borrow())
+    }
+
+    pub(crate) fn set_health(&self, health: Health) {
+        self.world.trace(Node::Fate, || format!("makes the disk of {}: {health:?}", self.node));
+        self.health.set(health);
+    }
+
+    /// Whether something is on its way.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.pending.borrow().iter().any(|pending| pending.writes)
+    }
+
+    /// Queues a write, at once; ends when it is synced.
+    pub(crate) fn write<T: 'static, W: FnOnce(&mut D) -> T + 'static>(
+        self: &Rc<Self>,
+        work: W,
+    ) -> impl Future<Output = Result<T, DiskError>> + use<T, D, W> {
+        let (done, outcome) = oneshot::channel();
+        let work = move |data: &mut D, fate| {
+            let result = match fate {
+                Fate::Done => Ok(work(data)),
+                Fate::FailedAndDone => {
+                    work(data);
+                    Err(DiskError::Broken)
+                }
+                Fate::FailedAndNotDone => Err(DiskError::Broken),
+                Fate::Refused => Err(DiskError::Full),
+            };
+            let _unheard = done.send(result);
+        };
+        self.queue(Pending { work: Box::new(work), writes: true });
+        async move { outcome.await.unwrap_or(Err(DiskError::Broken)) }
+    }
+
+    /// Ends when all that was queued before is done: the disk moves.
+    pub(crate) fn pulse(self: &Rc<Self>) -> impl Future<Output = bool> + use<D> {
+        let (done, outcome) = oneshot::channel();
+        let work = move |_: &mut D, _| {
+            let _unheard = done.send(());
+        };
+        self.queue(Pending { work: Box::new(work), writes: false });
+        async move { outcome.await.is_ok() }
+    }
+
+    fn queue(self: &Rc<Self>, pending: Pending<D>) {
+        self.pending.borrow_mut().push_back(pending);
+        if !self.moves.replace(true) {
+            let disk = Rc::clone(self);
+            let life = self.world.life(self.node);
+            self.world.spawn(Node::Fate, async move { disk.turn(life).await });
+        }
+    }
+
+    /// Syncs one after the other, until nothing is left to do or the machine crashes.
+    async fn turn(&self, life: u64) {
+        let env = Env { world: Rc::clone(&self.world), node: Node::Fate };
+        loop {
+            env.sleep(self.sync_time()).await;
+            if !env.world.is_up(self.node) || env.world.life(self.node) != life {
+                return;
+            }
+            self.sync_next();
+            if self.pending.borrow().is_empty() {
+                self.moves.set(false);
+                return;
+            }
+        }
+    }
+
+    /// The machine crashes: some of what was not synced yet may be there all the same, in order.
+    pub(crate) fn crash(&self) {
+        let pending = self.pending.take();
+        self.moves.set(false);
+        let writes: Vec<_> = pending.into_iter().filter(|pending| pending.writes).collect();
+        let kept = usize::try_from(self.world.draw(0..writes.len() as u64 + 1)).expect("few");
+        for (place, write) in writes.into_iter().enumerate() {
+            if place < kept {
+                self.world.reached("a crash kept what was not answered yet");
+                (write.work)(&mut self.data.borrow_mut(), Fate::Done);
+            } else {
+                self.world.reached("a crash lost what was not synced");
+            }
+        }
+    }
+
+    fn sync_next(&self) {
+        let Some(pending) = self.pending.borrow_mut().pop_front() else { return };
+        let fate = match self.health.get() {
+            _ if !pending.writes => Fate::Done,
+            Health::Well | Health::Slow => Fate::Done,
+            Health::Full => Fate::Refused,
+            Health::Failing if self.world.chance(500_000) => Fate::FailedAndDone,
+            Health::Failing => Fate::FailedAndNotDone,
+        };
+        match fate {
+            Fate::Done => {}
+            Fate::Refused => self.world.reached("a disk was full"),
+            Fate::FailedAndDone => self.world.reached("a disk failed, and had done it"),
+            Fate::FailedAndNotDone => self.world.reached("a disk failed, and had not done it"),
+        }
+        (pending.work)(&mut self.data.borrow_mut(), fate);
+    }
+
+    fn sync_time(&self) -> Duration {
+        let longest = match self.health.get() {
+            Health::Slow => Duration::from_millis(900),
+            Health::Full => Duration::from_millis(150),
+            Health::Well | Health::Failing => Duration::from_millis(3),
+        };
+        self.world.draw_time(Duration::from_micros(200)..longest)
+    }
+}

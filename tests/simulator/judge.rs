@@ -1,0 +1,238 @@
+//! Who knows everything, and says whether it is right: all invariants, each time something changes
+//! that they speak of.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use toystore::catalog::stock::Shelf;
+use toystore::wire::lease::Version;
+use toystore::wire::order::{Order, OrderNumber};
+use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
+use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
+use toystore::wire::toy::ToyName;
+
+use super::catalog::Journal;
+use super::message::Shown;
+use super::scene::Scene;
+use super::world::Env;
+
+/// What has happened, as far as the invariants need it.
+#[derive(Default)]
+pub(crate) struct Judge {
+    known: RefCell<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Each toy's states, in order.
+    states: BTreeMap<ToyName, Vec<State>>,
+    /// How many orders the catalog has published.
+    published: u64,
+    /// How far each replica's log was compared with the journal.
+    compared: BTreeMap<ReplicaId, usize>,
+    leaders: BTreeMap<Epoch, ReplicaId>,
+    /// All orders below this number may have been acknowledged.
+    acknowledged: u64,
+    decisions: BTreeMap<IdempotencyKey, Decision>,
+}
+
+struct State {
+    version: Version,
+    quantity: u64,
+    since: Duration,
+}
+
+/// What was true when a client asked.
+pub(crate) struct Before {
+    time: Duration,
+    published: u64,
+    versions: BTreeMap<ToyName, Version>,
+}
+
+impl Judge {
+    /// The catalog shows this from now on.
+    pub(crate) fn published(&self, env: &Env, shelves: &[Shelf]) {
+        let mut known = self.known.borrow_mut();
+        for shelf in shelves {
+            assert_eq!(shelf.stocked - shelf.sold, shelf.toy.quantity, "stock is conserved");
+            let states = known.states.entry(shelf.toy.name.clone()).or_default();
+            let (version, quantity) = (shelf.version, shelf.toy.quantity);
+            if let Some(last) = states.last() {
+                assert!(version >= last.version, "{} goes back in time", shelf.toy.name);
+                if version == last.version {
+                    assert_eq!(quantity, last.quantity, "a version has one quantity");
+                    continue;
+                }
+            }
+            states.push(State { version, quantity, since: env.world.time() });
+        }
+    }
+
+    /// Each order has a decision under a key of its own, and the sums agree.
+    pub(crate) fn look_at_journal(&self, scene: &Scene) {
+        scene.journal.read(|journal| {
+            let numbers: BTreeSet<OrderNumber> =
+                journal.decisions.values().filter_map(|recorded| recorded.number).collect();
+            let granted = journal.decisions.values().filter(|one| one.number.is_some()).count();
+            assert_eq!(numbers.len(), granted, "two keys have one order");
+            assert_eq!(numbers.len(), journal.orders.len(), "each order has a key");
+            for shelf in &journal.shelves {
+                let of_toy = journal.orders.iter().filter(|order| order.name == shelf.toy.name);
+                let sold: u64 = of_toy.map(|order| order.quantity.get()).sum();
+                assert_eq!(
+                    sold, shelf.sold,
+                    "what is sold of {} is in the journal",
+                    shelf.toy.name
+                );
+            }
+            let mut known = self.known.borrow_mut();
+            known.published = known.published.max(journal.orders.len() as u64);
+        });
+    }
+
+    /// A replica's log on disk is a prefix of the journal on disk.
+    pub(crate) fn look_at_log(&self, scene: &Scene, id: ReplicaId) {
+        let mut known = self.known.borrow_mut();
+        let compared = known.compared.entry(id).or_default();
+        scene.logs[&id.0].read(|log| {
+            scene.journal.read(|journal| {
+                let from = (*compared).min(log.orders.len());
+                let rows = journal.orders.get(from..log.orders.len());
+                assert_eq!(rows, Some(&log.orders[from..]), "replica {id}'s log is a prefix");
+            });
+            *compared = log.orders.len();
+        });
+    }
+
+    /// An epoch has one leader, and whoever begins to sell has all that was acknowledged.
+    pub(crate) fn leads(&self, scene: &Scene, id: ReplicaId, leadership: Leadership) {
+        let mut known = self.known.borrow_mut();
+        let first = *known.leaders.entry(leadership.epoch).or_insert(id);
+        assert_eq!(first, id, "epoch {} has two leaders", leadership.epoch);
+        if scene.journal.read(|journal| journal.leadership) != leadership {
+            // It was deposed while it fetched, and has not heard of it. It will sell nothing.
+            return;
+        }
+        let length = scene.logs[&id.0].read(|log| log.orders.len() as u64);
+        let acknowledged = known.acknowledged;
+        assert!(length >= acknowledged, "leader {id} has {length} orders of {acknowledged}");
+    }
+
+    /// An order is answered once it is on the leader's disk.
+    pub(crate) fn leader_answers(&self, scene: &Scene, id: ReplicaId, decision: Decision) {
+        let Decision::Granted(number) = decision else { return };
+        let length = scene.logs[&id.0].read(|log| log.orders.len() as u64);
+        assert!(
+            number.0 < length,
+            "order {number} is acknowledged, and not on replica {id}'s disk"
+        );
+        let mut known = self.known.borrow_mut();
+        known.acknowledged = known.acknowledged.max(number.0 + 1);
+    }
+
+    /// What is true now, to be compared with the answer to a question that is asked now.
+    pub(crate) fn before(&self, env: &Env) -> Before {
+        let known = self.known.borrow();
+        let newest = |states: &Vec<State>| states.last().expect("a first state").version;
+        Before {
+            time: env.world.time(),
+            published: known.published,
+            versions: known
+                .states
+                .iter()
+                .map(|(toy, states)| (toy.clone(), newest(states)))
+                .collect(),
+        }
+    }
+
+    /// Reads are linearizable: what was published before the question is in the answer.
+    pub(crate) fn shown(&self, toy: &ToyName, shown: Shown, before: &Before) {
+        let known = self.known.borrow();
+        let newest = before.versions[toy];
+        let version = shown.version;
+        assert!(
+            version >= newest,
+            "{toy}: version {version:?} is shown after {newest:?}: {shown:?}"
+        );
+        let state = known.states[toy].iter().find(|state| state.version == version);
+        let quantity = state.expect("a version that was published").quantity;
+        assert_eq!(quantity, shown.quantity, "{toy} has one quantity in version {version:?}");
+    }
+
+    /// A purchase has one decision, and the decision was right when it was taken.
+    pub(crate) fn decided(
+        &self,
+        scene: &Scene,
+        purchase: &Purchase,
+        decision: Decision,
+        before: &Before,
+    ) {
+        let mut known = self.known.borrow_mut();
+        let first = *known.decisions.entry(purchase.key.clone()).or_insert(decision);
+        assert_eq!(first, decision, "{} has one answer", purchase.key);
+        scene.journal.read(|journal| {
+            let recorded = &journal.decisions[&purchase.key];
+            let number = match decision {
+                Decision::Granted(number) => Some(number),
+                Decision::OutOfStock => None,
+                Decision::UnknownToy | Decision::KeyReused => panic!("{purchase:?}: {decision:?}"),
+            };
+            assert_eq!(recorded.number, number, "{} is answered as it was decided", purchase.key);
+            if let Some(number) = number {
+                let order = &journal.orders[usize::try_from(number.0).expect("few")];
+                assert_eq!((&order.name, order.quantity), (&purchase.name, purchase.quantity));
+            }
+        });
+        if decision == Decision::OutOfStock {
+            let states = &known.states[&purchase.name];
+            let mut ends = states.iter().skip(1).map(|state| Some(state.since)).chain([None]);
+            let lacked = states.iter().any(|state| {
+                let end = ends.next().expect("each state ends or lasts");
+                let overlaps = end.is_none_or(|end| end >= before.time);
+                overlaps && state.quantity < purchase.quantity.get()
+            });
+            assert!(lacked, "{purchase:?} was refused, and there were enough all the time");
+        }
+    }
+
+    /// How many orders there are at least.
+    pub(crate) fn orders(&self) -> u64 {
+        self.known.borrow().acknowledged
+    }
+
+    /// What a toy's newest state has left.
+    pub(crate) fn left_of(&self, toy: &ToyName) -> u64 {
+        self.known.borrow().states[toy].last().expect("a first state").quantity
+    }
+
+    /// What must hold when everything has come to rest.
+    pub(crate) fn at_rest(&self, scene: &Scene) {
+        self.look_at_journal(scene);
+        for id in &scene.replicas {
+            self.look_at_log(scene, *id);
+        }
+        assert!(all_logs_are_equal(scene), "all logs are equal once everybody has recovered");
+    }
+}
+
+/// An order that is found is the journal's; one that is not found was not sold when the
+/// question was asked.
+pub(crate) fn found(scene: &Scene, number: OrderNumber, order: Option<&Order>, before: &Before) {
+    match order {
+        None => {
+            let published = before.published;
+            assert!(number.0 >= published, "order {number} is denied; there are {published}");
+        }
+        Some(order) => scene.journal.read(|journal| {
+            let place = usize::try_from(number.0).expect("few");
+            assert_eq!(journal.orders.get(place), Some(order), "order {number} is the journal's");
+        }),
+    }
+}
+
+/// Whether all logs are equal.
+pub(crate) fn all_logs_are_equal(scene: &Scene) -> bool {
+    let journal = scene.journal.read(Journal::end);
+    scene.logs.values().all(|log| log.read(|log| log.end() == journal))
+}

@@ -1,0 +1,230 @@
+//! The simulator: the production's cores in a world where everything that can go wrong does, in an
+//! order drawn from a seed.
+//!
+//! # The idea
+//!
+//! After `FoundationDB`'s simulation and `TigerBeetle`'s VOPR: the decisions of the catalog, the
+//! replicas and the front-ends are pure code, so a whole store runs in one thread, with simulated
+//! time, disks and network, some thousand times faster than a real one. Everything random is drawn
+//! from the seed: which faults there are, who is hit, how late each message is, in which order
+//! tasks run. A seed that fails, fails again, exactly.
+//!
+//! ```text
+//!            one world per seed
+//! shoppers ─► front-ends ─► replicas ─► catalog     the production's cores, thin shells
+//!      │          └────────────┴───────────┘
+//!      ▼            network, disks, clocks          messages late, lost, twice; cuts; crashes
+//!    judge ◄── every change, every answer           that lose what was not synced; pauses;
+//!                                                   drift; full, slow and failing disks
+//! ```
+//!
+//! The [judge](judge) checks all invariants whenever something changes that they speak of. At the
+//! end everything is healed, and must complete: every purchase decided, all logs equal. The
+//! [paths](paths) count how often each rare path of the protocol was reached; one that no seed
+//! reached fails the run.
+//!
+//! # Running it
+//!
+//! `cargo test --test simulator` runs the seeds of the normal test run. `tests/simulator/run.sh`
+//! runs it for longer, or one seed again with its trace.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    clippy::panic,
+    reason = "whoever gets a message that is not for it has found a bug, and ends the run"
+)]
+
+mod catalog;
+mod changes;
+mod disk;
+mod faults;
+mod frontend;
+mod judge;
+mod message;
+mod network;
+mod paths;
+mod replica;
+mod scene;
+mod shopper;
+mod world;
+
+use std::cell::Cell;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use self::paths::{Paths, RARE};
+use self::scene::Scene;
+use self::world::World;
+
+/// Seeds of the normal test run.
+const SEEDS: u64 = 2_000;
+/// How long everything may take to complete once it is healed.
+const RECOVERY: Duration = Duration::from_secs(40);
+
+/// What a run did.
+#[derive(Default)]
+struct Outcome {
+    paths: Paths,
+    events: u64,
+    orders: u64,
+    simulated: Duration,
+}
+
+/// Runs a seed. The trace is written to `trace` as it comes, so that it is there after a panic.
+fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
+    let world = World::new(seed, toystore::clock::now(), traces);
+    *keep = Some(Rc::clone(&world));
+    let scene = Scene::new(Rc::clone(&world));
+    let done = Rc::new(Cell::new(0));
+    for number in 1..=scene.shoppers {
+        let actions = world.draw(20..80);
+        shopper::start(&scene, number, actions, &done);
+    }
+    let faults_end = world.draw_time(Duration::from_secs(2)..Duration::from_secs(9));
+    faults::start(&scene, faults_end);
+    world.run_until(faults_end);
+    faults::heal(&scene);
+    let latest = faults_end + RECOVERY;
+    // Faults that are under way end by themselves, and those of the weather are over.
+    while world.time() < latest {
+        world.run_until(world.time() + Duration::from_millis(500));
+        if done.get() == scene.shoppers && judge::all_logs_are_equal(&scene) {
+            break;
+        }
+    }
+    let served = done.get();
+    assert_eq!(
+        served, scene.shoppers,
+        "all is well again, and some are not served within {RECOVERY:?}"
+    );
+    scene.judge.at_rest(&scene);
+    let paths = world.paths.borrow().clone();
+    let orders = scene.judge.orders();
+    // Tasks and the world hold each other.
+    scene.servers().into_iter().for_each(|node| world.crash(node));
+    Outcome { paths, events: world.events.get(), orders, simulated: world.time() }
+}
+
+/// Runs a seed, and once more with a trace if it fails.
+fn run_and_explain(seed: u64) -> Result<Outcome, String> {
+    let mut kept = None;
+    let attempt = catch_unwind(AssertUnwindSafe(|| run(seed, false, &mut kept)));
+    drop(kept);
+    match attempt {
+        Ok(outcome) => Ok(outcome),
+        Err(_panic) => Err(explain(seed)),
+    }
+}
+
+/// Runs a seed with a trace. Returns where the trace is, and its end.
+fn explain(seed: u64) -> String {
+    let mut kept = None;
+    let again = catch_unwind(AssertUnwindSafe(|| run(seed, true, &mut kept)));
+    let problem = match again {
+        Ok(_) => {
+            "it went well when it was run again: the simulator is not deterministic".to_owned()
+        }
+        Err(panic) => panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+            .unwrap_or_default(),
+    };
+    let trace = kept.map(|world| world.take_trace()).unwrap_or_default();
+    let path = format!("{}/seed-{seed}.trace", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&path, trace.join("\n")).expect("the trace can be written");
+    let last = trace.len().saturating_sub(40);
+    format!(
+        "seed {seed} fails: {problem}\n\nthe last lines of {path}:\n{}\n\nagain: \
+         tests/simulator/run.sh --seed {seed} --seeds 1",
+        trace[last..].join("\n")
+    )
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a whole number, not {text}")))
+}
+
+fn report(first: u64, count: u64, sum: &Outcome, took: Duration) -> String {
+    let summary = format!(
+        "{count} seeds from {first} on: {} s simulated in {} s, {} steps, {} orders",
+        sum.simulated.as_secs(),
+        took.as_secs(),
+        sum.events,
+        sum.orders
+    );
+    let paths = RARE.map(|path| format!("{:>12}  {path}", sum.paths.count(path)));
+    format!("{summary}\n{}", paths.join("\n"))
+}
+
+#[test]
+fn no_seed_breaks_an_invariant_and_all_rare_paths_are_reached() {
+    let first = number_of("SIMULATOR_SEED").unwrap_or(1);
+    let seeds = number_of("SIMULATOR_SEEDS");
+    let seconds = number_of("SIMULATOR_SECONDS");
+    let end = match (seeds, seconds) {
+        (Some(seeds), _) => first + seeds,
+        (None, Some(_)) => u64::MAX,
+        (None, None) => first + SEEDS,
+    };
+    let began = toystore::clock::now();
+    let stops = seconds.map(|seconds| began + Duration::from_secs(seconds));
+    let in_time = |now: Instant| stops.is_none_or(|stops| now < stops);
+    let next = AtomicU64::new(first);
+    let sums = Mutex::new((Outcome::default(), 0_u64, Vec::new()));
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while in_time(toystore::clock::now()) && sums.lock().unwrap().2.is_empty() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let outcome = run_and_explain(seed);
+                    let mut sums = sums.lock().unwrap();
+                    sums.1 += 1;
+                    match outcome {
+                        Ok(outcome) => {
+                            sums.0.paths.add(&outcome.paths);
+                            sums.0.events += outcome.events;
+                            sums.0.orders += outcome.orders;
+                            sums.0.simulated += outcome.simulated;
+                        }
+                        Err(problem) => sums.2.push(problem),
+                    }
+                }
+            });
+        }
+    });
+    let (sum, count, problems) = sums.into_inner().unwrap();
+    let report = report(first, count, &sum, toystore::clock::now() - began);
+    writeln!(std::io::stdout(), "{report}").expect("somebody reads it");
+    assert!(problems.is_empty(), "{}", problems.join("\n\n"));
+    // A few seeds cannot reach everything.
+    if count >= SEEDS {
+        let missing = sum.paths.missing();
+        assert!(missing.is_empty(), "no seed reached: {missing:?}");
+    }
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in [7, 77] {
+        let traces = [(); 2].map(|()| {
+            let mut kept = None;
+            run(seed, true, &mut kept);
+            kept.expect("a world").take_trace()
+        });
+        assert!(traces[0].len() > 100, "a trace tells something");
+        for (one, other) in traces[0].iter().zip(&traces[1]) {
+            assert_eq!(one, other, "seed {seed}");
+        }
+        assert_eq!(traces[0].len(), traces[1].len(), "seed {seed}");
+    }
+}

@@ -1,0 +1,389 @@
+//! The world that a simulation runs in: time that jumps from event to event, tasks that run one at
+//! a time in an order drawn from the seed, and machines that crash, pause and keep bad time.
+//!
+//! Everything random comes from one generator, so that a seed replays a run exactly.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BinaryHeap};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::message::Node;
+use super::paths::Paths;
+
+/// Clocks run this much too slow or too fast at most, in millionths. Two clocks then differ by less
+/// than the share of a lease that the catalog adds.
+const MOST_DRIFT: i64 = 100_000;
+
+const MOMENT: Duration = Duration::from_micros(50);
+const HICCUP: Duration = Duration::from_millis(1_500);
+
+/// One simulated world.
+pub(crate) struct World {
+    /// Since the beginning.
+    time: Cell<Duration>,
+    /// What the beginning is called on clocks that keep good time.
+    beginning: Instant,
+    random: RefCell<ChaCha8Rng>,
+    tasks: RefCell<BTreeMap<u64, Task>>,
+    next_task: Cell<u64>,
+    ready: Arc<Mutex<Vec<u64>>>,
+    timers: RefCell<BinaryHeap<Timer>>,
+    machines: RefCell<BTreeMap<Node, Machine>>,
+    pub(crate) paths: RefCell<Paths>,
+    trace: Option<RefCell<Vec<String>>>,
+    pub(crate) events: Cell<u64>,
+}
+
+struct Task {
+    owner: Node,
+    future: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    bell: Arc<Bell>,
+}
+
+/// Wakes a task.
+struct Bell {
+    task: u64,
+    rung: AtomicBool,
+    ready: Arc<Mutex<Vec<u64>>>,
+}
+
+struct Machine {
+    is_up: bool,
+    is_paused: bool,
+    /// Counts its starts.
+    life: u64,
+    /// How many millionths its clock is too fast.
+    drift: i64,
+    /// Tasks that were woken while the machine was paused.
+    parked: Vec<u64>,
+}
+
+struct Timer {
+    due: Duration,
+    number: u64,
+    waker: Waker,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, beginning: Instant, traces: bool) -> Rc<Self> {
+        Rc::new(Self {
+            time: Cell::new(Duration::ZERO),
+            beginning,
+            random: RefCell::new(ChaCha8Rng::seed_from_u64(seed)),
+            tasks: RefCell::default(),
+            next_task: Cell::new(0),
+            ready: Arc::default(),
+            timers: RefCell::default(),
+            machines: RefCell::default(),
+            paths: RefCell::default(),
+            trace: traces.then(RefCell::default),
+            events: Cell::new(0),
+        })
+    }
+
+    pub(crate) fn time(&self) -> Duration {
+        self.time.get()
+    }
+
+    /// Draws from a range.
+    pub(crate) fn draw(&self, range: std::ops::Range<u64>) -> u64 {
+        self.random.borrow_mut().random_range(range)
+    }
+
+    /// True so many times in a million.
+    pub(crate) fn chance(&self, millionths: u64) -> bool {
+        self.draw(0..1_000_000) < millionths
+    }
+
+    pub(crate) fn draw_time(&self, range: std::ops::Range<Duration>) -> Duration {
+        Duration::from_micros(self.draw(micros(range.start)..micros(range.end)))
+    }
+
+    /// Writes a line of the trace, if one is kept.
+    pub(crate) fn trace(&self, who: Node, what: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            let time = self.time.get();
+            let line =
+                format!("{:>3}.{:06} {who:<12} {}", time.as_secs(), time.subsec_micros(), what());
+            trace.borrow_mut().push(line);
+        }
+    }
+
+    pub(crate) fn take_trace(&self) -> Vec<String> {
+        self.trace.as_ref().map(RefCell::take).unwrap_or_default()
+    }
+
+    /// Notes that a rare path was reached.
+    pub(crate) fn reached(&self, path: &'static str) {
+        self.paths.borrow_mut().reached(path);
+    }
+
+    /// A machine, off for now, with a clock of its own.
+    pub(crate) fn add_machine(&self, node: Node, drifts: bool) {
+        let drift = i64::try_from(self.draw(0..2 * MOST_DRIFT as u64)).expect("small") - MOST_DRIFT;
+        let drift = if drifts { drift } else { 0 };
+        let off = Machine { is_up: false, is_paused: false, life: 0, drift, parked: Vec::new() };
+        self.machines.borrow_mut().insert(node, off);
+    }
+
+    pub(crate) fn is_up(&self, node: Node) -> bool {
+        self.machines.borrow()[&node].is_up
+    }
+
+    pub(crate) fn is_paused(&self, node: Node) -> bool {
+        self.machines.borrow()[&node].is_paused
+    }
+
+    pub(crate) fn life(&self, node: Node) -> u64 {
+        self.machines.borrow()[&node].life
+    }
+
+    pub(crate) fn switch_on(&self, node: Node) {
+        let mut machines = self.machines.borrow_mut();
+        let machine = machines.get_mut(&node).expect("a machine");
+        machine.is_up = true;
+        machine.life += 1;
+    }
+
+    /// Ends all that runs on a machine.
+    pub(crate) fn crash(&self, node: Node) {
+        {
+            let mut machines = self.machines.borrow_mut();
+            let machine = machines.get_mut(&node).expect("a machine");
+            machine.is_up = false;
+            machine.is_paused = false;
+            machine.parked.clear();
+        }
+        let doomed: Vec<Task> = {
+            let mut tasks = self.tasks.borrow_mut();
+            let ids: Vec<u64> =
+                tasks.iter().filter(|(_, task)| task.owner == node).map(|(id, _)| *id).collect();
+            ids.iter().filter_map(|id| tasks.remove(id)).collect()
+        };
+        // What is dropped may wake others, who must find the tasks gone.
+        drop(doomed);
+    }
+
+    pub(crate) fn pause(&self, node: Node) {
+        self.machines.borrow_mut().get_mut(&node).expect("a machine").is_paused = true;
+    }
+
+    pub(crate) fn resume(&self, node: Node) {
+        let mut machines = self.machines.borrow_mut();
+        let machine = machines.get_mut(&node).expect("a machine");
+        machine.is_paused = false;
+        self.ready.lock().expect("one thread").append(&mut machine.parked);
+    }
+
+    /// What a machine's clock shows.
+    pub(crate) fn clock(&self, node: Node) -> Instant {
+        let drift = self.machines.borrow()[&node].drift;
+        let micros = i64::try_from(self.time.get().as_micros()).expect("short");
+        let shown = micros + micros / 1_000_000 * drift + micros % 1_000_000 * drift / 1_000_000;
+        self.beginning + Duration::from_micros(shown.try_into().expect("after the beginning"))
+    }
+
+    /// How long a stretch on a machine's clock takes.
+    fn true_length(&self, node: Node, stretch: Duration) -> Duration {
+        let drift = self.machines.borrow()[&node].drift;
+        let shown = i128::try_from(stretch.as_micros()).expect("short");
+        let micros = shown * 1_000_000 / i128::from(1_000_000 + drift);
+        // A timer never rings early.
+        Duration::from_micros(u64::try_from(micros).expect("positive") + 1)
+    }
+
+    pub(crate) fn spawn(&self, owner: Node, future: impl Future<Output = ()> + 'static) {
+        let id = self.next_task.replace(self.next_task.get() + 1);
+        let bell = Arc::new(Bell {
+            task: id,
+            rung: AtomicBool::new(false),
+            ready: Arc::clone(&self.ready),
+        });
+        bell.wake_by_ref();
+        let task = Task { owner, future: Some(Box::pin(future)), bell };
+        self.tasks.borrow_mut().insert(id, task);
+    }
+
+    /// Runs until nothing is left to do, or until `end`.
+    pub(crate) fn run_until(&self, end: Duration) {
+        loop {
+            while let Some(id) = self.draw_ready() {
+                self.poll(id);
+            }
+            let Some(timer) = self.timers.borrow_mut().pop() else { return };
+            if timer.due > end {
+                self.time.set(end);
+                self.timers.borrow_mut().push(timer);
+                return;
+            }
+            self.time.set(self.time.get().max(timer.due));
+            timer.waker.wake();
+        }
+    }
+
+    /// One of the tasks that can go on.
+    fn draw_ready(&self) -> Option<u64> {
+        let mut ready = self.ready.lock().expect("one thread");
+        let count = ready.len();
+        match count {
+            0 => None,
+            1 => ready.pop(),
+            _ => Some(ready.swap_remove(usize::try_from(self.draw(0..count as u64)).ok()?)),
+        }
+    }
+
+    fn poll(&self, id: u64) {
+        let (mut future, bell) = {
+            let mut tasks = self.tasks.borrow_mut();
+            let Some(task) = tasks.get_mut(&id) else { return };
+            if let Some(machine) = self.machines.borrow_mut().get_mut(&task.owner)
+                && machine.is_paused
+            {
+                machine.parked.push(id);
+                return;
+            }
+            let Some(future) = task.future.take() else { return };
+            (future, Arc::clone(&task.bell))
+        };
+        self.events.set(self.events.get() + 1);
+        bell.rung.store(false, Ordering::Relaxed);
+        let waker = Waker::from(bell);
+        let outcome = future.as_mut().poll(&mut Context::from_waker(&waker));
+        let mut tasks = self.tasks.borrow_mut();
+        match outcome {
+            Poll::Ready(()) => drop(tasks.remove(&id)),
+            Poll::Pending => {
+                // A task that crashed its own machine is gone.
+                if let Some(task) = tasks.get_mut(&id) {
+                    task.future = Some(future);
+                }
+            }
+        }
+    }
+
+    fn ring_at(&self, due: Duration, waker: Waker) {
+        let number = self.next_task.replace(self.next_task.get() + 1);
+        self.timers.borrow_mut().push(Timer { due, number, waker });
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).expect("short")
+}
+
+/// A place to run: the world, as seen from one machine.
+#[derive(Clone)]
+pub(crate) struct Env {
+    pub(crate) world: Rc<World>,
+    pub(crate) node: Node,
+}
+
+impl Env {
+    pub(crate) fn now(&self) -> Instant {
+        self.world.clock(self.node)
+    }
+
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        self.world.spawn(self.node, future);
+    }
+
+    /// Sleeps, by this machine's clock.
+    pub(crate) fn sleep(&self, stretch: Duration) -> Sleep {
+        let due = self.world.time() + self.world.true_length(self.node, stretch);
+        Sleep { world: Rc::clone(&self.world), due, is_set: false }
+    }
+
+    /// `None` if it takes longer.
+    pub(crate) async fn timeout<T>(
+        &self,
+        limit: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        use futures_util::future::{Either, select};
+        let future = std::pin::pin!(future);
+        match select(future, self.sleep(limit)).await {
+            Either::Left((outcome, _)) => Some(outcome),
+            Either::Right(((), _)) => None,
+        }
+    }
+
+    /// A moment in which others may run. Now and then it is a long one, as of a process that is not
+    /// given the processor.
+    pub(crate) async fn moment(&self) {
+        let longest = if self.world.chance(2_000) { HICCUP } else { MOMENT };
+        self.sleep(self.world.draw_time(Duration::ZERO..longest)).await;
+    }
+
+    pub(crate) fn trace(&self, what: impl FnOnce() -> String) {
+        self.world.trace(self.node, what);
+    }
+
+    pub(crate) fn reached(&self, path: &'static str) {
+        self.trace(|| format!("({path})"));
+        self.world.reached(path);
+    }
+}
+
+/// Ends when its time has come.
+pub(crate) struct Sleep {
+    world: Rc<World>,
+    due: Duration,
+    is_set: bool,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.world.time() >= self.due {
+            return Poll::Ready(());
+        }
+        if !std::mem::replace(&mut self.is_set, true) {
+            self.world.ring_at(self.due, context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.rung.swap(true, Ordering::Relaxed) {
+            self.ready.lock().expect("one thread").push(self.task);
+        }
+    }
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Timer {}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timer {
+    /// The heap gives the greatest first, and that is the earliest.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.due, other.number).cmp(&(self.due, self.number))
+    }
+}
