@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::roles::Secret;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
+use crate::wire::complaint;
 use crate::wire::reply::{self, Failure, Problem};
 
 /// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
@@ -76,9 +77,13 @@ where
     HttpServer::new(move || {
         App::new()
             .app_data(
-                web::JsonConfig::default().limit(LARGEST_MESSAGE).error_handler(
-                    |error, _request| ErrorReply::BadRequest(error.to_string()).into(),
-                ),
+                web::JsonConfig::default()
+                    .limit(LARGEST_MESSAGE)
+                    .error_handler(|error, _request| ErrorReply::BadRequest(plain(&error)).into()),
+            )
+            .app_data(
+                web::QueryConfig::default()
+                    .error_handler(|error, _request| ErrorReply::BadRequest(plain(&error)).into()),
             )
             // A path whose number is none is a path that does not exist.
             .app_data(
@@ -235,7 +240,11 @@ fn parse_json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ErrorReply> {
         return Err(ErrorReply::BadRequest("the body must be a JSON object".into()));
     }
     serde_json::from_slice(body)
-        .map_err(|error| ErrorReply::BadRequest(format!("the body does not do: {error}")))
+        .map_err(|error| ErrorReply::BadRequest(format!("the body does not do: {}", plain(&error))))
+}
+
+fn plain(error: &impl fmt::Display) -> String {
+    complaint::in_plain_words(error, "an object")
 }
 
 impl ErrorReply {

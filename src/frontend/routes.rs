@@ -75,7 +75,7 @@ async fn product(
     service: Data<Service>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
-    let name = rest_of_path(&request, "/products/");
+    let name = rest_of_path(&request);
     let name = percent_decode_str(name).decode_utf8().map_err(|_not_text| {
         ErrorReply::BadRequest("the name is not UTF-8 once percent-decoded".into())
     })?;
@@ -119,7 +119,7 @@ async fn order(
     service: Data<Service>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
-    let text = rest_of_path(&request, "/orders/");
+    let text = rest_of_path(&request);
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(ErrorReply::BadRequest("an order's number is a whole number from 0 on".into()));
     }
@@ -188,10 +188,12 @@ fn view(
     ReplicaView { id, address, state, last_order: status.and_then(|status| status.log.last()) }
 }
 
-/// The path behind `prefix`, as it was sent: the router's own decoding would make a slash of `%2F`.
-fn rest_of_path<'a>(request: &'a HttpRequest, prefix: &str) -> &'a str {
+/// The path behind its first part, as it was sent: the router's own decoding would make a slash of
+/// `%2F`. (Of the first part the router knows what it is, however it was encoded.)
+fn rest_of_path(request: &HttpRequest) -> &str {
     let path = request.uri().path();
-    path.strip_prefix(prefix).unwrap_or(path)
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.split_once('/').map_or("", |(_known, rest)| rest)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, ErrorReply> {

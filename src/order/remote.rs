@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::neighbours::Neighbours;
 use crate::roles::Roles;
 use crate::server;
-use crate::transport::CallError;
+use crate::transport::{CallError, Unreachable};
 use crate::wire::order::{OrderNumber, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
@@ -40,14 +40,28 @@ impl Remote {
     }
 
     pub(super) async fn commit(&self, request: &CommitRequest) -> Result<CommitReply, CallError> {
-        self.0.catalog.post("/internal/commit", request, COMMIT).await
+        let reply = self.0.catalog.post("/internal/commit", request, COMMIT).await?;
+        match &reply {
+            CommitReply::Decided { verdicts, .. } if verdicts.len() != request.purchases.len() => {
+                Err(nonsense("there is not a verdict for each purchase"))
+            }
+            CommitReply::Decided { .. } | CommitReply::Deposed(_) => Ok(reply),
+        }
     }
 
     pub(super) async fn acquire(
         &self,
         request: &Acquisition,
     ) -> Result<AcquisitionReply, CallError> {
-        self.0.catalog.post("/internal/acquire", request, ATTEMPT).await
+        let reply = self.0.catalog.post("/internal/acquire", request, ATTEMPT).await?;
+        match reply {
+            AcquisitionReply::Won { leadership, .. } if !leadership.is_led_by(request.nominee) => {
+                Err(nonsense("another replica has won"))
+            }
+            AcquisitionReply::Won { .. }
+            | AcquisitionReply::Lost(_)
+            | AcquisitionReply::Foreign { .. } => Ok(reply),
+        }
     }
 
     pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, CallError> {
@@ -70,6 +84,11 @@ impl Remote {
     ) -> Result<AppendReply, CallError> {
         self.0.replica(follower).post("/internal/append", request, ROWS).await
     }
+}
+
+/// An answer that is well-formed and cannot be one to what was asked.
+fn nonsense(problem: &str) -> CallError {
+    CallError::Unreachable(Unreachable::Broken(format!("the answer makes no sense: {problem}")))
 }
 
 impl server::Remote for Remote {

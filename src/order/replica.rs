@@ -199,7 +199,10 @@ impl Replica {
         if leadership.epoch < self.leadership.epoch || (!current && !self.learn(leadership)) {
             return false;
         }
-        assert!(self.leadership.is_led_by(self.id), "an acquisition is answered to its nominee");
+        assert!(leadership.is_led_by(self.id), "an acquisition is answered to its nominee");
+        // Others may have named another leader of this epoch: a catalog whose database was rebuilt
+        // gives epochs away again. It is the one who knows.
+        self.leadership = leadership;
         self.duty = Duty::Activate(journal_length);
         self.heard_of(journal_length);
         true
@@ -477,6 +480,15 @@ mod tests {
         assert!(!replica.is_chosen());
         assert!(replica.acquired(leading(1, ME), 0));
         assert!(replica.is_chosen());
+    }
+
+    #[test]
+    fn of_an_epoch_that_was_given_away_twice_the_catalog_knows_the_leader() {
+        let mut replica = replica(0);
+        assert!(replica.learn(leading(1, OTHER)));
+        assert!(replica.acquired(leading(1, ME), 0));
+        assert!(replica.try_to_lead([OTHER]));
+        assert_eq!(replica.leadership(), leading(1, ME));
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Address, CacheSettings, CatalogRole, OrderRole, Roles, Secret, ToyRole};
+use crate::wire::complaint;
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::ToyName;
 
@@ -17,7 +18,7 @@ use crate::wire::toy::ToyName;
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default = "default_data_dir")]
-    data_dir: PathBuf,
+    data_dir: Spanned<String>,
     secret: Option<Spanned<Secret>>,
     frontend: Spanned<Vec<FrontendTable>>,
     catalog: CatalogTable,
@@ -57,8 +58,12 @@ const LONGEST_INTERVAL_MS: u64 = 365 * 24 * 3_600_000;
 
 /// Parses and checks the text of a file in `folder`. The error names the line and what is allowed.
 pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
     let check = Check { text };
+    let file: File = toml::from_str(text).map_err(|error| {
+        let line = check.line_at(error.span().map_or(0, |span| span.start));
+        format!("line {line}: {}", complaint::in_plain_words(&error.message(), "a table"))
+    })?;
+    check.data_dir(&file.data_dir)?;
     check.addresses(&file)?;
     check.toys(&file.catalog.toys)?;
     check.range("restock_interval_ms", &file.catalog.restock_interval_ms, LONGEST_INTERVAL_MS)?;
@@ -79,7 +84,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         .collect();
     orders.sort_by_key(|order| order.id);
     Ok(Roles {
-        data_dir: folder.join(file.data_dir),
+        data_dir: folder.join(file.data_dir.into_inner()),
         frontends: file
             .frontend
             .into_inner()
@@ -105,11 +110,23 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn line<T>(&self, value: &Spanned<T>) -> usize {
-        self.text[..value.span().start].matches('\n').count() + 1
+        self.line_at(value.span().start)
+    }
+
+    fn line_at(&self, place: usize) -> usize {
+        self.text.bytes().take(place).filter(|byte| *byte == b'\n').count() + 1
     }
 
     fn fail<T, R>(&self, value: &Spanned<T>, problem: impl fmt::Display) -> Result<R, String> {
         Err(format!("line {}: {problem}", self.line(value)))
+    }
+
+    fn data_dir(&self, folder: &Spanned<String>) -> Result<(), String> {
+        let name = folder.get_ref();
+        if name.is_empty() || name.contains(char::is_control) {
+            return self.fail(folder, "data_dir names a folder, without control characters");
+        }
+        Ok(())
     }
 
     fn addresses(&self, file: &File) -> Result<(), String> {
@@ -203,8 +220,8 @@ fn default_cache() -> CacheSettings {
     CacheSettings { enabled: yes(), capacity: default_capacity() }
 }
 
-fn default_data_dir() -> PathBuf {
-    "data".into()
+fn default_data_dir() -> Spanned<String> {
+    Spanned::new(0..0, "data".into())
 }
 
 fn default_restock_interval_ms() -> Spanned<u64> {
@@ -268,12 +285,67 @@ mod tests {
             ("127.0.0.1:8081", "127.0.0.1"),
             ("127.0.0.1:8081", "127.0.0.1:0"),
             ("\"Tux\"", "\"\""),
-            ("\"Tux\"", "\"Yo-Yo\""),
+            ("\"Yo-Yo\"", "\"Tux\""),
             ("capacity = 1000", "capacity = -1"),
             ("enabled = true", "enabled = 1"),
+            ("data_dir = \"data\"", "data_dir = \"\""),
+            ("data_dir = \"data\"", "data_dir = \"a\\nb\""),
+            ("data_dir = \"data\"", "data_dir = 7"),
+            ("15.99", "0.000000001"),
         ] {
             let problem = problem_of(from, to);
-            assert!(problem.contains("line "), "{to}: {problem}");
+            let line = 1 + SHIPPED[..SHIPPED.find(from).unwrap()].matches('\n').count();
+            assert!(problem.starts_with(&format!("line {line}: ")), "{to}: {problem}");
+            assert!(!problem.contains('\n'), "{to}: {problem}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_table_or_no_number_is_refused_in_plain_words() {
+        for (from, to, plain) in [
+            ("initial_stock = 100", "initial_stock = \"many\"", "expected a whole number"),
+            ("capacity = 1000", "capacity = 1.5", "expected a whole number"),
+            ("price = 15.99", "price = true", "expected a number"),
+            ("{ name = \"Tux\", price = 15.99 }", "\"Tux\"", "expected a table"),
+            ("enabled = true", "enabled = ", "line "),
+            ("[cache]", "[cache", "line "),
+        ] {
+            let problem = problem_of(from, to);
+            assert!(problem.contains(plain), "{to}: {problem}");
+            assert!(!problem.contains('\n'), "{to}: {problem}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_host_that_a_url_can_have_and_a_port_as_it_is_written() {
+        for address in ["localhost:80", "shop-1.example.org:65535", "[::1]:8081", "[fe80::1]:9"] {
+            let text = SHIPPED.replacen("127.0.0.1:8081", address, 1);
+            assert!(parse(&text, Path::new("")).is_ok(), "{address}");
+        }
+        for address in [
+            "",
+            ":80",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:+80",
+            "host:080",
+            "::1:80",
+            "a b:80",
+            "a\\tb:80",
+            "a/b:80",
+            "a@b:80",
+            "a?b:80",
+            "a#b:80",
+            "[:80",
+            "[::1:80",
+            "[x]:80",
+            "[]:80",
+            "tüx:80",
+        ] {
+            let problem = problem_of("127.0.0.1:8081", address);
+            assert!(problem.contains("write host:port"), "{address}: {problem}");
         }
     }
 

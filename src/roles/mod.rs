@@ -111,15 +111,24 @@ impl Roles {
     ///
     /// If the file cannot be read or anything in it is wrong.
     pub fn read(path: &Path) -> Result<Self, RolesError> {
-        let error = |problem| RolesError { path: path.to_owned(), problem };
         let text = std::fs::read_to_string(path).map_err(|cause| {
-            error(format!(
+            let problem = format!(
                 "{cause}; name the file with --config or the environment's ROLES, or run where \
                  roles.toml is"
-            ))
+            );
+            RolesError { path: path.to_owned(), problem }
         })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If anything in it is wrong.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, RolesError> {
         let folder = path.parent().unwrap_or(Path::new(""));
-        file::parse(&text, folder).map_err(error)
+        file::parse(text, folder).map_err(|problem| RolesError { path: path.to_owned(), problem })
     }
 
     /// All roles, in the order in which the store starts them.
@@ -164,14 +173,26 @@ impl TryFrom<String> for Address {
 
     fn try_from(text: String) -> Result<Self, String> {
         let parsed = text.rsplit_once(':').filter(|(host, port)| {
-            let plain = !host.is_empty() && !host.contains(['/', ' ', '@']);
-            plain && port.parse::<u16>().is_ok_and(|port| port != 0)
+            // Two ways to write one port would hide that two roles share an address.
+            let number = port.parse::<u16>().ok().filter(|number| *number != 0);
+            is_host(host) && number.is_some_and(|number| number.to_string() == *port)
         });
         if parsed.is_none() {
-            return Err(format!("\"{text}\" is no address; write host:port, as 127.0.0.1:8080"));
+            return Err(format!("{text:?} is no address; write host:port, as 127.0.0.1:8080"));
         }
         Ok(Self(text))
     }
+}
+
+/// Whether a URL can have this host: a name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(host: &str) -> bool {
+    if let Some(rest) = host.strip_prefix('[') {
+        // It is read and no more; what connects to it is `transport.rs`.
+        let ip = rest.strip_suffix(']').map(str::parse::<core::net::Ipv6Addr>);
+        return matches!(ip, Some(Ok(_)));
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !host.is_empty() && host.bytes().all(plain)
 }
 
 impl Secret {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::count;
 use super::toy::{Toy, ToyName};
 
 /// A front-end's session with the catalog. No two are ever the same: `boot` is drawn at random at
@@ -11,8 +12,10 @@ use super::toy::{Toy, ToyName};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId {
     /// The catalog's start.
+    #[serde(deserialize_with = "count::deserialize_drawn")]
     pub boot: u64,
     /// The session's place among that start's.
+    #[serde(deserialize_with = "count::deserialize")]
     pub serial: u64,
 }
 
@@ -21,7 +24,7 @@ pub struct SessionId {
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
 #[serde(transparent)]
-pub struct Version(pub u64);
+pub struct Version(#[serde(deserialize_with = "count::deserialize")] pub u64);
 
 /// A front-end registers, its cache empty at that moment (`POST /internal/register`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

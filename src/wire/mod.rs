@@ -3,9 +3,12 @@
 //! Services never import one another; what two of them must agree on stands here. Everything is
 //! JSON. The bodies that clients see are in [`toy`], [`order`], [`purchase`], [`cluster`] and
 //! [`reply`]; the bodies between roles (paths under `/internal`) are in [`purchase`],
-//! [`replication`] and [`lease`].
+//! [`replication`] and [`lease`]. [`complaint`] says what is wrong with a body
+//! that is none of them.
 
 pub mod cluster;
+pub mod complaint;
+pub mod count;
 pub mod lease;
 pub mod order;
 pub mod purchase;

@@ -10,13 +10,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
+use super::count;
 use super::quantity::Quantity;
 use super::toy::ToyName;
 
 /// An order's number: 0, 1, 2 … without a gap or a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OrderNumber(pub u64);
+pub struct OrderNumber(#[serde(deserialize_with = "count::deserialize")] pub u64);
 
 /// An order as clients see it: `{"number":10,"name":"Tux","quantity":1}`. It never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +38,7 @@ pub struct Chain([u8; 16]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// The number of orders in the log, which is the number of the order that it lacks next.
+    #[serde(deserialize_with = "count::deserialize")]
     pub length: u64,
     /// The hash over all of them.
     pub chain: Chain,
@@ -140,10 +142,13 @@ impl fmt::Display for Chain {
 }
 
 impl FromStr for Chain {
-    type Err = std::num::ParseIntError;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        u128::from_str_radix(text, 16).map(|chain| Self(chain.to_be_bytes()))
+        // The standard library's parser would take fewer digits, and a sign.
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let chain = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+        chain.map(|chain| Self(chain.to_be_bytes())).ok_or("a chain is 32 hexadecimal digits")
     }
 }
 
@@ -186,5 +191,9 @@ mod tests {
         assert_eq!(serde_json::from_str::<Chain>(&json).unwrap(), chain);
         assert_eq!(Chain::from_bytes(chain.as_bytes()), Some(chain));
         assert_eq!(Chain::from_bytes(b"short"), None);
+        for text in ["", "7", "+0000000000000000000000000000007", &"0".repeat(33), &"g".repeat(32)]
+        {
+            assert!(text.parse::<Chain>().is_err(), "{text} was a chain");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::order::{OrderNumber, Position, Rows};
-use super::quantity::Quantity;
+use super::quantity::{self, Quantity};
 use super::replication::{Epoch, Leadership, ReplicaId};
 use super::toy::ToyName;
 
@@ -28,6 +28,7 @@ pub struct PurchaseBody {
     /// The toy.
     pub name: ToyName,
     /// How many.
+    #[serde(deserialize_with = "quantity::deserialize_any_length")]
     pub quantity: Quantity,
 }
 
@@ -175,6 +176,20 @@ mod tests {
         assert!(IdempotencyKey::from_client(&[b'x'; 255]).is_some());
         for text in [&b""[..], &[b'x'; 256], b"a b", b"a\tb", "ü".as_bytes(), b"\xff", b"\x7f"] {
             assert!(IdempotencyKey::from_client(text).is_none(), "{text:?} was a key");
+        }
+    }
+
+    #[test]
+    fn a_quantity_may_have_any_number_of_digits_and_must_be_whole() {
+        let read = |quantity: &str| {
+            serde_json::from_str::<PurchaseBody>(&format!(r#"{{"name":"","quantity":{quantity}}}"#))
+        };
+        for digits in ["9223372036854775808", "18446744073709551616", &"9".repeat(400)] {
+            assert_eq!(read(digits).unwrap().quantity.get(), Quantity::MAX, "{digits}");
+        }
+        assert_eq!(read("7").unwrap().quantity.get(), 7);
+        for text in ["0", "-1", "-0", "1.0", "1e0", "1e99", "\"1\"", "null", "{}", "[1]"] {
+            assert!(read(text).is_err(), "{text} was a quantity");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::value::RawValue;
 
 /// How many of a toy are bought: a whole number from 1 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +62,24 @@ impl<'de> Deserialize<'de> for Quantity {
         deserializer.deserialize_u64(Whole)
     }
 }
+
+/// Reads a client's quantity, which may have more digits than any integer here: it is a whole
+/// number all the same, and no stock suffices for it.
+pub(super) fn deserialize_any_length<'de, D>(deserializer: D) -> Result<Quantity, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let text = Box::<RawValue>::deserialize(deserializer)?;
+    let text = text.get();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // JSON knows no leading zeros, so what does not fit is larger than what does.
+        let quantity = Quantity::new(text.parse().unwrap_or(Quantity::MAX));
+        return quantity.ok_or_else(|| de::Error::custom(NOT_WHOLE));
+    }
+    Err(de::Error::custom(NOT_WHOLE))
+}
+
+const NOT_WHOLE: &str = "a quantity is a whole number from 1 on";
 
 #[cfg(test)]
 mod tests {

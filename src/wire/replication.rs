@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::count;
 use super::order::{Order, Position, Rows};
 
 /// The most rows that one message carries: about 60 KiB of JSON, a few milliseconds of work, so
@@ -20,7 +21,7 @@ pub struct ReplicaId(pub u32);
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
 #[serde(transparent)]
-pub struct Epoch(pub u64);
+pub struct Epoch(#[serde(deserialize_with = "count::deserialize")] pub u64);
 
 /// An epoch and who leads in it; epoch 0 has no leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -100,6 +101,7 @@ pub struct AppendRequest {
     /// The rows that follow what the leader thinks the follower has.
     pub rows: Rows,
     /// The length of the leader's log, by which the follower knows how far behind it is.
+    #[serde(deserialize_with = "count::deserialize")]
     pub leader_length: u64,
     /// The `X-Request-Id`s of the purchases whose orders these are, as far as they had one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -113,11 +115,13 @@ pub enum AppendReply {
     /// Everything up to this length is on the follower's disk.
     Synced {
         /// The length of the follower's log.
+        #[serde(deserialize_with = "count::deserialize")]
         length: u64,
     },
     /// The rows did not continue the follower's log, which ends here.
     Gap {
         /// The length of the follower's log.
+        #[serde(deserialize_with = "count::deserialize")]
         length: u64,
     },
     /// The sender leads no longer.

@@ -52,18 +52,20 @@ impl Price {
     /// Reads a decimal amount. `None` unless it is positive, at most a million, and in whole cents.
     #[must_use]
     pub fn from_decimal(amount: f64) -> Option<Self> {
-        let cents = (amount * 100.0).round();
-        let whole = (amount * 100.0 - cents).abs() < 1e-6;
-        if !(amount > 0.0 && amount <= HIGHEST_PRICE && whole) {
+        if !(amount > 0.0 && amount <= HIGHEST_PRICE) {
             return None;
         }
+        let cents = (amount * 100.0).round();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "the check above keeps the value within u64"
         )]
-        let cents = cents as u64;
-        Some(Self { cents })
+        let price = Self { cents: cents as u64 };
+        // A text with two decimals and this quotient are both the double nearest to the price.
+        #[expect(clippy::float_cmp, reason = "an amount is in whole cents exactly, or it is not")]
+        let whole = price.as_decimal() == amount;
+        whole.then_some(price)
     }
 
     /// The price in cents.
@@ -142,7 +144,7 @@ mod tests {
 
     #[test]
     fn prices_that_no_till_could_take_are_refused() {
-        for text in ["0", "-1", "0.001", "1e99", "1000000.01", "\"1\""] {
+        for text in ["0", "-1", "0.001", "1e-9", "1e99", "1000000.01", "\"1\"", "0.0100000001"] {
             assert!(serde_json::from_str::<Price>(text).is_err(), "{text} was taken for a price");
         }
     }
