@@ -1,0 +1,23 @@
+//! Every parser of what comes from outside, under inputs that nobody thought of: bodies, headers,
+//! paths, arguments, `roles.toml`, databases, and bytes that are no HTTP at all.
+//!
+//! What must hold is in `properties`; here the inputs are drawn: valid ones from descriptions of
+//! what is allowed, near misses by changing valid ones, and anything at all. An input for which a
+//! property does not hold is made as small as it can be, printed, and kept (in
+//! `tests/proptest-regressions`, to be committed), so that it is tried first from then on. `fuzz/`
+//! has the same properties for a fuzzer.
+
+#[path = "../neighbours/mod.rs"]
+mod neighbours;
+mod properties;
+
+mod arguments;
+mod bodies;
+mod changes;
+mod databases;
+mod inputs;
+mod liars;
+mod peers;
+mod roles;
+mod servers;
+mod texts;
