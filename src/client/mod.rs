@@ -15,6 +15,8 @@
 //! `remote` know a clock or a socket.
 
 pub mod arguments;
+pub mod connection;
+pub mod http;
 pub mod latency;
 pub mod pace;
 pub mod patience;

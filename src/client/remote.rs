@@ -1,38 +1,29 @@
 //! HTTP out: the front-ends as a client reaches them.
 //!
 //! Unlike the calls between roles, a client looks at the status and at `X-Cache`. Each client has
-//! connections of its own, which are kept alive. Everything that a request needs and that does not
-//! change (its URL at each front-end, a purchase's body) is made once, when the store is opened.
+//! connections of its own, which are kept alive. What does not change of a request (all of a query,
+//! a purchase's body) is made once, when the store is opened.
 
 use std::fmt;
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_web::http::Uri;
-use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use actix_web::web::Bytes;
-use awc::error::{ConnectError, SendRequestError};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
+use super::connection::Connection;
+use super::http::{CacheMark, Reuse};
 use super::patience::REQUEST_LIMIT;
 use crate::roles::Address;
-use crate::transport::{LARGEST_MESSAGE, Unreachable};
+use crate::transport::Unreachable;
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::PurchaseBody;
 use crate::wire::quantity::Quantity;
 use crate::wire::reply::{Data, Failure};
 use crate::wire::toy::{Toy, ToyName};
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What a name may keep in a URL. All else is encoded, the dots of a toy called ".." included.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
-/// Connecting takes a round trip; the client may be further from the store than the roles are from
-/// one another.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the store sells and where, ready to be asked for.
 #[derive(Debug)]
@@ -41,16 +32,14 @@ pub struct Store {
     toys: Vec<ToyName>,
     quantity: Quantity,
     /// The body of a purchase of each toy.
-    purchases: Vec<Bytes>,
+    purchases: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Frontend {
     address: Address,
-    /// `/products/<name>` of each toy.
-    toys: Vec<Uri>,
-    /// `/orders`.
-    orders: Uri,
+    /// The request for each toy.
+    queries: Vec<String>,
 }
 
 /// The store could not be opened: where that was tried, and what happened.
@@ -60,9 +49,11 @@ pub struct StoreClosed {
 }
 
 /// The front-ends as one client reaches them.
+#[derive(Debug)]
 pub struct Remote {
     store: Rc<Store>,
-    client: awc::Client,
+    /// A connection to each front-end, unless it has to be made first.
+    connections: Vec<Option<Connection>>,
     /// The front-end in use.
     at: usize,
 }
@@ -85,18 +76,7 @@ pub struct Answer {
     pub status: u16,
     /// What it says of the cache.
     pub cache: CacheMark,
-    body: Bytes,
-}
-
-/// What an answer says of the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheMark {
-    /// It came from there.
-    Hit,
-    /// It was not there.
-    Miss,
-    /// Nothing.
-    Unmarked,
+    body: Vec<u8>,
 }
 
 impl Store {
@@ -106,33 +86,27 @@ impl Store {
     ///
     /// If none of them answers with at least one toy.
     pub async fn open(addresses: &[Address], quantity: Quantity) -> Result<Self, StoreClosed> {
-        let client = new_client();
         let mut attempts = Vec::new();
         for address in addresses {
-            match list_toys(&client, address).await {
-                Ok(toys) => return Self::new(addresses, toys, quantity),
+            match list_toys(address).await {
+                Ok(toys) => return Ok(Self::new(addresses, toys, quantity)),
                 Err(problem) => attempts.push((address.clone(), problem)),
             }
         }
         Err(StoreClosed { attempts })
     }
 
-    fn new(
-        addresses: &[Address],
-        toys: Vec<ToyName>,
-        quantity: Quantity,
-    ) -> Result<Self, StoreClosed> {
-        let frontend = |address: &Address| {
-            Frontend::new(address, &toys)
-                .map_err(|problem| StoreClosed { attempts: vec![(address.clone(), problem)] })
-        };
-        let frontends = addresses.iter().map(frontend).collect::<Result<_, _>>()?;
+    fn new(addresses: &[Address], toys: Vec<ToyName>, quantity: Quantity) -> Self {
         let purchase = |name: &ToyName| {
             let body = PurchaseBody { name: name.clone(), quantity };
-            serde_json::to_vec(&body).expect("a purchase has nothing that JSON cannot say").into()
+            serde_json::to_string(&body).expect("a purchase has nothing that JSON cannot say")
         };
-        let purchases = toys.iter().map(purchase).collect();
-        Ok(Self { frontends, toys, quantity, purchases })
+        Self {
+            frontends: addresses.iter().map(|address| Frontend::new(address, &toys)).collect(),
+            purchases: toys.iter().map(purchase).collect(),
+            toys,
+            quantity,
+        }
     }
 
     /// What it sells.
@@ -155,25 +129,32 @@ impl Store {
 }
 
 impl Frontend {
-    fn new(address: &Address, toys: &[ToyName]) -> Result<Self, String> {
-        let toy = |name: &ToyName| {
-            url(address, &format!("/products/{}", utf8_percent_encode(name.as_str(), ENCODED)))
+    fn new(address: &Address, toys: &[ToyName]) -> Self {
+        let query = |name: &ToyName| {
+            let name = utf8_percent_encode(name.as_str(), ENCODED);
+            get(address, &format!("/products/{name}"))
         };
-        Ok(Self {
-            address: address.clone(),
-            toys: toys.iter().map(toy).collect::<Result<_, _>>()?,
-            orders: url(address, "/orders")?,
-        })
+        Self { address: address.clone(), queries: toys.iter().map(query).collect() }
+    }
+
+    fn purchase(&self, body: &str, key: &str) -> String {
+        format!(
+            "POST /orders HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nIdempotency-Key: {key}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )
     }
 }
 
 impl Remote {
-    /// The front-ends of `store`, beginning at the one that is `first` in turn. To be made and used
-    /// on one thread.
+    /// The front-ends of `store`, beginning at the one that is `first` in turn. To be used on one
+    /// thread.
     #[must_use]
     pub fn new(store: Rc<Store>, first: usize) -> Self {
         let at = first % store.frontends.len();
-        Self { store, client: new_client(), at }
+        let connections = store.frontends.iter().map(|_| None).collect();
+        Self { store, connections, at }
     }
 
     /// What the store sells.
@@ -199,29 +180,26 @@ impl Remote {
     ///
     /// If no answer came within `time_limit`.
     pub async fn send(
-        &self,
+        &mut self,
         request: Request<'_>,
         time_limit: Duration,
     ) -> Result<Answer, Unreachable> {
         let frontend = &self.store.frontends[self.at];
-        let sending = match request {
-            Request::Toy(toy) => {
-                self.client.get(frontend.toys[toy].clone()).timeout(time_limit).send()
+        let made;
+        let request = match request {
+            Request::Toy(toy) => &frontend.queries[toy],
+            Request::Purchase(toy, key) => {
+                made = frontend.purchase(&self.store.purchases[toy], key);
+                &made
             }
-            Request::Purchase(toy, key) => self
-                .client
-                .post(frontend.orders.clone())
-                .insert_header((CONTENT_TYPE, JSON))
-                .insert_header((IDEMPOTENCY_KEY, key))
-                .timeout(time_limit)
-                .send_body(self.store.purchases[toy].clone()),
-            Request::Order(number) => self
-                .client
-                .get(format!("http://{}/orders/{number}", frontend.address))
-                .timeout(time_limit)
-                .send(),
+            Request::Order(number) => {
+                made = get(&frontend.address, &format!("/orders/{number}"));
+                &made
+            }
         };
-        receive(sending, time_limit).await
+        let connection = &mut self.connections[self.at];
+        let exchange = exchange(&frontend.address, connection, request.as_bytes());
+        in_time(time_limit, exchange).await
     }
 }
 
@@ -248,21 +226,15 @@ impl Answer {
     }
 }
 
-fn new_client() -> awc::Client {
-    awc::Client::builder()
-        .connector(awc::Connector::new().timeout(CONNECT_LIMIT))
-        .disable_redirects()
-        .no_default_headers()
-        .finish()
+fn get(address: &Address, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")
 }
 
-fn url(address: &Address, path: &str) -> Result<Uri, String> {
-    format!("http://{address}{path}").parse().map_err(|_| "this is no address in a URL".into())
-}
-
-async fn list_toys(client: &awc::Client, address: &Address) -> Result<Vec<ToyName>, String> {
-    let sending = client.get(url(address, "/products")?).timeout(REQUEST_LIMIT).send();
-    let answer = receive(sending, REQUEST_LIMIT).await.map_err(|how| how.to_string())?;
+async fn list_toys(address: &Address) -> Result<Vec<ToyName>, String> {
+    let request = get(address, "/products");
+    let mut connection = None;
+    let exchange = exchange(address, &mut connection, request.as_bytes());
+    let answer = in_time(REQUEST_LIMIT, exchange).await.map_err(|how| how.to_string())?;
     let toys: Vec<Toy> = answer.data()?;
     if toys.is_empty() {
         return Err("it sells nothing".into());
@@ -270,42 +242,30 @@ async fn list_toys(client: &awc::Client, address: &Address) -> Result<Vec<ToyNam
     Ok(toys.into_iter().map(|toy| toy.name).collect())
 }
 
-/// Awaits the head and the body of an answer within `time_limit`. (awc's own limit ends with the
-/// head.)
-async fn receive(
-    sending: awc::SendClientRequest,
-    time_limit: Duration,
+/// Sends a request over the connection that there is, or over a new one, and keeps the connection
+/// if it can be used again. (It is taken out meanwhile: whatever ends this early ends it too.)
+async fn exchange(
+    address: &Address,
+    kept: &mut Option<Connection>,
+    request: &[u8],
 ) -> Result<Answer, Unreachable> {
-    let answer = async {
-        let mut response = sending.await.map_err(|error| classify(&error))?;
-        let body = response.body().limit(LARGEST_MESSAGE).await;
-        let body = body.map_err(|error| Unreachable::Broken(format!("the answer broke: {error}")));
-        let cache = match response.headers().get(X_CACHE).map(HeaderValue::as_bytes) {
-            Some(b"hit") => CacheMark::Hit,
-            Some(b"miss") => CacheMark::Miss,
-            Some(_) | None => CacheMark::Unmarked,
-        };
-        Ok(Answer { status: response.status().as_u16(), cache, body: body? })
+    let mut connection = match kept.take().filter(Connection::is_quiet) {
+        Some(connection) => connection,
+        None => Connection::open(address).await?,
     };
-    match actix_web::rt::time::timeout(time_limit, answer).await {
-        Ok(answer) => answer,
-        Err(_elapsed) => Err(Unreachable::Silent),
+    let message = connection.exchange(request).await?;
+    if message.reuse == Reuse::KeepAlive {
+        *kept = Some(connection);
     }
+    Ok(Answer { status: message.status, cache: message.cache, body: message.body })
 }
 
-fn classify(error: &SendRequestError) -> Unreachable {
-    if matches!(error, SendRequestError::Connect(ConnectError::Io(cause))
-        if cause.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        Unreachable::NobodyListens
-    } else if matches!(
-        error,
-        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout)
-    ) {
-        Unreachable::Silent
-    } else {
-        Unreachable::Broken(error.to_string())
-    }
+async fn in_time(
+    limit: Duration,
+    exchange: impl Future<Output = Result<Answer, Unreachable>>,
+) -> Result<Answer, Unreachable> {
+    let in_time = actix_web::rt::time::timeout(limit, exchange).await;
+    in_time.unwrap_or(Err(Unreachable::Silent))
 }
 
 impl fmt::Display for StoreClosed {
@@ -332,8 +292,9 @@ mod tests {
     #[test]
     fn names_are_percent_encoded() {
         let toys = ["Rubik's Cube", "Play-Doh", "a/b?c#d%", "Ünö", ".."].map(ToyName::from);
-        let frontend = Frontend::new(&address(), &toys).unwrap();
-        let paths: Vec<&str> = frontend.toys.iter().map(Uri::path).collect();
+        let frontend = Frontend::new(&address(), &toys);
+        let path = |query: &String| query.split(' ').nth(1).unwrap().to_owned();
+        let paths: Vec<String> = frontend.queries.iter().map(path).collect();
         let names = ["Rubik%27s%20Cube", "Play-Doh", "a%2Fb%3Fc%23d%25", "%C3%9Cn%C3%B6", "%2E%2E"];
         assert_eq!(paths, names.map(|name| format!("/products/{name}")));
     }
@@ -349,7 +310,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_200_tells_its_status_and_message() {
-        let body = Bytes::from_static(br#"{"error":{"code":503,"message":"no leader"}}"#);
+        let body = br#"{"error":{"code":503,"message":"no leader"}}"#.to_vec();
         let answer = Answer { status: 503, cache: CacheMark::Unmarked, body };
         assert_eq!(answer.data::<Toy>().unwrap_err(), "it answered 503: no leader");
     }

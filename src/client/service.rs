@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use actix_web::rt::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::http::CacheMark;
 use super::pace::{End, Pace};
 use super::patience::{Patience, Trouble};
 use super::progress::{Watch, count};
 use super::receipts::{FailedCheck, Receipts, Told};
-use super::remote::{Answer, CacheMark, Remote, Request};
+use super::remote::{Answer, Remote, Request};
 use super::shopper::{Next, Shopper, Shown};
 use super::tally::{RequestType, Tally};
 use crate::clock;
