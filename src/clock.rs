@@ -3,11 +3,19 @@
 //! Cores take the time as an argument, so that the model checker and the simulator can choose it;
 //! the shells around them ask here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The time now, on a clock that never jumps and goes on while the process is stopped.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that they are meant for")]
 #[must_use]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of day, as the time since 1970: for records that are laid beside those of others. It
+/// jumps when somebody sets the clock, so nothing may be decided by it.
+#[expect(clippy::disallowed_methods, reason = "only records have it, and they decide nothing")]
+#[must_use]
+pub fn time_of_day() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

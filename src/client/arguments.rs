@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::gate::Gate;
 use super::pace::{End, Pace, Rate, RunTime};
 use super::shopper::Probability;
 use crate::roles::{Address, Roles};
@@ -19,9 +20,11 @@ Each iteration queries a random toy and, if it is in stock, orders it with the g
 At the end every order is fetched and compared with what was ordered.
 
 Exit status: 0, also if single requests failed (the report counts them); 1 if the check of an \
-order failed, or nothing worked at all; 2 for arguments that make no sense; 130 after a second \
-Ctrl-C. The first Ctrl-C ends the shopping; orders are checked and the report is written all the \
-same.")]
+order failed, nothing worked at all, or a file could not be written; 2 for arguments that make no \
+sense; 3 if all that went well and a condition of --fail-if held; 130 after a second Ctrl-C. The \
+first Ctrl-C ends the shopping; orders are checked and the report is written all the same.
+
+docs/client.md has the fields of JSON and CSV and the metrics of --fail-if.")]
 pub struct Arguments {
     /// How many clients shop at once.
     #[arg(short, long, default_value_t = 5,
@@ -48,16 +51,26 @@ pub struct Arguments {
     /// The clients are spread over them, and go on to the next one when theirs does not answer.
     #[arg(long = "frontend", value_name = "ADDRESS", value_parser = parse_address)]
     pub(super) frontends: Vec<Address>,
-    /// Open loop: begin so many iterations per second, all clients together, whether or not earlier
-    /// ones have ended. Latencies count from when each was due.
+    /// Open loop: iterations are due at fixed times, so many per second, all clients together. A
+    /// client that is behind makes them one right after the other, and latencies count from when
+    /// each was due. Without it the loop is closed: a client's next iteration begins when its last
+    /// has ended.
     #[arg(long, allow_negative_numbers = true)]
     pub(super) rate: Option<Rate>,
     /// How to print the report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
-    /// A folder for report.json, latencies.csv and orders.csv.
+    /// A folder for report.json, latencies.csv, histograms.csv, statuses.csv and orders.csv.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
+    /// Write a time series as well, a row for each type of request every so often: seconds, or like
+    /// 500ms, 30s, 2m. It goes to series.csv in the --out folder, else in this one.
+    #[arg(long, value_name = "TIME")]
+    pub(super) interval: Option<RunTime>,
+    /// Fail the run if this holds of it, such as 'order.p99>50ms' or 'errors>0'; repeat it for
+    /// several, and quote it for the shell. A figure without samples fails, too.
+    #[arg(long, value_name = "CONDITION")]
+    pub(super) fail_if: Vec<Gate>,
 }
 
 /// How a report is printed.

@@ -47,8 +47,8 @@ impl Connection {
         Ok(Self { stream, received: Vec::with_capacity(READ_BYTES) })
     }
 
-    /// Whether nothing has come since the last answer, not even the connection's end. As the runtime
-    /// knows of what has come, this asks the system only if there is something.
+    /// Whether nothing has come since the last answer, not even the connection's end. The runtime
+    /// knows whether something has, so that the system is asked only then.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let read = self.stream.try_read(&mut [0]);

@@ -35,12 +35,23 @@ pub struct Summary {
     pub p50_ms: Option<f64>,
     /// 90 % took at most this long.
     pub p90_ms: Option<f64>,
+    /// 95 % took at most this long.
+    pub p95_ms: Option<f64>,
     /// 99 % took at most this long.
     pub p99_ms: Option<f64>,
     /// 99.9 % took at most this long.
     pub p999_ms: Option<f64>,
     /// The longest.
     pub max_ms: Option<f64>,
+}
+
+/// Some latencies that are about the same.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bin {
+    /// They are at most this long, in milliseconds, and longer than those of the bin before.
+    pub up_to_ms: f64,
+    /// How many they are.
+    pub count: u64,
 }
 
 impl Latency {
@@ -95,11 +106,68 @@ impl Latency {
             mean_ms: Some(in_ms(self.sum) / as_float(self.count)),
             p50_ms: quantile(0.5),
             p90_ms: quantile(0.9),
+            p95_ms: quantile(0.95),
             p99_ms: quantile(0.99),
             p999_ms: quantile(0.999),
             max_ms: Some(in_ms(self.max)),
         }
     }
+
+    /// How many took up to 10, 20, 50, 100, … microseconds, from the first bin that has any to the
+    /// last; nothing without a sample.
+    #[must_use]
+    pub fn bins(&self) -> Vec<Bin> {
+        let cells: Vec<(u64, u64)> = self.recorded_us().collect();
+        let (Some((shortest_us, _)), Some((longest_us, _))) = (cells.first(), cells.last()) else {
+            return Vec::new();
+        };
+        let mut bins = Vec::new();
+        let mut before_us = None;
+        for edge_us in edges_us() {
+            if before_us.is_some_and(|before_us| *longest_us <= before_us) {
+                break;
+            }
+            let within =
+                |us: u64| us <= edge_us && before_us.is_none_or(|before_us| us > before_us);
+            if *shortest_us <= edge_us {
+                let inside = cells.iter().filter(|(us, _)| within(*us));
+                let up_to_ms = in_ms(Duration::from_micros(edge_us));
+                bins.push(Bin { up_to_ms, count: inside.map(|(_, count)| count).sum() });
+            }
+            before_us = Some(edge_us);
+        }
+        bins
+    }
+
+    /// All that is known: a bin for each latency that occurred, to three digits.
+    #[must_use]
+    pub fn all_bins(&self) -> Vec<Bin> {
+        let bin = |(lowest_us, count)| Bin {
+            up_to_ms: in_ms(Duration::from_micros(self.highest_equivalent_us(lowest_us))),
+            count,
+        };
+        self.recorded_us().map(bin).collect()
+    }
+
+    /// The shortest latency in microseconds that each cell with samples stands for, and how many
+    /// samples it has.
+    fn recorded_us(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.histogram.iter().flat_map(|histogram| {
+            histogram.iter_recorded().map(|cell| {
+                let lowest_us = histogram.lowest_equivalent(cell.value_iterated_to());
+                (lowest_us, u64::from(cell.count_at_value()))
+            })
+        })
+    }
+
+    fn highest_equivalent_us(&self, micros: u64) -> u64 {
+        self.histogram.as_ref().map_or(micros, |histogram| histogram.highest_equivalent(micros))
+    }
+}
+
+/// 10, 20, 50, 100, 200, 500, … microseconds, up to longer than any run.
+fn edges_us() -> impl Iterator<Item = u64> {
+    (1..=12).flat_map(|decade| [1, 2, 5].map(|step| step * 10_u64.pow(decade)))
 }
 
 /// How many of them there were per second. `None` if there were none, or no time has passed.
@@ -122,7 +190,9 @@ fn in_ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-fn as_float(count: u64) -> f64 {
+/// A count as a number that can be divided.
+#[must_use]
+pub fn as_float(count: u64) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
         reason = "counts of requests are far below the 2^53 that a double counts exactly"
@@ -155,6 +225,7 @@ mod tests {
         close(summary.mean_ms, 50.005);
         close(summary.p50_ms, 50.0);
         close(summary.p90_ms, 90.0);
+        close(summary.p95_ms, 95.0);
         close(summary.p99_ms, 99.0);
         close(summary.p999_ms, 99.9);
         close(summary.max_ms, 100.0);
@@ -172,6 +243,28 @@ mod tests {
         let summary = latency([123_457]).summary();
         assert_eq!(summary.p50_ms, summary.max_ms);
         assert_eq!(summary.min_ms, summary.max_ms);
+    }
+
+    #[test]
+    fn bins_reach_from_the_shortest_latency_to_the_longest() {
+        let bins = |micros: &[u64]| {
+            let bins = latency(micros.iter().copied()).bins().into_iter();
+            bins.map(|bin| (bin.up_to_ms, bin.count)).collect::<Vec<_>>()
+        };
+        assert_eq!(bins(&[]), []);
+        assert_eq!(bins(&[0]), [(0.01, 1)]);
+        assert_eq!(bins(&[100, 101, 200]), [(0.1, 1), (0.2, 2)]);
+        let expected = [(0.1, 2), (0.2, 0), (0.5, 0), (1.0, 0), (2.0, 1)];
+        assert_eq!(bins(&[70, 1_500, 90]), expected);
+        assert_eq!(bins(&[10_000_000_000]).len(), 1);
+    }
+
+    #[test]
+    fn all_bins_have_every_sample_to_three_digits() {
+        let bins = latency([50, 70_123, 50]).all_bins();
+        assert_eq!(bins.iter().map(|bin| bin.count).collect::<Vec<_>>(), [2, 1]);
+        assert!((bins[0].up_to_ms - 0.05).abs() < 1e-9);
+        close(Some(bins[1].up_to_ms), 70.123);
     }
 
     #[test]

@@ -6,16 +6,19 @@
 //! shopper  ── which toy, and whether to buy it ─┐
 //! pace     ── when, and until when ─────────────┤
 //! patience ── whether to ask again ─────────────┼─► service ─► remote ─► a front-end
-//! tally, latency ◄── how it went ───────────────┤
+//! tally, latency ◄── how it went ───────────────┤             (connection, http)
 //! receipts ◄── what was bought ─────────────────┘
 //! ```
 //!
 //! When all have stopped shopping, each fetches every order that it made and compares it with its
-//! receipt; then [`report`] puts everything together and [`render`] writes it. Only `service` and
-//! `remote` know a clock or a socket.
+//! receipt; then [`report`] puts everything together, [`gate`] judges it, and [`render`] and
+//! [`csv`] write it. Meanwhile [`progress`] and [`series`] tell how it goes. A client has to cost
+//! less than the store that it measures; `eval/overhead` shows whether it does.
 
 pub mod arguments;
 pub mod connection;
+pub mod csv;
+pub mod gate;
 pub mod http;
 pub mod latency;
 pub mod pace;
@@ -25,10 +28,13 @@ pub mod receipts;
 pub mod remote;
 pub mod render;
 pub mod report;
+pub mod series;
 pub mod service;
 pub mod shopper;
+pub mod table;
 pub mod tally;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -41,15 +47,21 @@ use tokio_util::sync::CancellationToken;
 use crate::roles::{Address, Roles};
 use crate::{clock, process};
 pub use arguments::{Arguments, Format, Settings};
+use csv::Phase;
+use gate::Outcome;
 use pace::End;
 use progress::{Progress, Watch};
 use remote::{Remote, Store, StoreClosed};
 use report::{Homecoming, Report, Run, Times, Verdict};
+use series::{Recorder, Series};
 use service::{Customer, Timetable};
 use shopper::Shopper;
 
 /// The exit status of a program that Ctrl-C has ended, by the shells' custom.
 const INTERRUPTED: u8 = 130;
+
+/// The exit status of a run in which all went well, but for a gate.
+const GATE_FAILED: u8 = 3;
 
 /// Why there is no report, or no good one.
 #[derive(Debug)]
@@ -59,6 +71,7 @@ enum Failed {
     Print(io::Error),
     Check(u64),
     NothingWorked(Vec<Address>),
+    Gates(Vec<String>),
 }
 
 /// Runs the client: shops, checks, reports.
@@ -71,7 +84,10 @@ pub async fn run(arguments: Arguments, roles: &Roles) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => process::fail(&failed),
+        Err(failed) => {
+            let status = process::fail(&failed);
+            if matches!(failed, Failed::Gates(_)) { GATE_FAILED.into() } else { status }
+        }
     }
 }
 
@@ -85,19 +101,27 @@ pub async fn open_and_shop(
     stop: &CancellationToken,
 ) -> Result<Report, StoreClosed> {
     let store = Store::open(&settings.frontends, settings.quantity).await?;
-    Ok(shop(settings, Rc::new(store), stop).await)
+    Ok(shop(settings, Rc::new(store), stop, None).await)
 }
 
-/// Lets all clients shop until the end or until `stop`, and then check their orders.
+/// Lets all clients shop until the end or until `stop`, and then check their orders. If there is a
+/// `series`, it gets what happens.
 ///
 /// # Panics
 ///
 /// If a client does, which is a bug.
-pub async fn shop(settings: &Settings, store: Rc<Store>, stop: &CancellationToken) -> Report {
-    let watch = Rc::new(Watch::default());
+pub async fn shop(
+    settings: &Settings,
+    store: Rc<Store>,
+    stop: &CancellationToken,
+    series: Option<&mut Series>,
+) -> Report {
+    let interval = series.is_some().then(RefCell::default);
+    let watch = Rc::new(Watch { interval, ..Watch::default() });
     let progress = Progress::show(watch.clone(), settings.end, settings.clients);
+    let mut recorder = Recorder::new(series, watch.clone());
     let timetable = Rc::new(Timetable {
-        began: clock::now(),
+        began: recorder.began(),
         pace: settings.pace,
         end: settings.end,
         clients: settings.clients,
@@ -111,13 +135,14 @@ pub async fn shop(settings: &Settings, store: Rc<Store>, stop: &CancellationToke
             customer
         })
     });
-    let customers = all_of(shopping.collect()).await;
+    let customers = recorder.during(Phase::Shopping, all_of(shopping.collect())).await;
     let stopped = clock::now();
     let checking = customers.into_iter().map(|customer| actix_web::rt::spawn(check(customer)));
-    let home = all_of(checking.collect()).await;
+    let home = recorder.during(Phase::Checking, all_of(checking.collect())).await;
     drop(progress);
     let shopping = stopped - timetable.began;
-    let times = Times { shopping, checking: clock::now() - stopped };
+    let checking = clock::now() - stopped;
+    let times = Times { started_unix: recorder.began_unix(), shopping, checking };
     Report::new(settings, stop.is_cancelled(), times, home)
 }
 
@@ -146,22 +171,31 @@ async fn shop_and_report(
     }
     let store =
         Store::open(&settings.frontends, settings.quantity).await.map_err(Failed::Closed)?;
+    let mut series = open_series(arguments)?;
     if arguments.format == Format::Text {
         print(&render::headline(&Run::new(settings)))?;
+        if let Some(series) = &series {
+            print(&format!("{series}\n"))?;
+        }
     }
-    let report = shop(settings, Rc::new(store), stop).await;
-    if let Some(folder) = &arguments.out {
-        write_files(&report, folder)?;
-    }
+    let mut report = shop(settings, Rc::new(store), stop, series.as_mut()).await;
+    report.judge(&arguments.fail_if);
+    // A file that cannot be written is no reason to keep the report from being printed.
+    let written = arguments.out.as_ref().map_or(Ok(()), |folder| write_files(&report, folder));
     print(&match arguments.format {
         Format::Text => render::text(&report),
         Format::Json => to_json(&report),
-        Format::Csv => render::latencies_csv(&report),
+        Format::Csv => csv::latencies(&report),
     })?;
+    written?;
     match report.verdict() {
-        Verdict::Passed => Ok(()),
+        Verdict::Passed => series.map_or(Ok(()), Series::finish).map_err(Failed::write),
         Verdict::CheckFailed => Err(Failed::Check(report.check.failed)),
         Verdict::NothingWorked => Err(Failed::NothingWorked(settings.frontends.clone())),
+        Verdict::GateFailed => {
+            let failed = report.gates.iter().filter(|gate| gate.outcome != Outcome::Passed);
+            Err(Failed::Gates(failed.map(ToString::to_string).collect()))
+        }
     }
 }
 
@@ -178,14 +212,25 @@ async fn interrupted_twice(stop: &CancellationToken) {
     interrupts.recv().await;
 }
 
+/// The time series, if one is asked for.
+fn open_series(arguments: &Arguments) -> Result<Option<Series>, Failed> {
+    let Some(every) = arguments.interval else { return Ok(None) };
+    let folder = arguments.out.as_deref().unwrap_or(Path::new(""));
+    let path = folder.join("series.csv");
+    let series = Series::create(&path, every.get());
+    series.map(Some).map_err(|error| Failed::Write(path, error))
+}
+
 fn write_files(report: &Report, folder: &Path) -> Result<(), Failed> {
     let write = |name: &str, text: String| {
         let path = folder.join(name);
         std::fs::write(&path, text).map_err(|error| Failed::Write(path, error))
     };
     write("report.json", to_json(report))?;
-    write("latencies.csv", render::latencies_csv(report))?;
-    write("orders.csv", render::orders_csv(report))
+    write("latencies.csv", csv::latencies(report))?;
+    write("histograms.csv", csv::histograms(report))?;
+    write("statuses.csv", csv::statuses(report))?;
+    write("orders.csv", csv::orders(report))
 }
 
 fn to_json(report: &Report) -> String {
@@ -215,6 +260,12 @@ impl Settings {
     }
 }
 
+impl Failed {
+    fn write((path, error): (PathBuf, io::Error)) -> Self {
+        Self::Write(path, error)
+    }
+}
+
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -222,6 +273,7 @@ impl fmt::Display for Failed {
             Self::Write(path, error) => write!(f, "cannot write {}: {error}", path.display()),
             Self::Print(error) => write!(f, "cannot print the report: {error}"),
             Self::Check(failed) => write!(f, "{failed} of the final checks failed; see the report"),
+            Self::Gates(gates) => write!(f, "--fail-if: {}", gates.join("; ")),
             Self::NothingWorked(addresses) => {
                 let addresses: Vec<&str> = addresses.iter().map(Address::as_str).collect();
                 let addresses = addresses.join(", ");

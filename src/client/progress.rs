@@ -1,6 +1,7 @@
 //! How far the run is, for whoever watches: a bar on standard error, if that is a terminal.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stderr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,10 +11,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::latency::per_second;
 use super::pace::End;
+use super::tally::Tally;
 use crate::clock;
 
 /// How often the bar is drawn.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// The time that the rate in the bar is taken over.
+const RECENT: Duration = Duration::from_secs(1);
 
 /// What all clients have done so far. They share one thread, so plain cells will do.
 #[derive(Debug, Default)]
@@ -22,10 +26,21 @@ pub struct Watch {
     pub visits: Cell<u64>,
     /// Orders that were granted.
     pub orders: Cell<u64>,
+    /// Orders that were refused for lack of stock.
+    pub refusals: Cell<u64>,
     /// Requests that ended in an error.
     pub errors: Cell<u64>,
     /// Orders that were checked.
     pub checked: Cell<u64>,
+    /// What all clients count in the interval of a time series, if there is one.
+    pub interval: Option<RefCell<Tally>>,
+}
+
+/// How many visits there were in the last moments.
+#[derive(Clone, Debug, Default)]
+struct Recent {
+    /// When how many had been made, the latest last.
+    marks: VecDeque<(Duration, u64)>,
 }
 
 /// A bar that follows a [`Watch`] until it is dropped.
@@ -69,25 +84,60 @@ fn style() -> ProgressStyle {
 
 async fn follow(bar: ProgressBar, watch: Rc<Watch>, end: End) {
     let began = clock::now();
+    let mut recent = Recent::default();
     let mut ticks = actix_web::rt::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
         let elapsed = clock::now() - began;
+        let (orders, checked) = (watch.orders.get(), watch.checked.get());
+        if checked > 0 {
+            bar.set_length(orders);
+            bar.set_position(checked);
+            bar.set_message(format!("checked {checked} of {orders} orders"));
+            continue;
+        }
         bar.set_position(match end {
             End::Visits(_) => watch.visits.get(),
             End::Time(_) => u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         });
-        let (orders, errors) = (watch.orders.get(), watch.errors.get());
-        bar.set_message(if watch.checked.get() > 0 {
-            format!("checked {} of {orders} orders", watch.checked.get())
-        } else {
-            let rate = per_second(watch.visits.get(), elapsed).unwrap_or(0.0);
-            format!("{rate:.0} iterations/s, {orders} orders, {errors} errors")
-        });
+        let rate = recent.rate(elapsed, watch.visits.get()).unwrap_or(0.0);
+        let (refusals, errors) = (watch.refusals.get(), watch.errors.get());
+        bar.set_message(format!(
+            "{rate:.0} iterations/s, {orders} orders, {refusals} refused, {errors} errors"
+        ));
+    }
+}
+
+impl Recent {
+    /// Visits per second over the last [`RECENT`], when so many have been made by now.
+    fn rate(&mut self, now: Duration, visits: u64) -> Option<f64> {
+        while self.marks.len() > 1 && self.marks[1].0 + RECENT <= now {
+            self.marks.pop_front();
+        }
+        self.marks.push_back((now, visits));
+        let (since, before) = self.marks.front()?;
+        per_second(visits - before, now.saturating_sub(*since))
     }
 }
 
 /// Adds one.
 pub fn count(cell: &Cell<u64>) {
     cell.set(cell.get() + 1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_the_last_second() {
+        let mut recent = Recent::default();
+        let mut rate = |at_ms, visits| recent.rate(Duration::from_millis(at_ms), visits);
+        assert_eq!(rate(0, 0), None);
+        assert_eq!(rate(500, 10), Some(20.0));
+        assert_eq!(rate(1_000, 20), Some(20.0));
+        // Ten in the second from 500 ms on, all of them before the store began to hang.
+        assert_eq!(rate(1_500, 20), Some(10.0));
+        assert_eq!(rate(2_000, 20), None);
+    }
 }

@@ -1,47 +1,22 @@
-//! A report as text for people, and as CSV for programs.
+//! A report as text for people.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use super::report::{Report, Row, Run, Table};
-use super::tally::RequestType;
+use super::latency::Bin;
+use super::report::{Report, Run};
+use super::table::Row;
+use super::tally::{RequestType, Unanswered};
 
-/// The columns of figures in CSV, after the client and the type.
-const CSV_HEADER: &str = "client,type,count,errors,refusals,retries,per_second,min_ms,mean_ms,\
-                          p50_ms,p90_ms,p99_ms,p999_ms,max_ms";
+/// The width of the longest bar of a histogram.
+const BAR_COLUMNS: u64 = 30;
+/// Clients that the text tells of one by one; JSON and CSV have all.
+const MOST_CLIENTS: usize = 20;
 
 /// The whole report as text, after its [`headline`].
 #[must_use]
 pub fn text(report: &Report) -> String {
     written(|f| write_text(f, report))
-}
-
-/// The report's figures as CSV: a row per type of request, for all clients together (client `all`)
-/// and for each.
-#[must_use]
-pub fn latencies_csv(report: &Report) -> String {
-    written(|f| {
-        writeln!(f, "{CSV_HEADER}")?;
-        write_csv_rows(f, "all", &report.requests)?;
-        let mut clients = report.clients.iter();
-        clients
-            .try_for_each(|client| write_csv_rows(f, &client.client.to_string(), &client.requests))
-    })
-}
-
-/// The clients' orders as CSV, each with what the final check found.
-#[must_use]
-pub fn orders_csv(report: &Report) -> String {
-    written(|f| {
-        writeln!(f, "client,number,name,quantity,check")?;
-        for (client, receipts) in (1..).zip(&report.receipts) {
-            for receipt in receipts.rows() {
-                let (order, finding) = (&receipt.order, receipt.finding);
-                let name = quoted(order.name.as_str());
-                writeln!(f, "{client},{},{name},{},{finding}", order.number, order.quantity)?;
-            }
-        }
-        Ok(())
-    })
 }
 
 /// A line on what is run: which loop it is, and the seed with which it can be run again.
@@ -81,8 +56,10 @@ fn write_text(f: &mut String, report: &Report) -> fmt::Result {
     )?;
     write_types(f, report)?;
     write_sums(f, report)?;
+    report.requests.0.iter().try_for_each(|(request, row)| write_type(f, *request, row))?;
     write_clients(f, report)?;
     write_complaints(f, report)?;
+    write_gates(f, report)?;
     write_check(f, report)
 }
 
@@ -104,18 +81,9 @@ fn write_types(f: &mut String, report: &Report) -> fmt::Result {
 }
 
 fn write_sums(f: &mut String, report: &Report) -> fmt::Result {
-    let answers: Vec<String> =
-        report.statuses.iter().map(|(status, count)| format!("{status} × {count}")).collect();
-    let answers = if answers.is_empty() { "none".into() } else { answers.join(", ") };
-    write!(f, "\nanswers by status: {answers}")?;
-    let lost = &report.unanswered;
-    if lost.nobody_listens + lost.silent + lost.broken > 0 {
-        write!(
-            f,
-            "; attempts without an answer: nobody listens × {}, silent × {}, broken × {}",
-            lost.nobody_listens, lost.silent, lost.broken
-        )?;
-    }
+    write!(f, "\nanswers by status: ")?;
+    write_statuses(f, &report.statuses)?;
+    write_unanswered(f, report.unanswered)?;
     let row = report.requests.of(RequestType::Order);
     write!(
         f,
@@ -136,22 +104,103 @@ fn write_sums(f: &mut String, report: &Report) -> fmt::Result {
     }
 }
 
+/// The block of one type of request, if there was any: percentiles, statuses and a histogram.
+fn write_type(f: &mut String, request: RequestType, row: &Row) -> fmt::Result {
+    if row.statuses.is_empty() && row.unanswered.sum() == 0 {
+        return Ok(());
+    }
+    let l = &row.latency;
+    let name = spoken(request);
+    write!(f, "\n{name}: {} answered as hoped, {}", row.count, plural(row.errors, "error"))?;
+    if request == RequestType::Order {
+        write!(f, ", {} refused", row.refusals)?;
+    }
+    write!(f, "; by status ")?;
+    write_statuses(f, &row.statuses)?;
+    write_unanswered(f, row.unanswered)?;
+    if row.count == 0 {
+        return writeln!(f);
+    }
+    write!(f, "\n  ms:")?;
+    let percentiles = [
+        ("p50", l.p50_ms),
+        ("p90", l.p90_ms),
+        ("p95", l.p95_ms),
+        ("p99", l.p99_ms),
+        ("p99.9", l.p999_ms),
+        ("max", l.max_ms),
+    ];
+    percentiles.iter().try_for_each(|(name, value)| write!(f, "  {name} {}", figure(*value, 3)))?;
+    writeln!(f)?;
+    write_histogram(f, &row.histogram)
+}
+
+fn write_histogram(f: &mut String, bins: &[Bin]) -> fmt::Result {
+    let most = bins.iter().map(|bin| bin.count).max().unwrap_or_default().max(1);
+    let edges: Vec<String> = bins.iter().map(|bin| format!("{}", bin.up_to_ms)).collect();
+    let edge_width = edges.iter().map(String::len).max().unwrap_or_default();
+    let count_width = most.to_string().len();
+    for (bin, edge) in bins.iter().zip(&edges) {
+        let bar = bar(bin.count, most);
+        let line = format!("  ≤ {edge:>edge_width$} ms  {:>count_width$}  {bar}", bin.count);
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// A bar in eighths of a column. Whatever is there at all can be seen.
+fn bar(count: u64, most: u64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = u128::from(count) * u128::from(BAR_COLUMNS * 8) / u128::from(most);
+    let eighths = usize::try_from(eighths).unwrap_or_default().max(usize::from(count > 0));
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
+}
+
+fn write_statuses(f: &mut String, statuses: &BTreeMap<u16, u64>) -> fmt::Result {
+    if statuses.is_empty() {
+        return f.write_str("none");
+    }
+    let statuses: Vec<String> =
+        statuses.iter().map(|(status, count)| format!("{status} × {count}")).collect();
+    f.write_str(&statuses.join(", "))
+}
+
+fn write_unanswered(f: &mut String, lost: Unanswered) -> fmt::Result {
+    if lost.sum() == 0 {
+        return Ok(());
+    }
+    write!(
+        f,
+        "; attempts without an answer: nobody listens × {}, silent × {}, broken × {}",
+        lost.nobody_listens, lost.silent, lost.broken
+    )
+}
+
 fn write_clients(f: &mut String, report: &Report) -> fmt::Result {
-    writeln!(f, "\nmean latency in ms of each client:")?;
+    writeln!(f, "\nmean / p99 of the latency in ms, as each client saw it:")?;
     let heads = ["client", "front-end", "requests", "orders"].map(str::to_owned);
     let mut rows = vec![heads.into_iter().chain(RequestType::ALL.map(spoken)).collect::<Vec<_>>()];
-    for client in &report.clients {
+    for client in report.clients.iter().take(MOST_CLIENTS) {
         let mut cells = vec![
             client.client.to_string(),
             client.frontend.clone(),
             client.requests_made.to_string(),
             client.orders.to_string(),
         ];
-        let means = RequestType::ALL.map(|request| client.requests.of(request).latency.mean_ms);
-        cells.extend(means.map(|mean| figure(mean, 3)));
+        cells.extend(RequestType::ALL.map(|request| {
+            let latency = &client.requests.of(request).latency;
+            match (latency.mean_ms, latency.p99_ms) {
+                (Some(mean), Some(p99)) => format!("{mean:.3} / {p99:.3}"),
+                _ => "-".into(),
+            }
+        }));
         rows.push(cells);
     }
-    write_table(f, &rows)
+    write_table(f, &rows)?;
+    match report.clients.len().checked_sub(MOST_CLIENTS) {
+        None | Some(0) => Ok(()),
+        Some(untold) => writeln!(f, "… and {untold} more, in JSON and CSV"),
+    }
 }
 
 fn write_complaints(f: &mut String, report: &Report) -> fmt::Result {
@@ -160,6 +209,14 @@ fn write_complaints(f: &mut String, report: &Report) -> fmt::Result {
     }
     writeln!(f, "\nerrors:")?;
     report.complaints.iter().try_for_each(|(reason, count)| writeln!(f, "  {count} × {reason}"))
+}
+
+fn write_gates(f: &mut String, report: &Report) -> fmt::Result {
+    if report.gates.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\ngates:")?;
+    report.gates.iter().try_for_each(|judgement| writeln!(f, "  {judgement}"))
 }
 
 fn write_check(f: &mut String, report: &Report) -> fmt::Result {
@@ -191,21 +248,6 @@ fn write_table(f: &mut String, rows: &[Vec<String>]) -> fmt::Result {
     Ok(())
 }
 
-fn write_csv_rows(f: &mut String, client: &str, table: &Table) -> fmt::Result {
-    for (request, row) in &table.0 {
-        let Row { count, errors, refusals, retries, per_second, .. } = row;
-        write!(f, "{client},{},{count},{errors},{refusals},{retries}", request.name())?;
-        for value in std::iter::once(*per_second).chain(latencies(row)) {
-            match value {
-                Some(value) => write!(f, ",{value:.6}")?,
-                None => write!(f, ",")?,
-            }
-        }
-        writeln!(f)?;
-    }
-    Ok(())
-}
-
 fn latencies(row: &Row) -> [Option<f64>; 7] {
     let l = &row.latency;
     [l.min_ms, l.mean_ms, l.p50_ms, l.p90_ms, l.p99_ms, l.p999_ms, l.max_ms]
@@ -223,11 +265,26 @@ fn plural(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// A CSV field; quoted if it has to be (RFC 4180).
-fn quoted(field: &str) -> String {
-    if field.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_long_as_their_counts_and_never_nothing_for_something() {
+        assert_eq!(bar(0, 100), "");
+        assert_eq!(bar(100, 100), "█".repeat(30));
+        assert_eq!(bar(50, 100), "█".repeat(15));
+        assert_eq!(bar(1, 1_000_000), "▏");
+        assert_eq!(bar(u64::MAX, u64::MAX).chars().count(), 30);
+    }
+
+    #[test]
+    fn a_histogram_has_a_line_for_each_bin() {
+        let mut text = String::new();
+        let bin = |up_to_ms, count| Bin { up_to_ms, count };
+        write_histogram(&mut text, &[bin(0.5, 2), bin(1.0, 0), bin(20.0, 1)]).unwrap();
+        let (long, short) = ("█".repeat(30), "█".repeat(15));
+        let expected = format!("  ≤ 0.5 ms  2  {long}\n  ≤   1 ms  0\n  ≤  20 ms  1  {short}\n");
+        assert_eq!(text, expected);
     }
 }

@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::Settings;
-use super::latency::{Summary, per_second, share};
+use super::gate::{Gate, Judgement, Metric, Outcome, Statistic, Total};
+use super::latency::{as_float, per_second, share};
 use super::pace::{End, Pace};
 use super::receipts::{FailedCheck, Receipts, find_repeats};
+use super::table::Table;
 use super::tally::{RequestType, Tally, Unanswered};
 
 /// Failed checks that are told in full; beyond them, `orders.csv` has the finding of every order.
@@ -24,6 +26,8 @@ pub struct Report {
     pub run: Run,
     /// Whether Ctrl-C ended the shopping early.
     pub interrupted: bool,
+    /// When the run began, in seconds since 1970, by this machine's clock.
+    pub started_unix_s: f64,
     /// How long the clients shopped, in seconds, until the last one ended.
     pub shopping_s: f64,
     /// How long they checked their orders, in seconds.
@@ -53,6 +57,8 @@ pub struct Report {
     pub clients: Vec<ClientReport>,
     /// The final check.
     pub check: Check,
+    /// The gates that were set (`--fail-if`).
+    pub gates: Vec<Judgement>,
     /// The clients' orders, for `orders.csv`.
     #[serde(skip)]
     pub receipts: Vec<Receipts>,
@@ -101,30 +107,6 @@ pub struct ClientReport {
     pub requests: Table,
 }
 
-/// Requests by type; an object in JSON: `{"query": {…}, "query_hit": {…}, …}`. `query` is all
-/// queries, `query_hit` and `query_miss` those of them with such an `X-Cache`; `order` are the
-/// granted ones, `order_refused` those refused for lack of stock, with latencies of their own.
-#[derive(Clone, Debug)]
-pub struct Table(pub Vec<(RequestType, Row)>);
-
-/// The requests of one type.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Row {
-    /// Those that were answered as hoped. The latencies are theirs.
-    pub count: u64,
-    /// Those that ended in an error, after all attempts. (Of queries and orders as a whole.)
-    pub errors: u64,
-    /// Those that were refused for lack of stock, which is no error. (Of orders.)
-    pub refusals: u64,
-    /// Attempts after a request's first one.
-    pub retries: u64,
-    /// `count` per second of shopping, or of checking.
-    pub per_second: Option<f64>,
-    /// The latencies.
-    #[serde(flatten)]
-    pub latency: Summary,
-}
-
 /// The final check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
@@ -156,6 +138,8 @@ pub struct Homecoming {
 /// How long the two parts of a run took.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
+    /// When the run began, as the time since 1970.
+    pub started_unix: Duration,
     /// The shopping.
     pub shopping: Duration,
     /// The final check.
@@ -171,6 +155,8 @@ pub enum Verdict {
     CheckFailed,
     /// No request was ever answered as hoped.
     NothingWorked,
+    /// A gate was not passed.
+    GateFailed,
 }
 
 impl Report {
@@ -197,12 +183,13 @@ impl Report {
         Self {
             run: Run::new(settings),
             interrupted,
+            started_unix_s: times.started_unix.as_secs_f64(),
             shopping_s: times.shopping.as_secs_f64(),
             checking_s: times.checking.as_secs_f64(),
             iterations: all.visits(),
             iterations_due: settings.end.visits_due(settings.pace, settings.clients),
-            requests: Table::new(&all, times),
-            statuses: all.statuses().clone(),
+            requests: Table::new(&all, |request| times.of(request)),
+            statuses: all.statuses(),
             unanswered: all.unanswered_attempts(),
             complaints: all.complaints().clone(),
             orders,
@@ -211,11 +198,71 @@ impl Report {
             hit_ratio: share(hits, hits + misses),
             clients,
             check: Check::new(orders, &receipts, failures),
+            gates: Vec::new(),
             receipts,
         }
     }
 
-    /// Whether the run went well.
+    /// Holds the run against gates.
+    pub fn judge(&mut self, gates: &[Gate]) {
+        self.gates = gates.iter().map(|gate| gate.judge(self.figure(gate.metric))).collect();
+    }
+
+    /// A figure of the report. `None` if this run has none, for want of samples.
+    #[must_use]
+    pub fn figure(&self, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::Run(total) => self.total(total),
+            Metric::Request(request, statistic) => self.statistic(request, statistic),
+        }
+    }
+
+    fn total(&self, total: Total) -> Option<f64> {
+        let sum = |count: fn(&Self, RequestType) -> u64| {
+            RequestType::SENT.iter().map(|sent| count(self, *sent)).sum::<u64>()
+        };
+        let errors = sum(|report, sent| report.requests.of(sent).errors);
+        let refusals = self.requests.of(RequestType::Order).refusals;
+        let count = match total {
+            Total::ErrorRatio => {
+                let good = sum(|report, sent| report.requests.of(sent).count);
+                return share(errors, good + refusals + errors);
+            }
+            Total::Rate => {
+                return per_second(self.iterations, Duration::from_secs_f64(self.shopping_s));
+            }
+            Total::HitRatio => return self.hit_ratio,
+            Total::Missed => self.iterations_due?.saturating_sub(self.iterations),
+            Total::Errors => errors,
+            Total::Refusals => refusals,
+            Total::Retries => sum(|report, sent| report.requests.of(sent).retries),
+            Total::Unanswered => self.unanswered.sum(),
+            Total::Iterations => self.iterations,
+            Total::Orders => self.orders,
+            Total::OrdersInDoubt => self.orders_in_doubt,
+        };
+        Some(as_float(count))
+    }
+
+    fn statistic(&self, request: RequestType, statistic: Statistic) -> Option<f64> {
+        let row = self.requests.of(request);
+        match statistic {
+            Statistic::Min => row.latency.min_ms,
+            Statistic::Mean => row.latency.mean_ms,
+            Statistic::P50 => row.latency.p50_ms,
+            Statistic::P90 => row.latency.p90_ms,
+            Statistic::P95 => row.latency.p95_ms,
+            Statistic::P99 => row.latency.p99_ms,
+            Statistic::P999 => row.latency.p999_ms,
+            Statistic::Max => row.latency.max_ms,
+            Statistic::Count => Some(as_float(row.count)),
+            Statistic::Errors => Some(as_float(row.errors)),
+            Statistic::Retries => Some(as_float(row.retries)),
+            Statistic::Rate => row.per_second,
+        }
+    }
+
+    /// Whether the run went well. What the store did wrong goes before what it was slow at.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let (mut succeeded, mut errors) = (0, 0);
@@ -227,8 +274,24 @@ impl Report {
             Verdict::CheckFailed
         } else if succeeded == 0 && errors > 0 {
             Verdict::NothingWorked
+        } else if self.gates.iter().any(|gate| gate.outcome != Outcome::Passed) {
+            Verdict::GateFailed
         } else {
             Verdict::Passed
+        }
+    }
+}
+
+impl Times {
+    /// The part of the run in which such requests are made.
+    fn of(self, request: RequestType) -> Duration {
+        match request {
+            RequestType::OrderQuery => self.checking,
+            RequestType::Query
+            | RequestType::QueryHit
+            | RequestType::QueryMiss
+            | RequestType::Order
+            | RequestType::OrderRefused => self.shopping,
         }
     }
 }
@@ -268,45 +331,8 @@ impl ClientReport {
             requests_made: home.tally.requests(),
             orders: home.receipts.rows().len() as u64,
             units: home.receipts.units(),
-            requests: Table::new(&home.tally, times),
+            requests: Table::new(&home.tally, |request| times.of(request)),
         }
-    }
-}
-
-impl Table {
-    fn new(tally: &Tally, times: Times) -> Self {
-        let row = |request| {
-            let counts = tally.of(request);
-            let elapsed = match request {
-                RequestType::OrderQuery => times.checking,
-                RequestType::Query
-                | RequestType::QueryHit
-                | RequestType::QueryMiss
-                | RequestType::Order
-                | RequestType::OrderRefused => times.shopping,
-            };
-            let refusals = if request == RequestType::Order {
-                tally.of(RequestType::OrderRefused).latency.count()
-            } else {
-                0
-            };
-            let row = Row {
-                count: counts.latency.count(),
-                errors: counts.errors,
-                refusals,
-                retries: counts.retries,
-                per_second: per_second(counts.latency.count(), elapsed),
-                latency: counts.latency.summary(),
-            };
-            (request, row)
-        };
-        Self(RequestType::ALL.map(row).to_vec())
-    }
-
-    /// The requests of one type.
-    #[must_use]
-    pub fn of(&self, request: RequestType) -> &Row {
-        &self.0[request as usize].1
     }
 }
 
@@ -317,11 +343,5 @@ impl Check {
         let matching = receipts.iter().map(Receipts::matching).sum();
         let checked = receipts.iter().map(Receipts::answered).sum();
         Self { orders, checked, matching, failed, failures }
-    }
-}
-
-impl Serialize for Table {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(request, row)| (request, row)))
     }
 }

@@ -42,6 +42,10 @@ pub struct Counts {
     pub errors: u64,
     /// Attempts after the first one of a request.
     pub retries: u64,
+    /// Answered attempts by HTTP status.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Attempts that got no answer.
+    pub unanswered: Unanswered,
 }
 
 /// Attempts that got no answer, by what happened.
@@ -59,8 +63,6 @@ pub struct Unanswered {
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     counts: [Counts; RequestType::ALL.len()],
-    statuses: BTreeMap<u16, u64>,
-    unanswered: Unanswered,
     complaints: BTreeMap<String, u64>,
     visits: u64,
     orders_in_doubt: u64,
@@ -77,6 +79,10 @@ impl RequestType {
         Self::OrderQuery,
     ];
 
+    /// Those that are told apart before they are sent. Each attempt is one of these; the other
+    /// types are kinds of answers to them.
+    pub const SENT: [Self; 3] = [Self::Query, Self::Order, Self::OrderQuery];
+
     /// The name in JSON and CSV.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -91,18 +97,34 @@ impl RequestType {
     }
 }
 
+impl Unanswered {
+    /// All of them.
+    #[must_use]
+    pub fn sum(self) -> u64 {
+        self.nobody_listens + self.silent + self.broken
+    }
+
+    fn add(&mut self, other: Self) {
+        self.nobody_listens += other.nobody_listens;
+        self.silent += other.silent;
+        self.broken += other.broken;
+    }
+}
+
 impl Tally {
-    /// Counts an attempt that was answered with this status.
-    pub fn answered(&mut self, status: u16) {
-        *self.statuses.entry(status).or_default() += 1;
+    /// Counts an attempt that was answered with this status; or, of a type that is a kind of
+    /// answers, such an answer.
+    pub fn answered(&mut self, request: RequestType, status: u16) {
+        *self.counts[request as usize].statuses.entry(status).or_default() += 1;
     }
 
     /// Counts an attempt that got no answer.
-    pub fn unanswered(&mut self, how: &Unreachable) {
+    pub fn unanswered(&mut self, request: RequestType, how: &Unreachable) {
+        let unanswered = &mut self.counts[request as usize].unanswered;
         *match how {
-            Unreachable::NobodyListens => &mut self.unanswered.nobody_listens,
-            Unreachable::Silent => &mut self.unanswered.silent,
-            Unreachable::Broken(_) => &mut self.unanswered.broken,
+            Unreachable::NobodyListens => &mut unanswered.nobody_listens,
+            Unreachable::Silent => &mut unanswered.silent,
+            Unreachable::Broken(_) => &mut unanswered.broken,
         } += 1;
     }
 
@@ -138,16 +160,14 @@ impl Tally {
             ours.latency.add(&theirs.latency);
             ours.errors += theirs.errors;
             ours.retries += theirs.retries;
-        }
-        for (status, count) in &other.statuses {
-            *self.statuses.entry(*status).or_default() += count;
+            ours.unanswered.add(theirs.unanswered);
+            for (status, count) in &theirs.statuses {
+                *ours.statuses.entry(*status).or_default() += count;
+            }
         }
         for (complaint, count) in &other.complaints {
             self.complain(complaint.clone(), *count);
         }
-        self.unanswered.nobody_listens += other.unanswered.nobody_listens;
-        self.unanswered.silent += other.unanswered.silent;
-        self.unanswered.broken += other.unanswered.broken;
         self.visits += other.visits;
         self.orders_in_doubt += other.orders_in_doubt;
     }
@@ -187,16 +207,24 @@ impl Tally {
         self.orders_in_doubt
     }
 
-    /// Answered attempts by HTTP status.
+    /// Answered attempts of all types by HTTP status.
     #[must_use]
-    pub fn statuses(&self) -> &BTreeMap<u16, u64> {
-        &self.statuses
+    pub fn statuses(&self) -> BTreeMap<u16, u64> {
+        let mut sums = BTreeMap::new();
+        for (status, count) in RequestType::SENT.iter().flat_map(|sent| &self.of(*sent).statuses) {
+            *sums.entry(*status).or_default() += count;
+        }
+        sums
     }
 
-    /// Attempts without an answer.
+    /// Attempts of all types without an answer.
     #[must_use]
     pub fn unanswered_attempts(&self) -> Unanswered {
-        self.unanswered
+        let mut sum = Unanswered::default();
+        for sent in RequestType::SENT {
+            sum.add(self.of(sent).unanswered);
+        }
+        sum
     }
 
     /// The reasons of errors, and how often each came up.
@@ -221,12 +249,12 @@ mod tests {
     #[test]
     fn a_request_is_counted_once_however_often_it_was_tried() {
         let mut tally = Tally::default();
-        tally.answered(503);
+        tally.answered(RequestType::Order, 503);
         tally.retried(RequestType::Order);
-        tally.answered(200);
+        tally.answered(RequestType::Order, 200);
         tally.succeeded(RequestType::Order, Duration::from_millis(1));
         assert_eq!(tally.requests(), 1);
-        assert_eq!(tally.statuses(), &BTreeMap::from([(200, 1), (503, 1)]));
+        assert_eq!(tally.statuses(), BTreeMap::from([(200, 1), (503, 1)]));
     }
 
     #[test]
@@ -235,6 +263,20 @@ mod tests {
         tally.failed(RequestType::Query, "it answered 404: product not found");
         assert_eq!(tally.of(RequestType::Query).latency.count(), 0);
         assert_eq!((tally.requests(), tally.errors()), (1, 1));
+    }
+
+    #[test]
+    fn an_attempt_is_counted_once_whatever_kind_of_answer_it_had() {
+        let mut tally = Tally::default();
+        tally.answered(RequestType::Query, 200);
+        tally.answered(RequestType::QueryHit, 200);
+        tally.unanswered(RequestType::Order, &Unreachable::Silent);
+        let mut sum = tally.clone();
+        sum.add(&tally);
+        assert_eq!(sum.statuses(), BTreeMap::from([(200, 2)]));
+        assert_eq!(sum.of(RequestType::QueryHit).statuses, BTreeMap::from([(200, 2)]));
+        assert_eq!(sum.unanswered_attempts(), Unanswered { silent: 2, ..Unanswered::default() });
+        assert_eq!(sum.unanswered_attempts().sum(), 2);
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! The executable: its arguments, its exit status, Ctrl-C, and what it shows on a terminal.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use actix_web::web;
+use serde_json::{Value, json};
+use toystore::roles::Address;
+
+use crate::store::{Manners, Store};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An address where nobody listens.
+fn closed_address() -> Address {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = listener.local_addr().expect("a listener has an address");
+    Address::try_from(address.to_string()).expect("a socket's address is host:port")
+}
+
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
+    let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles.toml");
+    command.arg("--config").arg(roles).arg("client").args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs the executable's client to its end.
+pub(crate) async fn toystore(arguments: &[&str]) -> Output {
+    let mut command = command(arguments);
+    finish(move || command.output().expect("the executable can be run")).await
+}
+
+pub(crate) async fn finish<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let working = actix_web::rt::time::timeout(PATIENCE, web::block(work));
+    working.await.expect("the executable ends in time").expect("the work does not panic")
+}
+
+pub(crate) fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).expect("reports are UTF-8")
+}
+
+pub(crate) fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("complaints are UTF-8")
+}
+
+#[actix_web::test]
+async fn a_store_that_is_closed_is_one_clear_line_and_status_1() {
+    let address = closed_address();
+    let output = toystore(&["--frontend", address.as_str()]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "");
+    let complaint = stderr(&output);
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    assert!(complaint.contains(address.as_str()) && complaint.contains("./run.sh"), "{complaint}");
+}
+
+#[actix_web::test]
+async fn a_failed_check_is_printed_and_status_1() {
+    let store = Store::open(Manners { lies_about: Some(0), ..Manners::default() });
+    let address = store.address.as_str();
+    let output = toystore(&["-c", "1", "-n", "2", "-p", "1", "--frontend", address]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(
+        text.contains("checked 2 of 2 orders: 1 check failed\n  order 0 of client 1"),
+        "{text}"
+    );
+    assert!(stderr(&output).contains("final check"), "{}", stderr(&output));
+}
+
+#[actix_web::test]
+async fn ctrl_c_ends_the_shopping_and_orders_are_checked_all_the_same() {
+    let mut store = Store::open(Manners::default());
+    let address = store.address.to_string();
+    let mut command = command(&["--frontend", &address, "-d", "1h", "-p", "1", "--format", "json"]);
+    let child = command.spawn().unwrap();
+    let pid = child.id().to_string();
+    let shopping = store.queries.wait_for(|queries| *queries >= 20);
+    actix_web::rt::time::timeout(PATIENCE, shopping).await.unwrap().unwrap();
+    let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(sent.success());
+    let output = finish(move || child.wait_with_output().unwrap()).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["interrupted"], true);
+    let orders = store.read(|books| books.orders.len());
+    assert_eq!((&report["orders"], &report["check"]["matching"]), (&json!(orders), &json!(orders)));
+}
+
+#[actix_web::test]
+async fn arguments_that_make_no_sense_are_refused_with_what_would_do() {
+    for (arguments, hint) in [
+        (&["-p", "1.5"][..], "from 0 to 1"),
+        (&["-p", "-0.1"], "from 0 to 1"),
+        (&["-p", "NaN"], "from 0 to 1"),
+        (&["-q", "0"], "0 is not in 1.."),
+        (&["-c", "0"], "0 is not in 1.."),
+        (&["-n", "0"], "0 is not in 1.."),
+        (&["-n", "5", "-d", "5"], "cannot be used with"),
+        (&["-d", "soon"], "30s"),
+        (&["--rate", "0"], "above 0"),
+        (&["--frontend", "localhost"], "host:port"),
+        (&["--interval", "0"], "30s"),
+        (&["--fail-if", "order.p99>50"], "us, ms or s"),
+        (&["--fail-if", "slow"], "order.p99>50ms"),
+    ] {
+        let output = toystore(arguments).await;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(hint), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[actix_web::test]
+async fn on_a_terminal_a_bar_tells_the_rate_and_the_errors_and_is_gone_at_the_end() {
+    let store = Store::open(Manners::default());
+    let program = env!("CARGO_BIN_EXE_toystore");
+    let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles.toml");
+    let line = format!(
+        "'{program}' --config '{}' client -d 500ms -p 0 --frontend {}",
+        roles.display(),
+        store.address
+    );
+    // `script` gives it a terminal.
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).env("TERM", "xterm");
+    let output = finish(move || command.output().expect("script is part of every Debian")).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    let shown = stdout(&output);
+    let bar = shown.find(" iterations/s, 0 orders, 0 refused, 0 errors");
+    let report = shown.find("final check: ");
+    assert!(bar.is_some() && bar < report, "{shown}");
+    // What clears the line comes before the report.
+    let cleared = shown.rfind("\u{1b}[2K");
+    assert!(bar < cleared && cleared < report, "{shown:?}");
+}
