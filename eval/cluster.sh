@@ -1,0 +1,94 @@
+# shellcheck shell=bash
+# What every experiment needs: an executable, a cluster of its own, and a record of the machine.
+# Sourced, after `set -euo pipefail`. The cluster's files are in `$work`, which goes at the end.
+#
+# TOYSTORE_BIN is the executable to measure; without it, one is built.
+
+unset CDPATH ROLES
+repo=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd -P)
+[[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
+work=$(cd -- "$(mktemp -d)" && pwd -P)
+address= # of all roles, on ports as in roles.toml
+trap end_experiment EXIT
+trap 'exit 130' INT TERM HUP
+
+end_experiment() {
+  local status=$?
+  trap '' INT TERM HUP
+  close_cluster >&2 || true
+  rm -rf -- "$work"
+  exit "$status"
+}
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+  say "$(basename -- "$(dirname -- "$0")"): $*"
+  exit 1
+}
+
+need() { # COMMAND HINT
+  command -v "$1" >/dev/null || fail "$1 is missing; get it with: $2"
+}
+
+build() {
+  if [[ -z ${TOYSTORE_BIN:-} ]]; then
+    need cargo 'the Rust installer, https://rustup.rs'
+    (cd -- "$repo" && cargo build --release --locked --quiet)
+    TOYSTORE_BIN=${CARGO_TARGET_DIR:-$repo/target}/release/toystore
+  fi
+  TOYSTORE_BIN=$(readlink -f -- "$TOYSTORE_BIN")
+  export TOYSTORE_BIN
+}
+
+# Starts a fresh cluster, with roles.toml as it ships but for its address and what EXPRESSIONs (of
+# sed) change.
+open_cluster() { # [EXPRESSION…]
+  local expression expressions=()
+  close_cluster
+  rm -rf -- "$work/data"
+  address=127.$((RANDOM % 200 + 20)).$((RANDOM % 254 + 1)).$((RANDOM % 254 + 1))
+  for expression in "s/127\.0\.0\.1/$address/" "$@"; do expressions+=(-e "$expression"); done
+  export ROLES=$work/roles.toml
+  sed "${expressions[@]}" "$repo/roles.toml" >"$ROLES"
+  "$repo/run.sh" up </dev/null >"$work/up.log" 2>&1 || {
+    cat -- "$work/up.log" >&2
+    fail 'the cluster does not start'
+  }
+}
+
+close_cluster() {
+  [[ -n ${ROLES:-} ]] || return 0
+  "$repo/run.sh" down </dev/null >"$work/down.log" 2>&1 || cat -- "$work/down.log" >&2
+  unset ROLES
+}
+
+pid_of() { # ROLE
+  cat -- "$work/data/$1.pid"
+}
+
+# User and system time that a process has used so far, in seconds.
+processor_time_of() { # PID
+  # Of the fields after the name in parentheses, which may hold spaces.
+  sed 's/.*) //' "/proc/$1/stat" |
+    awk -v hz="$(getconf CLK_TCK)" '{ printf "%.2f %.2f\n", $12 / hz, $13 / hz }'
+}
+
+# What the figures were measured on, as JSON.
+write_machine() { # FILE
+  local commit changed=false
+  commit=$(git -C "$repo" rev-parse --short=10 HEAD 2>/dev/null || printf unknown)
+  git -C "$repo" diff --quiet HEAD -- src Cargo.toml Cargo.lock roles.toml 2>/dev/null || changed=true
+  cat >"$1" <<JSON
+{
+  "commit": "$commit",
+  "changed_since_commit": $changed,
+  "date": "$(date -u +%Y-%m-%d)",
+  "processor": "$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)",
+  "cores": $(nproc),
+  "memory_gib": $(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo),
+  "kernel": "$(uname -sr)",
+  "load_average_before": $(cut -d ' ' -f 1 /proc/loadavg)
+}
+JSON
+}
