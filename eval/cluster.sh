@@ -63,6 +63,15 @@ close_cluster() {
   unset ROLES
 }
 
+# Ends a role in order and starts it again, with roles.toml as it is now.
+restart() { # ROLE
+  { "$repo/run.sh" stop "$1" && "$repo/run.sh" start "$1"; } </dev/null >"$work/restart.log" 2>&1 || {
+    cat -- "$work/restart.log" >&2
+    fail "$1 does not start again"
+  }
+  "$TOYSTORE_BIN" probe "$1" --wait 30 --config "$ROLES" </dev/null >&2 || fail "$1 is not ready"
+}
+
 pid_of() { # ROLE
   cat -- "$work/data/$1.pid"
 }
@@ -72,6 +81,15 @@ processor_time_of() { # PID
   # Of the fields after the name in parentheses, which may hold spaces.
   sed 's/.*) //' "/proc/$1/stat" |
     awk -v hz="$(getconf CLK_TCK)" '{ printf "%.2f %.2f\n", $12 / hz, $13 / hz }'
+}
+
+# Draws an experiment's figures into docs/figures and writes its summary.md.
+draw() { # EXPERIMENT DATA
+  need cargo 'the Rust installer, https://rustup.rs'
+  mkdir -p -- "$repo/docs/figures"
+  (cd -- "$repo/eval/plots" &&
+    cargo run --quiet --locked --target-dir "${CARGO_TARGET_DIR:-$repo/target}/plots" -- \
+      "$1" "$2" "$repo/docs/figures")
 }
 
 # What the figures were measured on, as JSON.

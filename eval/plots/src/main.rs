@@ -1,0 +1,34 @@
+//! Draws an experiment's figures from its data, and writes its tables.
+//!
+//! `plots EXPERIMENT DATA FIGURES` reads the CSV files in the folder DATA, writes SVG files to the
+//! folder FIGURES, and `summary.md`, with every number that the documents quote, to DATA.
+
+mod cache;
+mod chart;
+mod data;
+mod faults;
+mod statistics;
+mod sweep;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What went wrong, for a person.
+type Problem = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let drawn = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["cache", data, figures] => cache::draw(Path::new(data), Path::new(figures)),
+        ["sweep", data, figures] => sweep::draw(Path::new(data), Path::new(figures)),
+        ["faults", data, figures] => faults::draw(Path::new(data), Path::new(figures)),
+        _ => Err("usage: plots cache|sweep|faults DATA FIGURES".into()),
+    };
+    match drawn {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("plots: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
