@@ -9,6 +9,8 @@ repo=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd -
 [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
 work=$(cd -- "$(mktemp -d)" && pwd -P)
 address= # of all roles, on ports as in roles.toml
+declare -A port_of=([frontend]=8080 [catalog]=8081 [order-1]=8091 [order-2]=8092 [order-3]=8093)
+processes=() # of a cluster with slow links: the proxy, then the roles
 trap end_experiment EXIT
 trap 'exit 130' INT TERM HUP
 
@@ -41,6 +43,13 @@ build() {
   export TOYSTORE_BIN
 }
 
+# Builds the proxy that makes links slow.
+build_links() {
+  need cargo 'the Rust installer, https://rustup.rs'
+  (cd -- "$repo/eval/links" &&
+    cargo build --release --quiet --locked --target-dir "${CARGO_TARGET_DIR:-$repo/target}/links")
+}
+
 # Starts a fresh cluster, with roles.toml as it ships but for its address and what EXPRESSIONs (of
 # sed) change.
 open_cluster() { # [EXPRESSION…]
@@ -57,7 +66,53 @@ open_cluster() { # [EXPRESSION…]
   }
 }
 
+# The same, but all that goes from a role to another, or from a client to the front-end, arrives
+# DELAY microseconds later, each way. Every role listens at an address of its own that only the
+# proxy uses; the others' roles.toml has the proxy's. Needs build_links.
+open_distant_cluster() { # DELAY [EXPRESSION…]
+  local delay=$1 near role port expression expressions=() links=()
+  shift
+  close_cluster
+  rm -rf -- "$work/data"
+  address=127.$((RANDOM % 200 + 20)).$((RANDOM % 254 + 1)).1
+  near=${address%.1}.2
+  for expression in "s/127\.0\.0\.1/$address/" "$@"; do expressions+=(-e "$expression"); done
+  sed "${expressions[@]}" "$repo/roles.toml" >"$work/roles.toml"
+  for port in "${port_of[@]}"; do links+=("$address:$port=$near:$port"); done
+  # The proxy ends with its input, which ends with this script, however that ends.
+  rm -f -- "$work/alive"
+  mkfifo -- "$work/alive"
+  exec 9<>"$work/alive"
+  "${CARGO_TARGET_DIR:-$repo/target}/links/release/links" "$delay" "${links[@]}" \
+    <"$work/alive" >"$work/links.log" 2>&1 9>&- &
+  processes=($!)
+  mkdir -p -- "$work/data"
+  for role in catalog order-1 order-2 order-3 frontend; do
+    sed "s/$address:${port_of[$role]}/$near:${port_of[$role]}/" "$work/roles.toml" >"$work/$role.toml"
+    # shellcheck disable=SC2086 # `order --id 1` is three words
+    "$TOYSTORE_BIN" ${role/order-/order --id } --config "$work/$role.toml" \
+      </dev/null >"$work/data/$role.log" 2>&1 9>&- &
+    processes+=($!)
+  done
+  for role in catalog order-1 order-2 order-3 frontend; do
+    "$TOYSTORE_BIN" probe "$role" --wait 30 --config "$work/$role.toml" >&2 </dev/null ||
+      fail "$role is not ready"
+  done
+}
+
+close_distant_cluster() {
+  local index
+  for ((index = ${#processes[@]} - 1; index > 0; index--)); do
+    kill -TERM "${processes[index]}" 2>/dev/null || true
+    wait "${processes[index]}" || true
+  done
+  exec 9>&-
+  wait "${processes[0]}" || true
+  processes=()
+}
+
 close_cluster() {
+  ((${#processes[@]} == 0)) || close_distant_cluster
   [[ -n ${ROLES:-} ]] || return 0
   "$repo/run.sh" down </dev/null >"$work/down.log" 2>&1 || cat -- "$work/down.log" >&2
   unset ROLES

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# The latency that five clients see, with the cache and without it, at several probabilities p of an
+# order after a query.
+#
+#   eval/sweep/run.sh loopback|links [REPETITIONS [ITERATIONS]]   (10 repetitions of 200 per client)
+#   eval/sweep/run.sh draw                                        (only the figures and the table)
+#
+# `loopback` runs all processes on this machine, a few microseconds apart. `links` adds a delay of
+# 500 µs to each way of each link, also of that between clients and front-end, which is about what
+# two machines in one region have; it is a proxy's delay, not a network's: no loss, no jitter, no
+# limit of bandwidth.
+#
+# A repetition is ten runs, one for each p with the cache and without it, all with the same seed, on
+# a fresh cluster each, in an order that alternates. Leaves data/NETWORK/sweep.csv and machine.json,
+# data/summary.md, and figures in docs/figures.
+
+set -euo pipefail
+# shellcheck source=eval/cluster.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../cluster.sh"
+
+readonly CLIENTS=5
+readonly PROBABILITIES=(0 0.2 0.4 0.6 0.8)
+readonly DELAY_US=500
+data=$repo/eval/sweep/data
+
+main() {
+  case ${1-} in
+    draw) draw sweep "$data" ;;
+    loopback | links) measure "$@" ;;
+    *) fail 'usage: eval/sweep/run.sh loopback|links [REPETITIONS [ITERATIONS]], or draw' ;;
+  esac
+}
+
+measure() { # NETWORK [REPETITIONS [ITERATIONS]]
+  local network=$1 repetitions=${2:-10} iterations=${3:-200} repetition probability cache caches
+  build
+  [[ $network == loopback ]] || build_links
+  mkdir -p -- "$data/$network"
+  write_machine "$data/$network/machine.json"
+  for ((repetition = 1; repetition <= repetitions; repetition++)); do
+    for probability in "${PROBABILITIES[@]}"; do
+      # Whatever the machine does meanwhile, it does to both.
+      caches=(true false)
+      ((repetition % 2 == 0)) || caches=(false true)
+      for cache in "${caches[@]}"; do
+        run_once "$network" "$repetition" "$iterations" "$probability" "$cache"
+      done
+    done
+  done
+  draw sweep "$data"
+}
+
+run_once() { # NETWORK REPETITION ITERATIONS PROBABILITY CACHE
+  local file=$data/$1/sweep.csv
+  case $1 in
+    loopback) open_cluster "s/^enabled = .*/enabled = $5/" ;;
+    links) open_distant_cluster "$DELAY_US" "s/^enabled = .*/enabled = $5/" ;;
+  esac
+  # Whoever comes first pays for what is only done once: connections, pages, the choice of a leader.
+  "$TOYSTORE_BIN" client -c "$CLIENTS" -n 20 -p 0.1 --seed 0 --frontend "$address:8080" \
+    --config "$work/roles.toml" --format csv </dev/null >/dev/null
+  "$TOYSTORE_BIN" client -c "$CLIENTS" -n "$3" -p "$4" --seed "$2" --frontend "$address:8080" \
+    --config "$work/roles.toml" --format csv --fail-if 'errors>0' --fail-if 'refusals>0' \
+    </dev/null >"$work/latencies.csv"
+  awk -v prefix="$2,$2,$4,$5" -v header="$([[ $2$4$5 != 10false ]] || printf yes)" '
+    NR == 1 { if (header) print "repetition,seed,probability,cache," $0; next }
+    { print prefix "," $0 }
+  ' "$work/latencies.csv" >"$work/rows.csv"
+  if [[ $2$4$5 == 10false ]]; then cp -- "$work/rows.csv" "$file"; else cat -- "$work/rows.csv" >>"$file"; fi
+  say "$1: repetition $2, p = $4, cache $5: $(awk -F , '$1 == "all" && $2 == "query" {
+    print $3 " queries, mean " $9 " ms" }' "$work/latencies.csv")"
+}
+
+main "$@"
