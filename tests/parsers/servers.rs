@@ -398,16 +398,17 @@ async fn a_path_may_be_encoded_where_it_need_not_be() {
 async fn what_the_framework_answers_by_itself_has_the_contract_s_shape() {
     let catalog = Store::new().run_catalog().ready().await;
     let replica = Store::new().run_order(1);
-    for (role, method, path, status) in [
-        (&catalog, "DELETE", "/internal/standing", 404),
-        (&catalog, "POST", "/internal/commit", 400),
-        (&replica, "POST", "/internal/purchase?within_ms=soon", 400),
-        (&replica, "GET", "/internal/rows/x", 404),
+    let purchase = json!({ "key": "client:k", "name": "Tux", "quantity": 1 });
+    for (role, request, status) in [
+        (&catalog, Request::new("DELETE", "/internal/standing", ""), 404),
+        (&catalog, Request::new("POST", "/internal/commit", "{}"), 400),
+        (&replica, Request::json("/internal/purchase?within_ms=soon", &purchase), 400),
+        (&replica, Request::json("/internal/purchase?within_ms=10", &purchase), 200),
+        (&replica, Request::new("GET", "/internal/rows/x", ""), 404),
     ] {
-        let body = if method == "POST" { "{}" } else { "" };
-        let address = role.address;
-        let answer = spawn_blocking(move || Request::new(method, path, body).is_answered(address));
-        assert_eq!(answer.await.expect("it holds").status, status, "{method} {path}");
+        let (address, shown) = (role.address, format!("{request:?}"));
+        let answer = spawn_blocking(move || request.is_answered(address));
+        assert_eq!(answer.await.expect("it holds").status, status, "{shown}");
     }
 }
 
