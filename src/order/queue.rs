@@ -39,7 +39,7 @@ const MOST_WAITERS: usize = 16;
 pub const REST: Duration = Duration::from_millis(10);
 
 /// The purchases on their way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Queue<W> {
     under_way: BTreeMap<Wish, UnderWay<W>>,
     waiting: VecDeque<Waiting>,
@@ -56,13 +56,13 @@ struct Wish {
 }
 
 /// A purchase and who waits for it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct UnderWay<W> {
     purchase: Purchase,
     waiters: Vec<W>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Waiting {
     wish: Wish,
     /// Not before this time; nothing for one that may go at once.

@@ -71,7 +71,7 @@ pub enum Verdict {
 }
 
 /// A leader's batch for the catalog (`POST /internal/commit`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CommitRequest {
     /// The replica that sends it.
     pub leader: ReplicaId,
@@ -84,7 +84,7 @@ pub struct CommitRequest {
 }
 
 /// The catalog's answer to a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommitReply {
     /// A verdict for each purchase in turn, and the journal's rows from the leader's position on.

@@ -52,7 +52,7 @@ pub enum NominationReply {
 }
 
 /// A nominee acquires leadership at the catalog (`POST /internal/acquire`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Acquisition {
     /// Who wants to lead.
     pub nominee: ReplicaId,
@@ -63,7 +63,7 @@ pub struct Acquisition {
 }
 
 /// What came of an acquisition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AcquisitionReply {
     /// The nominee leads, durably, and must hold the journal up to `journal` before it serves.
@@ -85,7 +85,7 @@ pub enum AcquisitionReply {
 }
 
 /// What the catalog knows that replicas and front-ends want to know (`GET /internal/standing`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Standing {
     /// Who leads.
     pub leadership: Leadership,
@@ -94,7 +94,7 @@ pub struct Standing {
 }
 
 /// The leader passes orders on (`POST /internal/append`); without rows, a sign of life.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AppendRequest {
     /// In whose name.
     pub leadership: Leadership,
@@ -109,7 +109,7 @@ pub struct AppendRequest {
 }
 
 /// A follower's answer to an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AppendReply {
     /// Everything up to this length is on the follower's disk.

@@ -10,6 +10,7 @@
 //! which must end in a counterexample.
 
 mod leases;
+mod purchases;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -42,8 +43,8 @@ impl Sights {
 enum Search {
     /// All of them, at the cost of little memory.
     Everything,
-    /// Until this has gone wrong, the shortest way to it first.
-    Shortest(&'static str),
+    /// Until this has gone wrong, short ways first.
+    Until(&'static str),
 }
 
 /// Goes through the states. Returns what went wrong, each by its name.
@@ -61,7 +62,7 @@ where
             let checker = checker.finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
             (checker.unique_state_count(), checker.max_depth(), checker.discoveries())
         }
-        Search::Shortest(wanted) => {
+        Search::Until(wanted) => {
             let wanted = HasDiscoveries::AnyOf(BTreeSet::from([wanted]));
             let checker = checker.finish_when(wanted).spawn_bfs().join();
             (checker.unique_state_count(), checker.max_depth(), checker.discoveries())

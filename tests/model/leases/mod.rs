@@ -4,7 +4,7 @@
 //!
 //! One catalog: the production's `Stock` and `Sessions`, with the steps of `catalog/writer.rs`
 //! (look up, plan, lock and push, plan again, commit, publish, answer) and of its registrations
-//! (begin, store the id, answer). Two front-ends: the production's `Cache` with the steps of
+//! (begin, store the id, answer). Two front-ends: the production's `Cache`, with the steps of
 //! `frontend/upkeep.rs`. Readers, each at any front-end. Purchases, each asked again under its key
 //! until it is answered.
 //!
@@ -26,11 +26,11 @@
 //! given up (five seconds; the model's time is shorter), invalidations that arrive twice, clocks of
 //! different speed.
 //!
-//! # Rules that the check does not miss
+//! # Rules that nothing here rests on
 //!
-//! That a session in debt is not prolonged keeps purchases going; without it nothing is stale. That
-//! the clock is read once more after the entry is for a reader who is held up in between: such a
-//! read began before whatever it misses, so it may be answered either way.
+//! That a session in debt is not prolonged keeps purchases going; without it they wait, and nothing
+//! is stale. That the clock is read once more after an entry is for a reader who is held up between
+//! the two; its read began before whatever it missed, so either answer is in order.
 
 mod catalog;
 mod frontend;
