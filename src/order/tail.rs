@@ -8,7 +8,7 @@ use crate::wire::order::{Order, Position, Rows};
 const MOST_KEPT: usize = 4_096;
 
 /// The newest rows, gapless, each with the position behind it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tail {
     after: Position,
     rows: VecDeque<(Order, Position)>,

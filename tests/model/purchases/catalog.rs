@@ -1,88 +1,261 @@
-//! The catalog's steps: a batch, an acquisition.
+//! The catalog's steps, in the order of `catalog/writer.rs`: a batch, an acquisition, a restock.
+//!
+//! Each is planned and committed in one step and published and answered in the next, so that a
+//! crash may come between; without crashes to come, nobody sees the difference.
 
 use std::collections::HashMap;
 
+use toystore::catalog::stock::Change;
 use toystore::wire::purchase::Verdict;
-use toystore::wire::replication::Standing;
 
+use super::properties::{CONSERVED, PREFIXES};
 use super::*;
 
 impl Purchases {
-    /// Decides a batch; `clear` tells whether anything may change now.
-    pub(super) fn decide(
+    pub(super) fn writing(&self, state: &State, steps: &mut Vec<Step>) {
+        let left = &state.left;
+        if state.writer.is_some() {
+            steps.push(Step::FinishWriting);
+        }
+        if left.catalog_crashes > 0 {
+            steps.push(Step::CrashCatalog);
+        }
+        if self.is_free(state) {
+            steps.extend((0..state.strays.len()).map(Step::ArriveLate));
+            if left.restocks > 0 && !state.stock.plan_restock(|_| true).is_empty() {
+                steps.push(Step::Restock);
+            }
+        }
+        if self.is_free(state) && left.nominations > 0 {
+            let epoch = state.stock.standing().leadership.epoch;
+            // Two that have never led are alike; with one nomination, let it be the second's.
+            let first = usize::from(self.size.replicas > 2 && self.size.left.nominations == 1);
+            for member in first..state.members.len() {
+                steps.push(Step::Nominate { member, seen: epoch });
+                steps.push(Step::Nominate { member, seen: Epoch(epoch.0 - 1) });
+            }
+        }
+    }
+
+    /// Whether the writer takes another job.
+    pub(super) fn is_free(&self, state: &State) -> bool {
+        state.writer.is_none() || !self.keeps(Rule::OneWriter)
+    }
+
+    pub(super) fn decide(&self, state: &mut State, member: usize, clear: bool) {
+        let Some((request, None)) = state.members[member].selling.clone() else { return };
+        self.arrive(state, Some(member), &request, clear);
+    }
+
+    /// A batch arrives; `clear` tells whether anything may change now.
+    pub(super) fn arrive(
         &self,
         state: &mut State,
+        sender: Option<usize>,
         request: &CommitRequest,
         clear: bool,
-    ) -> CommitReply {
+    ) {
         let leadership = state.stock.standing().leadership;
         let mut asked = request.clone();
         if !self.keeps(Rule::EpochOfBatches) {
             asked.epoch = leadership.epoch;
             asked.leader = leadership.leader.expect("somebody leads");
         }
-        let looked_up = self.keeps(Rule::KeysAreLookedUp);
-        let recorded: HashMap<_, _> =
-            state.decisions.clone().into_iter().filter(|_| looked_up).collect();
-        if asked.purchases.iter().any(|one| recorded.contains_key(&one.key)) {
-            self.sights.note("a key is answered from its record");
-        }
-        let plan = match state.stock.plan_batch(&self.directory, &asked, &recorded, |_| clear) {
+        let recorded = self.recorded(state, request);
+        let stock = self.planned_on(&state.stock);
+        let plan = match stock.plan_batch(&self.directory, &asked, &recorded, |_| clear) {
             Ok(plan) => plan,
             Err(leadership) => {
                 self.sights.note("a batch of an earlier epoch arrives");
-                return CommitReply::Deposed(leadership);
+                let reply = CommitReply::Deposed(leadership);
+                answer(state, Answer::Batch { sender, reply });
+                return;
             }
         };
         if plan.verdicts.contains(&Verdict::Wait) {
             self.sights.note("a purchase is told to wait");
         }
-        let after = plan.change.after;
-        let led = leadership.is_led_by(request.leader) && leadership.epoch == request.epoch;
-        if !led && !plan.change.is_empty() {
-            state.broken = Some(FENCED);
-        }
-        state.stock.apply(&self.directory, &plan.change);
-        state.journal.extend(plan.change.orders.iter().cloned());
-        if self.keeps(Rule::OneTransaction) {
-            self.record(state, &plan.change.decisions);
-        }
-        let rows = rows_from(&state.journal, request.log.length)
-            .expect("a log is no longer than the journal");
-        if request.log == after {
-            assert_eq!(rows.orders, plan.change.orders, "the rows that are new follow the log");
+        let Some(disk) = self.committed(state, &plan.change) else { return };
+        let carried = if self.keeps(Rule::AnswersCarryMissedRows) {
+            rows_from(&disk.journal, request.log.length)
         } else {
+            Some(Rows { after: plan.change.after, orders: plan.change.orders.clone() })
+        };
+        let Some(rows) = carried else {
+            state.broken = Some(PREFIXES);
+            return;
+        };
+        if request.log.length < plan.change.after.length {
             self.sights.note("a batch's answer brings rows that were missed");
         }
-        CommitReply::Decided { verdicts: plan.verdicts, rows }
+        let reply = CommitReply::Decided { verdicts: plan.verdicts, rows };
+        self.commit(state, disk, Answer::Batch { sender, reply });
     }
 
-    fn record(&self, state: &mut State, decisions: &[(Purchase, Decision)]) {
-        for (purchase, decision) in decisions {
+    /// The stock that a batch is planned on: what is published, or more than there is.
+    fn planned_on(&self, published: &Stock) -> Stock {
+        if self.keeps(Rule::StockSuffices) {
+            return published.clone();
+        }
+        let mut tux = published.shelves()[0].clone();
+        tux.toy.quantity += 1;
+        tux.stocked += 1;
+        let standing = published.standing();
+        Stock::new(vec![tux], self.size.stock, standing.journal, standing.leadership)
+    }
+
+    fn recorded(
+        &self,
+        state: &State,
+        request: &CommitRequest,
+    ) -> HashMap<IdempotencyKey, Recorded> {
+        let mut recorded = HashMap::new();
+        for purchase in &request.purchases {
+            let Some(known) = state.disk.decisions.get(&purchase.key) else { continue };
+            self.sights.note("a key is answered from its record");
+            let quantity = state.stock.shelves()[0].toy.quantity;
+            if known.number.is_none() && quantity >= purchase.quantity.get() {
+                self.sights.note("a refused purchase comes again when there is stock");
+            }
+            let mut known = known.clone();
+            if !self.keeps(Rule::BodiesAreCompared) {
+                known.quantity = purchase.quantity;
+            }
+            if self.keeps(Rule::KeysAreLookedUp) {
+                recorded.insert(purchase.key.clone(), known);
+            }
+        }
+        recorded
+    }
+
+    /// The database as a change will leave it, if it fits.
+    fn committed(&self, state: &mut State, change: &Change) -> Option<Disk> {
+        let mut disk = state.disk.clone();
+        let mut change = change.clone();
+        for shelf in &mut change.shelves {
+            if !self.keeps(Rule::StockSuffices) {
+                shelf.stocked -= 1;
+                shelf.toy.quantity = shelf.stocked.saturating_sub(shelf.sold);
+            }
+        }
+        // What production asserts in `Stock::apply` and in its database's schema.
+        let fits = |shelf: &Shelf| {
+            shelf.version > disk.stock.shelves()[0].version && shelf.sold <= shelf.stocked
+        };
+        if change.after != disk.stock.standing().journal || !change.shelves.iter().all(fits) {
+            state.broken = Some(CONSERVED);
+            return None;
+        }
+        disk.stock.apply(&self.directory, &change);
+        disk.journal.extend(change.orders.iter().cloned());
+        for (purchase, decision) in &change.decisions {
             let number = match decision {
-                Decision::Granted(number) => Some(*number),
+                Decision::Granted(number) => {
+                    let owner = self.keys.iter().position(|keys| keys.contains(&purchase.key));
+                    disk.owners.push(owner.expect("a client's key"));
+                    Some(*number)
+                }
                 Decision::OutOfStock if self.keeps(Rule::RefusalsAreRecorded) => None,
                 Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => continue,
             };
             let (name, quantity) = (purchase.name.clone(), purchase.quantity);
             let recorded = Recorded { name, quantity, number };
-            state.decisions.insert(purchase.key.clone(), recorded);
+            disk.decisions.insert(purchase.key.clone(), recorded);
+        }
+        Some(disk)
+    }
+
+    /// Commits; what is left to do is to publish and to answer.
+    fn commit(&self, state: &mut State, disk: Disk, reply: Answer) {
+        let writing = if !self.keeps(Rule::DurableBeforeVisible) {
+            state.stock = disk.stock.clone();
+            answer(state, reply);
+            Writing { disk, answer: Answer::Nobody }
+        } else if !self.keeps(Rule::OneTransaction) {
+            let decisions = state.disk.decisions.clone();
+            state.disk = Disk { decisions, ..disk.clone() };
+            Writing { disk, answer: reply }
+        } else {
+            state.disk = disk.clone();
+            Writing { disk, answer: reply }
+        };
+        self.keep_writing(state, writing);
+    }
+
+    fn keep_writing(&self, state: &mut State, writing: Writing) {
+        state.writer = Some(writing);
+        if state.left.catalog_crashes == 0 && self.keeps(Rule::OneWriter) {
+            Self::finish_writing(state);
         }
     }
 
-    /// An acquisition arrives: decided, on disk, published.
-    pub(super) fn acquire(state: &mut State, place: usize) {
-        let request = state.acquisitions[place].request;
-        let prefix = rows_from(&state.journal, request.log.length).map(|rows| rows.after);
-        let answer = state.stock.plan_acquisition(&request, prefix);
-        match answer {
-            AcquisitionReply::Won { leadership, .. } => state.stock.adopt_leadership(leadership),
-            AcquisitionReply::Lost(Standing { .. }) => {}
-            AcquisitionReply::Foreign { .. } => unreachable!("logs are prefixes of the journal"),
+    pub(super) fn finish_writing(state: &mut State) {
+        let Some(writing) = state.writer.take() else { return };
+        state.disk = writing.disk;
+        state.stock = state.disk.stock.clone();
+        answer(state, writing.answer);
+    }
+
+    pub(super) fn restock(&self, state: &mut State) {
+        state.left.restocks -= 1;
+        let change = state.stock.plan_restock(|_| true);
+        let Some(disk) = self.committed(state, &change) else { return };
+        if state.clients.iter().any(|one| one.answers.contains(&Some(Decision::OutOfStock))) {
+            self.sights.note("a restock after a refusal");
         }
-        state.acquisitions[place].answer = Some(answer);
-        if !state.acquisitions[place].awaited {
-            state.acquisitions.remove(place);
+        self.commit(state, disk, Answer::Nobody);
+    }
+
+    /// A nominee acquires leadership.
+    pub(super) fn acquire(&self, state: &mut State, request: Acquisition) {
+        let mut asked = request;
+        if !self.keeps(Rule::AcquisitionsNameTheEpoch) {
+            asked.seen = state.stock.standing().leadership.epoch;
         }
+        let mut prefix = rows_from(&state.disk.journal, request.log.length).map(|rows| rows.after);
+        if !self.keeps(Rule::ForeignLogsCannotLead) {
+            prefix = Some(request.log);
+        }
+        let reply = state.stock.plan_acquisition(&asked, prefix);
+        let (AcquisitionReply::Won { leadership, .. }, disk) = (reply, &state.disk) else {
+            answer(state, Answer::Office(request, reply));
+            return;
+        };
+        let mut disk = disk.clone();
+        disk.stock.adopt_leadership(leadership);
+        let reply = Answer::Office(request, reply);
+        if self.keeps(Rule::EpochDurableBeforeAnswer) {
+            self.commit(state, disk, reply);
+        } else {
+            state.stock.adopt_leadership(leadership);
+            answer(state, reply);
+            self.keep_writing(state, Writing { disk, answer: Answer::Nobody });
+        }
+    }
+
+    /// Whoever waits for an answer hears that the connection is gone.
+    pub(super) fn crash_catalog(&self, state: &mut State) {
+        state.left.catalog_crashes -= 1;
+        if let Some(Writing { answer: Answer::Batch { sender: Some(member), .. }, .. }) =
+            state.writer.take()
+        {
+            self.sights.note("the catalog crashes between commit and answer");
+            state.members[member].selling = None;
+            self.put_back(state, member);
+        }
+        state.stock = state.disk.stock.clone();
+    }
+}
+
+/// An answer leaves the catalog.
+fn answer(state: &mut State, answer: Answer) {
+    match answer {
+        Answer::Batch { sender: Some(member), reply } => {
+            if let Some((_, answer @ None)) = &mut state.members[member].selling {
+                *answer = Some(reply);
+            }
+        }
+        Answer::Office(request, reply) => state.offices.push((request, reply)),
+        Answer::Batch { sender: None, .. } | Answer::Nobody => {}
     }
 }

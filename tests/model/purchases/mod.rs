@@ -3,44 +3,54 @@
 //! # What is modelled
 //!
 //! One catalog: the production's `Stock`, with its database (journal, decisions, leadership). Two
-//! or three replicas: the production's `Replica` and `Queue`, with the steps of `order/leader.rs`,
-//! `order/office.rs` and `order/service.rs`. Clients that ask again under the same key, as often as
-//! they like to, whether or not they were answered.
+//! or three replicas: the production's `Replica` (and with it `Followers`), `Queue` and `Tail`,
+//! with the steps of `order/leader.rs`, `order/office.rs` and `order/service.rs`. Clients that ask
+//! again under the same key, as often as they like to, whether or not they were answered.
 //!
 //! ```text
 //! client    ask│
-//! leader       │admit·batch│─batch─►│catalog: plan·commit│─verdicts·rows─►│settle│─►│write│ answer
-//! follower                                                         ─rows─►│take·write│─ack─►│note│
-//! nominee   nominated│─acquire─►│catalog: epoch + 1│─►│take office│─►│fetch│─►│write│─►│lead│
+//! leader       │admit·batch│─►│catalog: plan·commit│publish│─rows─►│settle│─►│write│ answer
+//! follower                                                    ─rows─►│take·write│─ack─►│note│
+//! nominee         nominated│─►│catalog: epoch + 1│publish│─►│take office│─►│fetch·write│─►│lead│
 //! ```
 //!
 //! Each `│step│` is one action; between any two anything else may happen. A message that is never
-//! delivered is one that is lost. A batch whose sender has lost patience, or crashed, is still on
-//! its way and may arrive at any later time, once its sender has asked again, too; so may an
-//! acquisition, and the answer to it. A replica that crashes keeps what is on its disk; rows that
-//! it had accepted and was writing are gone. The disk may be full.
+//! delivered is one that is lost. A batch whose sender has lost its patience, or crashed, is still
+//! on its way: it may arrive at any later time, and more than once; so may rows for a follower. A
+//! nomination on its way is like one that is made later, and may name an epoch that has ended.
 //!
-//! The catalog's crash needs no action of its own: all that matters here is changed by one
-//! transaction, so a crash before it is a batch that was lost and one after it an answer that was.
+//! A replica that crashes keeps what is on its disk; rows that it had accepted and was writing are
+//! gone. Its disk may be full. A catalog that crashes keeps what it committed; its clients hear
+//! nothing. (Where a run has no such crash, what only a crash would see is one step.)
 //!
-//! Front-ends are what they might be at worst: any replica is nominated at any time, to end the
-//! present epoch or the one before; any replica is asked.
+//! Front-ends are what they might be at worst: any replica is nominated at any time, and any that
+//! has office is asked. `selection` has what they really do.
 //!
 //! # What is not
 //!
-//! Leases (`leases` has them; here a purchase is told to wait at any time), the selection's
-//! reasons, foreign and damaged logs, the rows' way from peer to peer (they are the journal's,
-//! too), the bounds of queues, slow followers (they are lost, rather).
+//! Leases (`leases` has them; here a purchase is told to wait at any time), the rows' way from peer
+//! to peer (they are the journal's, too), the bounds of queues, slow followers (they are lost,
+//! rather). A follower whose log is foreign counts as live until rows come to that log's end and
+//! tell: the production's followers do no more, so nothing is asked of such a one here.
 //!
 //! # Rules that nothing here rests on
 //!
-//! That a nominee fetches what it misses before it sells: a batch's answer carries the rows from
-//! the leader's position on, so nothing is lost if it does not (a run shows it); the rule is there
-//! so that nobody waits at a leader that is far behind. That an acquisition names the epoch that it
-//! ends keeps front-ends from duels; each epoch has one leader without it.
+//! Each of these was left out, too, and nothing went wrong; `runs` repeats it.
+//!
+//! - A follower refuses rows of an earlier epoch. They are the journal's all the same; the refusal
+//!   is how a deposed leader hears of its successor.
+//! - An acquisition names the epoch that it ends. Each epoch has one leader without it; it is there
+//!   so that of two front-ends that find one leader gone, the second does not depose the first's
+//!   choice.
+//! - A batch's answer carries the rows from the leader's position on. A leader that misses some
+//!   would fetch them; this spares it the question.
+//! - A key that is on its way is joined. The catalog would answer it from its record.
 
 mod catalog;
-mod replicas;
+mod clients;
+mod leader;
+mod properties;
+mod replica;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,8 +60,9 @@ use stateright::{Model, Property};
 use toystore::catalog::stock::{Directory, Recorded, Shelf, Stock};
 use toystore::order::queue::Queue;
 use toystore::order::replica::Replica;
+use toystore::order::tail::Tail;
 use toystore::wire::lease::Version;
-use toystore::wire::order::{Order, Position, Rows};
+use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase};
 use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{
@@ -59,30 +70,40 @@ use toystore::wire::replication::{
 };
 use toystore::wire::toy::{Price, Toy};
 
-use self::replicas::length_of;
 use super::Sights;
 
 const TOY: &str = "Tux";
-const ONE_ANSWER: &str = "answers to the same purchase never differ";
-const SOLD_ONCE: &str = "a purchase is sold at most once, and not after a refusal";
-const DURABLE: &str = "an order is on the disks that it must be on when it is acknowledged";
-const PREFIXES: &str = "logs are prefixes of the journal";
-const FENCED: &str = "only the leader of the present epoch sells";
-const FOUND: &str = "an order that exists is found";
 
 /// A rule of the protocol that a run can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    EpochOfBatches,
+    StockSuffices,
     KeysAreLookedUp,
     RefusalsAreRecorded,
-    OneTransaction,
+    BodiesAreCompared,
     RetriesKeepTheirKey,
+    OneTransaction,
+    OneWriter,
+    DurableBeforeVisible,
+    EpochOfBatches,
+    EpochDurableBeforeAnswer,
+    ForeignLogsCannotLead,
+    NomineesFetchFirst,
     DurableBeforeAcknowledgement,
     LiveFollowersBeforeAcknowledgement,
+    FollowersWriteBeforeAcknowledgement,
     GapsAreNoAcknowledgements,
-    NomineesFetchFirst,
+    RowsContinueTheLog,
+    UnwrittenRowsAreTakenBack,
     AbsenceIsConfirmed,
+    LostBatchesAreAskedAgain,
+    LostFollowersAreNotAwaited,
+    DeposedLeadersSendAway,
+    LeadersBehindFetch,
+    StaleRowsAreRefused,
+    AcquisitionsNameTheEpoch,
+    AnswersCarryMissedRows,
+    KeysAreJoined,
 }
 
 /// The size of the world.
@@ -90,7 +111,12 @@ enum Rule {
 struct Size {
     replicas: usize,
     stock: u64,
-    clients: usize,
+    /// How many each client buys at its first try.
+    wants: &'static [u64],
+    /// A client's other tries want so many more, under the same key.
+    rises: u64,
+    /// Whether the first replica's log is not of this cluster.
+    foreign: bool,
     left: Left,
 }
 
@@ -99,8 +125,10 @@ struct Size {
 struct Left {
     /// Questions of each client.
     tries: u8,
+    queries: u8,
     nominations: u8,
     crashes: u8,
+    catalog_crashes: u8,
     /// Batches whose sender loses its patience.
     doubts: u8,
     waits: u8,
@@ -115,31 +143,64 @@ struct Purchases {
     size: Size,
     base: Instant,
     directory: Directory,
+    /// Per client, a key for each try; all but the first are for those who break the rule.
+    keys: Vec<Vec<IdempotencyKey>>,
     sights: Sights,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct State {
+    disk: Disk,
+    /// What the catalog has published.
     stock: Stock,
-    journal: Vec<Order>,
-    decisions: BTreeMap<IdempotencyKey, Recorded>,
+    writer: Option<Writing>,
     members: Vec<Member>,
     clients: Vec<Client>,
-    acquisitions: Vec<Acquiring>,
+    /// Answers to acquisitions, on their way.
+    offices: Vec<(Acquisition, AcquisitionReply)>,
     /// Batches that nobody waits for any more, and that may arrive all the same.
     strays: Vec<CommitRequest>,
+    /// Rows that nobody waits for any more, each with whom they are for.
+    stray_rows: Vec<(usize, AppendRequest)>,
+    query: Option<Query>,
     left: Left,
     broken: Option<&'static str>,
 }
 
-/// A client's question: whose, and the how-manieth.
-type Waiter = (usize, u8);
+/// The catalog's database.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Disk {
+    stock: Stock,
+    journal: Vec<Order>,
+    /// For each order, the client whose purchase it was: what is checked, and nobody sees.
+    owners: Vec<usize>,
+    decisions: BTreeMap<IdempotencyKey, Recorded>,
+}
+
+/// What the catalog's writer has still to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Writing {
+    disk: Disk,
+    answer: Answer,
+}
+
+/// Whom the writer answers, and what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Answer {
+    Batch { sender: Option<usize>, reply: CommitReply },
+    Office(Acquisition, AcquisitionReply),
+    Nobody,
+}
+
+/// Whose question, and the how-manieth.
+type Waiter = (usize, usize);
 
 /// A replica's process, and its disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Member {
     replica: Replica,
     queue: Queue<Waiter>,
+    tail: Tail,
     /// All rows that were accepted; those up to `replica.durable()` are on disk.
     rows: Vec<Order>,
     selling: Option<(CommitRequest, Option<CommitReply>)>,
@@ -151,27 +212,25 @@ struct Member {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Client {
-    tries: u8,
-    answered: Option<Decision>,
+    tries: usize,
+    /// What it was told at its first try or under the same conditions, and at others.
+    answers: [Option<Decision>; 2],
 }
 
-/// An acquisition on its way, or its answer on the way back.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Acquiring {
-    request: Acquisition,
-    answer: Option<AcquisitionReply>,
-    /// Whether the nominee's process is still the one that asked.
-    awaited: bool,
+/// A question for an order, on its way to the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Query {
+    number: usize,
+    /// Whether the order was there for anybody to see when the question was asked.
+    existed: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Ask {
-        client: usize,
-        member: usize,
-    },
+    Ask { client: usize, member: usize },
+    Query { number: usize, member: usize },
+    AnswerQuery,
     Sell(usize),
-    /// A batch arrives at the catalog; or is told to wait.
     Decide(usize),
     TellToWait(usize),
     ArriveLate(usize),
@@ -180,41 +239,32 @@ enum Step {
     Write(usize),
     DiskIsFull(usize),
     Fetch(usize),
-    PassOn {
-        leader: usize,
-        follower: usize,
-    },
-    Take {
-        leader: usize,
-        follower: usize,
-    },
-    Note {
-        leader: usize,
-        follower: usize,
-    },
-    Lose {
-        leader: usize,
-        follower: usize,
-    },
-    Nominate {
-        member: usize,
-        seen: Epoch,
-    },
-    Acquire(usize),
+    PassOn { leader: usize, follower: usize },
+    Take { leader: usize, follower: usize },
+    TakeLate(usize),
+    Note { leader: usize, follower: usize },
+    Lose { leader: usize, follower: usize },
+    Nominate { member: usize, seen: Epoch },
     TakeOffice(usize),
     Lead(usize),
     Inform(usize),
     Crash(usize),
+    CrashCatalog,
+    FinishWriting,
     Restock,
 }
 
 impl Purchases {
     fn new(size: Size, without: Option<Rule>) -> Self {
+        let key = |client: u128, attempt| IdempotencyKey::from_random(client * 16 + attempt);
+        let keys = |client| (0..u128::from(size.left.tries)).map(|a| key(client, a)).collect();
+        let keys = (0..).map(keys).take(size.wants.len()).collect();
         let model = Self {
             without,
             size,
             base: toystore::clock::now(),
             directory: Directory::new(),
+            keys,
             sights: Sights::default(),
         };
         Self { directory: model.new_stock().directory(), ..model }
@@ -236,14 +286,9 @@ impl Purchases {
         Leadership { epoch: Epoch(1), leader: Some(id(self.size.replicas - 1)) }
     }
 
-    fn purchase(&self, (client, attempt): Waiter) -> Purchase {
-        let attempt = if self.keeps(Rule::RetriesKeepTheirKey) { 0 } else { attempt };
-        Purchase {
-            key: key(client, attempt),
-            name: TOY.into(),
-            quantity: Quantity::ONE,
-            request_id: None,
-        }
+    /// An order that is not in the journal.
+    fn foreign_order() -> Order {
+        Order { number: OrderNumber(0), name: TOY.into(), quantity: quantity(99) }
     }
 }
 
@@ -256,12 +301,16 @@ fn member_of(id: ReplicaId) -> usize {
     usize::try_from(id.0).expect("a small number")
 }
 
-fn key(client: usize, attempt: u8) -> IdempotencyKey {
-    IdempotencyKey::from_random(client as u128 * 16 + u128::from(attempt))
+fn quantity(number: u64) -> Quantity {
+    Quantity::new(number).expect("at least one")
 }
 
 fn end_of(orders: &[Order]) -> Position {
     orders.iter().fold(Position::START, Position::continued_by)
+}
+
+fn length_of(position: Position) -> usize {
+    usize::try_from(position.length).expect("a small number")
 }
 
 /// What there is from number `from` on.
@@ -275,61 +324,50 @@ impl Model for Purchases {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State> {
-        let members = (0..self.size.replicas).map(|member| Member::new(id(member), Vec::new()));
+        let foreign = |member: usize| match (self.size.foreign, member) {
+            (true, 0) => vec![Self::foreign_order()],
+            _ => Vec::new(),
+        };
+        let members = (0..self.size.replicas).map(|one| Member::new(id(one), foreign(one)));
         let mut members: Vec<Member> = members.collect();
+        let leadership = self.first_leadership();
         for (member, one) in members.iter_mut().enumerate() {
-            let leadership = self.first_leadership();
             one.replica.learn(leadership);
             if leadership.is_led_by(id(member)) {
                 assert!(one.replica.acquired(leadership, 0));
                 assert!(one.replica.try_to_lead((0..self.size.replicas).map(id)));
             }
         }
-        vec![State {
+        let disk = Disk {
             stock: self.new_stock(),
             journal: Vec::new(),
+            owners: Vec::new(),
             decisions: BTreeMap::new(),
+        };
+        vec![State {
+            stock: disk.stock.clone(),
+            disk,
+            writer: None,
             members,
-            clients: vec![
-                Client { tries: self.size.left.tries, answered: None };
-                self.size.clients
-            ],
-            acquisitions: Vec::new(),
+            clients: vec![Client { tries: 0, answers: [None; 2] }; self.size.wants.len()],
+            offices: Vec::new(),
             strays: Vec::new(),
-            left: Left { tries: 0, ..self.size.left },
+            stray_rows: Vec::new(),
+            query: None,
+            left: self.size.left,
             broken: None,
         }]
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        let left = &state.left;
-        for (client, one) in state.clients.iter().enumerate().filter(|(_, one)| one.tries > 0) {
-            // Clients are alike: they begin in turn.
-            let begun = one.tries < self.size.left.tries;
-            if begun || state.clients[..client].iter().all(|one| one.tries < self.size.left.tries) {
-                let chosen = (0..state.members.len())
-                    .filter(|member| state.members[*member].replica.is_chosen());
-                steps.extend(chosen.map(|member| Step::Ask { client, member }));
+        if state.broken.is_none() {
+            self.asking(state, steps);
+            for (member, one) in state.members.iter().enumerate() {
+                self.selling(state, member, one, steps);
+                self.passing_on(state, member, one, steps);
+                self.keeping_up(state, member, one, steps);
             }
-        }
-        for (member, one) in state.members.iter().enumerate() {
-            self.actions_of(state, member, one, steps);
-            if left.nominations > 0 {
-                let epoch = state.stock.standing().leadership.epoch;
-                steps.push(Step::Nominate { member, seen: epoch });
-                steps.push(Step::Nominate { member, seen: Epoch(epoch.0 - 1) });
-            }
-            if left.crashes > 0 {
-                steps.push(Step::Crash(member));
-            }
-        }
-        steps.extend((0..state.strays.len()).map(Step::ArriveLate));
-        for (place, acquiring) in state.acquisitions.iter().enumerate() {
-            let answered = acquiring.answer.is_some();
-            steps.push(if answered { Step::TakeOffice(place) } else { Step::Acquire(place) });
-        }
-        if left.restocks > 0 && !state.stock.plan_restock(|_| true).is_empty() {
-            steps.push(Step::Restock);
+            self.writing(state, steps);
         }
     }
 
@@ -337,93 +375,60 @@ impl Model for Purchases {
         let mut state = last.clone();
         match step {
             Step::Ask { client, member } => self.ask(&mut state, client, member),
+            Step::Query { number, member } => self.query(&mut state, number, member),
+            Step::AnswerQuery => self.answer_query(&mut state),
             Step::Sell(member) => self.sell(&mut state, member),
-            Step::Decide(member) => {
-                let (request, _) = state.members[member].selling.clone()?;
-                let answer = self.decide(&mut state, &request, true);
-                state.members[member].selling = Some((request, Some(answer)));
-            }
+            Step::Decide(member) => self.decide(&mut state, member, true),
             Step::TellToWait(member) => {
                 state.left.waits -= 1;
-                let (request, _) = state.members[member].selling.clone()?;
-                let answer = self.decide(&mut state, &request, false);
-                state.members[member].selling = Some((request, Some(answer)));
+                self.decide(&mut state, member, false);
             }
             Step::ArriveLate(place) => {
-                let request = state.strays.remove(place);
-                self.decide(&mut state, &request, true);
+                let request = state.strays[place].clone();
+                self.arrive(&mut state, None, &request, true);
             }
-            Step::Doubt(member) => self.doubt(&mut state, member),
+            Step::Doubt(member) => {
+                state.left.doubts -= 1;
+                self.doubt(&mut state, member);
+            }
             Step::Settle(member) => self.settle(&mut state, member),
             Step::Write(member) => self.write(&mut state, member),
-            Step::DiskIsFull(member) => {
-                state.left.full_disks -= 1;
-                let one = &mut state.members[member];
-                one.replica.not_written();
-                one.rows.truncate(length_of(one.replica.durable()));
-            }
+            Step::DiskIsFull(member) => self.fill_disk(&mut state, member),
             Step::Fetch(member) => self.fetch(&mut state, member),
             Step::PassOn { leader, follower } => self.pass_on(&mut state, leader, follower),
-            Step::Take { leader, follower } => self.take_append(&mut state, leader, follower),
+            Step::Take { leader, follower } => {
+                let (request, _) = state.members[leader].passing.get(&follower)?.clone();
+                let reply = self.take_rows(&mut state, follower, &request);
+                let (_, answer) = state.members[leader].passing.get_mut(&follower)?;
+                *answer = Some(reply);
+            }
+            Step::TakeLate(place) => {
+                self.sights.note("rows arrive late");
+                let (follower, request) = state.stray_rows[place].clone();
+                self.take_rows(&mut state, follower, &request);
+            }
             Step::Note { leader, follower } => self.note(&mut state, leader, follower),
             Step::Lose { leader, follower } => self.lose(&mut state, leader, follower),
-            Step::Nominate { member, seen } => Self::nominate(&mut state, member, seen),
-            Step::Acquire(place) => Self::acquire(&mut state, place),
+            Step::Nominate { member, seen } => self.nominate(&mut state, member, seen),
             Step::TakeOffice(place) => self.take_office(&mut state, place),
-            Step::Lead(member) => self.lead(&mut state, member),
+            Step::Lead(member) => {
+                let others = (0..self.size.replicas).map(id);
+                state.members[member].replica.try_to_lead(others);
+            }
             Step::Inform(member) => {
                 let standing = state.stock.standing();
                 state.members[member].replica.heard_of(standing.journal.length);
                 self.learn(&mut state, member, standing.leadership);
             }
             Step::Crash(member) => self.crash(&mut state, member),
-            Step::Restock => {
-                state.left.restocks -= 1;
-                let change = state.stock.plan_restock(|_| true);
-                state.stock.apply(&self.directory, &change);
-                if state.clients.iter().any(|one| one.answered == Some(Decision::OutOfStock)) {
-                    self.sights.note("a restock after a refusal");
-                }
-            }
+            Step::CrashCatalog => self.crash_catalog(&mut state),
+            Step::FinishWriting => Self::finish_writing(&mut state),
+            Step::Restock => self.restock(&mut state),
         }
         (state != *last).then_some(state)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(ONE_ANSWER, |_, state: &State| state.broken != Some(ONE_ANSWER)),
-            Property::always(DURABLE, |_, state: &State| state.broken != Some(DURABLE)),
-            Property::always(FENCED, |_, state: &State| state.broken != Some(FENCED)),
-            Property::always(SOLD_ONCE, |model: &Self, state: &State| {
-                let granted = state.decisions.values().filter(|one| one.number.is_some()).count();
-                let sold = |client: usize| {
-                    let keys = (0..model.size.left.tries).map(|attempt| key(client, attempt));
-                    let granted = keys.filter(|key| {
-                        state.decisions.get(key).is_some_and(|one| one.number.is_some())
-                    });
-                    let granted = granted.count();
-                    let refused = state.clients[client].answered == Some(Decision::OutOfStock);
-                    granted <= 1 && !(refused && granted > 0)
-                };
-                let journal = end_of(&state.journal);
-                granted == state.journal.len()
-                    && journal == state.stock.standing().journal
-                    && state.stock.shelves()[0].sold == journal.length
-                    && (0..model.size.clients).all(sold)
-            }),
-            Property::always(PREFIXES, |_, state: &State| {
-                state.members.iter().all(|one| state.journal.starts_with(&one.rows))
-            }),
-            Property::always(FOUND, |model: &Self, state: &State| {
-                (0..state.journal.len()).all(|number| {
-                    state.members.iter().all(|one| {
-                        let own = &one.rows[..length_of(one.replica.durable())];
-                        let asks = model.keeps(Rule::AbsenceIsConfirmed);
-                        let journal = if asks { state.journal.get(number) } else { None };
-                        own.get(number).or(journal) == Some(&state.journal[number])
-                    })
-                })
-            }),
-        ]
+        properties::all()
     }
 }
