@@ -99,7 +99,7 @@ pub enum Attempt {
 }
 
 /// A replica to nominate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nominee {
     /// Who.
     pub id: ReplicaId,

@@ -11,6 +11,7 @@
 
 mod leases;
 mod purchases;
+mod selection;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -1,0 +1,403 @@
+//! Who leads: front-ends select, replicas take office, and it comes to rest.
+//!
+//! # What is modelled
+//!
+//! Two front-ends: the production's `Selection`, with the steps of `frontend/upkeep.rs`. Two or
+//! three replicas: the production's `Replica`, with the steps of `order/office.rs`. The catalog's
+//! part: the production's `Stock`, of which only the leadership is used.
+//!
+//! ```text
+//! front-end   check all│─►│nominate│─►│        │─►│hear·inform all│
+//! replica                            │acquire·take office│           watch│
+//! ```
+//!
+//! Each `│step│` is one action; between any two anything else may happen: steps of the other
+//! front-end, a replica's crash and its restart, the cut of a link between a front-end and a
+//! replica, for good; the loss of a health check. Else a front-end checks all replicas in one step,
+//! a few times.
+//!
+//! In each state the model asks what would come of it if no more went wrong: it lets everybody do
+//! their steps in turn, and both front-ends must come to rest with a leader that works and that
+//! both reach, if there is one.
+//!
+//! # What is not
+//!
+//! Replicas that are unfit, the rows that a nominee misses (`purchases` has them). With crashes the
+//! changes of leader are not counted: a nomination that fails long after it was sent makes a
+//! front-end pass over a replica that is back by then, so there can be one more than need be.
+//!
+//! # Rules that nothing here rests on
+//!
+//! That whoever loses a nomination adopts the winner at once, and that a nominee that cannot be
+//! reached is passed over at once: both are only sooner than the health checks, which tell as much.
+
+mod runs;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use stateright::{Model, Property};
+use toystore::catalog::stock::Stock;
+use toystore::frontend::selection::{Check, Nominee, Selection, YIELDING};
+use toystore::order::replica::Replica;
+use toystore::wire::order::Position;
+use toystore::wire::replication::{
+    Acquisition, AcquisitionReply, Epoch, Leadership, ReplicaId, ReplicaState, ReplicaStatus,
+};
+
+use super::Sights;
+
+const RESTS: &str = "the front-ends come to rest with a leader that works and both reach";
+const HIGHEST: &str = "the first leader is the highest of all";
+const CALM: &str = "a leader is not replaced for a health check or two that are lost";
+
+/// A rule of the protocol that a run can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    MissesAreForgiven,
+    LosersAdoptTheWinner,
+    ReplacedChoicesYield,
+    IdleLeadersAreReplaced,
+    SilentLeadersAreReplaced,
+    DeclinedNomineesArePassedOver,
+}
+
+/// The size of the world: its replicas, and what may happen so many times.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    replicas: u32,
+    left: Left,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Left {
+    /// Of each front-end.
+    checks: u8,
+    crashes: u8,
+    restarts: u8,
+    cuts: u8,
+    /// Single health checks.
+    losses: u8,
+}
+
+struct Choosing {
+    without: Option<Rule>,
+    size: Size,
+    base: Instant,
+    sights: Sights,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    stock: Stock,
+    /// By id, less one. Nothing for one that is down.
+    replicas: Vec<Option<Replica>>,
+    frontends: Vec<FrontEnd>,
+    /// Front-end and replica that do not reach each other.
+    cuts: BTreeSet<(usize, ReplicaId)>,
+    left: Left,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct FrontEnd {
+    selection: Selection,
+    checks: u8,
+    nominating: Option<(Nominee, Nominated)>,
+}
+
+/// What became of a nomination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Nominated {
+    OnItsWay,
+    Won(Leadership),
+    Lost(Leadership),
+    Unanswered,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    CheckAll(usize),
+    Nominate(usize),
+    Arrive(usize),
+    Hear(usize),
+    Watch(ReplicaId),
+    Crash(ReplicaId),
+    Restart(ReplicaId),
+    Cut(usize, ReplicaId),
+    LoseCheck(usize, ReplicaId),
+}
+
+impl Choosing {
+    fn new(size: Size, without: Option<Rule>) -> Self {
+        Self { without, size, base: toystore::clock::now(), sights: Sights::default() }
+    }
+
+    fn keeps(&self, rule: Rule) -> bool {
+        self.without != Some(rule)
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ReplicaId> + use<> {
+        (1..=self.size.replicas).map(ReplicaId)
+    }
+
+    fn new_process(&self, id: ReplicaId) -> Replica {
+        let mut replica = Replica::new(id, Position::START);
+        replica.disk_moved(self.base);
+        replica.catalog_answered(self.base);
+        replica.caught_up();
+        replica
+    }
+
+    fn check_all(&self, state: &mut State, number: usize) {
+        for id in self.ids() {
+            let check = self.check(state, number, id);
+            state.frontends[number].selection.checked(id, check);
+        }
+    }
+
+    fn check(&self, state: &State, number: usize, id: ReplicaId) -> Check {
+        if state.cuts.contains(&(number, id)) {
+            let known = state.frontends[number].selection.statuses();
+            let before = known.filter_map(|(_, status)| status).find(|status| status.id == id);
+            return match before {
+                Some(before) if !self.keeps(Rule::SilentLeadersAreReplaced) => {
+                    Check::Answered(before)
+                }
+                _ => Check::Missed,
+            };
+        }
+        let Some(replica) = state.replicas[place(id)].as_ref() else { return Check::Gone };
+        let state = match replica.state() {
+            ReplicaState::Follower if !self.keeps(Rule::IdleLeadersAreReplaced) => {
+                ReplicaState::Leader
+            }
+            told @ (ReplicaState::Leader | ReplicaState::Follower | ReplicaState::Syncing) => told,
+        };
+        Check::Answered(ReplicaStatus {
+            id,
+            state,
+            fitness: replica.fitness(self.base),
+            leadership: replica.leadership(),
+            log: replica.durable(),
+        })
+    }
+
+    fn nominate(state: &mut State, number: usize) {
+        let frontend = &mut state.frontends[number];
+        if let Some(nominee) = frontend.selection.nominee() {
+            frontend.nominating = Some((nominee, Nominated::OnItsWay));
+        }
+    }
+
+    /// A nomination arrives, and the nominee acquires leadership.
+    fn arrive(&self, state: &mut State, number: usize) {
+        let Some((nominee, _)) = state.frontends[number].nominating else { return };
+        let cut = state.cuts.contains(&(number, nominee.id));
+        let replica = state.replicas[place(nominee.id)].as_mut().filter(|_| !cut);
+        let outcome = match replica {
+            Some(replica) => self.acquire(&mut state.stock, replica, nominee),
+            None => Nominated::Unanswered,
+        };
+        state.frontends[number].nominating = Some((nominee, outcome));
+    }
+
+    fn acquire(&self, stock: &mut Stock, replica: &mut Replica, nominee: Nominee) -> Nominated {
+        let leadership = replica.leadership();
+        if replica.is_chosen() && leadership.epoch >= nominee.seen {
+            self.sights.note("a nominee leads already");
+            return Nominated::Won(leadership);
+        }
+        let (nominee, seen) = (nominee.id, nominee.seen);
+        let request = Acquisition { nominee, seen, log: Position::START };
+        let leadership = match stock.plan_acquisition(&request, Some(Position::START)) {
+            AcquisitionReply::Won { leadership, .. } => {
+                stock.adopt_leadership(leadership);
+                leadership
+            }
+            AcquisitionReply::Lost(standing) if standing.leadership.is_led_by(nominee) => {
+                standing.leadership
+            }
+            AcquisitionReply::Lost(standing) => {
+                self.sights.note("a nomination loses");
+                replica.learn(standing.leadership);
+                return Nominated::Lost(standing.leadership);
+            }
+            AcquisitionReply::Foreign { .. } => unreachable!("all logs are empty"),
+        };
+        replica.acquired(leadership, 0);
+        replica.try_to_lead(self.ids());
+        Nominated::Won(leadership)
+    }
+
+    fn hear(&self, state: &mut State, number: usize) {
+        let frontend = &mut state.frontends[number];
+        let Some((nominee, outcome)) = frontend.nominating.take() else { return };
+        let selection = &mut frontend.selection;
+        match outcome {
+            Nominated::Won(leadership) if self.keeps(Rule::ReplacedChoicesYield) => {
+                selection.won(leadership);
+            }
+            Nominated::Won(leadership) => {
+                selection.learn(leadership);
+            }
+            Nominated::Lost(leadership) if self.keeps(Rule::LosersAdoptTheWinner) => {
+                selection.learn(leadership);
+            }
+            Nominated::Unanswered if self.keeps(Rule::DeclinedNomineesArePassedOver) => {
+                self.sights.note("a nominee cannot be reached");
+                selection.declined(nominee.id);
+            }
+            Nominated::Lost(_) | Nominated::Unanswered | Nominated::OnItsWay => {}
+        }
+        let leadership = selection.leadership();
+        for id in selection.uninformed() {
+            let cut = state.cuts.contains(&(number, id));
+            if let Some(replica) = state.replicas[place(id)].as_mut().filter(|_| !cut) {
+                replica.learn(leadership);
+            }
+        }
+    }
+
+    /// What would come of a state if no more went wrong.
+    fn comes_to_rest(&self, last: &State) -> bool {
+        let reached = |state: &State, id| (0..2).all(|number| !state.cuts.contains(&(number, id)));
+        let works = |state: &State, id| reached(state, id) && state.replicas[place(id)].is_some();
+        if !self.ids().any(|id| works(last, id)) {
+            return true;
+        }
+        let mut state = last.clone();
+        let mut rested = 0;
+        for _ in 0..YIELDING + 20 {
+            let before = state.stock.standing().leadership;
+            for number in 0..2 {
+                self.check_all(&mut state, number);
+                Self::nominate(&mut state, number);
+                self.arrive(&mut state, number);
+                self.hear(&mut state, number);
+            }
+            let after = state.stock.standing().leadership;
+            rested = if before == after { rested + 1 } else { 0 };
+            if rested >= 6 && after.leader.is_some_and(|leader| works(&state, leader)) {
+                return agree(&state, after);
+            }
+        }
+        false
+    }
+}
+
+/// Whether both front-ends send their clients to a leader that sells.
+fn agree(state: &State, leadership: Leadership) -> bool {
+    let Some(leader) = leadership.leader else { return false };
+    let replica = state.replicas[place(leader)].as_ref();
+    let sells = replica.is_some_and(|replica| replica.leads() == Some(leadership.epoch));
+    sells && state.frontends.iter().all(|one| one.selection.leader() == Some(leader))
+}
+
+fn place(id: ReplicaId) -> usize {
+    usize::try_from(id.0 - 1).expect("a small number")
+}
+
+impl Model for Choosing {
+    type State = State;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<State> {
+        let nobody = Leadership::default();
+        let selection = Selection::new(self.ids());
+        let checks = self.size.left.checks;
+        vec![State {
+            stock: Stock::new(Vec::new(), 1, Position::START, nobody),
+            replicas: self.ids().map(|id| Some(self.new_process(id))).collect(),
+            frontends: vec![FrontEnd { selection, checks, nominating: None }; 2],
+            cuts: BTreeSet::new(),
+            left: self.size.left,
+        }]
+    }
+
+    fn actions(&self, state: &State, steps: &mut Vec<Step>) {
+        let left = &state.left;
+        for (number, frontend) in state.frontends.iter().enumerate() {
+            if frontend.checks > 0 {
+                steps.push(Step::CheckAll(number));
+            }
+            match frontend.nominating {
+                Some((_, Nominated::OnItsWay)) => steps.push(Step::Arrive(number)),
+                Some(_) => steps.push(Step::Hear(number)),
+                None if frontend.selection.nominee().is_some() => {
+                    steps.push(Step::Nominate(number));
+                }
+                None => {}
+            }
+            if left.losses > 0 {
+                steps.extend(self.ids().map(|id| Step::LoseCheck(number, id)));
+            }
+            if left.cuts > 0 {
+                steps.extend(self.ids().map(|id| Step::Cut(number, id)));
+            }
+        }
+        for (id, replica) in self.ids().zip(&state.replicas) {
+            match replica {
+                Some(replica) => {
+                    steps.extend((left.crashes > 0).then_some(Step::Crash(id)));
+                    if replica.leadership().epoch < state.stock.standing().leadership.epoch {
+                        steps.push(Step::Watch(id));
+                    }
+                }
+                None => steps.extend((left.restarts > 0).then_some(Step::Restart(id))),
+            }
+        }
+    }
+
+    fn next_state(&self, last: &State, step: Step) -> Option<State> {
+        let mut state = last.clone();
+        match step {
+            Step::CheckAll(number) => {
+                state.frontends[number].checks -= 1;
+                self.check_all(&mut state, number);
+            }
+            Step::Nominate(number) => Self::nominate(&mut state, number),
+            Step::Arrive(number) => self.arrive(&mut state, number),
+            Step::Hear(number) => self.hear(&mut state, number),
+            Step::Watch(id) => {
+                let leadership = state.stock.standing().leadership;
+                state.replicas[place(id)].as_mut()?.learn(leadership);
+            }
+            Step::Crash(id) => {
+                state.left.crashes -= 1;
+                state.replicas[place(id)] = None;
+            }
+            Step::Restart(id) => {
+                state.left.restarts -= 1;
+                self.sights.note("a replica comes back");
+                state.replicas[place(id)] = Some(self.new_process(id));
+            }
+            Step::Cut(number, id) => {
+                state.left.cuts -= 1;
+                state.cuts.insert((number, id));
+            }
+            Step::LoseCheck(number, id) => {
+                state.left.losses -= 1;
+                let forgiven = self.keeps(Rule::MissesAreForgiven);
+                let check = if forgiven { Check::Missed } else { Check::Gone };
+                state.frontends[number].selection.checked(id, check);
+            }
+        }
+        (state != *last).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(RESTS, |model: &Self, state: &State| model.comes_to_rest(state)),
+            Property::always(HIGHEST, |model: &Self, state: &State| {
+                let Leadership { epoch, leader } = state.stock.standing().leadership;
+                state.left != model.size.left
+                    || epoch != Epoch(1)
+                    || leader == Some(ReplicaId(model.size.replicas))
+            }),
+            Property::always(CALM, |model: &Self, state: &State| {
+                let all_well = Left { losses: model.size.left.losses, ..state.left };
+                all_well != model.size.left || state.stock.standing().leadership.epoch <= Epoch(1)
+            }),
+        ]
+    }
+}
