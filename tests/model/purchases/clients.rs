@@ -61,7 +61,6 @@ impl Purchases {
         }
         match queue.admit(purchase, waiter, |_| false) {
             Admission::Admitted => {}
-            Admission::KeyReused(_) => self.answer_one(state, waiter, Decision::KeyReused),
             Admission::Full(_) => unreachable!("there are few"),
         }
     }

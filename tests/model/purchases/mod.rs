@@ -4,7 +4,7 @@
 //!
 //! One catalog: the production's `Stock`, with its database (journal, decisions, leadership). Two
 //! or three replicas: the production's `Replica` (and with it `Followers`), `Queue` and `Tail`,
-//! with the steps of `order/leader.rs`, `order/office.rs` and `order/service.rs`. Clients that ask
+//! with the steps of `order/leader.rs`, `order/reign.rs` and `order/service.rs`. Clients that ask
 //! again under the same key, as often as they like to, whether or not they were answered.
 //!
 //! ```text

@@ -1,5 +1,5 @@
 //! Any replica's steps, in the order of `order/service.rs`, `order/catch_up.rs` and
-//! `order/office.rs`: taking rows, fetching them, taking office, crashing.
+//! `order/reign.rs`: taking rows, fetching them, taking office, crashing.
 
 use toystore::order::replica::Acceptance;
 

@@ -3,7 +3,7 @@
 //! # What is modelled
 //!
 //! Two front-ends: the production's `Selection`, with the steps of `frontend/upkeep.rs`. Two or
-//! three replicas: the production's `Replica`, with the steps of `order/office.rs`. The catalog's
+//! three replicas: the production's `Replica`, with the steps of `order/reign.rs`. The catalog's
 //! part: the production's `Stock`, of which only the leadership is used.
 //!
 //! ```text
@@ -245,7 +245,7 @@ impl Choosing {
             }
             Nominated::Unanswered if self.keeps(Rule::DeclinedNomineesArePassedOver) => {
                 self.sights.note("a nominee cannot be reached");
-                selection.declined(nominee.id);
+                selection.nominated(nominee.id, None);
             }
             Nominated::Lost(_) | Nominated::Unanswered | Nominated::OnItsWay => {}
         }
