@@ -8,6 +8,7 @@ unset CDPATH ROLES
 repo=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd -P)
 [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
 work=$(cd -- "$(mktemp -d)" && pwd -P)
+before_the_end=: # what an experiment has to do before its cluster is closed
 address= # of all roles, on ports as in roles.toml
 declare -A port_of=([frontend]=8080 [catalog]=8081 [order-1]=8091 [order-2]=8092 [order-3]=8093)
 processes=() # of a cluster with slow links: the proxy, then the roles
@@ -17,6 +18,7 @@ trap 'exit 130' INT TERM HUP
 end_experiment() {
   local status=$?
   trap '' INT TERM HUP
+  "$before_the_end"
   close_cluster >&2 || true
   rm -rf -- "$work"
   exit "$status"

@@ -206,7 +206,7 @@ impl Page<'_> {
             self.text(mark, (at, bottom + 10), HPos::Center, VPos::Top, TEXT, INK)?;
         }
         self.line(&[(left, top), (left, bottom), (right, bottom)], INK, 1)?;
-        let middle = (left + right) / 2;
+        let middle = i32::midpoint(left, right);
         self.text(&x.label, (middle, bottom + 36), HPos::Center, VPos::Top, TEXT, INK)?;
         self.text(title, (left, top - 16), HPos::Left, VPos::Bottom, TITLE, INK)?;
         // Upright beside the axis there is no room for a long label; above it there is.
@@ -312,6 +312,16 @@ impl Page<'_> {
         self.text(text, at, HPos::Left, VPos::Center, TEXT, INK)
     }
 
+    /// Writes a title, beginning there.
+    pub fn heading(&self, text: &str, at: Point) -> Result<(), Problem> {
+        self.text(text, at, HPos::Left, VPos::Center, TITLE, INK)
+    }
+
+    /// Writes some words above a point.
+    pub fn note_above(&self, text: &str, at: Point) -> Result<(), Problem> {
+        self.text(text, at, HPos::Center, VPos::Bottom, TEXT, INK)
+    }
+
     /// Writes some words, ending there.
     pub fn note_before(&self, text: &str, at: Point) -> Result<(), Problem> {
         self.text(text, at, HPos::Right, VPos::Center, TEXT, INK)
@@ -379,14 +389,17 @@ impl Page<'_> {
 
 /// The picture with a title, and with colours that follow the reader's screen.
 fn adapted(svg: &str, title: &str) -> String {
-    let mut style = String::from("<style>@media (prefers-color-scheme: dark) {");
-    for (RGBColor(r, g, b), dark) in DARK {
-        let light = format!("#{r:02X}{g:02X}{b:02X}");
-        style += &format!("[fill=\"{light}\"]{{fill:{dark}}}[stroke=\"{light}\"]{{stroke:{dark}}}");
-    }
-    style += "}</style>";
+    let rules: Vec<String> = DARK
+        .iter()
+        .map(|(RGBColor(r, g, b), dark)| {
+            let light = format!("#{r:02X}{g:02X}{b:02X}");
+            format!("[fill=\"{light}\"]{{fill:{dark}}}[stroke=\"{light}\"]{{stroke:{dark}}}")
+        })
+        .collect();
+    let style = format!("@media (prefers-color-scheme: dark) {{{}}}", rules.concat());
     let start = svg.find('>').map_or(0, |end| end + 1);
-    format!("{}\n<title>{title}</title>\n{style}{}", &svg[..start], &svg[start..])
+    let (head, rest) = svg.split_at(start);
+    format!("{head}\n<title>{title}</title>\n<style>{style}</style>{rest}")
 }
 
 /// 1, 2 or 5 times a power of ten, at least `least`.

@@ -1,8 +1,286 @@
-//! Not yet.
+//! Crashes and hangs of order replicas: throughput and latency over time, and what clients noticed.
+
+use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 
 use crate::Problem;
+use crate::chart::{Axis, COLOURS, Frame, Line, Page, Shape, Style};
+use crate::data::{Row, read};
+use crate::statistics::quantile;
 
-pub fn draw(_data: &Path, _figures: &Path) -> Result<(), Problem> {
-    Err("not yet".into())
+/// What a fault may do belongs to it for so long after it is over.
+const AFTERMATH_S: f64 = 1.0;
+
+/// A replica that was killed or stopped, in seconds since the run began.
+struct Fault {
+    kind: String,
+    leader: bool,
+    from: f64,
+    to: f64,
+}
+
+/// What happened to one type of request in one interval.
+#[derive(Clone, Copy)]
+struct Moment {
+    from: f64,
+    to: f64,
+    count: f64,
+    errors: f64,
+    per_second: f64,
+    /// In milliseconds; nothing without a request.
+    longest: Option<f64>,
+}
+
+pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
+    let series = read(&data.join("series.csv"))?;
+    let began = series[0].number("unix_s")? - series[0].number("time_s")?;
+    let mut faults = Vec::new();
+    for row in read(&data.join("faults.csv"))? {
+        faults.push(Fault {
+            kind: row.text("kind")?.to_owned(),
+            leader: row.text("leader")? == "yes",
+            from: row.number("from_unix_s")? - began,
+            to: row.number("to_unix_s")? - began,
+        });
+    }
+    let (queries, orders) = (moments(&series, "query")?, moments(&series, "order")?);
+    draw_timeline(&faults, &queries, &orders, &figures.join("faults-timeline.svg"))?;
+    let totals = read(&data.join("latencies.csv"))?;
+    let databases = read(&data.join("databases.csv"))?;
+    let checks = read(&data.join("orders.csv"))?;
+    let text = summary(&faults, &queries, &orders, &totals, &checks, &databases)?;
+    fs::write(data.join("summary.md"), text)?;
+    Ok(())
+}
+
+fn moments(series: &[Row], request: &str) -> Result<Vec<Moment>, Problem> {
+    let mut moments = Vec::new();
+    for row in series {
+        if row.text("type")? != request || row.text("phase")? != "shopping" {
+            continue;
+        }
+        let to = row.number("time_s")?;
+        let (length, count) = (row.number("interval_s")?, row.number("count")?);
+        moments.push(Moment {
+            from: to - length,
+            to,
+            count,
+            errors: row.number("errors")?,
+            per_second: if length > 0.0 { count / length } else { 0.0 },
+            longest: row.figure("max_ms")?,
+        });
+    }
+    Ok(moments)
+}
+
+fn draw_timeline(
+    faults: &[Fault],
+    queries: &[Moment],
+    orders: &[Moment],
+    path: &Path,
+) -> Result<(), Problem> {
+    let end = orders.last().ok_or("there are no orders")?.to;
+    let all = || queries.iter().chain(orders);
+    let fastest = all().map(|moment| moment.per_second).fold(0.0, f64::max);
+    let longest: Vec<f64> = all().filter_map(|moment| moment.longest).collect();
+    let (least, most) = (quantile(&longest, 0.0), quantile(&longest, 1.0));
+    let (least, most) = least.zip(most).ok_or("nothing was answered")?;
+    let axis = Axis::from_zero("time, s", end);
+    let ticks: Vec<_> = axis.ticks.iter().filter(|(at, _)| *at <= end).cloned().collect();
+    let x = Axis { high: end, ticks, ..axis };
+    let rates = Frame {
+        title: String::new(),
+        corner: (120, 90),
+        size: (1_240, 230),
+        x: Axis { label: String::new(), ..x.clone() },
+        y: Axis::from_zero("requests per second", fastest),
+    };
+    let latencies = Frame {
+        title: "Longest latency in each tenth of a second, from when it was due".into(),
+        corner: (120, 420),
+        size: (1_240, 280),
+        x,
+        y: Axis::log("milliseconds", least.max(0.01), most),
+    };
+    let styles = [Style::of_series(0), Style { shape: Shape::Square, ..Style::of_series(2) }];
+    Page::draw(path, (1_420, 900), "Throughput and latency while replicas fail", |page| {
+        page.heading("Requests that were answered as hoped", (120, 34))?;
+        for frame in [&rates, &latencies] {
+            for fault in faults {
+                page.band(frame, fault.from, fault.to, colour_of(fault))?;
+            }
+            page.frame(frame)?;
+        }
+        for fault in faults.iter().filter(|fault| fault.leader) {
+            let (at, top) = rates.at(f64::midpoint(fault.from, fault.to), rates.y.high);
+            page.note_above("L", (at, top - 1))?;
+        }
+        for (moments, style) in [queries, orders].into_iter().zip(styles) {
+            let line = Style { shape: Shape::None, ..style };
+            let rate: Vec<_> = moments.iter().map(|m| (m.to, m.per_second)).collect();
+            page.series(&rates, &rate, line)?;
+            let longest: Vec<_> =
+                moments.iter().filter_map(|m| Some((m.to, m.longest?.max(0.01)))).collect();
+            page.dots(&latencies, &longest, Style { line: Line::None, ..style })?;
+        }
+        let names = ["queries", "orders"].into_iter().zip(styles);
+        let names: Vec<_> = names.map(|(name, style)| (name.to_owned(), style)).collect();
+        page.legend((120, 810), &names)?;
+        page.legend_of_area((340, 810), "replica killed (SIGKILL)", COLOURS[3])?;
+        page.legend_of_area((340, 838), "replica stopped (SIGSTOP)", COLOURS[5])?;
+        page.note("L: it was the leader.", (720, 810))?;
+        page.note("The bands end when the replica is brought back.", (720, 838))
+    })
+}
+
+fn colour_of(fault: &Fault) -> plotters::style::RGBColor {
+    if fault.kind == "killed" { COLOURS[3] } else { COLOURS[5] }
+}
+
+/// The longest time in a row, within a stretch, in which no request was answered, in seconds.
+fn longest_gap(moments: &[Moment], from: f64, to: f64) -> f64 {
+    let (mut longest, mut gap) = (0.0_f64, 0.0);
+    for moment in moments.iter().filter(|moment| moment.to > from && moment.from < to) {
+        gap = if moment.count > 0.0 { 0.0 } else { gap + (moment.to - moment.from) };
+        longest = longest.max(gap);
+    }
+    longest
+}
+
+/// The longest latency of a request that was answered within a stretch, in milliseconds.
+fn longest_latency(moments: &[Moment], from: f64, to: f64) -> Option<f64> {
+    let within = moments.iter().filter(|moment| moment.to > from && moment.from < to);
+    within.filter_map(|moment| moment.longest).reduce(f64::max)
+}
+
+fn summary(
+    faults: &[Fault],
+    queries: &[Moment],
+    orders: &[Moment],
+    totals: &[Row],
+    checks: &[Row],
+    databases: &[Row],
+) -> Result<String, Problem> {
+    let mut text = String::from(
+        "# Replicas that fail\n\nWritten by `eval/faults/run.sh` from the files beside it; the \
+         machine is in `machine.json`.\n\n## What clients noticed\n\n| type | answered as hoped | \
+         errors | refused for lack of stock | asked again | median, ms | 99 %, ms | longest, ms \
+         |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    for row in totals {
+        if row.text("client")? != "all" {
+            continue;
+        }
+        let cell = |column: &str| -> Result<String, Problem> {
+            Ok(row.figure(column)?.map_or("-".into(), |figure| format!("{figure:.1}")))
+        };
+        let count = |column: &str| row.text(column);
+        writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.text("type")?.replace('_', " "),
+            count("count")?,
+            count("errors")?,
+            count("refusals")?,
+            count("retries")?,
+            cell("p50_ms")?,
+            cell("p99_ms")?,
+            cell("max_ms")?,
+        )?;
+    }
+    let mut matching = 0;
+    for row in checks {
+        matching += usize::from(row.text("check")? == "match");
+    }
+    writeln!(text, "\nFinal check: {matching} of {} orders match.", checks.len())?;
+    text += "\n## By kind of fault\n\nWithin the fault and a second after it; a time without \
+             service is that of the tenths of a second in a row in which nothing was answered. A \
+             client awaits its order before it queries again, so queries pause with orders. \
+             Median (greatest) over the faults.\n\n| fault | times | longest without an order, s \
+             | longest order, ms | longest without a query, s | longest query, ms | errors \
+             |\n|---|---|---|---|---|---|---|\n";
+    write_kinds(&mut text, faults, queries, orders)?;
+    let quiet = faults.first().map_or(f64::INFINITY, |fault| fault.from);
+    let start = 1.0_f64.min(quiet);
+    writeln!(
+        text,
+        "\nBefore the first fault: longest without an order {:.1} s, longest order {:.1} ms.",
+        longest_gap(orders, start, quiet),
+        longest_latency(orders, start, quiet).unwrap_or_default(),
+    )?;
+    text += "\n## The databases afterwards\n\n| database | orders | SHA-256 of its rows |\n|---|---|---|\n";
+    let mut digests = Vec::new();
+    for row in databases {
+        let (name, orders, digest) =
+            (row.text("database")?, row.text("orders")?, row.text("sha256")?);
+        writeln!(text, "| {name} | {orders} | `{}` |", &digest[..16.min(digest.len())])?;
+        digests.push((orders, digest));
+    }
+    digests.dedup();
+    text += if digests.len() == 1 { "\nAll are the same.\n" } else { "\nThey differ.\n" };
+    Ok(text)
+}
+
+fn write_kinds(
+    text: &mut String,
+    faults: &[Fault],
+    queries: &[Moment],
+    orders: &[Moment],
+) -> Result<(), Problem> {
+    for (kind, leader, name) in [
+        ("killed", true, "leader killed"),
+        ("stopped", true, "leader stopped"),
+        ("killed", false, "follower killed"),
+        ("stopped", false, "follower stopped"),
+    ] {
+        let these = || faults.iter().filter(|fault| fault.kind == kind && fault.leader == leader);
+        let over = |of: &dyn Fn(f64, f64) -> Option<f64>, digits: usize| {
+            let values: Vec<f64> =
+                these().filter_map(|fault| of(fault.from, fault.to + AFTERMATH_S)).collect();
+            match quantile(&values, 0.5).zip(quantile(&values, 1.0)) {
+                Some((median, most)) => format!("{median:.digits$} ({most:.digits$})"),
+                None => "-".into(),
+            }
+        };
+        let errors: f64 = these()
+            .flat_map(|fault| {
+                let end = fault.to + AFTERMATH_S;
+                let within = move |moment: &&Moment| moment.to > fault.from && moment.from < end;
+                queries.iter().chain(orders).filter(within)
+            })
+            .map(|moment| moment.errors)
+            .sum();
+        writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} | {errors} |",
+            these().count(),
+            over(&|from, to| Some(longest_gap(orders, from, to)), 1),
+            over(&|from, to| longest_latency(orders, from, to), 0),
+            over(&|from, to| Some(longest_gap(queries, from, to)), 1),
+            over(&|from, to| longest_latency(queries, from, to), 0),
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_as_long_as_its_empty_intervals_in_a_row() {
+        let counts = [1.0, 0.0, 0.0, 3.0, 0.0, 1.0];
+        let moments: Vec<Moment> = (0..)
+            .zip(counts)
+            .map(|(n, count)| {
+                let (from, longest) = (f64::from(n), (count > 0.0).then_some(count));
+                Moment { from, to: from + 1.0, count, errors: 0.0, per_second: count, longest }
+            })
+            .collect();
+        assert!((longest_gap(&moments, 0.0, 6.0) - 2.0).abs() < 1e-9);
+        assert!((longest_gap(&moments, 3.5, 6.0) - 1.0).abs() < 1e-9);
+        assert_eq!(longest_latency(&moments, 0.0, 6.0), Some(3.0));
+        assert_eq!(longest_latency(&moments, 1.0, 2.0), None);
+    }
 }

@@ -111,7 +111,7 @@ fn draw_latencies(rows: &[Row], network: &str, path: &Path) -> Result<(), Proble
     let clients = clients(rows)?;
     let title = format!("Latency by probability of an order: {network}");
     Page::draw(path, (1_440, 600), &title, |page| {
-        page.note(&title, (100, 28))?;
+        page.heading(&title, (100, 28))?;
         for (panel, (request, name)) in (0..).zip(TYPES) {
             // What each client saw, next to where all together are: (x, estimate).
             let mut marks = Vec::new();

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# What clients notice when order replicas crash or hang: while five clients shop, a replica is
+# killed (SIGKILL) or stopped in its tracks (SIGSTOP), and brought back some seconds later; again
+# and again, the leader every other time, else one of the followers.
+#
+#   eval/faults/run.sh [FAULTS [DOWN_SECONDS [UP_SECONDS]]]    (24 faults, 3 s down, 4 s up again)
+#   eval/faults/run.sh draw                                    (only the figure and the table)
+#
+# Leaves data/series.csv, latencies.csv, orders.csv and report.json of the clients, data/faults.csv,
+# data/databases.csv, data/machine.json, data/summary.md, and a figure in docs/figures.
+
+set -euo pipefail
+# shellcheck source=eval/cluster.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../cluster.sh"
+
+readonly CLIENTS=5 RATE=100 PROBABILITY=0.5 INTERVAL=100ms SEED=1
+readonly QUIET_SECONDS=4 # before the first fault, and after the last one
+readonly IN_STEP_SECONDS=30
+data=$repo/eval/faults/data
+
+main() {
+  if [[ ${1-} == draw ]]; then
+    draw faults "$data"
+    return
+  fi
+  local faults=${1:-24} down=${2:-3} up=${3:-4} client fault status=0
+  build
+  need sqlite3 'sudo apt-get install -y sqlite3'
+  need curl 'sudo apt-get install -y curl'
+  mkdir -p -- "$data"
+  write_machine "$data/machine.json"
+  open_cluster 's|^enabled = .*|enabled = true|'
+  "$TOYSTORE_BIN" client -c "$CLIENTS" -d 1h --rate "$RATE" -p "$PROBABILITY" --seed "$SEED" \
+    --interval "$INTERVAL" --out "$work/out" </dev/null >"$work/client.txt" 2>&1 &
+  client=$!
+  sleep "$QUIET_SECONDS"
+  printf 'fault,kind,replica,leader,from_unix_s,to_unix_s\n' >"$data/faults.csv"
+  RANDOM=$SEED
+  for ((fault = 1; fault <= faults; fault++)); do
+    # Not in a pipeline: a subshell would draw the same random numbers each time.
+    hurt "$fault" "$down" >>"$data/faults.csv"
+    tail -n 1 -- "$data/faults.csv" >&2
+    sleep "$up"
+  done
+  sleep "$QUIET_SECONDS"
+  # The first Ctrl-C ends the shopping; the orders are checked all the same.
+  kill -INT "$client"
+  wait "$client" || status=$?
+  sed -n '/^orders:/p; /^final check/,$p' "$work/client.txt" >&2
+  cp -- "$work"/out/*.{csv,json} "$data"
+  rm -f -- "$data/histograms.csv"
+  compare_databases | tee -- "$data/databases.csv" >&2
+  draw faults "$data"
+  ((status == 0)) || fail "the clients' final check failed (exit status $status)"
+}
+
+# A line of faults.csv, when the fault is over.
+hurt() { # FAULT DOWN_SECONDS
+  local leader replica kind from process
+  leader=$(curl -s "http://$address:8080/cluster" | grep -o '"leader":[0-9]*' | cut -d : -f 2)
+  replica=$leader
+  if (($1 % 2 == 0)); then
+    while [[ $replica == "$leader" ]]; do replica=$((RANDOM % 3 + 1)); done
+  fi
+  # Two of one kind, one at the leader and one at a follower; then two of the other.
+  if ((($1 - 1) / 2 % 2 == 0)); then kind=killed; else kind=stopped; fi
+  process=$(pid_of "order-$replica")
+  from=$EPOCHREALTIME
+  if [[ $kind == killed ]]; then
+    kill -KILL "$process"
+    sleep "$2"
+    "$repo/run.sh" start "order-$replica" </dev/null >"$work/start.log" 2>&1 ||
+      fail "order-$replica does not start again"
+  else
+    printf '%s' "$process" >"$work/stopped"
+    kill -STOP "$process"
+    sleep "$2"
+    kill -CONT "$process"
+    rm -f -- "$work/stopped"
+  fi
+  printf '%s,%s,order-%s,%s,%s,%s\n' "$1" "$kind" "$replica" \
+    "$([[ $replica == "$leader" ]] && printf yes || printf no)" "$from" "$EPOCHREALTIME"
+}
+
+# Whether all replicas, and the catalog's journal, end up with the same orders.
+compare_databases() {
+  local role deadline=$((SECONDS + IN_STEP_SECONDS))
+  while ((SECONDS < deadline)) && [[ $(digests | cut -d , -f 2,3 | sort -u | wc -l) != 1 ]]; do
+    sleep 0.5
+  done
+  printf 'database,orders,sha256\n'
+  digests
+}
+
+digests() {
+  local role
+  for role in order-1 order-2 order-3; do
+    printf '%s,%s,%s\n' "$role" \
+      "$(sqlite3 -readonly "$work/data/$role.db" 'SELECT count(*) FROM orders')" \
+      "$(sqlite3 -readonly "$work/data/$role.db" \
+        'SELECT number, name, quantity FROM orders ORDER BY number' | sha256sum | cut -d ' ' -f 1)"
+  done
+}
+
+# A stopped process would not hear that it shall end.
+wake() {
+  [[ ! -e $work/stopped ]] || kill -CONT "$(<"$work/stopped")" 2>/dev/null || true
+}
+before_the_end=wake
+
+main "$@"
