@@ -78,7 +78,7 @@ impl Drop for Progress {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:30} {percent:>3} % {elapsed} {msg}")
+    ProgressStyle::with_template("{wide_bar} {percent:>3} % {elapsed} {msg}")
         .expect("the template is a constant that works")
 }
 

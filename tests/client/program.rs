@@ -120,11 +120,11 @@ async fn on_a_terminal_a_bar_tells_the_rate_and_the_errors_and_is_gone_at_the_en
     let program = env!("CARGO_BIN_EXE_toystore");
     let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles.toml");
     let line = format!(
-        "'{program}' --config '{}' client -d 500ms -p 0 --frontend {}",
+        "stty cols 80; '{program}' --config '{}' client -d 500ms -p 0 --frontend {}",
         roles.display(),
         store.address
     );
-    // `script` gives it a terminal.
+    // `script` gives it a terminal, and `stty` the usual width.
     let mut command = Command::new("script");
     command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).env("TERM", "xterm");
     let output = finish(move || command.output().expect("script is part of every Debian")).await;

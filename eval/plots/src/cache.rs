@@ -42,7 +42,7 @@ fn draw_hit_ratio(rows: &[Row], path: &Path) -> Result<(), Problem> {
         x: Axis::stepped("capacity, entries", 0.0, most, 2.0),
         y: Axis::stepped("queries answered from the cache, %", 0.0, 100.0, 20.0),
     };
-    Page::draw(path, (1_160, 590), "Hit ratio by capacity and probability of an order", |page| {
+    Page::draw(path, (1_200, 590), "Hit ratio by capacity and probability of an order", |page| {
         page.frame(&frame)?;
         let bound = [(0.0, 0.0), (toys, 100.0), (most.max(toys), 100.0)];
         page.series(&frame, &bound, Style::reference())?;
