@@ -77,6 +77,8 @@ enum Failed {
 /// Runs the client: shops, checks, reports.
 pub async fn run(arguments: Arguments, roles: &Roles) -> ExitCode {
     let settings = Settings::new(&arguments, roles);
+    // Each client has a connection of its own.
+    process::raise_file_limit();
     let stop = CancellationToken::new();
     let outcome = tokio::select! {
         outcome = shop_and_report(&settings, &arguments, &stop) => outcome,
