@@ -23,9 +23,11 @@ mod frontends;
 mod history;
 mod leadership;
 mod leases;
+mod ledger;
 mod load;
 #[path = "../processes/mod.rs"]
 mod processes;
 mod proxy;
 mod restarts;
 mod strangers;
+mod sweep;

@@ -40,6 +40,8 @@ pub(crate) struct Cluster {
     pub(crate) frontends: Vec<String>,
     /// Where each role listens.
     pub(crate) addresses: BTreeMap<String, String>,
+    /// What its `roles.toml` says of the stock.
+    pub(crate) initial_stock: u64,
     processes: BTreeMap<String, Child>,
     failpoints: BTreeMap<String, String>,
 }
@@ -108,6 +110,7 @@ impl Cluster {
                 .map(|number| addresses[&frontend_name(number)].clone())
                 .collect(),
             addresses,
+            initial_stock: settings.initial_stock,
             processes: BTreeMap::new(),
             failpoints: BTreeMap::new(),
         };
@@ -221,6 +224,18 @@ impl Cluster {
         })
         .await;
         status.unwrap()
+    }
+
+    /// Whether a role was started and no test ended it since.
+    pub(crate) fn runs(&self, name: &str) -> bool {
+        self.processes.contains_key(name)
+    }
+
+    /// Takes a role's exit status, if it has ended by itself.
+    pub(crate) fn take_end(&mut self, name: &str) -> Option<ExitStatus> {
+        let status = self.processes.get_mut(name)?.try_wait().unwrap()?;
+        self.processes.remove(name);
+        Some(status)
     }
 
     /// Sends a signal, such as STOP or CONT.
