@@ -213,8 +213,8 @@ mod tests {
         Observation { began: at(began), ended: at(ended), seen }
     }
 
-    /// Of two Tux and two Uno: a Tux from 10 to 20, an Uno from 30 to 40, a Tux from 50 to 60, which
-    /// was the last and makes a restock due, and another from 70 to 80.
+    /// Of two pieces of each toy: a Tux from 10 to 20, an Uno from 30 to 40, a Tux from 50 to 60,
+    /// which was the last and makes a restock due, and another from 70 to 80.
     fn check(observations: &[Observation<Seen>]) -> Result<(), String> {
         let rows: Vec<Row> = ["Tux", "Uno", "Tux", "Tux"]
             .into_iter()

@@ -12,6 +12,7 @@
 //! | [`failpoints`] | a role between two steps of the protocol |
 //! | [`strangers`] | a store whose ports anybody can reach |
 //! | [`load`] | nothing; as much work as the machine can do |
+//! | [`random`] | anything, as a seed has it |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a test's failure")]
 
 mod cluster;
@@ -28,6 +29,7 @@ mod load;
 #[path = "../processes/mod.rs"]
 mod processes;
 mod proxy;
+mod random;
 mod restarts;
 mod strangers;
 mod sweep;

@@ -1,0 +1,369 @@
+//! Clients whose every choice is drawn from a seed, and who remember all that they were told.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix_web::rt::task::JoinHandle;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use super::record::Tally;
+use super::schedule::Size;
+use crate::crowd::{answer_of, order_of};
+use crate::history::{History, Purchase};
+use crate::ledger::Seen;
+use crate::processes::{TOYS, buy, eventually, get, now};
+
+/// What the clients of a run share.
+pub(super) struct Memory {
+    pub(super) history: RefCell<History>,
+    pub(super) tally: RefCell<Tally>,
+    /// Who leads, as a front-end said last.
+    pub(super) leader: Cell<u64>,
+    /// Who led in each epoch, as any front-end said at any time.
+    leaders: RefCell<BTreeMap<u64, u64>>,
+    initial_stock: u64,
+}
+
+/// The clients of one round.
+pub(super) struct Clients {
+    stop: Rc<Cell<bool>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// One of them.
+struct Client {
+    name: String,
+    random: ChaCha8Rng,
+    frontends: Vec<String>,
+    memory: Rc<Memory>,
+    stop: Rc<Cell<bool>>,
+    /// Where in the history its purchases are.
+    bought: Vec<usize>,
+}
+
+/// What the store said, or why it said nothing.
+type Said = Result<(u16, Value), String>;
+
+impl Memory {
+    pub(super) fn new(initial_stock: u64) -> Self {
+        Self {
+            history: RefCell::default(),
+            tally: RefCell::default(),
+            leader: Cell::new(3),
+            leaders: RefCell::default(),
+            initial_stock,
+        }
+    }
+
+    /// How many selections there were, as far as any front-end told.
+    pub(super) fn selections(&self) -> u64 {
+        self.leaders.borrow().keys().last().copied().unwrap_or_default()
+    }
+
+    /// Fails if a client was told what no good store says, or, unless there may be troubles,
+    /// anything but what it asked for.
+    pub(super) fn assert_good(&self, may_have_troubles: bool) {
+        let history = self.history.borrow();
+        let (troubles, violations) = (&history.troubles, &history.violations);
+        assert!(violations.is_empty(), "clients saw {violations:#?}");
+        assert!(may_have_troubles || troubles.is_empty(), "clients saw {troubles:#?}");
+    }
+
+    /// Notes how long a request took and what came of it.
+    fn note(&self, operation: &str, asked: Instant, said: &Said) {
+        let status = said.as_ref().map_or(None, |(status, _)| Some(*status));
+        self.tally.borrow_mut().count(operation, status, asked.elapsed());
+    }
+
+    /// Notes an answer that is not what was asked for.
+    fn complain(&self, what: &str, frontend: &str, said: &Said) {
+        let mut history = self.history.borrow_mut();
+        match said {
+            Ok((503, body)) => history.troubles.push(format!("{what} at {frontend}: 503 {body}")),
+            Err(error) => history.troubles.push(format!("{what} at {frontend}: {error}")),
+            Ok((status, body)) => {
+                history.violations.push(format!("{what} at {frontend}: {status} {body}"));
+            }
+        }
+    }
+
+    /// Asks for a purchase, once more perhaps. Whether it is decided.
+    async fn buy(&self, operation: &str, place: usize, frontend: &str) -> bool {
+        let (toy, quantity, key) = {
+            let history = self.history.borrow();
+            let purchase = &history.purchases[place];
+            (purchase.toy, purchase.quantity, purchase.key.clone())
+        };
+        let asked = now();
+        let said = buy(frontend, toy, quantity, &key).await;
+        self.note(operation, asked, &said);
+        if let Some(answer) = said.as_ref().ok().and_then(|said| answer_of(said.clone())) {
+            self.history.borrow_mut().answered(place, answer, now());
+            return true;
+        }
+        self.complain(&format!("purchase {key} of {quantity} {toy}"), frontend, &said);
+        false
+    }
+
+    /// Asks again what is in doubt, until it is decided.
+    pub(super) async fn settle(&self, frontend: &str) {
+        let in_doubt = |history: &History| {
+            let purchases = history.purchases.iter().enumerate();
+            purchases.filter(|(_, one)| one.answer.is_none()).map(|(place, _)| place).collect()
+        };
+        let in_doubt: Vec<usize> = in_doubt(&self.history.borrow());
+        for place in in_doubt {
+            eventually("what was in doubt is decided", async || {
+                self.buy("purchase in doubt", place, frontend).await
+            })
+            .await;
+        }
+    }
+}
+
+impl Clients {
+    /// Sends clients to the front-ends. Who they are is drawn from a seed, too.
+    pub(super) fn start(
+        size: Size,
+        (seed, round): (u64, usize),
+        frontends: &[String],
+        memory: &Rc<Memory>,
+    ) -> Self {
+        let mut clients = Self { stop: Rc::default(), tasks: Vec::new() };
+        let mut add = |kind: &str, number: usize| {
+            let name = format!("{kind}-{round}-{number}");
+            let client = Client {
+                random: ChaCha8Rng::seed_from_u64(seed ^ hash(&name)),
+                name,
+                frontends: frontends.to_vec(),
+                memory: Rc::clone(memory),
+                stop: Rc::clone(&clients.stop),
+                bought: Vec::new(),
+            };
+            clients.tasks.push(match kind {
+                "buyer" => actix_web::rt::spawn(client.purchases()),
+                "reader" => actix_web::rt::spawn(client.readings()),
+                "asker" => actix_web::rt::spawn(client.questions()),
+                _ => actix_web::rt::spawn(client.watch()),
+            });
+        };
+        (0..size.buyers).for_each(|number| add("buyer", number));
+        (0..size.readers).for_each(|number| add("reader", number));
+        (0..size.askers).for_each(|number| add("asker", number));
+        add("watcher", 0);
+        clients
+    }
+
+    /// Sends them home when they have what they wait for.
+    pub(super) async fn finish(self) {
+        self.stop.set(true);
+        for task in self.tasks {
+            task.await.expect("a client does not panic");
+        }
+    }
+}
+
+/// FNV-1a: the same in every run, as a seed must be.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+impl Client {
+    async fn pause(&mut self, most_ms: u64) {
+        let pause = Duration::from_millis(self.random.random_range(0..=most_ms));
+        actix_web::rt::time::sleep(pause).await;
+    }
+
+    fn frontend(&mut self) -> String {
+        self.frontends.choose(&mut self.random).expect("there are some").clone()
+    }
+
+    fn toy(&mut self) -> &'static str {
+        TOYS.choose(&mut self.random).expect("there are some")
+    }
+
+    async fn purchases(mut self) {
+        for turn in 0_usize.. {
+            if self.stop.get() {
+                return;
+            }
+            let key = format!("{}-{turn}", self.name);
+            let toy = self.toy();
+            let quantity = match self.random.random_range(0..24) {
+                // More than there ever is.
+                0 => self.memory.initial_stock + 1,
+                1..5 => self.random.random_range(2..=6),
+                _ => 1,
+            };
+            let place = {
+                let mut history = self.memory.history.borrow_mut();
+                let asked = now();
+                history.purchases.push(Purchase { key, toy, quantity, asked, answer: None });
+                history.purchases.len() - 1
+            };
+            self.purchase(place).await;
+            self.bought.push(place);
+            if self.random.random_bool(0.08) {
+                self.repeat().await;
+            }
+            self.pause(30).await;
+        }
+    }
+
+    /// One purchase: once, or twice at the same time; and again, or not, if it is in doubt.
+    async fn purchase(&mut self, place: usize) {
+        let memory = Rc::clone(&self.memory);
+        if self.random.random_bool(0.1) {
+            let mut frontends = self.frontends.clone();
+            frontends.shuffle(&mut self.random);
+            let twins = frontends.iter().take(2);
+            let twins = twins.map(|frontend| memory.buy("twin purchase", place, frontend));
+            futures_util::future::join_all(twins).await;
+            return;
+        }
+        let frontend = self.frontend();
+        let mut is_decided = memory.buy("purchase", place, &frontend).await;
+        let patience = if self.random.random_bool(0.6) { 4 } else { 0 };
+        for _ in 0..patience {
+            if is_decided || self.stop.get() {
+                return;
+            }
+            self.pause(500).await;
+            let frontend = self.frontend();
+            is_decided = memory.buy("purchase again", place, &frontend).await;
+        }
+    }
+
+    /// Asks for an earlier purchase again, be it decided or in doubt; or for something else under
+    /// the key of one that is decided.
+    async fn repeat(&mut self) {
+        let place = *self.bought.choose(&mut self.random).expect("something was bought");
+        let frontend = self.frontend();
+        let memory = Rc::clone(&self.memory);
+        let (key, toy, quantity, is_decided) = {
+            let history = memory.history.borrow();
+            let one = &history.purchases[place];
+            (one.key.clone(), one.toy, one.quantity, one.answer.is_some())
+        };
+        if !is_decided || self.random.random_bool(0.7) {
+            memory.buy("purchase repeated", place, &frontend).await;
+            return;
+        }
+        let asked = now();
+        let said = buy(&frontend, toy, quantity + 1, &key).await;
+        memory.note("key reused", asked, &said);
+        if !matches!(said, Ok((422, _))) {
+            memory.complain(&format!("another purchase under {key}"), &frontend, &said);
+        }
+    }
+
+    async fn readings(mut self) {
+        while !self.stop.get() {
+            let frontend = self.frontend();
+            if self.random.random_bool(0.85) {
+                let toy = self.toy();
+                let path = format!("/products/{}", utf8_percent_encode(toy, NON_ALPHANUMERIC));
+                let seen = |body: &Value| {
+                    let quantity = body["data"]["quantity"].as_u64()?;
+                    (body["data"]["name"] == toy).then_some(Seen::Quantity(toy, quantity))
+                };
+                self.memory.ask("query", &frontend, &path, seen, None).await;
+            } else {
+                self.memory.ask("query for all", &frontend, "/products", shelves_of, None).await;
+            }
+            self.pause(20).await;
+        }
+    }
+
+    /// Asks for orders that somebody was told of, and for some that may not exist yet.
+    async fn questions(mut self) {
+        while !self.stop.get() {
+            let newest = self.memory.history.borrow().newest().unwrap_or_default();
+            let number = match self.random.random_range(0..4) {
+                0 => self.random.random_range(0..=newest),
+                1..3 => newest.saturating_sub(self.random.random_range(0..4)),
+                _ => newest + self.random.random_range(1..=4),
+            };
+            let frontend = self.frontend();
+            let path = format!("/orders/{number}");
+            let seen = |body: &Value| {
+                order_of(body).filter(|(shown, ..)| *shown == number).map(Seen::Order)
+            };
+            let absence = Some(Seen::Absence(number));
+            self.memory.ask("order query", &frontend, &path, seen, absence).await;
+            self.pause(20).await;
+        }
+    }
+
+    /// Watches who leads: in each epoch one replica, whoever is asked.
+    async fn watch(mut self) {
+        while !self.stop.get() {
+            let frontend = self.frontend();
+            let asked = now();
+            let said = get(&frontend, "/cluster").await;
+            self.memory.note("cluster", asked, &said);
+            match said {
+                Ok((200, body)) => self.memory.note_leader(&body["data"]),
+                other => self.memory.complain("the cluster's state", &frontend, &other),
+            }
+            self.pause(200).await;
+        }
+    }
+}
+
+impl Memory {
+    /// Asks for something that can be seen, and notes it.
+    async fn ask(
+        &self,
+        operation: &str,
+        frontend: &str,
+        path: &str,
+        seen: impl Fn(&Value) -> Option<Seen>,
+        absence: Option<Seen>,
+    ) {
+        let asked = now();
+        let said = get(frontend, path).await;
+        self.note(operation, asked, &said);
+        let shown = match &said {
+            Ok((200, body)) => seen(body),
+            Ok((404, _)) => absence,
+            Ok(_) | Err(_) => None,
+        };
+        match shown {
+            Some(shown) => self.history.borrow_mut().saw(shown, asked, now()),
+            None => self.complain(&format!("GET {path}"), frontend, &said),
+        }
+    }
+
+    fn note_leader(&self, cluster: &Value) {
+        let (Some(epoch), Some(leader)) = (cluster["epoch"].as_u64(), cluster["leader"].as_u64())
+        else {
+            return;
+        };
+        let first = *self.leaders.borrow_mut().entry(epoch).or_insert(leader);
+        if first != leader {
+            let violation = format!("in epoch {epoch} {first} led, and so did {leader}");
+            self.history.borrow_mut().violations.push(violation);
+        }
+        self.leader.set(leader);
+    }
+}
+
+/// All toys, which are listed in the order of `roles.toml`.
+fn shelves_of(body: &Value) -> Option<Seen> {
+    let toys = body["data"].as_array()?;
+    let names = toys.iter().map(|toy| toy["name"].as_str());
+    if !names.eq(TOYS.map(Some)) {
+        return None;
+    }
+    let quantities: Option<Vec<u64>> = toys.iter().map(|toy| toy["quantity"].as_u64()).collect();
+    Some(Seen::Shelves(quantities?.try_into().ok()?))
+}

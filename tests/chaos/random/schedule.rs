@@ -1,0 +1,313 @@
+//! What is done to the store, when and for how long, drawn from a seed.
+//!
+//! A schedule names roles by what they do (the leader, some follower), as who leads is not known
+//! beforehand. Times are kept as well as an operating system keeps them, so the same seed hurts the
+//! store in the same way, and yet no two runs are the same.
+
+use std::time::Duration;
+
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use toystore::failpoint;
+
+use crate::processes::{REPLICAS, Settings};
+use crate::proxy::State;
+
+/// How many front-ends there are.
+pub(super) const FRONTENDS: usize = 2;
+
+/// What may happen in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Regime {
+    /// At most one replica at a time is hurt; no client may see anything of it.
+    OneReplica,
+    /// Anything to anybody. Clients may be told to come again, and never anything wrong.
+    Anything,
+}
+
+/// Faults one after the other or at once; then the store is healed and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Round {
+    pub(super) regime: Regime,
+    /// The store is started anew first, with a failpoint in one role, which is hurt by that.
+    pub(super) opening: Option<Opening>,
+    pub(super) steps: Vec<Step>,
+    pub(super) clients: Size,
+}
+
+/// A new start of everything.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Opening {
+    pub(super) role: &'static str,
+    pub(super) failpoint: String,
+    /// How long the failpoint may take to be reached.
+    pub(super) hold: Duration,
+}
+
+/// How many clients do what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) buyers: usize,
+    pub(super) readers: usize,
+    pub(super) askers: usize,
+}
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Step {
+    /// After the step before has begun, or, where one fault excludes another, has ended.
+    pub(super) wait: Duration,
+    pub(super) victim: Victim,
+    pub(super) fault: Fault,
+    pub(super) hold: Duration,
+}
+
+/// Who is hurt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Victim {
+    /// Whoever leads then.
+    Leader,
+    /// One of those who do not.
+    Follower(usize),
+    Catalog,
+    Frontend(usize),
+}
+
+/// How.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Fault {
+    /// kill -9, and a new start in the end.
+    Kill,
+    /// SIGTERM, which ends it in order, and a new start in the end.
+    Terminate,
+    /// SIGSTOP, and SIGCONT in the end.
+    Pause,
+    /// All its links.
+    Isolate(State),
+    /// One of its links, drawn by this number.
+    Link(usize, State),
+    /// kill -9, and a new start with a failpoint; in the end one without.
+    Failpoint(String),
+    /// kill -9 to everything, and a new start in some order.
+    Blackout(Vec<usize>),
+}
+
+/// Draws rounds, for ever.
+pub(super) struct Schedule {
+    random: ChaCha8Rng,
+    count: usize,
+}
+
+impl Schedule {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { random: ChaCha8Rng::seed_from_u64(seed), count: 0 }
+    }
+
+    /// What the store is like; drawn before all rounds.
+    pub(super) fn settings(&mut self) -> Settings {
+        let random = &mut self.random;
+        Settings {
+            frontends: FRONTENDS,
+            // A cache of two toys out of five replaces all the time.
+            capacity: *[2, 1_000].choose(random).expect("there are some"),
+            // Few enough that toys are sold out, and restocked, again and again.
+            initial_stock: random.random_range(30..=200),
+            restock_interval_ms: random.random_range(200..=1_000),
+            ..Settings::default()
+        }
+    }
+
+    pub(super) fn round(&mut self) -> Round {
+        // Two of three rounds hurt one replica at a time: the promise is greatest there.
+        let regime = if self.count % 3 == 1 { Regime::Anything } else { Regime::OneReplica };
+        self.count += 1;
+        let clients = Size {
+            buyers: self.random.random_range(2..=6),
+            readers: self.random.random_range(2..=4),
+            askers: self.random.random_range(1..=2),
+        };
+        let opening = self.random.random_bool(0.4).then(|| self.opening(regime));
+        let steps = match regime {
+            Regime::OneReplica => {
+                let count = self.random.random_range(3..=6);
+                (0..count).map(|_| self.one_replica()).collect()
+            }
+            Regime::Anything => {
+                let count = self.random.random_range(4..=9);
+                (0..count).map(|_| self.anything()).collect()
+            }
+        };
+        Round { regime, opening, steps, clients }
+    }
+
+    /// After a new start of everything the highest id leads, so this is how a leader comes to have
+    /// a failpoint.
+    fn opening(&mut self, regime: Regime) -> Opening {
+        let role = match regime {
+            Regime::OneReplica => "order-3",
+            Regime::Anything => ["order-3", "catalog"].choose(&mut self.random).expect("two"),
+        };
+        let places = if role == "catalog" { CATALOG } else { LEADER };
+        Opening { role, failpoint: self.failpoint(places, 60), hold: self.ms(1_000..=5_000) }
+    }
+
+    fn one_replica(&mut self) -> Step {
+        let victim = self.replica();
+        let fault = self.fault(victim);
+        // A failpoint must be reached first.
+        let is_late = matches!(fault, Fault::Failpoint(_));
+        let hold = if is_late { self.ms(1_500..=5_000) } else { self.ms(100..=4_000) };
+        Step { wait: self.ms(0..=1_500), victim, fault, hold }
+    }
+
+    fn anything(&mut self) -> Step {
+        let victim = match self.random.random_range(0..10) {
+            0..5 => self.replica(),
+            5..8 => Victim::Catalog,
+            _ => Victim::Frontend(self.random.random_range(0..FRONTENDS)),
+        };
+        let fault = if self.random.random_bool(0.08) {
+            let mut order: Vec<usize> = (0..1 + REPLICAS.len() + FRONTENDS).collect();
+            order.shuffle(&mut self.random);
+            Fault::Blackout(order)
+        } else {
+            self.fault(victim)
+        };
+        // Not rarely longer than a lease, and now and then than a session's end.
+        Step { wait: self.ms(0..=2_000), victim, fault, hold: self.ms(50..=5_000) }
+    }
+
+    fn replica(&mut self) -> Victim {
+        if self.random.random_bool(0.5) {
+            Victim::Leader
+        } else {
+            Victim::Follower(self.random.random_range(0..REPLICAS.len() - 1))
+        }
+    }
+
+    fn fault(&mut self, victim: Victim) -> Fault {
+        match self.random.random_range(0..12) {
+            0..3 => Fault::Kill,
+            3 => Fault::Terminate,
+            4..6 => Fault::Pause,
+            6..8 => Fault::Isolate(self.state()),
+            8..10 => Fault::Link(self.random.random_range(0..1_000), self.state()),
+            _ => match victim {
+                Victim::Leader | Victim::Follower(_) => {
+                    Fault::Failpoint(self.failpoint(FOLLOWER, 30))
+                }
+                Victim::Catalog => Fault::Failpoint(self.failpoint(CATALOG, 30)),
+                // Nothing of a front-end is on a disk, so there are no steps to die between.
+                Victim::Frontend(_) => Fault::Kill,
+            },
+        }
+    }
+
+    fn state(&mut self) -> State {
+        match self.random.random_range(0..6) {
+            0..2 => State::Cut,
+            2 => State::HELD,
+            3 => State::REQUESTS_HELD,
+            4 => State::ANSWERS_HELD,
+            _ => State::late(self.ms(20..=900)),
+        }
+    }
+
+    /// One of `places`, passed up to so many times; then the role dies there, or is held up, or its
+    /// disk hangs or is full.
+    fn failpoint(&mut self, places: &[&str], most: u32) -> String {
+        let passes = self.random.random_range(0..=most);
+        let pause = self.random.random_range(300..=3_000);
+        match self.random.random_range(0..8) {
+            0 => format!("disk-hangs={passes}*off->1*sleep({pause})->off"),
+            1 => format!("disk-full={passes}*off->{}*return->off", 1 + pause / 50),
+            kind => {
+                let place = places.choose(&mut self.random).expect("there are some");
+                // These are reached once or twice in a process's life.
+                let passes = if ONCE.contains(place) { passes % 2 } else { passes };
+                match kind {
+                    2 => format!("{place}={passes}*off->1*sleep({pause})->off"),
+                    _ => format!("{place}={passes}*off->return"),
+                }
+            }
+        }
+    }
+
+    fn ms(&mut self, range: std::ops::RangeInclusive<u64>) -> Duration {
+        Duration::from_millis(self.random.random_range(range))
+    }
+}
+
+/// Places that a catalog passes.
+const CATALOG: &[&str] = &[
+    failpoint::CATALOG_BEFORE_COMMIT,
+    failpoint::CATALOG_COMMITTED,
+    failpoint::CATALOG_PUBLISHED,
+    failpoint::CATALOG_ACQUIRED,
+];
+/// Places that a leader passes.
+const LEADER: &[&str] = &[failpoint::LEADER_SOLD, failpoint::LEADER_APPENDED];
+/// Places that a replica passes that has just come back.
+const FOLLOWER: &[&str] = &[failpoint::FOLLOWER_SYNCED, failpoint::CATCHING_UP];
+/// Places that are rarely passed.
+const ONCE: &[&str] = &[failpoint::CATALOG_ACQUIRED, failpoint::CATCHING_UP];
+
+#[test]
+fn the_same_seed_draws_the_same_rounds_and_another_seed_others() {
+    let rounds = |seed| {
+        let mut schedule = Schedule::new(seed);
+        (0..20).map(|_| schedule.round()).collect::<Vec<_>>()
+    };
+    assert_eq!(rounds(1), rounds(1));
+    assert_ne!(rounds(1), rounds(2));
+}
+
+#[test]
+fn every_kind_of_fault_is_drawn_and_only_replicas_are_hurt_where_no_client_may_see_it() {
+    let mut schedule = Schedule::new(1);
+    let rounds: Vec<Round> = (0..200).map(|_| schedule.round()).collect();
+    let mut kinds = std::collections::BTreeSet::new();
+    for round in &rounds {
+        for Step { victim, fault, .. } in &round.steps {
+            kinds.insert(fault.kind());
+            let is_replica = matches!(victim, Victim::Leader | Victim::Follower(_));
+            let is_blackout = matches!(fault, Fault::Blackout(_));
+            assert!(round.regime == Regime::Anything || is_replica && !is_blackout);
+        }
+        let opening = round.opening.iter();
+        assert!(round.regime == Regime::Anything || opening.clone().all(|o| o.role == "order-3"));
+        kinds.extend(opening.map(|opening| kind_of_failpoint(&opening.failpoint)));
+    }
+    let places = [CATALOG, LEADER, FOLLOWER].concat();
+    for kind in ["kill", "terminate", "pause", "isolate", "link", "blackout", "late link"] {
+        assert!(kinds.contains(kind), "{kind} is missing: {kinds:?}");
+    }
+    for place in places.into_iter().chain([failpoint::DISK_HANGS, failpoint::DISK_FULL]) {
+        assert!(kinds.contains(place), "{place} is missing: {kinds:?}");
+    }
+}
+
+/// A failpoint's place.
+pub(super) fn kind_of_failpoint(failpoint: &str) -> String {
+    failpoint.split('=').next().expect("a first part").to_owned()
+}
+
+impl Fault {
+    /// What to count it as.
+    pub(super) fn kind(&self) -> String {
+        let is_late =
+            |state: &State| matches!(state, State::Up { answers: crate::proxy::Way::Late(_), .. });
+        match self {
+            Self::Kill => "kill".to_owned(),
+            Self::Terminate => "terminate".to_owned(),
+            Self::Pause => "pause".to_owned(),
+            Self::Isolate(state) if is_late(state) => "late links".to_owned(),
+            Self::Isolate(_) => "isolate".to_owned(),
+            Self::Link(_, state) if is_late(state) => "late link".to_owned(),
+            Self::Link(..) => "link".to_owned(),
+            Self::Failpoint(failpoint) => kind_of_failpoint(failpoint),
+            Self::Blackout(_) => "blackout".to_owned(),
+        }
+    }
+}
