@@ -27,6 +27,9 @@ pub(super) struct Memory {
     pub(super) leader: Cell<u64>,
     /// Who led in each epoch, as any front-end said at any time.
     leaders: RefCell<BTreeMap<u64, u64>>,
+    /// How many queries each front-end answered from its cache, as it said last, and before it was
+    /// started anew.
+    hits: RefCell<BTreeMap<String, (u64, u64)>>,
     initial_stock: u64,
 }
 
@@ -57,6 +60,7 @@ impl Memory {
             tally: RefCell::default(),
             leader: Cell::new(3),
             leaders: RefCell::default(),
+            hits: RefCell::default(),
             initial_stock,
         }
     }
@@ -64,6 +68,11 @@ impl Memory {
     /// How many selections there were, as far as any front-end told.
     pub(super) fn selections(&self) -> u64 {
         self.leaders.borrow().keys().last().copied().unwrap_or_default()
+    }
+
+    /// How many queries were answered from caches, as far as front-ends told.
+    pub(super) fn cache_hits(&self) -> u64 {
+        self.hits.borrow().values().map(|(newest, before)| newest + before).sum()
     }
 
     /// Fails if a client was told what no good store says, or, unless there may be troubles,
@@ -311,7 +320,10 @@ impl Client {
             let said = get(&frontend, "/cluster").await;
             self.memory.note("cluster", asked, &said);
             match said {
-                Ok((200, body)) => self.memory.note_leader(&body["data"]),
+                Ok((200, body)) => {
+                    self.memory.note_leader(&body["data"]);
+                    self.memory.note_hits(frontend, &body["data"]["cache"]);
+                }
                 other => self.memory.complain("the cluster's state", &frontend, &other),
             }
             self.pause(200).await;
@@ -341,6 +353,16 @@ impl Memory {
             Some(shown) => self.history.borrow_mut().saw(shown, asked, now()),
             None => self.complain(&format!("GET {path}"), frontend, &said),
         }
+    }
+
+    fn note_hits(&self, frontend: String, cache: &Value) {
+        let hits = cache["hits"].as_u64().unwrap_or_default();
+        let mut all = self.hits.borrow_mut();
+        let (newest, before) = all.entry(frontend).or_default();
+        if hits < *newest {
+            *before += *newest;
+        }
+        *newest = hits;
     }
 
     fn note_leader(&self, cluster: &Value) {

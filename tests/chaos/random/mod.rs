@@ -95,6 +95,7 @@ async fn run(time: Duration, record: &mut Record) {
         record.seconds = began.elapsed().as_secs();
         record.died_at = stage.died_at.clone();
         record.selections = memory.selections();
+        record.cache_hits = memory.cache_hits();
         match outcome {
             Ok(checked) => {
                 record.orders = checked.orders;
@@ -144,6 +145,7 @@ async fn play(
     for step in &round.steps {
         stage.play(step).await;
     }
+    stage.wait(round.rest).await;
     let recovery = stage.heal().await;
     clients.finish().await;
     memory.settle(&stage.store.frontends[0]).await;

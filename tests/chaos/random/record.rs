@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// One run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Record {
     pub(super) seed: u64,
     /// The commit that was run; `+` for one with changes that were not committed.
@@ -24,6 +25,8 @@ pub(super) struct Record {
     pub(super) orders: u64,
     /// Epochs: changes of leader.
     pub(super) selections: u64,
+    /// Queries that front-ends answered from their caches, as far as they lived to tell.
+    pub(super) cache_hits: u64,
     /// From the last fault's end until all replicas were in step and all front-ends ready.
     pub(super) longest_recovery_ms: u64,
 }
@@ -113,14 +116,14 @@ impl Record {
 fn table(records: &[Record]) -> String {
     let mut text = String::from(
         "# Random faults over real processes\n\n\
-         Written by `tests/chaos/run.sh`; the records themselves are beside this file. In rounds\n\
-         of the kind *one replica* at most one replica at a time is hurt, and no client may see an\n\
-         error. In those of the kind *anything* anything may happen to anybody, and clients may be\n\
-         told to come again: a 503, or no answer from a front-end that is gone.\n\n\
+         Written by `tests/chaos/run.sh`; the records themselves are beside this file.\n\n\
+         In rounds of the kind *one replica* at most one replica at a time is hurt, and no client\n\
+         may see an error. In those of the kind *anything* anything may happen to anybody, and\n\
+         clients may be told to come again: a 503, or no answer from a front-end that is gone.\n\n\
          | seed | commit | violations | s | rounds: one replica | anything | faults | \
-         deaths at a failpoint | selections | orders | requests | \
+         deaths at a failpoint | selections | orders | requests | cache hits | \
          errors: one replica | anything | slowest request: one replica | slowest recovery |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for record in records {
         let row = columns(std::slice::from_ref(record));
@@ -164,6 +167,7 @@ fn columns(records: &[Record]) -> String {
         sum(|one| one.selections).to_string(),
         sum(|one| one.orders).to_string(),
         sum(|one| one.parts().iter().map(|part| part.tally.total()).sum()).to_string(),
+        sum(|one| one.cache_hits).to_string(),
         sum(|one| one.one_replica_rounds.tally.errors()).to_string(),
         sum(|one| one.anything_rounds.tally.errors()).to_string(),
         format!("{} ms", most(|one| one.one_replica_rounds.tally.slowest())),

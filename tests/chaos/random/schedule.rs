@@ -33,6 +33,8 @@ pub(super) struct Round {
     /// The store is started anew first, with a failpoint in one role, which is hurt by that.
     pub(super) opening: Option<Opening>,
     pub(super) steps: Vec<Step>,
+    /// How long it goes on with whoever is still hurt.
+    pub(super) rest: Duration,
     pub(super) clients: Size,
 }
 
@@ -128,17 +130,19 @@ impl Schedule {
             askers: self.random.random_range(1..=2),
         };
         let opening = self.random.random_bool(0.4).then(|| self.opening(regime));
-        let steps = match regime {
+        let (steps, rest) = match regime {
             Regime::OneReplica => {
                 let count = self.random.random_range(3..=6);
-                (0..count).map(|_| self.one_replica()).collect()
+                let steps = (0..count).map(|_| self.one_replica()).collect();
+                (steps, Duration::ZERO)
             }
             Regime::Anything => {
                 let count = self.random.random_range(4..=9);
-                (0..count).map(|_| self.anything()).collect()
+                let steps = (0..count).map(|_| self.anything()).collect();
+                (steps, self.ms(0..=5_000))
             }
         };
-        Round { regime, opening, steps, clients }
+        Round { regime, opening, steps, rest, clients }
     }
 
     /// After a new start of everything the highest id leads, so this is how a leader comes to have
@@ -174,8 +178,9 @@ impl Schedule {
         } else {
             self.fault(victim)
         };
-        // Not rarely longer than a lease, and now and then than a session's end.
-        Step { wait: self.ms(0..=2_000), victim, fault, hold: self.ms(50..=5_000) }
+        // Often longer than a lease, and now and then than a client waits for its answer.
+        let longest = if self.random.random_bool(0.1) { 13_000 } else { 5_000 };
+        Step { wait: self.ms(0..=2_000), victim, fault, hold: self.ms(50..=longest) }
     }
 
     fn replica(&mut self) -> Victim {

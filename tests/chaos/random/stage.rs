@@ -126,7 +126,7 @@ impl Stage {
     }
 
     /// Waits, mends what is due, and fails as soon as anything is as it may not be.
-    async fn wait(&mut self, time: Duration) {
+    pub(super) async fn wait(&mut self, time: Duration) {
         let end = now() + time;
         loop {
             self.check_processes();
