@@ -63,7 +63,8 @@ async fn random_faults() {
     if let Err(panic) = &outcome {
         let message = panic.downcast_ref::<String>().cloned();
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-        record.violation = Some(message.unwrap_or_default());
+        let words = message.unwrap_or_default();
+        record.violation = Some(words.split_whitespace().collect::<Vec<_>>().join(" "));
     }
     if let Some(path) = variable("CHAOS_OUT") {
         record.keep(&PathBuf::from(path));

@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Tests the tests: plants one bug after the other in a copy of the sources, and each must be found
+# by the detector that it is listed with. The sources as they are must pass every detector.
+
+set -euo pipefail
+unset CDPATH
+
+# A bug is a patch in this folder. A detector is a test program, and a function `find_by_…` below.
+readonly BUGS=(
+  'ack-before-commit chaos'
+  'no-key-check chaos'
+  'invalidate-after-publish chaos'
+  'follower-skips-a-row chaos'
+  'unconfirmed-404 chaos'
+)
+
+readonly SEEDS=(1 2 3) # of chaos: one after the other until the bug is found
+readonly SECONDS_PER_SEED=200
+
+here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+repo=$(readlink -f -- "$here/../..")
+
+usage() {
+  cat <<'END'
+Usage: tests/planted/run.sh [--out FILE] [--keep FOLDER] [BUG…]
+
+  --out FILE     also writes the table there
+  --keep FOLDER  builds in FOLDER and leaves there what was built and logged,
+                 so that the next run is quicker; else a temporary folder
+  --help         this
+  BUG            only these, by name, and not the sources as they are
+
+Exits with 0 if every bug was found and nothing in the sources as they are, with
+1 if not (a patch that does not apply any more counts as not found), with 2 for
+a wrong option.
+END
+}
+
+main() {
+  local out='' keep='' bug names=() failed=0
+  while (($# > 0)); do
+    case $1 in
+      --help | -h) usage && return ;;
+      --out) out=$(absolute "$@") && shift 2 ;;
+      --keep) keep=$(absolute "$@") && shift 2 ;;
+      -*) wrong "no option $1" ;;
+      *) names+=("$(known "$1")") && shift ;;
+    esac
+  done
+  [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
+  set_up "$keep"
+  [[ -z $out ]] || exec > >(tee -- "$out")
+  printf '%-26s %-9s %-9s %-7s %s\n' bug detector found after by
+  if ((${#names[@]} == 0)); then
+    try none chaos || failed=1
+  fi
+  for bug in "${BUGS[@]}"; do
+    # shellcheck disable=SC2086 # a name and a detector
+    if ((${#names[@]} == 0)) || [[ " ${names[*]} " == *" ${bug% *} "* ]]; then
+      try $bug || failed=1
+    fi
+  done
+  return "$failed"
+}
+
+# Plants a bug, or none, and has its detector look for it. Prints a line of the table.
+try() { # BUG DETECTOR
+  local bug=$1 detector=$2 log=$work/$1.log began by
+  copy_sources
+  if [[ $bug != none ]] && ! patch_sources "$bug" >"$log" 2>&1; then
+    row "$bug" "$detector" no 0 'the patch does not apply'
+    return 1
+  fi
+  if ! (cd -- "$work/tree" && cargo test --features failpoints --locked --test "$detector" --no-run) \
+    >"$log" 2>&1 </dev/null; then
+    row "$bug" "$detector" no 0 'it does not build'
+    return 1
+  fi
+  local status=0
+  began=$SECONDS
+  by=$(cd -- "$work/tree" && "find_by_$detector" "$log") || status=$?
+  case $status in
+    0) row "$bug" "$detector" yes $((SECONDS - began)) "$by" && [[ $bug != none ]] ;;
+    1) row "$bug" "$detector" no $((SECONDS - began)) '' && [[ $bug == none ]] ;;
+    *) row "$bug" "$detector" no $((SECONDS - began)) "$by" && return 1 ;;
+  esac
+}
+
+# --- detectors, in the patched tree. They say what they find. Exit status: 0 if they found something,
+# --- 1 if there was nothing to be found, 2 if they did not work
+
+find_by_chaos() { # LOG
+  local seed
+  for seed in "${SEEDS[@]}"; do
+    if ! tests/chaos/run.sh --seconds "$SECONDS_PER_SEED" --seed "$seed" --log "$1" \
+      >/dev/null 2>&1 </dev/null; then
+      grep -m 1 '^VIOLATION' -- "$1" | cut -c 11-170 && return 0
+      printf 'chaos failed, and not by a violation: %s' "$(tail -n 1 -- "$1")"
+      return 2
+    fi
+  done
+  return 1
+}
+
+# -------------------------------------------------------------------------------------------------
+
+set_up() { # FOLDER, or nothing
+  if [[ -n $1 ]]; then
+    work=$1
+    mkdir -p -- "$work"
+  else
+    work=$(mktemp -d)
+    trap 'rm -rf -- "$work"' EXIT
+  fi
+  # All patched trees are built in one place, so that only what is patched is built anew.
+  export CARGO_TARGET_DIR=$work/target
+}
+
+# The sources as they are, changes that are not committed included. They are as new as the copy is:
+# cargo goes by that, and would take a patched file's product for the original's.
+copy_sources() {
+  rm -rf -- "$work/tree"
+  mkdir -- "$work/tree"
+  (cd -- "$repo" && git ls-files -z --cached --others --exclude-standard |
+    xargs -0 cp --parents -t "$work/tree" --)
+}
+
+patch_sources() { # BUG
+  (cd -- "$work/tree" && GIT_CEILING_DIRECTORIES=$work git apply -- "$here/$1.patch")
+}
+
+row() { # BUG DETECTOR FOUND SECONDS BY
+  printf '%-26s %-9s %-9s %-7s %s\n' "$1" "$2" "$3" "$4 s" "$5"
+}
+
+known() { # NAME
+  local bug
+  for bug in "${BUGS[@]}"; do
+    [[ ${bug% *} != "$1" ]] || { printf '%s' "$1" && return; }
+  done
+  wrong "no bug is called $1"
+}
+
+absolute() { # OPTION PATH
+  [[ -n ${2:-} ]] || wrong "$1 needs a path"
+  realpath -m -- "$2"
+}
+
+wrong() { # MESSAGE
+  printf 'tests/planted/run.sh: %s; try --help\n' "$1" >&2
+  exit 2
+}
+
+main "$@"
