@@ -73,10 +73,11 @@ file() { # OPTION VALUE
   realpath -- "$2"
 }
 
+# The commit that changed the product last; `+` for changes that are not committed.
 commit() {
-  local commit
-  commit=$(git rev-parse --short HEAD 2>/dev/null) || commit=unknown
-  [[ -z $(git status --porcelain -- src Cargo.toml Cargo.lock 2>/dev/null) ]] || commit+=+
+  local product=(src Cargo.toml Cargo.lock) commit
+  commit=$(git log -1 --format=%h -- "${product[@]}" 2>/dev/null) || commit=unknown
+  [[ -z $(git status --porcelain -- "${product[@]}" 2>/dev/null) ]] || commit+=+
   printf '%s' "$commit"
 }
 

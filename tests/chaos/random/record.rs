@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub(super) struct Record {
     pub(super) seed: u64,
-    /// The commit that was run; `+` for one with changes that were not committed.
+    /// The commit that changed the product last; `+` for changes that were not committed.
     pub(super) commit: String,
     /// What was found: nothing, if all is well.
     pub(super) violation: Option<String>,
