@@ -11,7 +11,8 @@
 //!
 //! The seed determines the settings, the faults and the clients' choices. It does not determine
 //! what an operating system does with a dozen processes on real sockets and disks; so a seed that
-//! has found something is likely to find it again, and not certain to.
+//! has found something is likely to find it again, and not certain to. And kill -9 takes a process
+//! away, not the machine: what the kernel was given it keeps.
 //!
 //! `tests/chaos/run.sh` runs this for as long as one likes. A short run is among the tests.
 #![allow(clippy::print_stderr, reason = "a run of an hour tells how it fares")]
