@@ -14,7 +14,7 @@ readonly BUGS=(
   'unconfirmed-404 chaos'
 )
 
-readonly SEEDS=(1 2) # of chaos: one after the other until the bug is found
+readonly SEEDS=(1 2 3) # of chaos: one after the other until the bug is found
 readonly SECONDS_PER_SEED=180
 
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
@@ -41,11 +41,14 @@ main() {
   while (($# > 0)); do
     case $1 in
       --help | -h) usage && return ;;
-      --out) out=$(absolute "$@") && shift 2 ;;
-      --keep) keep=$(absolute "$@") && shift 2 ;;
+      --out) out=$(absolute "$@") ;;
+      --keep) keep=$(absolute "$@") ;;
       -*) wrong "no option $1" ;;
-      *) names+=("$(known "$1")") && shift ;;
+      *) is_known "$1" || wrong "no bug is called $1" ;;
     esac
+    [[ $1 == -* ]] && shift 2 && continue
+    names+=("$1")
+    shift
   done
   [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
   set_up "$keep"
@@ -133,12 +136,8 @@ row() { # BUG DETECTOR FOUND SECONDS BY
   printf '%-26s %-9s %-9s %-7s %s\n' "$1" "$2" "$3" "$4 s" "$5"
 }
 
-known() { # NAME
-  local bug
-  for bug in "${BUGS[@]}"; do
-    [[ ${bug% *} != "$1" ]] || { printf '%s' "$1" && return; }
-  done
-  wrong "no bug is called $1"
+is_known() { # NAME
+  [[ " ${BUGS[*]% *} " == *" $1 "* ]]
 }
 
 absolute() { # OPTION PATH

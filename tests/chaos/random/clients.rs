@@ -274,19 +274,26 @@ impl Client {
         }
     }
 
+    /// Looks at toys; often at the same toy at every front-end, one after the other without a
+    /// pause, as whoever is told an older quantity than somebody before is told so within a moment.
     async fn readings(mut self) {
         while !self.stop.get() {
-            let frontend = self.frontend();
-            if self.random.random_bool(0.85) {
-                let toy = self.toy();
-                let path = format!("/products/{}", utf8_percent_encode(toy, NON_ALPHANUMERIC));
-                let seen = |body: &Value| {
-                    let quantity = body["data"]["quantity"].as_u64()?;
-                    (body["data"]["name"] == toy).then_some(Seen::Quantity(toy, quantity))
-                };
-                self.memory.ask("query", &frontend, &path, seen, None).await;
-            } else {
-                self.memory.ask("query for all", &frontend, "/products", shelves_of, None).await;
+            let mut frontends = self.frontends.clone();
+            frontends.shuffle(&mut self.random);
+            let count = self.random.random_range(1..=frontends.len());
+            let is_for_all = self.random.random_bool(0.15);
+            let toy = self.toy();
+            for frontend in &frontends[..count] {
+                if is_for_all {
+                    self.memory.ask("query for all", frontend, "/products", shelves_of, None).await;
+                } else {
+                    let path = format!("/products/{}", utf8_percent_encode(toy, NON_ALPHANUMERIC));
+                    let seen = |body: &Value| {
+                        let quantity = body["data"]["quantity"].as_u64()?;
+                        (body["data"]["name"] == toy).then_some(Seen::Quantity(toy, quantity))
+                    };
+                    self.memory.ask("query", frontend, &path, seen, None).await;
+                }
             }
             self.pause(20).await;
         }

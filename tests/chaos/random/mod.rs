@@ -31,7 +31,7 @@ use futures_util::FutureExt as _;
 
 use clients::{Clients, Memory};
 use record::{Part, Record};
-use schedule::{Regime, Round, Schedule};
+use schedule::{EDITION, Regime, Round, Schedule};
 use stage::Stage;
 
 use crate::cluster::Store;
@@ -44,7 +44,7 @@ const SEED: u64 = 11;
 
 #[actix_web::test]
 async fn random_faults_for_a_short_while() {
-    let mut record = Record { seed: SEED, ..Record::default() };
+    let mut record = Record { seed: SEED, edition: EDITION, ..Record::default() };
     run(SHORT, &mut record).await;
     assert!(record.orders > 0 && record.one_replica_rounds.rounds > 0);
 }
@@ -58,7 +58,7 @@ async fn random_faults() {
     let seed = number("CHAOS_SEED").expect("CHAOS_SEED says which");
     let seconds = number("CHAOS_SECONDS").expect("CHAOS_SECONDS says how long");
     let commit = variable("CHAOS_COMMIT").unwrap_or_default();
-    let mut record = Record { seed, commit, ..Record::default() };
+    let mut record = Record { seed, edition: EDITION, commit, ..Record::default() };
     let run = run(Duration::from_secs(seconds), &mut record);
     let outcome = AssertUnwindSafe(run).catch_unwind().await;
     if let Err(panic) = &outcome {

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub(super) struct Record {
     pub(super) seed: u64,
+    /// Which edition of the schedule the seed is for.
+    pub(super) edition: u32,
     /// The commit that changed the product last; `+` for changes that were not committed.
     pub(super) commit: String,
     /// What was found: nothing, if all is well.
@@ -120,14 +122,15 @@ fn table(records: &[Record]) -> String {
          In rounds of the kind *one replica* at most one replica at a time is hurt, and no client\n\
          may see an error. In those of the kind *anything* anything may happen to anybody, and\n\
          clients may be told to come again: a 503, or no answer from a front-end that is gone.\n\n\
-         | seed | commit | violations | s | rounds: one replica | anything | faults | \
+         | seed (edition) | commit | violations | s | rounds: one replica | anything | faults | \
          deaths at a failpoint | selections | orders | requests | cache hits | \
          errors: one replica | anything | slowest request: one replica | slowest recovery |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for record in records {
         let row = columns(std::slice::from_ref(record));
-        writeln!(text, "| {} | {} | {row}", record.seed, record.commit).expect("memory takes it");
+        let Record { seed, edition, commit, .. } = record;
+        writeln!(text, "| {seed} ({edition}) | {commit} | {row}").expect("memory takes it");
     }
     writeln!(text, "| all | | {}", columns(records)).expect("memory takes it");
     let mut faults = Table::default();
