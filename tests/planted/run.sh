@@ -5,17 +5,20 @@
 set -euo pipefail
 unset CDPATH
 
-# A bug is a patch in this folder. A detector is a test program, and a function `find_by_…` below.
+# A bug is a patch in this folder. A detector is a function `find_by_…` below.
 readonly BUGS=(
   'ack-before-commit chaos'
   'no-key-check chaos'
-  'invalidate-after-publish chaos'
+  # What is old is so for a moment, unless an invalidation is lost. The random run seldom sees it.
+  'invalidate-after-publish leases'
   'follower-skips-a-row chaos'
   'unconfirmed-404 chaos'
 )
 
-readonly SEEDS=(1 2 3) # of chaos: one after the other until the bug is found
-readonly SECONDS_PER_SEED=180
+readonly SEEDS=(1 2) # of chaos: one after the other until the bug is found
+readonly SECONDS_PER_SEED=120
+# The test program that a detector needs.
+declare -rA PROGRAM=([chaos]=chaos [leases]=chaos)
 
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 repo=$(readlink -f -- "$here/../..")
@@ -56,6 +59,7 @@ main() {
   printf '%-26s %-9s %-9s %-7s %s\n' bug detector found after by
   if ((${#names[@]} == 0)); then
     try none chaos || failed=1
+    try none leases || failed=1
   fi
   for bug in "${BUGS[@]}"; do
     # shellcheck disable=SC2086 # a name and a detector
@@ -74,7 +78,7 @@ try() { # BUG DETECTOR
     row "$bug" "$detector" no 0 'the patch does not apply'
     return 1
   fi
-  if ! (cd -- "$work/tree" && cargo test --features failpoints --locked --test "$detector" --no-run) \
+  if ! (cd -- "$work/tree" && cargo test --features failpoints --locked --test "${PROGRAM[$detector]}" --no-run) \
     >"$log" 2>&1 </dev/null; then
     row "$bug" "$detector" no 0 'it does not build'
     return 1
@@ -103,6 +107,17 @@ find_by_chaos() { # LOG
     fi
   done
   return 1
+}
+
+# The chaos test in which invalidations are lost, and its neighbours.
+find_by_leases() { # LOG
+  local test=(cargo test --features failpoints --locked --test chaos -- leases::reads)
+  if "${test[@]}" >"$1" 2>&1 </dev/null; then
+    return 1
+  fi
+  grep -m 1 '^what clients saw' -- "$1" | cut -c 1-160 && return 0
+  printf 'the tests failed, and not by what clients saw: %s' "$(tail -n 1 -- "$1")"
+  return 2
 }
 
 # -------------------------------------------------------------------------------------------------

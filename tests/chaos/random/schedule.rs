@@ -129,7 +129,12 @@ impl Schedule {
         self.count += 1;
         let clients = Size {
             buyers: self.random.random_range(2..=6),
-            readers: self.random.random_range(2..=4),
+            // Where the catalog may be out of reach, most of them wait for what no cache holds, and
+            // the others are to see whether what one holds is old.
+            readers: match regime {
+                Regime::OneReplica => self.random.random_range(2..=4),
+                Regime::Anything => self.random.random_range(8..=16),
+            },
             askers: self.random.random_range(1..=2),
         };
         let opening = self.random.random_bool(0.4).then(|| self.opening(regime));

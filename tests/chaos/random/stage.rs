@@ -286,6 +286,10 @@ impl Stage {
         let Some(failpoint) = self.armed.get(role) else { return };
         let Some(status) = self.store.take_end(role) else { return };
         let place = kind_of_failpoint(failpoint);
+        if self.ending.contains(role) && status.success() {
+            // It was told to end before it came there.
+            return;
+        }
         let by_abort = status.signal() == Some(Signal::ABORT.as_raw());
         assert!(by_abort, "{role} ended by itself, and not at {place}: {status}");
         *self.died_at.entry(place).or_default() += 1;
