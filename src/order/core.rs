@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use super::outbox::{Notice, Outbox};
 use super::queue::{Admission, Queue};
-use super::replica::{Acceptance, Replica, may_go_on};
+use super::replica::{Acceptance, Replica};
 use super::tail::Tail;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
@@ -251,7 +251,8 @@ impl<W> Core<W> {
     #[must_use]
     pub fn fetched(rows: &Rows, taken: Result<(), NotTaken>) -> Fetched {
         match taken {
-            Ok(()) if may_go_on(rows) => Fetched::More,
+            // They may be as many as were asked for, with more behind them.
+            Ok(()) if rows.orders.len() as u64 == MOST_ROWS => Fetched::More,
             Ok(()) => Fetched::Everything,
             Err(NotTaken::Gap(_)) => Fetched::Overtaken,
             Err(NotTaken::Diverged) => Fetched::Foreign,

@@ -23,9 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::followers::Followers;
 use crate::wire::order::{Order, Position, Rows};
-use crate::wire::replication::{
-    AppendReply, Epoch, Fitness, Leadership, MOST_ROWS, ReplicaId, ReplicaState,
-};
+use crate::wire::replication::{AppendReply, Epoch, Fitness, Leadership, ReplicaId, ReplicaState};
 
 /// A replica is fit to lead if it wrote to its disk and reached the catalog within this time.
 pub const FRESHNESS: Duration = Duration::from_secs(1);
@@ -200,8 +198,7 @@ impl Replica {
             return false;
         }
         assert!(leadership.is_led_by(self.id), "an acquisition is answered to its nominee");
-        // Others may have named another leader of this epoch: a catalog whose database was rebuilt
-        // gives epochs away again. It is the one who knows.
+        // Others may have named another: a rebuilt catalog gives epochs away again. It knows.
         self.leadership = leadership;
         self.duty = Duty::Activate(journal_length);
         self.heard_of(journal_length);
@@ -220,8 +217,8 @@ impl Replica {
         if self.durable.length < needed {
             return false;
         }
-        let id = self.id;
-        self.duty = Duty::Lead(Followers::new(followers.into_iter().filter(|other| *other != id)));
+        let others = followers.into_iter().filter(|other| *other != self.id);
+        self.duty = Duty::Lead(Followers::new(others));
         true
     }
 
@@ -362,12 +359,6 @@ impl Replica {
             Duty::Follow | Duty::Activate(_) => None,
         }
     }
-}
-
-/// Whether `rows` may be as many as were asked for, so that there may be more behind them.
-#[must_use]
-pub fn may_go_on(rows: &Rows) -> bool {
-    rows.orders.len() as u64 == MOST_ROWS
 }
 
 #[cfg(test)]
