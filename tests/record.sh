@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Runs every test and keeps what is printed, as tests/output/suite.txt: on which machine, of which
+# commit, without the names of this machine's folders.
+
+set -euo pipefail
+
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
+
+readonly OUT=tests/output/suite.txt
+
+main() {
+  local status=0 began=$SECONDS
+  local new=$OUT.new
+  trap 'rm -f -- "$OUT.new"' EXIT
+  {
+    printf 'commit %s of %s\n' "$(git rev-parse --short HEAD)" "$(git log -1 --format=%cs)"
+    printf '%s, %s processors, %s\n' "$(uname -sm)" "$(nproc)" "$(rustc --version)"
+    CI=true tests/run.sh 2>&1 </dev/null || status=$?
+    printf '%s s, exit status %s\n' "$((SECONDS - began))" "$status"
+  } | anonymous | tee -- "$new"
+  mv -- "$new" "$OUT"
+  grep -q 'exit status 0$' -- "$OUT"
+}
+
+# Folders get the names that they have for everybody; what says how the build went is left out.
+anonymous() {
+  sed -u -E \
+    -e "s#$PWD/?#./#g" \
+    -e "s#${HOME:-/nowhere}/?#~/#g" \
+    -e "s#${TMPDIR:-/tmp}/[A-Za-z0-9._-]+#TEMP#g" \
+    -e '/^ *(Compiling|Downloading|Downloaded|Checking|Blocking|Updating|Locking|Adding) /d' \
+    -e '/^(Get|Hit|Ign|Fetched|Reading|Building|Selecting|Preparing|Unpacking|Setting up|Processing)/d'
+}
+
+main
