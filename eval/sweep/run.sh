@@ -3,12 +3,17 @@
 # order after a query.
 #
 #   eval/sweep/run.sh loopback|links [REPETITIONS [ITERATIONS]]   (10 repetitions of 200 per client)
+#   eval/sweep/run.sh --frontend HOST:PORT --label NETWORK [REPETITIONS [ITERATIONS]]
 #   eval/sweep/run.sh draw                                        (only the figures and the table)
 #
 # `loopback` runs all processes on this machine, a few microseconds apart. `links` adds a delay of
 # 500 µs to each way of each link, also of that between clients and front-end, which is about what
 # two machines in one region have; it is a proxy's delay, not a network's: no loss, no jitter, no
 # limit of bandwidth.
+#
+# `--frontend` measures a store that runs elsewhere; eval/deploy calls it with NETWORK = aws. The
+# command in the environment's SWEEP_SET_CACHE, given on or off, sets that store's cache and has it
+# start with empty databases.
 #
 # A repetition is ten runs, one for each p with the cache and without it, all with the same seed, on
 # a fresh cluster each, in an order that alternates. Leaves data/NETWORK/sweep.csv and machine.json,
@@ -22,19 +27,29 @@ readonly CLIENTS=5
 readonly PROBABILITIES=(0 0.2 0.4 0.6 0.8)
 readonly DELAY_US=500
 data=$repo/eval/sweep/data
+frontend= # the store elsewhere
 
 main() {
   case ${1-} in
     draw) draw sweep "$data" ;;
     loopback | links) measure "$@" ;;
+    --frontend) measure_elsewhere "$@" ;;
     *) fail 'usage: eval/sweep/run.sh loopback|links [REPETITIONS [ITERATIONS]], or draw' ;;
   esac
+}
+
+measure_elsewhere() { # --frontend HOST:PORT --label NETWORK [REPETITIONS [ITERATIONS]]
+  [[ $# -ge 4 && $3 == --label && $4 =~ ^[a-z0-9-]+$ ]] ||
+    fail 'usage: eval/sweep/run.sh --frontend HOST:PORT --label NETWORK [REPETITIONS [ITERATIONS]]'
+  [[ -n ${SWEEP_SET_CACHE:-} ]] || fail 'SWEEP_SET_CACHE names no command that sets the cache'
+  frontend=$2
+  measure "${@:4}"
 }
 
 measure() { # NETWORK [REPETITIONS [ITERATIONS]]
   local network=$1 repetitions=${2:-10} iterations=${3:-200} repetition probability cache caches
   build
-  [[ $network == loopback ]] || build_links
+  [[ $network != links ]] || build_links
   mkdir -p -- "$data/$network"
   write_machine "$data/$network/machine.json"
   for ((repetition = 1; repetition <= repetitions; repetition++)); do
@@ -51,16 +66,22 @@ measure() { # NETWORK [REPETITIONS [ITERATIONS]]
 }
 
 run_once() { # NETWORK REPETITION ITERATIONS PROBABILITY CACHE
-  local file=$data/$1/sweep.csv
-  case $1 in
-    loopback) open_cluster "s/^enabled = .*/enabled = $5/" ;;
-    links) open_distant_cluster "$DELAY_US" "s/^enabled = .*/enabled = $5/" ;;
-  esac
+  local file=$data/$1/sweep.csv target
+  if [[ -n $frontend ]]; then
+    set_cache_elsewhere "$5"
+    target=(--frontend "$frontend")
+  else
+    case $1 in
+      loopback) open_cluster "s/^enabled = .*/enabled = $5/" ;;
+      links) open_distant_cluster "$DELAY_US" "s/^enabled = .*/enabled = $5/" ;;
+    esac
+    target=(--frontend "$address:8080" --config "$work/roles.toml")
+  fi
   # Whoever comes first pays for what is only done once: connections, pages, the choice of a leader.
-  "$TOYSTORE_BIN" client -c "$CLIENTS" -n 20 -p 0.1 --seed 0 --frontend "$address:8080" \
-    --config "$work/roles.toml" --format csv </dev/null >/dev/null
-  "$TOYSTORE_BIN" client -c "$CLIENTS" -n "$3" -p "$4" --seed "$2" --frontend "$address:8080" \
-    --config "$work/roles.toml" --format csv --fail-if 'errors>0' --fail-if 'refusals>0' \
+  "$TOYSTORE_BIN" client -c "$CLIENTS" -n 20 -p 0.1 --seed 0 "${target[@]}" \
+    --format csv </dev/null >/dev/null
+  "$TOYSTORE_BIN" client -c "$CLIENTS" -n "$3" -p "$4" --seed "$2" "${target[@]}" \
+    --format csv --fail-if 'errors>0' --fail-if 'refusals>0' \
     </dev/null >"$work/latencies.csv"
   awk -v prefix="$2,$2,$4,$5" -v header="$([[ $2$4$5 != 10false ]] || printf yes)" '
     NR == 1 { if (header) print "repetition,seed,probability,cache," $0; next }
@@ -69,6 +90,13 @@ run_once() { # NETWORK REPETITION ITERATIONS PROBABILITY CACHE
   if [[ $2$4$5 == 10false ]]; then cp -- "$work/rows.csv" "$file"; else cat -- "$work/rows.csv" >>"$file"; fi
   say "$1: repetition $2, p = $4, cache $5: $(awk -F , '$1 == "all" && $2 == "query" {
     print $3 " queries, mean " $9 " ms" }' "$work/latencies.csv")"
+}
+
+set_cache_elsewhere() { # true | false
+  local setting=off
+  [[ $1 != true ]] || setting=on
+  # The command's words may be quoted.
+  eval "$SWEEP_SET_CACHE $setting" </dev/null >&2 || fail "cannot turn the cache there $setting"
 }
 
 main "$@"

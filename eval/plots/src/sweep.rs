@@ -10,9 +10,10 @@ use crate::data::{Row, read, values};
 use crate::statistics::{Estimate, estimate, extremes};
 
 /// Each network's folder, and what it is called.
-const NETWORKS: [(&str, &str); 2] = [
+const NETWORKS: [(&str, &str); 3] = [
     ("loopback", "one machine, plain loopback"),
     ("links", "one machine, 0.5 ms added to each way of each link"),
+    ("aws", "clients here, the store on an instance of AWS's"),
 ];
 const TYPES: [(&str, &str); 3] =
     [("query", "query"), ("order", "order"), ("order_query", "order query")];
