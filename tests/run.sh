@@ -10,7 +10,7 @@ set -euo pipefail
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
 
 readonly PACKAGES=(shellcheck sqlite3)           # a package has the name of its command
-readonly PARTS=(./check.sh tests/scripts.sh)     # each of them a command
+readonly PARTS=(./check.sh tests/scripts.sh eval/deploy/test.sh) # each of them a command
 
 report=$(mktemp)
 trap 'rm -f -- "$report"' EXIT
