@@ -29,7 +29,7 @@ install_builds_the_commit_and_opens_the_store() {
   local begin=$SECONDS
   expect 0 deploy install
   says 'the store is open at http://'
-  note "built and started in $((SECONDS - begin)) s, on $(nproc) cores that others use, too"
+  note "built and started in $((SECONDS - begin)) s, on $(nproc) cores"
   expect 0 ssh_to 'cat /etc/toystore/commit; systemctl is-system-running'
   is "$output" "$(git -C "$repo" rev-parse HEAD)"$'\n'running
   expect 0 deploy status
