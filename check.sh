@@ -16,6 +16,8 @@ main() {
   step tests cargo cargo test --features failpoints --locked --no-fail-fast
   step documentation cargo \
     env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+  step figures cargo check_beside eval/plots
+  step links cargo check_beside eval/links
   step scripts shellcheck check_scripts
   if ((${#failed[@]} > 0)); then
     printf '\ncheck.sh: failed: %s\n' "${failed[*]}"
@@ -35,6 +37,14 @@ step() { # NAME TOOL COMMAND…
   elif ! "$@"; then
     failed+=("$name")
   fi
+}
+
+# A crate beside the store's own, which keeps what it builds in the store's folder.
+check_beside() { # FOLDER
+  local crate=(--manifest-path "$1/Cargo.toml" --locked --target-dir "target/${1##*/}")
+  cargo fmt --manifest-path "$1/Cargo.toml" --check &&
+    cargo clippy "${crate[@]}" --all-targets -- -D warnings &&
+    cargo test "${crate[@]}"
 }
 
 check_scripts() {

@@ -90,7 +90,16 @@ async fn befall(env: &Env, scene: &Rc<Scene>, kind: Fault) {
         Fault::Crash => {
             scene.crash(one);
             env.sleep(length).await;
+            // What filled the disk may be what ended the process.
+            let is_full = env.world.chance(300_000);
+            if is_full {
+                scene.set_health(one, Health::Full);
+            }
             scene.start(one);
+            if is_full {
+                env.sleep(length).await;
+                scene.set_health(one, Health::Well);
+            }
         }
         Fault::CrashWhileWriting => {
             for _ in 0..LOOKS {

@@ -61,7 +61,7 @@ use self::scene::Scene;
 use self::world::World;
 
 /// Seeds of the normal test run.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 4_000;
 /// How long everything may take to complete once it is healed.
 const RECOVERY: Duration = Duration::from_secs(40);
 

@@ -8,7 +8,7 @@ usage() {
 usage: tests/simulator/run.sh [--seed S] [--seeds N | --seconds N]
 
   --seed S     the first seed (default 1)
-  --seeds N    so many seeds (default 2000)
+  --seeds N    so many seeds (default 4000)
   --seconds N  as many seeds as that time allows, one at a time per processor
 
 What was reached, and how often, is printed at the end. A seed that breaks an invariant ends the

@@ -14,7 +14,7 @@ use super::disk::{Disk, Health};
 use super::frontend;
 use super::judge::Judge;
 use super::message::Node;
-use super::network::Network;
+use super::network::{Network, Weather};
 use super::replica::{self, Log};
 use super::world::World;
 
@@ -78,6 +78,11 @@ impl Scene {
             world,
         });
         scene.network.heal();
+        if scene.world.chance(300_000) {
+            let slowness =
+                scene.world.draw_time(Duration::from_millis(10)..Duration::from_millis(90));
+            scene.network.weather.set(Weather { slowness, ..Weather::default() });
+        }
         scene.servers().into_iter().for_each(|node| scene.start(node));
         scene
     }
