@@ -7,7 +7,7 @@
 //! How a change comes about, step by step, is in [`steps`](super::steps).
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::sessions::{LEASE_MS, Push, Sessions};
 use super::stock::{Change, Directory, Shelf, Stock};
@@ -18,6 +18,9 @@ use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::replication::{Acquisition, AcquisitionReply, Leadership, Standing};
 use crate::wire::toy::{Toy, ToyName};
 
+/// A disk that has not moved for so long makes the catalog unready.
+const LONGEST_STALL: Duration = Duration::from_secs(1);
+
 /// The catalog, but for what storage keeps.
 #[derive(Clone, Debug)]
 pub struct Core {
@@ -26,6 +29,7 @@ pub struct Core {
     pub(super) directory: Directory,
     /// How many front-ends roles.toml has. Others cannot be told to drop anything.
     frontends: u32,
+    disk_moved: Instant,
 }
 
 /// A session that has begun. The front-end may hear of it once it is on disk.
@@ -51,9 +55,20 @@ pub enum Stored {
 impl Core {
     /// A catalog that begins with what was stored, in a world with so many front-ends.
     #[must_use]
-    pub fn new(stock: Stock, sessions: Sessions, frontends: u32) -> Self {
+    pub fn new(stock: Stock, sessions: Sessions, frontends: u32, now: Instant) -> Self {
         let directory = stock.directory();
-        Self { stock, sessions, directory, frontends }
+        Self { stock, sessions, directory, frontends, disk_moved: now }
+    }
+
+    /// The disk has done what it was asked at `asked`.
+    pub fn disk_moved(&mut self, asked: Instant) {
+        self.disk_moved = asked;
+    }
+
+    /// Whether the disk has moved lately. Without that the catalog can sell nothing.
+    #[must_use]
+    pub fn is_ready(&self, now: Instant) -> bool {
+        now < self.disk_moved + LONGEST_STALL
     }
 
     /// Who leads, and where the journal ends.

@@ -33,14 +33,11 @@ pub(super) const MOST_JOBS: usize = 64;
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// How often the disk's thread is asked whether it moves.
 const PULSE_INTERVAL: Duration = Duration::from_millis(250);
-/// A disk that has not moved for so long makes the catalog unready.
-const LONGEST_STALL: Duration = Duration::from_secs(1);
 
 /// The catalog, shared by all threads.
 pub(super) struct Service {
     /// Decisions take microseconds, and none of them awaits anything.
     core: Mutex<Core>,
-    disk_moved: Mutex<Instant>,
     pub(super) journal: Journal,
     jobs: mpsc::Sender<Job>,
     pub(super) acknowledged: Notify,
@@ -84,8 +81,7 @@ impl Service {
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = u32::try_from(roles.frontends.len()).unwrap_or(u32::MAX);
         let service = Self {
-            core: Mutex::new(Core::new(stock, sessions, frontends)),
-            disk_moved: Mutex::new(now),
+            core: Mutex::new(Core::new(stock, sessions, frontends, now)),
             journal,
             jobs,
             acknowledged: Notify::new(),
@@ -188,7 +184,7 @@ impl Service {
         loop {
             let asked = clock::now();
             if self.store(self.journal.pulse()).await.is_ok() {
-                *self.disk_moved.lock().expect("nothing panics under this lock") = asked;
+                self.decide(|core, _| core.disk_moved(asked));
             }
             actix_web::rt::time::sleep(PULSE_INTERVAL).await;
         }
@@ -236,8 +232,7 @@ impl Service {
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        let moved = *self.disk_moved.lock().expect("nothing panics under this lock");
-        if clock::now() < moved + LONGEST_STALL {
+        if self.decide(|core, now| core.is_ready(now)) {
             Ok(())
         } else {
             Err("the disk does not move".into())

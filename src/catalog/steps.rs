@@ -215,7 +215,7 @@ mod tests {
     /// A catalog with one Tux, and a session that holds it.
     fn held() -> (Core, SessionId, Instant) {
         let now = crate::clock::now();
-        let mut core = Core::new(stock(1), Sessions::new(1, [], now), 1);
+        let mut core = Core::new(stock(1), Sessions::new(1, [], now), 1, now);
         let session =
             core.register(Registration { frontend: 1, previous: None }, now).unwrap().session;
         assert_eq!(holder(&mut core, session, now), Some(session));

@@ -78,8 +78,10 @@ impl Service {
         let outcome = self.make_durable(planned.change()).await;
         let stored = outcome.as_ref().map_or_else(Trouble::stored, |()| Stored::Durable);
         let sold = self.decide(|core, _| planned.publish(core, stored));
-        failpoint::pass(failpoint::CATALOG_PUBLISHED);
         let Some(sold) = sold else { return Err(outcome.err().unwrap_or(Trouble::Ending)) };
+        if !sold.orders().is_empty() {
+            failpoint::pass(failpoint::CATALOG_PUBLISHED);
+        }
         match sold.answer() {
             Answer::Ready(reply) => Ok(reply),
             Answer::WithRows(from, verdicts) => {
@@ -98,6 +100,9 @@ impl Service {
         let outcome = self.make_durable(&change).await;
         let stored = outcome.as_ref().map_or_else(Trouble::stored, |()| Stored::Durable);
         self.decide(|core, _| core.publish(&change, stored));
+        if !change.is_empty() {
+            failpoint::pass(failpoint::CATALOG_PUBLISHED);
+        }
         match outcome {
             Ok(()) if restocked.is_empty() => {}
             Ok(()) => log::info!("restocked {restocked}"),

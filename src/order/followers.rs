@@ -107,6 +107,12 @@ impl Followers {
         dropped
     }
 
+    /// Those that acknowledgements wait for.
+    pub fn live(&self) -> impl Iterator<Item = ReplicaId> {
+        let live = self.by_id.iter().filter(|(_, one)| one.standing != Standing::Behind);
+        live.map(|(id, _)| *id)
+    }
+
     /// The length that all live followers have. `None` if none is live.
     #[must_use]
     pub fn least_length(&self) -> Option<u64> {

@@ -346,6 +346,11 @@ impl Replica {
         Some(live.map_or(self.durable.length, |live| live.min(self.durable.length)))
     }
 
+    /// The followers that acknowledgements wait for.
+    pub fn live_followers(&self) -> impl Iterator<Item = ReplicaId> {
+        self.followers().into_iter().flat_map(Followers::live)
+    }
+
     fn followers(&self) -> Option<&Followers> {
         match &self.duty {
             Duty::Lead(followers) => Some(followers),

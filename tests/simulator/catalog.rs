@@ -112,13 +112,14 @@ pub(crate) fn start(scene: &Rc<Scene>) {
         }
         (stock, Sessions::new(boot, journal.sessions.clone(), env.now()))
     });
-    scene.judge.published(&env, stock.shelves());
+    scene.judge.published(&env, stock.shelves(), scene.journal.read(|journal| journal.initial));
+    scene.judge.look_at_journal(scene);
     let frontends = u32::try_from(scene.frontends.len()).expect("few");
     let (jobs, queue) = mpsc::channel(MOST_JOBS);
     let catalog = Rc::new(Catalog {
         env: env.clone(),
         scene: Rc::clone(scene),
-        core: RefCell::new(Core::new(stock, sessions, frontends)),
+        core: RefCell::new(Core::new(stock, sessions, frontends, env.now())),
         jobs,
         acknowledged: Notify::new(),
         pushing: RefCell::default(),
@@ -284,7 +285,11 @@ impl Catalog {
         let prefix = self.scene.journal.read(|journal| Some(journal.rows(length, 0)?.after));
         let reply = self.decide(|core, _| core.acquire(&request, prefix, longest));
         if let AcquisitionReply::Won { leadership, .. } = reply {
-            let written = self.scene.journal.write(move |journal| journal.leadership = leadership);
+            let scene = Rc::clone(&self.scene);
+            let written = self.scene.journal.write(move |journal| {
+                scene.judge.records(leadership);
+                journal.leadership = leadership;
+            });
             if self.stored(written.await) != Stored::Durable {
                 return Reply::Unavailable;
             }
@@ -382,7 +387,8 @@ impl Catalog {
 
     fn tell_judge(&self) {
         let shelves = self.core.borrow().shelves().to_vec();
-        self.scene.judge.published(&self.env, &shelves);
+        let initial = self.scene.journal.read(|journal| journal.initial);
+        self.scene.judge.published(&self.env, &shelves, initial);
         self.scene.judge.look_at_journal(&self.scene);
     }
 

@@ -40,6 +40,8 @@ struct Known {
 struct State {
     version: Version,
     quantity: u64,
+    /// How many there ever were.
+    stocked: u64,
     since: Duration,
 }
 
@@ -52,12 +54,18 @@ pub(crate) struct Before {
 
 impl Judge {
     /// The catalog shows this from now on.
-    pub(crate) fn published(&self, env: &Env, shelves: &[Shelf]) {
+    pub(crate) fn published(&self, env: &Env, shelves: &[Shelf], initial: u64) {
         let mut known = self.known.borrow_mut();
         for shelf in shelves {
             assert_eq!(shelf.stocked - shelf.sold, shelf.toy.quantity, "stock is conserved");
             let states = known.states.entry(shelf.toy.name.clone()).or_default();
             let (version, quantity) = (shelf.version, shelf.toy.quantity);
+            let restocked =
+                shelf.stocked - states.last().map_or(shelf.stocked, |last| last.stocked);
+            if restocked > 0 {
+                let left = states.last().map(|last| last.quantity);
+                assert_eq!((restocked, left), (initial, Some(0)), "a restock fills what is empty");
+            }
             if let Some(last) = states.last() {
                 assert!(version >= last.version, "{} goes back in time", shelf.toy.name);
                 if version == last.version {
@@ -65,7 +73,12 @@ impl Judge {
                     continue;
                 }
             }
-            states.push(State { version, quantity, since: env.world.time() });
+            states.push(State {
+                version,
+                quantity,
+                stocked: shelf.stocked,
+                since: env.world.time(),
+            });
         }
     }
 
@@ -105,11 +118,20 @@ impl Judge {
         });
     }
 
+    /// Epochs only grow.
+    pub(crate) fn records(&self, leadership: Leadership) {
+        let mut known = self.known.borrow_mut();
+        let last = known.leaders.last_key_value().map(|(epoch, _)| *epoch);
+        assert!(last < Some(leadership.epoch), "{leadership} comes after epoch {last:?}");
+        let leader = leadership.leader.expect("a new epoch has a leader");
+        known.leaders.insert(leadership.epoch, leader);
+    }
+
     /// An epoch has one leader, and whoever begins to sell has all that was acknowledged.
     pub(crate) fn leads(&self, scene: &Scene, id: ReplicaId, leadership: Leadership) {
-        let mut known = self.known.borrow_mut();
-        let first = *known.leaders.entry(leadership.epoch).or_insert(id);
-        assert_eq!(first, id, "epoch {} has two leaders", leadership.epoch);
+        let known = self.known.borrow_mut();
+        let recorded = known.leaders.get(&leadership.epoch);
+        assert_eq!(recorded, Some(&id), "epoch {} has two leaders", leadership.epoch);
         if scene.journal.read(|journal| journal.leadership) != leadership {
             // It was deposed while it fetched, and has not heard of it. It will sell nothing.
             return;
@@ -119,14 +141,22 @@ impl Judge {
         assert!(length >= acknowledged, "leader {id} has {length} orders of {acknowledged}");
     }
 
-    /// An order is answered once it is on the leader's disk.
-    pub(crate) fn leader_answers(&self, scene: &Scene, id: ReplicaId, decision: Decision) {
+    /// An order is answered once it is on the leader's disk, and on those of its live followers.
+    pub(crate) fn leader_answers(
+        &self,
+        scene: &Scene,
+        leader: ReplicaId,
+        live: &[ReplicaId],
+        decision: Decision,
+    ) {
         let Decision::Granted(number) = decision else { return };
-        let length = scene.logs[&id.0].read(|log| log.orders.len() as u64);
-        assert!(
-            number.0 < length,
-            "order {number} is acknowledged, and not on replica {id}'s disk"
-        );
+        for id in live.iter().chain([&leader]) {
+            let length = scene.logs[&id.0].read(|log| log.orders.len() as u64);
+            assert!(
+                number.0 < length,
+                "order {number} is answered, and not on replica {id}'s disk"
+            );
+        }
         let mut known = self.known.borrow_mut();
         known.acknowledged = known.acknowledged.max(number.0 + 1);
     }
@@ -172,7 +202,8 @@ impl Judge {
         let first = *known.decisions.entry(purchase.key.clone()).or_insert(decision);
         assert_eq!(first, decision, "{} has one answer", purchase.key);
         scene.journal.read(|journal| {
-            let recorded = &journal.decisions[&purchase.key];
+            let recorded = journal.decisions.get(&purchase.key);
+            let recorded = recorded.expect("what is answered is recorded");
             let number = match decision {
                 Decision::Granted(number) => Some(number),
                 Decision::OutOfStock => None,

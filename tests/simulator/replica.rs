@@ -102,6 +102,7 @@ pub(crate) fn start(scene: &Rc<Scene>, id: ReplicaId) {
     let others: Vec<_> = scene.replicas.iter().copied().filter(|other| *other != id).collect();
     let disk = Rc::clone(&scene.logs[&id.0]);
     let end = disk.read(Log::end);
+    scene.judge.look_at_log(scene, id);
     let replica = Rc::new(Replica {
         env: env.clone(),
         scene: Rc::clone(scene),
@@ -492,7 +493,8 @@ impl Replica {
         }
         for (waiter, reply) in outbox.answers {
             if let PurchaseReply::Decided(decision) = &reply {
-                self.scene.judge.leader_answers(&self.scene, self.id, *decision);
+                let live: Vec<_> = self.core.borrow().replica().live_followers().collect();
+                self.scene.judge.leader_answers(&self.scene, self.id, &live, *decision);
             } else if !waiter.is_closed() {
                 self.env.reached("a leader's waiters were sent to the next one");
             }

@@ -67,28 +67,33 @@ impl Shopper {
             request_id: None,
         };
         let before = self.scene.judge.before(&self.env);
-        let decision = if self.env.world.chance(100_000) {
+        let first = self.draw(self.scene.frontends.len());
+        let decision = if self.scene.frontends.len() > 1 && self.env.world.chance(150_000) {
             self.env.reached("a purchase was asked of two front-ends at once");
-            let both = [&purchase, &purchase].map(|same| self.insist(same, &before));
+            let second = (first + 1) % self.scene.frontends.len();
+            let both = [first, second].map(|place| self.insist(&purchase, &before, place));
             let both = futures_util::future::join_all(both).await;
             assert_eq!(both[0], both[1], "a key has one decision");
             both[0]
         } else {
-            self.insist(&purchase, &before).await
+            self.insist(&purchase, &before, first).await
         };
         self.past.push((purchase, decision));
     }
 
-    /// Asks until there is a decision, under the same key.
-    async fn insist(&self, purchase: &Purchase, before: &Before) -> Decision {
+    /// Asks until there is a decision, under the same key: first this front-end, then any.
+    async fn insist(&self, purchase: &Purchase, before: &Before, first: usize) -> Decision {
+        let mut place = first;
         loop {
-            if let Some(Reply::Bought(decision)) = self.ask(Request::Buy(purchase.clone())).await {
+            let asked = self.ask_at(place, Request::Buy(purchase.clone()));
+            if let Some(Reply::Bought(decision)) = asked.await {
                 self.env.trace(|| format!("{} is decided: {decision:?}", purchase.key));
                 self.scene.judge.decided(&self.scene, purchase, decision, before);
                 return decision;
             }
             let pause = self.env.world.draw_time(Duration::ZERO..Duration::from_millis(200));
             self.env.sleep(pause).await;
+            place = self.draw(self.scene.frontends.len());
         }
     }
 
@@ -136,9 +141,12 @@ impl Shopper {
 
     /// Asks one of the front-ends.
     async fn ask(&self, request: Request) -> Option<Reply> {
-        let frontend = self.scene.frontends[self.draw(self.scene.frontends.len())];
+        self.ask_at(self.draw(self.scene.frontends.len()), request).await
+    }
+
+    async fn ask_at(&self, place: usize, request: Request) -> Option<Reply> {
         let patience = PATIENCES[self.draw(PATIENCES.len())];
-        let frontend = Node::Frontend(frontend);
+        let frontend = Node::Frontend(self.scene.frontends[place]);
         self.scene.network.call(&self.env, frontend, request, patience).await.ok()
     }
 
