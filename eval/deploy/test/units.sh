@@ -36,7 +36,7 @@ roles_start_in_the_order_catalog_replicas_frontend() {
 
 # The units as they are on the instance, but for the programs, which need not be here.
 set_up_units() {
-  if ! command -v systemd-analyze; then
+  if ! command -v systemd-analyze && ! get systemd; then
     echo 'systemd-analyze is missing; get it with: sudo apt-get install -y systemd'
     return 1
   fi
