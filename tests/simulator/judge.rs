@@ -129,7 +129,7 @@ impl Judge {
 
     /// An epoch has one leader, and whoever begins to sell has all that was acknowledged.
     pub(crate) fn leads(&self, scene: &Scene, id: ReplicaId, leadership: Leadership) {
-        let known = self.known.borrow_mut();
+        let known = self.known.borrow();
         let recorded = known.leaders.get(&leadership.epoch);
         assert_eq!(recorded, Some(&id), "epoch {} has two leaders", leadership.epoch);
         if scene.journal.read(|journal| journal.leadership) != leadership {
