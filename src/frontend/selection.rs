@@ -173,10 +173,9 @@ impl Selection {
     }
 
     /// Takes note of a leadership that this front-end's own nomination brought about.
-    pub fn won(&mut self, leadership: Leadership) -> bool {
-        let is_news = self.learn(leadership);
+    pub fn won(&mut self, leadership: Leadership) {
+        self.learn(leadership);
         self.own_choice = leadership.leader;
-        is_news
     }
 
     /// Takes note of a health check.
@@ -213,7 +212,9 @@ impl Selection {
     pub fn attempted(&mut self, id: ReplicaId, attempt: Attempt) {
         match attempt {
             Attempt::Answered => self.heard_from(id),
-            Attempt::NotLeader(leadership) => drop(self.learn(leadership)),
+            Attempt::NotLeader(leadership) => {
+                self.learn(leadership);
+            }
             Attempt::Gone => self.checked(id, Check::Gone),
             Attempt::Unanswered => {}
         }
@@ -255,8 +256,10 @@ impl Selection {
     /// leadership is passed over: the next highest is tried while it is gone.
     pub fn nominated(&mut self, id: ReplicaId, reply: Option<&NominationReply>) {
         match reply {
-            Some(NominationReply::Won(leadership)) => drop(self.won(*leadership)),
-            Some(NominationReply::Lost(leadership)) => drop(self.learn(*leadership)),
+            Some(NominationReply::Won(leadership)) => self.won(*leadership),
+            Some(NominationReply::Lost(leadership)) => {
+                self.learn(*leadership);
+            }
             Some(NominationReply::Unable(_)) | None => self.checked(id, Check::Gone),
         }
     }
@@ -497,7 +500,8 @@ mod tests {
         let mut selection = led_by_three();
         selection.checked(THREE, Check::Gone);
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));
-        assert!(selection.won(leading(2, TWO)));
+        selection.won(leading(2, TWO));
+        assert_eq!(selection.leadership(), leading(2, TWO));
         selection.checked(TWO, status(TWO, ReplicaState::Leader, leading(2, TWO)));
         // Another front-end does not reach 2, and this one does not reach 3.
         selection.learn(leading(3, THREE));

@@ -134,14 +134,6 @@ impl IdempotencyKey {
     }
 }
 
-impl Purchase {
-    /// Whether `other` buys the same; only then may it share a key with this one.
-    #[must_use]
-    pub fn buys_the_same(&self, other: &Self) -> bool {
-        self.name == other.name && self.quantity == other.quantity
-    }
-}
-
 impl From<String> for IdempotencyKey {
     fn from(key: String) -> Self {
         Self(key.into())

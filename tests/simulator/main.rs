@@ -5,7 +5,7 @@
 //!
 //! After `FoundationDB`'s simulation and `TigerBeetle`'s VOPR: the decisions of the catalog, the
 //! replicas and the front-ends are pure code, so a whole store runs in one thread, with simulated
-//! time, disks and network, some thousand times faster than a real one. Everything random is drawn
+//! time, disks and network, some hundred times faster than a real one. Everything random is drawn
 //! from the seed: which faults there are, who is hit, how late each message is, in which order
 //! tasks run. A seed that fails, fails again, exactly.
 //!

@@ -13,7 +13,7 @@ usage: tests/simulator/run.sh [--seed S] [--seeds N | --seconds N]
 
 What was reached, and how often, is printed at the end. A seed that breaks an invariant ends the
 run: its trace is written to a file that is named, and its last lines are printed. The same seed
-fails again, exactly. The code is optimized, so one seed takes about 20 ms of one processor.
+fails again, exactly. The code is optimized.
 END
 }
 
