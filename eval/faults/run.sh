@@ -34,17 +34,16 @@ main() {
     --interval "$INTERVAL" --out "$work/out" </dev/null >"$work/client.txt" 2>&1 &
   client=$!
   sleep "$QUIET_SECONDS"
-  printf 'fault,kind,replica,leader,from_unix_s,to_unix_s\n' >"$data/faults.csv"
+  printf 'fault,kind,replica,leader,from_unix_s,to_unix_s,clients\n' >"$data/faults.csv"
   RANDOM=$SEED
   for ((fault = 1; fault <= faults; fault++)); do
-    # Not in a pipeline: a subshell would draw the same random numbers each time.
-    hurt "$fault" "$down" >>"$data/faults.csv"
-    tail -n 1 -- "$data/faults.csv" >&2
+    hurt_in_turn "$fault" "$down"
     sleep "$up"
   done
   sleep "$QUIET_SECONDS"
   # The first Ctrl-C ends the shopping; the orders are checked all the same.
   kill -INT "$client"
+  hurt "$fault" killed "$(leader)" checking "$down"
   wait "$client" || status=$?
   sed -n '/^orders:/p; /^final check/,$p' "$work/client.txt" >&2
   cp -- "$work"/out/*.{csv,json} "$data"
@@ -54,37 +53,48 @@ main() {
   ((status == 0)) || fail "the clients' final check failed (exit status $status)"
 }
 
-# A line of faults.csv, when the fault is over.
-hurt() { # FAULT DOWN_SECONDS
-  local leader replica kind from process
-  leader=$(curl -s "http://$address:8080/cluster" | grep -o '"leader":[0-9]*' | cut -d : -f 2)
+# Two of one kind, one at the leader and one at a follower; then two of the other.
+hurt_in_turn() { # FAULT DOWN_SECONDS
+  local kind replica leader
+  leader=$(leader)
   replica=$leader
   if (($1 % 2 == 0)); then
     while [[ $replica == "$leader" ]]; do replica=$((RANDOM % 3 + 1)); done
   fi
-  # Two of one kind, one at the leader and one at a follower; then two of the other.
   if ((($1 - 1) / 2 % 2 == 0)); then kind=killed; else kind=stopped; fi
-  process=$(pid_of "order-$replica")
+  hurt "$1" "$kind" "$replica" shopping "$2"
+}
+
+# Hurts a replica and brings it back; then there is a line more in faults.csv. (Not a job for a
+# subshell, which would draw the same random numbers each time.)
+hurt() { # FAULT killed|stopped REPLICA shopping|checking DOWN_SECONDS
+  local from process leads=no
+  [[ $3 != "$(leader)" ]] || leads=yes
+  process=$(pid_of "order-$3")
   from=$EPOCHREALTIME
-  if [[ $kind == killed ]]; then
+  if [[ $2 == killed ]]; then
     kill -KILL "$process"
-    sleep "$2"
-    "$repo/run.sh" start "order-$replica" </dev/null >"$work/start.log" 2>&1 ||
-      fail "order-$replica does not start again"
+    sleep "$5"
+    "$repo/run.sh" start "order-$3" </dev/null >"$work/start.log" 2>&1 ||
+      fail "order-$3 does not start again"
   else
     printf '%s' "$process" >"$work/stopped"
     kill -STOP "$process"
-    sleep "$2"
+    sleep "$5"
     kill -CONT "$process"
     rm -f -- "$work/stopped"
   fi
-  printf '%s,%s,order-%s,%s,%s,%s\n' "$1" "$kind" "$replica" \
-    "$([[ $replica == "$leader" ]] && printf yes || printf no)" "$from" "$EPOCHREALTIME"
+  printf '%s,%s,order-%s,%s,%s,%s,%s\n' "$1" "$2" "$3" "$leads" "$from" "$EPOCHREALTIME" "$4" |
+    tee -a -- "$data/faults.csv" >&2
+}
+
+leader() { # its id
+  curl -s "http://$address:8080/cluster" | grep -o '"leader":[0-9]*' | cut -d : -f 2
 }
 
 # Whether all replicas, and the catalog's journal, end up with the same orders.
 compare_databases() {
-  local role deadline=$((SECONDS + IN_STEP_SECONDS))
+  local deadline=$((SECONDS + IN_STEP_SECONDS))
   while ((SECONDS < deadline)) && [[ $(digests | cut -d , -f 2,3 | sort -u | wc -l) != 1 ]]; do
     sleep 0.5
   done
@@ -94,12 +104,17 @@ compare_databases() {
 
 digests() {
   local role
-  for role in order-1 order-2 order-3; do
-    printf '%s,%s,%s\n' "$role" \
-      "$(sqlite3 -readonly "$work/data/$role.db" 'SELECT count(*) FROM orders')" \
-      "$(sqlite3 -readonly "$work/data/$role.db" \
-        'SELECT number, name, quantity FROM orders ORDER BY number' | sha256sum | cut -d ' ' -f 1)"
-  done
+  for role in order-1 order-2 order-3; do digest "$role" orders; done
+  digest catalog journal
+}
+
+digest() { # ROLE TABLE
+  printf '%s,%s,%s\n' "$1" "$(query "$1" "SELECT count(*) FROM $2")" \
+    "$(query "$1" "SELECT number, name, quantity FROM $2 ORDER BY number" | sha256sum | cut -d ' ' -f 1)"
+}
+
+query() { # ROLE SQL
+  sqlite3 -readonly "$work/data/$1.db" "$2"
 }
 
 # A stopped process would not hear that it shall end.

@@ -8,7 +8,7 @@ use super::report::Report;
 use super::table::{Row, Table};
 
 const LATENCIES_HEADER: &str = "client,type,count,errors,refusals,retries,per_second,min_ms,\
-                                mean_ms,p50_ms,p90_ms,p99_ms,p999_ms,max_ms,p95_ms,unanswered";
+                                mean_ms,p50_ms,p90_ms,p99_ms,p999_ms,max_ms,p95_ms,unanswered,loop";
 
 /// The first line of a time series.
 pub const SERIES_HEADER: &str = "unix_s,time_s,interval_s,phase,type,count,errors,refusals,retries,\
@@ -45,7 +45,8 @@ pub fn latencies(report: &Report) -> String {
         write!(f, "{client},{request},{count},{errors},{refusals},{retries}")?;
         let times = [l.min_ms, l.mean_ms, l.p50_ms, l.p90_ms, l.p99_ms, l.p999_ms, l.max_ms];
         write_figures(f, [row.per_second].into_iter().chain(times).chain([l.p95_ms]))?;
-        writeln!(f, ",{}", row.unanswered.sum())
+        // A latency means something else in each loop.
+        writeln!(f, ",{},{}", row.unanswered.sum(), report.run.pace)
     })
 }
 

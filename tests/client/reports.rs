@@ -60,7 +60,7 @@ async fn json_and_csv_can_be_read_back() {
     assert_eq!(rows[1][..3], ["all", "query", "40"]);
     let refused = rows.iter().find(|row| row[1] == "order_refused").unwrap();
     assert!(refused[6..15].iter().all(|cell| cell.is_empty()), "{refused:?}");
-    assert_eq!(refused[15], "0");
+    assert_eq!(refused[15..], ["0", "closed"]);
     let written = std::fs::read_to_string(out.join("latencies.csv")).unwrap();
     assert_eq!(written.lines().next(), csv.lines().next());
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::Add as _;
 use std::path::Path;
 
 use crate::Problem;
@@ -16,8 +17,22 @@ const AFTERMATH_S: f64 = 1.0;
 struct Fault {
     kind: String,
     leader: bool,
+    /// What the clients were at: `shopping` or `checking`.
+    clients: String,
     from: f64,
     to: f64,
+}
+
+/// What clients are at.
+const SHOPPING: &str = "shopping";
+const CHECKING: &str = "checking";
+
+/// What happened to each type of request.
+struct Seen {
+    queries: Vec<Moment>,
+    orders: Vec<Moment>,
+    /// In the final check.
+    order_queries: Vec<Moment>,
 }
 
 /// What happened to one type of request in one interval.
@@ -40,24 +55,29 @@ pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
         faults.push(Fault {
             kind: row.text("kind")?.to_owned(),
             leader: row.text("leader")? == "yes",
+            clients: row.text("clients")?.to_owned(),
             from: row.number("from_unix_s")? - began,
             to: row.number("to_unix_s")? - began,
         });
     }
-    let (queries, orders) = (moments(&series, "query")?, moments(&series, "order")?);
-    draw_timeline(&faults, &queries, &orders, &figures.join("faults-timeline.svg"))?;
+    let seen = Seen {
+        queries: moments(&series, SHOPPING, "query")?,
+        orders: moments(&series, SHOPPING, "order")?,
+        order_queries: moments(&series, CHECKING, "order_query")?,
+    };
+    draw_timeline(&faults, &seen, &figures.join("faults-timeline.svg"))?;
     let totals = read(&data.join("latencies.csv"))?;
     let databases = read(&data.join("databases.csv"))?;
     let checks = read(&data.join("orders.csv"))?;
-    let text = summary(&faults, &queries, &orders, &totals, &checks, &databases)?;
+    let text = summary(&faults, &seen, &totals, &checks, &databases)?;
     fs::write(data.join("summary.md"), text)?;
     Ok(())
 }
 
-fn moments(series: &[Row], request: &str) -> Result<Vec<Moment>, Problem> {
+fn moments(series: &[Row], phase: &str, request: &str) -> Result<Vec<Moment>, Problem> {
     let mut moments = Vec::new();
     for row in series {
-        if row.text("type")? != request || row.text("phase")? != "shopping" {
+        if row.text("type")? != request || row.text("phase")? != phase {
             continue;
         }
         let to = row.number("time_s")?;
@@ -74,12 +94,10 @@ fn moments(series: &[Row], request: &str) -> Result<Vec<Moment>, Problem> {
     Ok(moments)
 }
 
-fn draw_timeline(
-    faults: &[Fault],
-    queries: &[Moment],
-    orders: &[Moment],
-    path: &Path,
-) -> Result<(), Problem> {
+/// The shopping, that is. (The final check, which goes as fast as it can, is in the summary.)
+fn draw_timeline(faults: &[Fault], seen: &Seen, path: &Path) -> Result<(), Problem> {
+    let Seen { queries, orders, .. } = seen;
+    let faults = || faults.iter().filter(|fault| fault.clients == SHOPPING);
     let end = orders.last().ok_or("there are no orders")?.to;
     let all = || queries.iter().chain(orders);
     let fastest = all().map(|moment| moment.per_second).fold(0.0, f64::max);
@@ -107,12 +125,12 @@ fn draw_timeline(
     Page::draw(path, (1_420, 900), "Throughput and latency while replicas fail", |page| {
         page.heading("Requests that were answered as hoped", (120, 34))?;
         for frame in [&rates, &latencies] {
-            for fault in faults {
+            for fault in faults() {
                 page.band(frame, fault.from, fault.to, colour_of(fault))?;
             }
             page.frame(frame)?;
         }
-        for fault in faults.iter().filter(|fault| fault.leader) {
+        for fault in faults().filter(|fault| fault.leader) {
             let (at, top) = rates.at(f64::midpoint(fault.from, fault.to), rates.y.high);
             page.note_above("L", (at, top - 1))?;
         }
@@ -156,8 +174,7 @@ fn longest_latency(moments: &[Moment], from: f64, to: f64) -> Option<f64> {
 
 fn summary(
     faults: &[Fault],
-    queries: &[Moment],
-    orders: &[Moment],
+    seen: &Seen,
     totals: &[Row],
     checks: &[Row],
     databases: &[Row],
@@ -200,14 +217,15 @@ fn summary(
              Median (greatest) over the faults.\n\n| fault | times | longest without an order, s \
              | longest order, ms | longest without a query, s | longest query, ms | errors \
              |\n|---|---|---|---|---|---|---|\n";
-    write_kinds(&mut text, faults, queries, orders)?;
+    write_kinds(&mut text, faults, seen)?;
+    write_final_check(&mut text, faults, &seen.order_queries)?;
     let quiet = faults.first().map_or(f64::INFINITY, |fault| fault.from);
     let start = 1.0_f64.min(quiet);
     writeln!(
         text,
         "\nBefore the first fault: longest without an order {:.1} s, longest order {:.1} ms.",
-        longest_gap(orders, start, quiet),
-        longest_latency(orders, start, quiet).unwrap_or_default(),
+        longest_gap(&seen.orders, start, quiet),
+        longest_latency(&seen.orders, start, quiet).unwrap_or_default(),
     )?;
     text += "\n## The databases afterwards\n\n| database | orders | SHA-256 of its rows |\n|---|---|---|\n";
     let mut digests = Vec::new();
@@ -222,19 +240,43 @@ fn summary(
     Ok(text)
 }
 
-fn write_kinds(
+/// What the clients noticed of faults that came while they checked their orders.
+fn write_final_check(
     text: &mut String,
     faults: &[Fault],
-    queries: &[Moment],
-    orders: &[Moment],
+    order_queries: &[Moment],
 ) -> Result<(), Problem> {
+    for fault in faults.iter().filter(|fault| fault.clients == CHECKING) {
+        let end = fault.to + AFTERMATH_S;
+        // Whether there was anything left to check when the fault came has to be seen.
+        let later = order_queries.iter().filter(|moment| moment.from >= fault.from);
+        let count = later.map(|moment| moment.count).fold(0.0, f64::add);
+        let errors: f64 = order_queries.iter().map(|moment| moment.errors).sum();
+        let whom = if fault.leader { "leader" } else { "follower" };
+        writeln!(
+            text,
+            "\nDuring the final check, {whom} {}: {count} order queries answered after that, \
+             {errors} errors, longest without one {:.1} s, longest order query {:.0} ms.",
+            fault.kind,
+            longest_gap(order_queries, fault.from, end),
+            longest_latency(order_queries, fault.from, end).unwrap_or_default(),
+        )?;
+    }
+    Ok(())
+}
+
+fn write_kinds(text: &mut String, faults: &[Fault], seen: &Seen) -> Result<(), Problem> {
+    let Seen { queries, orders, .. } = seen;
     for (kind, leader, name) in [
         ("killed", true, "leader killed"),
         ("stopped", true, "leader stopped"),
         ("killed", false, "follower killed"),
         ("stopped", false, "follower stopped"),
     ] {
-        let these = || faults.iter().filter(|fault| fault.kind == kind && fault.leader == leader);
+        let these = || {
+            let shopping = faults.iter().filter(|fault| fault.clients == SHOPPING);
+            shopping.filter(|fault| fault.kind == kind && fault.leader == leader)
+        };
         let over = |of: &dyn Fn(f64, f64) -> Option<f64>, digits: usize| {
             let values: Vec<f64> =
                 these().filter_map(|fault| of(fault.from, fault.to + AFTERMATH_S)).collect();
