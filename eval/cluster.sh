@@ -31,6 +31,13 @@ fail() {
   exit 1
 }
 
+whole_numbers() { # NUMBER…
+  local number
+  for number in "$@"; do
+    [[ $number =~ ^[1-9][0-9]{0,5}$ ]] || fail "'$number' is not a whole number from 1 on"
+  done
+}
+
 need() { # COMMAND HINT
   command -v "$1" >/dev/null || fail "$1 is missing; get it with: $2"
 }

@@ -28,6 +28,7 @@ main() {
     return
   fi
   local repetitions=${1:-5} iterations=${2:-400} repetition
+  whole_numbers "$repetitions" "$iterations"
   build
   mkdir -p -- "$data"
   write_machine "$data/machine.json"

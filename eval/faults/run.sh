@@ -24,6 +24,7 @@ main() {
     return
   fi
   local faults=${1:-24} down=${2:-3} up=${3:-4} client fault status=0
+  whole_numbers "$faults" "$down" "$up"
   build
   need sqlite3 'sudo apt-get install -y sqlite3'
   need curl 'sudo apt-get install -y curl'

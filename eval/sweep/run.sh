@@ -48,6 +48,7 @@ measure_elsewhere() { # --frontend HOST:PORT --label NETWORK [REPETITIONS [ITERA
 
 measure() { # NETWORK [REPETITIONS [ITERATIONS]]
   local network=$1 repetitions=${2:-10} iterations=${3:-200} repetition probability cache caches
+  whole_numbers "$repetitions" "$iterations"
   build
   [[ $network != links ]] || build_links
   mkdir -p -- "$data/$network"

@@ -140,11 +140,15 @@ impl Axis {
         Self { label: label.into(), low, high, scale: Scale::Linear, ticks }
     }
 
-    /// Logarithmic, around all values, marked at 1, 2 and 5 of each decade (or at 1 only, if there
-    /// are many decades).
+    /// Logarithmic, around all values, marked at 1, 2 and 5 of each decade; at 1 only, if there are
+    /// many decades; and more closely, if there is not even one.
     pub fn log(label: &str, least: f64, most: f64) -> Self {
         let (low, high) = (least / 1.2, most * 1.2);
-        let steps: &[f64] = if high / low > 2_000.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let steps: &[f64] = match high / low {
+            decades if decades > 2_000.0 => &[1.0],
+            decades if decades > 10.0 => &[1.0, 2.0, 5.0],
+            _ => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
+        };
         let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
         let ticks =
             decades.flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));

@@ -182,7 +182,8 @@ fn draw_benefits(networks: &[(&str, Vec<Row>)], path: &Path) -> Result<(), Probl
     for (number, (name, rows)) in networks.iter().enumerate() {
         let mut points = Vec::new();
         for probability in values(rows, "probability")? {
-            let aside = 0.8 * number as f64;
+            // Beside one another, around the value that they belong to.
+            let aside = 1.2 * (number as f64 - (networks.len() - 1) as f64 / 2.0);
             let of = benefit(rows, probability, MEAN)?;
             points.extend(of.map(|of| (probability * 100.0 + aside, of)));
             percents.push(probability * 100.0);
