@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::gate::Gate;
 use super::pace::{End, Pace, Rate, RunTime};
 use super::shopper::Probability;
-use crate::roles::{Address, Roles};
+use crate::roles::Address;
 use crate::wire::quantity::Quantity;
 
 /// More clients than this are better spread over several processes.
@@ -47,8 +47,9 @@ pub struct Arguments {
     /// printed.
     #[arg(long)]
     pub(super) seed: Option<u64>,
-    /// A front-end to use, host:port; repeat it for several. By default all those of roles.toml.
-    /// The clients are spread over them, and go on to the next one when theirs does not answer.
+    /// A front-end to use, host:port; repeat it for several. Without it, all those of
+    /// roles.toml, which is read only then. The clients are spread over them, and go on to the next
+    /// one when theirs does not answer.
     #[arg(long = "frontend", value_name = "ADDRESS", value_parser = parse_address)]
     pub(super) frontends: Vec<Address>,
     /// Open loop: iterations are due at fixed times, so many per second, all clients together. A
@@ -71,6 +72,14 @@ pub struct Arguments {
     /// several, and quote it for the shell. A figure without samples fails, too.
     #[arg(long, value_name = "CONDITION")]
     pub(super) fail_if: Vec<Gate>,
+}
+
+impl Arguments {
+    /// Whether they say where the store is, so that no `roles.toml` is needed.
+    #[must_use]
+    pub fn names_frontends(&self) -> bool {
+        !self.frontends.is_empty()
+    }
 }
 
 /// How a report is printed.
@@ -104,13 +113,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the arguments ask for; what they leave open comes from `roles.toml`, or from chance.
+    /// What the arguments ask for. If they name no front-end, it is to be the `known` ones; if they
+    /// name no seed, one is drawn.
     ///
     /// # Panics
     ///
     /// If the arguments did not come out of their own parser.
     #[must_use]
-    pub fn new(arguments: &Arguments, roles: &Roles) -> Self {
+    pub fn new(arguments: &Arguments, known: &[Address]) -> Self {
         let given = &arguments.frontends;
         Self {
             clients: arguments.clients,
@@ -121,7 +131,7 @@ impl Settings {
                 .expect("the arguments' parser takes no quantity below 1"),
             // 32 bits are enough to differ and short enough to be typed again.
             seed: arguments.seed.unwrap_or_else(|| rand::random::<u32>().into()),
-            frontends: if given.is_empty() { roles.frontends.clone() } else { given.clone() },
+            frontends: if given.is_empty() { known.to_vec() } else { given.clone() },
         }
     }
 }

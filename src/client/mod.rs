@@ -44,7 +44,7 @@ use std::rc::Rc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::roles::{Address, Roles};
+use crate::roles::Address;
 use crate::{clock, process};
 pub use arguments::{Arguments, Format, Settings};
 use csv::Phase;
@@ -74,9 +74,10 @@ enum Failed {
     Gates(Vec<String>),
 }
 
-/// Runs the client: shops, checks, reports.
-pub async fn run(arguments: Arguments, roles: &Roles) -> ExitCode {
-    let settings = Settings::new(&arguments, roles);
+/// Runs the client: shops, checks, reports. It uses the front-ends that the arguments name, else
+/// the `known` ones.
+pub async fn run(arguments: Arguments, known: &[Address]) -> ExitCode {
+    let settings = Settings::new(&arguments, known);
     // Each client has a connection of its own.
     process::raise_file_limit();
     let stop = CancellationToken::new();

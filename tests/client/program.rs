@@ -59,6 +59,22 @@ async fn a_store_that_is_closed_is_one_clear_line_and_status_1() {
 }
 
 #[actix_web::test]
+async fn whoever_names_a_front_end_needs_no_roles_toml() {
+    let store = Store::open(Manners::default());
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
+        command.args(arguments).current_dir(folder.path()).env_remove("ROLES");
+        finish(move || command.output().expect("the executable can be run"))
+    };
+    let output = run(&["client", "-n", "1", "--frontend", store.address.as_str()]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = run(&["client", "-n", "1"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("name the file with --config"), "{}", stderr(&output));
+}
+
+#[actix_web::test]
 async fn a_failed_check_is_printed_and_status_1() {
     let store = Store::open(Manners { lies_about: Some(0), ..Manners::default() });
     let address = store.address.as_str();
