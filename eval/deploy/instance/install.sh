@@ -11,6 +11,7 @@ build=$(dirname -- "$source")/toystore-build # outside the source, so that it ou
 
 readonly ETC=/etc/toystore
 readonly UNITS=/etc/systemd/system
+readonly SERVICES=(toystore-{catalog,order@1,order@2,order@3,frontend}.service)
 
 main() {
   case $#:${1-} in
@@ -31,7 +32,7 @@ install_commit() { # COMMIT
   install -m 644 -t "$UNITS" "$source"/eval/deploy/instance/toystore*.{service,target}
   systemctl daemon-reload
   systemctl enable --quiet toystore.target
-  systemctl restart toystore.target
+  open_store restart
 }
 
 # The roles.toml that ships, with another data folder, a front-end that is reached from outside,
@@ -63,7 +64,19 @@ set_cache() { # on | off
   grep -q "^enabled = $enabled" "$ETC/roles.toml"
   systemctl stop toystore.target 'toystore-*.service'
   rm -rf /var/lib/private/toystore
-  systemctl start toystore.target
+  open_store start
+}
+
+# The target is there when each service is, or has failed.
+open_store() { # start | restart
+  local service
+  systemctl "$1" toystore.target
+  for service in "${SERVICES[@]}"; do
+    systemctl is-active --quiet "$service" && continue
+    printf 'install.sh: %s does not run\n' "$service" >&2
+    systemctl status --no-pager --lines 20 "$service" >&2 || true
+    exit 1
+  done
 }
 
 main "$@"
