@@ -20,9 +20,10 @@ Each iteration queries a random toy and, if it is in stock, orders it with the g
 At the end every order is fetched and compared with what was ordered.
 
 Exit status: 0, also if single requests failed (the report counts them); 1 if the check of an \
-order failed, nothing worked at all, or a file could not be written; 2 for arguments that make no \
-sense; 3 if all that went well and a condition of --fail-if held; 130 after a second Ctrl-C. The \
-first Ctrl-C ends the shopping; orders are checked and the report is written all the same.
+order failed, no query or no order succeeded, or a file could not be written; 2 for arguments that \
+make no sense; 3 if all that went well and a condition of --fail-if held; 130 after a second \
+Ctrl-C. The first Ctrl-C (or SIGTERM) ends the shopping; orders are checked and the report is \
+written all the same.
 
 docs/client.md has the fields of JSON and CSV and the metrics of --fail-if.")]
 pub struct Arguments {
@@ -136,6 +137,8 @@ impl Settings {
     }
 }
 
+/// An address, also as it is copied from a browser: `http://host:port/`.
 fn parse_address(text: &str) -> Result<Address, String> {
-    Address::try_from(text.to_owned())
+    let address = text.strip_prefix("http://").unwrap_or(text);
+    Address::try_from(address.strip_suffix('/').unwrap_or(address).to_owned())
 }

@@ -20,6 +20,7 @@ pub mod connection;
 pub mod csv;
 pub mod gate;
 pub mod http;
+pub mod interruption;
 pub mod latency;
 pub mod pace;
 pub mod patience;
@@ -41,7 +42,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::roles::Address;
@@ -49,6 +49,7 @@ use crate::{clock, process};
 pub use arguments::{Arguments, Format, Settings};
 use csv::Phase;
 use gate::Outcome;
+use interruption::{Interruption, interrupted_twice};
 use pace::End;
 use progress::{Progress, Watch};
 use remote::{Remote, Store, StoreClosed};
@@ -56,6 +57,7 @@ use report::{Homecoming, Report, Run, Times, Verdict};
 use series::{Recorder, Series};
 use service::{Customer, Timetable};
 use shopper::Shopper;
+use tally::RequestType;
 
 /// The exit status of a program that Ctrl-C has ended, by the shells' custom.
 const INTERRUPTED: u8 = 130;
@@ -63,14 +65,19 @@ const INTERRUPTED: u8 = 130;
 /// The exit status of a run in which all went well, but for a gate.
 const GATE_FAILED: u8 = 3;
 
+/// What is written to the `--out` folder.
+const FILES: [&str; 5] =
+    ["report.json", "latencies.csv", "histograms.csv", "statuses.csv", "orders.csv"];
+
 /// Why there is no report, or no good one.
 #[derive(Debug)]
 enum Failed {
     Closed(StoreClosed),
     Write(PathBuf, io::Error),
     Print(io::Error),
+    Interrupted,
     Check(u64),
-    NothingWorked(Vec<Address>),
+    NoneSucceeded(RequestType, Vec<Address>),
     Gates(Vec<String>),
 }
 
@@ -89,7 +96,15 @@ pub async fn run(arguments: Arguments, known: &[Address]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             let status = process::fail(&failed);
-            if matches!(failed, Failed::Gates(_)) { GATE_FAILED.into() } else { status }
+            match failed {
+                Failed::Interrupted => INTERRUPTED.into(),
+                Failed::Gates(_) => GATE_FAILED.into(),
+                Failed::Closed(_)
+                | Failed::Write(..)
+                | Failed::Print(_)
+                | Failed::Check(_)
+                | Failed::NoneSucceeded(..) => status,
+            }
         }
     }
 }
@@ -130,6 +145,7 @@ pub async fn shop(
         clients: settings.clients,
         stop: stop.clone(),
     });
+    let interruption = Interruption::of(stop);
     let shopping = (1..=settings.clients).map(|client| {
         let (mut customer, timetable) =
             (settings.customer(client, store.clone(), watch.clone()), timetable.clone());
@@ -140,13 +156,14 @@ pub async fn shop(
     });
     let customers = recorder.during(Phase::Shopping, all_of(shopping.collect())).await;
     let stopped = clock::now();
+    let interrupted = interruption.after(timetable.began).await;
     let checking = customers.into_iter().map(|customer| actix_web::rt::spawn(check(customer)));
     let home = recorder.during(Phase::Checking, all_of(checking.collect())).await;
     drop(progress);
     let shopping = stopped - timetable.began;
     let checking = clock::now() - stopped;
-    let times = Times { started_unix: recorder.began_unix(), shopping, checking };
-    Report::new(settings, stop.is_cancelled(), times, home)
+    let times = Times { started_unix: recorder.began_unix(), interrupted, shopping, checking };
+    Report::new(settings, times, home)
 }
 
 async fn check(mut customer: Customer) -> Homecoming {
@@ -172,8 +189,14 @@ async fn shop_and_report(
     if let Some(folder) = &arguments.out {
         std::fs::create_dir_all(folder).map_err(|error| Failed::Write(folder.clone(), error))?;
     }
-    let store =
-        Store::open(&settings.frontends, settings.quantity).await.map_err(Failed::Closed)?;
+    let store = tokio::select! {
+        store = Store::open(&settings.frontends, settings.quantity) => store,
+        () = stop.cancelled() => return Err(Failed::Interrupted),
+    };
+    let store = store.map_err(Failed::Closed)?;
+    if let Some(folder) = &arguments.out {
+        FILES.iter().try_for_each(|name| try_to_write(folder.join(name)))?;
+    }
     let mut series = open_series(arguments)?;
     if arguments.format == Format::Text {
         print(&render::headline(&Run::new(settings)))?;
@@ -194,25 +217,14 @@ async fn shop_and_report(
     match report.verdict() {
         Verdict::Passed => series.map_or(Ok(()), Series::finish).map_err(Failed::write),
         Verdict::CheckFailed => Err(Failed::Check(report.check.failed)),
-        Verdict::NothingWorked => Err(Failed::NothingWorked(settings.frontends.clone())),
+        Verdict::NoneSucceeded(kind) => {
+            Err(Failed::NoneSucceeded(kind, settings.frontends.clone()))
+        }
         Verdict::GateFailed => {
             let failed = report.gates.iter().filter(|gate| gate.outcome != Outcome::Passed);
             Err(Failed::Gates(failed.map(ToString::to_string).collect()))
         }
     }
-}
-
-/// Ends the shopping at the first Ctrl-C, and itself at the second.
-async fn interrupted_twice(stop: &CancellationToken) {
-    let Ok(mut interrupts) = signal(SignalKind::interrupt()) else {
-        // Without the means to hear of it, Ctrl-C does what it does to any program.
-        return std::future::pending().await;
-    };
-    interrupts.recv().await;
-    stop.cancel();
-    // If standard error is gone, there is nobody to be told.
-    writeln!(io::stderr(), "checking the orders; Ctrl-C again ends at once").ok();
-    interrupts.recv().await;
 }
 
 /// The time series, if one is asked for.
@@ -224,16 +236,24 @@ fn open_series(arguments: &Arguments) -> Result<Option<Series>, Failed> {
     series.map(Some).map_err(|error| Failed::Write(path, error))
 }
 
+/// Whether a file can be written, without a change to what it has.
+fn try_to_write(path: PathBuf) -> Result<(), Failed> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+    opened.map(drop).map_err(|error| Failed::Write(path, error))
+}
+
 fn write_files(report: &Report, folder: &Path) -> Result<(), Failed> {
-    let write = |name: &str, text: String| {
+    let texts = [
+        to_json(report),
+        csv::latencies(report),
+        csv::histograms(report),
+        csv::statuses(report),
+        csv::orders(report),
+    ];
+    FILES.iter().zip(texts).try_for_each(|(name, text)| {
         let path = folder.join(name);
         std::fs::write(&path, text).map_err(|error| Failed::Write(path, error))
-    };
-    write("report.json", to_json(report))?;
-    write("latencies.csv", csv::latencies(report))?;
-    write("histograms.csv", csv::histograms(report))?;
-    write("statuses.csv", csv::statuses(report))?;
-    write("orders.csv", csv::orders(report))
+    })
 }
 
 fn to_json(report: &Report) -> String {
@@ -277,13 +297,15 @@ impl fmt::Display for Failed {
             Self::Print(error) => write!(f, "cannot print the report: {error}"),
             Self::Check(failed) => write!(f, "{failed} of the final checks failed; see the report"),
             Self::Gates(gates) => write!(f, "--fail-if: {}", gates.join("; ")),
-            Self::NothingWorked(addresses) => {
+            Self::Interrupted => f.write_str("interrupted before the shopping began"),
+            Self::NoneSucceeded(kind, addresses) => {
+                let kind = kind.name().replace('_', " ");
                 let addresses: Vec<&str> = addresses.iter().map(Address::as_str).collect();
                 let addresses = addresses.join(", ");
                 write!(
                     f,
-                    "no request succeeded; tried {addresses}; is the store well? start it \
-                           with ./run.sh"
+                    "no {kind} succeeded; tried {addresses}; see the report for the reasons, and \
+                     ./run.sh status for how the store is"
                 )
             }
         }

@@ -84,22 +84,23 @@ pub fn lateness(due: Duration, now: Duration) -> Duration {
 
 impl End {
     /// How many visits a run at this pace should make. What of it was not made, because the store
-    /// was too slow, is missing from the latencies. `None` in a closed loop.
+    /// was too slow, is missing from the latencies. If the run was ended early (the time is counted
+    /// from its start), it is what was due by then. `None` in a closed loop.
     #[must_use]
-    pub fn visits_due(self, pace: Pace, clients: u32) -> Option<u64> {
+    pub fn visits_due(
+        self,
+        pace: Pace,
+        clients: u32,
+        ended_early: Option<Duration>,
+    ) -> Option<u64> {
         let Pace::Open(rate) = pace else { return None };
-        match self {
-            Self::Visits(visits) => Some(visits.saturating_mul(clients.into())),
-            Self::Time(time) => {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "rates and times are above 0 and have bounds that keep this in u64"
-                )]
-                let due = (rate.0 * time.0.as_secs_f64()).ceil() as u64;
-                Some(due)
-            }
-        }
+        let planned = match self {
+            Self::Visits(visits) => visits.saturating_mul(clients.into()),
+            Self::Time(time) => rate.visits_within(time.0),
+        };
+        // One that was just about to begin is not missing.
+        let ended_early = ended_early.map(|time| time.saturating_sub(TIMER_SLACK));
+        Some(ended_early.map_or(planned, |time| rate.visits_within(time).min(planned)))
     }
 }
 
@@ -108,6 +109,17 @@ impl Rate {
     #[must_use]
     pub fn per_second(self) -> f64 {
         self.0
+    }
+
+    /// How many visits are due before a time, counted from the start.
+    fn visits_within(self, time: Duration) -> u64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "rates and times are above 0 and have bounds that keep this in u64"
+        )]
+        let due = (self.0 * time.as_secs_f64()).ceil() as u64;
+        due
     }
 }
 
@@ -165,9 +177,20 @@ mod tests {
     fn visits_due_are_those_that_begin_before_the_end() {
         let (pace, end) = (Pace::Open("10".parse().unwrap()), End::Time("0.25".parse().unwrap()));
         // At 0, 100 and 200 ms.
-        assert_eq!(end.visits_due(pace, 2), Some(3));
-        assert_eq!(End::Visits(7).visits_due(pace, 2), Some(14));
-        assert_eq!(end.visits_due(Pace::Closed, 2), None);
+        assert_eq!(end.visits_due(pace, 2, None), Some(3));
+        assert_eq!(End::Visits(7).visits_due(pace, 2, None), Some(14));
+        assert_eq!(end.visits_due(Pace::Closed, 2, None), None);
+    }
+
+    #[test]
+    fn of_a_run_that_was_ended_early_only_what_was_due_by_then_counts() {
+        let (pace, end) = (Pace::Open("10".parse().unwrap()), End::Time("1h".parse().unwrap()));
+        let due = |end: End, after_ms| {
+            end.visits_due(pace, 2, Some(Duration::from_millis(after_ms))).unwrap()
+        };
+        // At 0, 100 and 200 ms; the one of 200 ms may not have begun yet at 201 ms.
+        assert_eq!([due(end, 150), due(end, 201), due(end, 250)], [2, 2, 3]);
+        assert_eq!(due(End::Visits(1), 5_000), 2);
     }
 
     #[test]

@@ -221,6 +221,9 @@ fn write_gates(f: &mut String, report: &Report) -> fmt::Result {
 
 fn write_check(f: &mut String, report: &Report) -> fmt::Result {
     let check = &report.check;
+    if check.orders == 0 {
+        return writeln!(f, "\nfinal check: there are no orders to check");
+    }
     write!(f, "\nfinal check: checked {} of {} orders: ", check.checked, check.orders)?;
     if check.failed == 0 {
         return writeln!(f, "all match");

@@ -24,7 +24,7 @@ pub const MOST_FAILURES: usize = 20;
 pub struct Report {
     /// What was asked for.
     pub run: Run,
-    /// Whether Ctrl-C ended the shopping early.
+    /// Whether Ctrl-C or SIGTERM ended the shopping early.
     pub interrupted: bool,
     /// When the run began, in seconds since 1970, by this machine's clock.
     pub started_unix_s: f64,
@@ -34,8 +34,8 @@ pub struct Report {
     pub checking_s: f64,
     /// Iterations that were made, of all clients.
     pub iterations: u64,
-    /// Iterations that should have been made, in an open loop. If it is more than were made, the
-    /// store was too slow for the rate, and the latencies lack the worst ones.
+    /// Iterations that should have been made in that time, in an open loop. If it is more than were
+    /// made, the store was too slow for the rate, and the latencies lack the worst ones.
     pub iterations_due: Option<u64>,
     /// All clients' requests by type.
     pub requests: Table,
@@ -135,11 +135,13 @@ pub struct Homecoming {
     pub failures: Vec<FailedCheck>,
 }
 
-/// How long the two parts of a run took.
+/// When a run began, and how long its two parts took.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// When the run began, as the time since 1970.
     pub started_unix: Duration,
+    /// When the shopping was ended early, from its start, if it was.
+    pub interrupted: Option<Duration>,
     /// The shopping.
     pub shopping: Duration,
     /// The final check.
@@ -153,8 +155,8 @@ pub enum Verdict {
     Passed,
     /// A check of an order failed.
     CheckFailed,
-    /// No request was ever answered as hoped.
-    NothingWorked,
+    /// No request of this type was ever answered as hoped, and some ended in an error.
+    NoneSucceeded(RequestType),
     /// A gate was not passed.
     GateFailed,
 }
@@ -162,12 +164,7 @@ pub enum Verdict {
 impl Report {
     /// Puts together what the clients bring home, the first one's first.
     #[must_use]
-    pub fn new(
-        settings: &Settings,
-        interrupted: bool,
-        times: Times,
-        home: Vec<Homecoming>,
-    ) -> Self {
+    pub fn new(settings: &Settings, times: Times, home: Vec<Homecoming>) -> Self {
         let mut all = Tally::default();
         for client in &home {
             all.add(&client.tally);
@@ -182,12 +179,16 @@ impl Report {
         let misses = all.of(RequestType::QueryMiss).latency.count();
         Self {
             run: Run::new(settings),
-            interrupted,
+            interrupted: times.interrupted.is_some(),
             started_unix_s: times.started_unix.as_secs_f64(),
             shopping_s: times.shopping.as_secs_f64(),
             checking_s: times.checking.as_secs_f64(),
             iterations: all.visits(),
-            iterations_due: settings.end.visits_due(settings.pace, settings.clients),
+            iterations_due: settings.end.visits_due(
+                settings.pace,
+                settings.clients,
+                times.interrupted,
+            ),
             requests: Table::new(&all, |request| times.of(request)),
             statuses: all.statuses(),
             unanswered: all.unanswered_attempts(),
@@ -265,15 +266,14 @@ impl Report {
     /// Whether the run went well. What the store did wrong goes before what it was slow at.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let (mut succeeded, mut errors) = (0, 0);
-        for (_, row) in &self.requests.0 {
-            succeeded += row.count;
-            errors += row.errors;
-        }
+        let none_succeeded = RequestType::SENT.into_iter().find(|sent| {
+            let row = self.requests.of(*sent);
+            row.errors > 0 && row.count + row.refusals == 0
+        });
         if self.check.failed > 0 {
             Verdict::CheckFailed
-        } else if succeeded == 0 && errors > 0 {
-            Verdict::NothingWorked
+        } else if let Some(kind) = none_succeeded {
+            Verdict::NoneSucceeded(kind)
         } else if self.gates.iter().any(|gate| gate.outcome != Outcome::Passed) {
             Verdict::GateFailed
         } else {

@@ -9,7 +9,7 @@ use actix_web::web;
 use serde_json::{Value, json};
 use toystore::roles::Address;
 
-use crate::store::{Manners, Store};
+use crate::store::{Fails, Manners, Store};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -88,23 +88,92 @@ async fn a_failed_check_is_printed_and_status_1() {
     assert!(stderr(&output).contains("final check"), "{}", stderr(&output));
 }
 
-#[actix_web::test]
-async fn ctrl_c_ends_the_shopping_and_orders_are_checked_all_the_same() {
-    let mut store = Store::open(Manners::default());
+fn send(signal: &str, pid: &str) {
+    let sent = Command::new("kill").args([signal, pid]).status();
+    assert!(sent.expect("there is a program called kill").success());
+}
+
+/// Runs the client for an hour, but sends it a signal once it is at work.
+async fn interrupted(store: &mut Store, signal: &str, arguments: &[&str]) -> Output {
     let address = store.address.to_string();
-    let mut command = command(&["--frontend", &address, "-d", "1h", "-p", "1", "--format", "json"]);
-    let child = command.spawn().unwrap();
+    let base = ["--frontend", &address, "-d", "1h", "-p", "1", "--format", "json"];
+    let child =
+        command(&[&base[..], arguments].concat()).spawn().expect("the executable can be run");
     let pid = child.id().to_string();
     let shopping = store.queries.wait_for(|queries| *queries >= 20);
-    actix_web::rt::time::timeout(PATIENCE, shopping).await.unwrap().unwrap();
-    let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-    assert!(sent.success());
-    let output = finish(move || child.wait_with_output().unwrap()).await;
+    let shopping = actix_web::rt::time::timeout(PATIENCE, shopping).await;
+    shopping.expect("the client shops in time").expect("the store is open");
+    send(signal, &pid);
+    finish(move || child.wait_with_output().expect("the executable ends")).await
+}
+
+#[actix_web::test]
+async fn ctrl_c_and_sigterm_end_the_shopping_and_orders_are_checked_all_the_same() {
+    for signal in ["-INT", "-TERM"] {
+        let mut store = Store::open(Manners::default());
+        let output = interrupted(&mut store, signal, &[]).await;
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["interrupted"], true);
+        let orders = json!(store.read(|books| books.orders.len()));
+        assert_eq!((&report["orders"], &report["check"]["matching"]), (&orders, &orders));
+    }
+}
+
+#[actix_web::test]
+async fn what_was_due_after_ctrl_c_is_not_missing() {
+    let mut store = Store::open(Manners::default());
+    let gate = ["--rate", "100", "--fail-if", "missed>100"];
+    let output = interrupted(&mut store, "-INT", &gate).await;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["interrupted"], true);
-    let orders = store.read(|books| books.orders.len());
-    assert_eq!((&report["orders"], &report["check"]["matching"]), (&json!(orders), &json!(orders)));
+    let due = report["iterations_due"].as_f64().unwrap();
+    let shopping_s = report["shopping_s"].as_f64().unwrap();
+    assert!(due < shopping_s * 100.0 + 1.0, "{due} in {shopping_s} s");
+}
+
+#[actix_web::test]
+async fn ctrl_c_before_the_store_is_open_ends_the_client() {
+    // It takes connections and says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let child = command(&["--frontend", &address]).spawn().unwrap();
+    let pid = child.id().to_string();
+    let connected = finish(move || listener.accept()).await.unwrap();
+    send("-INT", &pid);
+    let output = finish(move || child.wait_with_output().unwrap()).await;
+    drop(connected);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(130), ""));
+    assert!(stderr(&output).contains("before the shopping began"), "{}", stderr(&output));
+}
+
+#[actix_web::test]
+async fn a_run_whose_orders_all_failed_is_no_success() {
+    let store = Store::open(Manners { fails: Fails::Purchases, ..Manners::default() });
+    let address = store.address.as_str();
+    let output = toystore(&["-c", "1", "-n", "2", "-p", "1", "--frontend", address]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).ends_with("there are no orders to check\n"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("no order succeeded"), "{}", stderr(&output));
+}
+
+#[actix_web::test]
+async fn a_folder_that_cannot_be_written_is_known_before_the_run() {
+    let store = Store::open(Manners::default());
+    let address = store.address.as_str();
+    // Nobody, not even root, makes files there.
+    let output = toystore(&["--frontend", address, "-n", "1", "--out", "/proc"]).await;
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    assert!(stderr(&output).contains("/proc/report.json"), "{}", stderr(&output));
+    assert_eq!(store.read(|books| books.log.len()), 0);
+}
+
+#[actix_web::test]
+async fn an_address_may_be_written_as_a_browser_shows_it() {
+    let store = Store::open(Manners::default());
+    let address = format!("http://{}/", store.address);
+    let output = toystore(&["-n", "1", "--frontend", &address]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[actix_web::test]

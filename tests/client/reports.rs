@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::program::{stderr, stdout, toystore};
-use crate::store::{Manners, Store};
+use crate::store::{Fails, Manners, Store};
 
 #[actix_web::test]
 async fn the_text_report_begins_with_the_loop_and_the_seed_and_ends_with_the_check() {
@@ -161,7 +161,7 @@ async fn each_type_of_request_has_its_statuses_and_refusals_are_counted_apart() 
 
 #[actix_web::test]
 async fn a_run_of_errors_has_no_figure_made_of_nothing() {
-    let store = Store::open(Manners { fails_queries: true, ..Manners::default() });
+    let store = Store::open(Manners { fails: Fails::Queries, ..Manners::default() });
     let address = store.address.as_str();
     for format in ["text", "json", "csv"] {
         let arguments = ["--frontend", address, "-n", "3", "--format", format];

@@ -13,7 +13,7 @@ use toystore::client::{Settings, open_and_shop};
 use toystore::roles::Address;
 use toystore::wire::quantity::Quantity;
 
-use crate::store::{Connections, Manners, Store, TOYS};
+use crate::store::{Connections, Fails, Manners, Store, TOYS};
 
 /// Three clients of ten visits each that buy whatever they see.
 fn settings(frontends: &[&Address]) -> Settings {
@@ -172,9 +172,9 @@ async fn clients_of_a_frontend_that_is_down_go_on_to_the_next() {
 
 #[actix_web::test]
 async fn errors_are_counted_by_reason_and_never_measured() {
-    let store = Store::open(Manners { fails_queries: true, ..Manners::default() });
+    let store = Store::open(Manners { fails: Fails::Queries, ..Manners::default() });
     let report = shop(&settings(&[&store.address])).await;
-    assert_eq!(report.verdict(), Verdict::NothingWorked);
+    assert_eq!(report.verdict(), Verdict::NoneSucceeded(RequestType::Query));
     let row = report.requests.of(RequestType::Query);
     assert_eq!((row.count, row.errors, row.latency.mean_ms), (0, 30, None));
     assert_eq!(report.complaints, [("query: it answered 500: a bug".to_owned(), 30)].into());

@@ -26,8 +26,8 @@ pub(crate) struct Manners {
     pub(crate) forgets: Option<usize>,
     /// Every order gets number 0.
     pub(crate) repeats_numbers: bool,
-    /// Queries are answered 500.
-    pub(crate) fails_queries: bool,
+    /// What is answered 500.
+    pub(crate) fails: Fails,
     /// The query with this number, from 0 on, is answered so much later.
     pub(crate) stalls: Option<(u64, Duration)>,
     /// Queries with this number and later ones are never answered.
@@ -38,6 +38,15 @@ pub(crate) struct Manners {
     pub(crate) connections: Connections,
     /// The stock of each toy.
     pub(crate) stock: Option<u64>,
+}
+
+/// What is answered with an error.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Fails {
+    #[default]
+    Nothing,
+    Queries,
+    Purchases,
 }
 
 /// What becomes of a connection after an answer.
@@ -161,6 +170,9 @@ async fn purchase(
     let key = request.headers().get("idempotency-key").expect("every purchase has a key");
     let key = key.to_str().expect("a key is ASCII").to_owned();
     books.keys.push(key.clone());
+    if books.manners.fails == Fails::Purchases {
+        return error(500, "a bug");
+    }
     if books.manners.unavailable > 0 {
         books.manners.unavailable -= 1;
         return error(503, "no leader");
@@ -179,7 +191,7 @@ impl Books {
         let host = request.headers().get("host").expect("every request names its host");
         let host = host.to_str().expect("an address is ASCII").to_owned();
         *self.doors.entry(host).or_default() += 1;
-        if self.manners.fails_queries {
+        if self.manners.fails == Fails::Queries {
             return error(500, "a bug");
         }
         let Some(quantity) = self.stock.get(name).copied() else {

@@ -75,7 +75,7 @@ proptest! {
             // When the first visits are due, and how many there are, can be told.
             let clients = settings.clients;
             let _at_some_time = settings.pace.due(clients - 1, clients, 1_000_000);
-            let _so_many = settings.end.visits_due(settings.pace, settings.clients);
+            let _so_many = settings.end.visits_due(settings.pace, settings.clients, None);
         }
     }
 
