@@ -124,7 +124,7 @@ fetch_brings_databases_logs_and_facts_but_not_the_secret() {
     is "$(sqlite3 "fetched/order-$replica.db" 'SELECT * FROM orders')" '0|Tux|2'
   done
   is "$(sqlite3 fetched/catalog.db "SELECT quantity FROM products WHERE name = 'Tux'")" 98
-  is "$(cat fetched/commit)" "$(git -C "$repo" rev-parse HEAD)"
+  is "$(cat fetched/commit)" "$(ssh_to 'cat /etc/toystore/commit')"
   grep 'replica 3 leads' fetched/store.log
   grep '^"Debian GNU/Linux 13' fetched/machine.txt
   grep '^address = "0.0.0.0:8080"' fetched/roles.toml
