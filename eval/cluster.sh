@@ -2,15 +2,32 @@
 # What every experiment needs: an executable, a cluster of its own, and a record of the machine.
 # Sourced, after `set -euo pipefail`. The cluster's files are in `$work`, which goes at the end.
 #
-# TOYSTORE_BIN is the executable to measure; without it, one is built.
+# An experiment collects what it measures in `$results`. Only when all went well does keep_results
+# put it in place of the record that was there; one that fails or is interrupted changes nothing.
+#
+# TOYSTORE_BIN  the executable to measure; without it, one is built
+# EVAL_RESULTS  a folder for trials: data go to EVAL_RESULTS/EXPERIMENT and figures to
+#               EVAL_RESULTS/figures, instead of eval/EXPERIMENT/data and docs/figures
 
 unset CDPATH ROLES
 repo=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd -P)
+experiment=$(basename -- "$(dirname -- "$(readlink -f -- "$0")")")
+record=$repo/eval/$experiment/data
+figures=$repo/docs/figures
+if [[ -n ${EVAL_RESULTS:-} ]]; then
+  record=$(readlink -m -- "$EVAL_RESULTS")/$experiment
+  figures=$(readlink -m -- "$EVAL_RESULTS")/figures
+fi
 [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
 work=$(cd -- "$(mktemp -d)" && pwd -P)
+results=$work/results
+mkdir -- "$results"
+usage=           # an experiment's own, in one line
 before_the_end=: # what an experiment has to do before its cluster is closed
+client=          # the process that shops meanwhile, if there is one; it ends before the cluster does
 address= # of all roles, on ports as in roles.toml
 declare -A port_of=([frontend]=8080 [catalog]=8081 [order-1]=8091 [order-2]=8092 [order-3]=8093)
+readonly START_SECONDS=30 # for a role or the proxy to be ready
 processes=() # of a cluster with slow links: the proxy, then the roles
 trap end_experiment EXIT
 trap 'exit 130' INT TERM HUP
@@ -18,23 +35,51 @@ trap 'exit 130' INT TERM HUP
 end_experiment() {
   local status=$?
   trap '' INT TERM HUP
-  "$before_the_end"
+  end_client
+  "$before_the_end" || true
   close_cluster >&2 || true
   rm -rf -- "$work"
   exit "$status"
 }
 
+end_client() {
+  [[ -n $client ]] || return 0
+  kill -TERM "$client" 2>/dev/null || true
+  wait "$client" 2>/dev/null || true
+  client=
+}
+
 say() { printf '%s\n' "$*" >&2; }
 
 fail() {
-  say "$(basename -- "$(dirname -- "$0")"): $*"
+  say "$experiment: $*"
   exit 1
 }
 
-whole_numbers() { # NUMBER…
-  local number
+misused() { # WHY
+  say "$experiment: $1; usage: $usage"
+  exit 2
+}
+
+# What all experiments answer alike: --help, draw, and what is not up to MOST whole numbers. One
+# without numbers has nothing to draw either.
+take_arguments() { # MOST [ARGUMENT]…
+  local most=$1 number
+  shift
+  case $#:$most:${1-} in
+    1:*:--help | 1:*:-h)
+      sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
+    1:0:*) ;;
+    1:*:draw)
+      redraw
+      exit 0
+      ;;
+  esac
+  (($# <= most)) || misused "there is no room for '${*:most + 1}'"
   for number in "$@"; do
-    [[ $number =~ ^[1-9][0-9]{0,5}$ ]] || fail "'$number' is not a whole number from 1 on"
+    [[ $number =~ ^[1-9][0-9]{0,5}$ ]] || misused "'$number' is not a whole number from 1 on"
   done
 }
 
@@ -42,19 +87,27 @@ need() { # COMMAND HINT
   command -v "$1" >/dev/null || fail "$1 is missing; get it with: $2"
 }
 
+need_curl() { need curl 'sudo apt-get install -y curl'; }
+
+need_sqlite3() { need sqlite3 'sudo apt-get install -y sqlite3'; }
+
+need_cargo() { need cargo 'the Rust installer, https://rustup.rs'; }
+
 build() {
   if [[ -z ${TOYSTORE_BIN:-} ]]; then
-    need cargo 'the Rust installer, https://rustup.rs'
+    need_cargo
     (cd -- "$repo" && cargo build --release --locked --quiet)
     TOYSTORE_BIN=${CARGO_TARGET_DIR:-$repo/target}/release/toystore
   fi
+  [[ -f $TOYSTORE_BIN && -x $TOYSTORE_BIN ]] ||
+    fail "TOYSTORE_BIN is $TOYSTORE_BIN, which cannot be executed"
   TOYSTORE_BIN=$(readlink -f -- "$TOYSTORE_BIN")
   export TOYSTORE_BIN
 }
 
 # Builds the proxy that makes links slow.
 build_links() {
-  need cargo 'the Rust installer, https://rustup.rs'
+  need_cargo
   (cd -- "$repo/eval/links" &&
     cargo build --release --quiet --locked --target-dir "${CARGO_TARGET_DIR:-$repo/target}/links")
 }
@@ -95,6 +148,7 @@ open_distant_cluster() { # DELAY [EXPRESSION…]
   "${CARGO_TARGET_DIR:-$repo/target}/links/release/links" "$delay" "${links[@]}" \
     <"$work/alive" >"$work/links.log" 2>&1 9>&- &
   processes=($!)
+  await_links
   mkdir -p -- "$work/data"
   for role in catalog order-1 order-2 order-3 frontend; do
     sed "s/$address:${port_of[$role]}/$near:${port_of[$role]}/" "$work/roles.toml" >"$work/$role.toml"
@@ -103,9 +157,31 @@ open_distant_cluster() { # DELAY [EXPRESSION…]
       </dev/null >"$work/data/$role.log" 2>&1 9>&- &
     processes+=($!)
   done
+  local index=0
   for role in catalog order-1 order-2 order-3 frontend; do
-    "$TOYSTORE_BIN" probe "$role" --wait 30 --config "$work/$role.toml" >&2 </dev/null ||
-      fail "$role is not ready"
+    index=$((index + 1))
+    await_distant "$role" "${processes[index]}"
+  done
+}
+
+await_links() {
+  local deadline=$((SECONDS + START_SECONDS))
+  until grep -qsx ready "$work/links.log"; do
+    if ! kill -0 "${processes[0]}" 2>/dev/null || ((SECONDS >= deadline)); then
+      cat -- "$work/links.log" >&2
+      fail 'the proxy does not start'
+    fi
+    sleep 0.05
+  done
+}
+
+await_distant() { # ROLE PID
+  local deadline=$((SECONDS + START_SECONDS)) said
+  until said=$("$TOYSTORE_BIN" probe "$1" --wait 1 --config "$work/$1.toml" </dev/null 2>&1); do
+    if ! kill -0 "$2" 2>/dev/null || ((SECONDS >= deadline)); then
+      cat -- "$work/data/$1.log" "$work/links.log" >&2
+      fail "$1 does not start${said:+: $said}"
+    fi
   done
 }
 
@@ -147,24 +223,66 @@ processor_time_of() { # PID
     awk -v hz="$(getconf CLK_TCK)" '{ printf "%.2f %.2f\n", $12 / hz, $13 / hz }'
 }
 
-# Draws an experiment's figures into docs/figures and writes its summary.md.
-draw() { # EXPERIMENT DATA
-  need cargo 'the Rust installer, https://rustup.rs'
-  mkdir -p -- "$repo/docs/figures"
+# The crate that draws. Built first, it cannot fail when all is measured.
+build_plots() {
+  need_cargo
   (cd -- "$repo/eval/plots" &&
-    cargo run --quiet --locked --target-dir "${CARGO_TARGET_DIR:-$repo/target}/plots" -- \
-      "$1" "$2" "$repo/docs/figures")
+    cargo build --quiet --locked --target-dir "${CARGO_TARGET_DIR:-$repo/target}/plots")
 }
 
-# What the figures were measured on, as JSON.
+# Draws the figures of what is in `$results`, and writes its summary.md. Needs build_plots.
+draw() {
+  mkdir -p -- "$work/figures"
+  (cd -- "$repo" &&
+    "${CARGO_TARGET_DIR:-$repo/target}/plots/debug/plots" "$experiment" "$results" "$work/figures")
+}
+
+# Writes the summary and draws the figures anew, from the data that were kept. An experiment's
+# `present` knows how.
+redraw() {
+  [[ -d $record ]] || fail "there are no data in $record"
+  cp -r -- "$record/." "$results"
+  present
+  keep_results
+}
+
+# Puts results and figures where they belong. To be called last, when all went well.
+keep_results() {
+  trap '' INT TERM HUP # what is half new would be worse than either
+  put "$results" "$record"
+  [[ ! -d $work/figures ]] || put "$work/figures" "$figures"
+  say "$experiment: the results are in $record"
+}
+
+# Puts all files of a folder into another one. They are copied as a whole first, as that may fail.
+put() { # FROM TO
+  local staged file files
+  mkdir -p -- "$2"
+  staged=$(mktemp -d -- "$2/.new.XXXXXX")
+  cp -r -- "$1/." "$staged" || {
+    rm -rf -- "$staged"
+    fail "cannot write to $2"
+  }
+  mapfile -t files < <(cd -- "$staged" && find . -type f)
+  for file in "${files[@]}"; do
+    mkdir -p -- "$(dirname -- "$2/$file")"
+    mv -f -- "$staged/$file" "$2/$file"
+  done
+  rm -rf -- "$staged"
+}
+
+# What the figures were measured on, as JSON. Needs build.
 write_machine() { # FILE
-  local commit changed=false
+  local commit changes changed=false
   commit=$(git -C "$repo" rev-parse --short=10 HEAD 2>/dev/null || printf unknown)
-  git -C "$repo" diff --quiet HEAD -- src Cargo.toml Cargo.lock roles.toml 2>/dev/null || changed=true
+  changes=$(git -C "$repo" status --porcelain -- src Cargo.toml Cargo.lock roles.toml run.sh \
+    eval ':(exclude)eval/*/data' 2>/dev/null) || changes=unknown
+  [[ -z $changes ]] || changed=true
   cat >"$1" <<JSON
 {
   "commit": "$commit",
   "changed_since_commit": $changed,
+  "executable_sha256": "$(sha256sum -- "$TOYSTORE_BIN" | cut -c 1-16)",
   "date": "$(date -u +%Y-%m-%d)",
   "processor": "$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)",
   "cores": $(nproc),

@@ -19,32 +19,34 @@ readonly PROBABILITIES=(0 0.2 0.4 0.6 0.8)
 # More than is ever bought here: a toy that is sold out is not ordered, which would tell of stock.
 readonly AMPLE_STOCK=1000000
 # The second part is slow enough for every change to be seen.
-readonly WATCHED_CAPACITY=6 WATCHED_PROBABILITY=0.2 WATCHED_RATE=4 WATCHED_SECONDS=30 LOOK_SECONDS=0.1
-data=$repo/eval/cache/data
+readonly WATCHED_CAPACITY=6 WATCHED_PROBABILITY=0.2 WATCHED_RATE=4 WATCHED_SECONDS=30
+readonly LOOK_US=100000
+usage='eval/cache/run.sh [REPETITIONS [ITERATIONS]], or draw, or --help'
 
 main() {
-  if [[ ${1-} == draw ]]; then
-    draw cache "$data"
-    return
-  fi
+  take_arguments 2 "$@"
   local repetitions=${1:-5} iterations=${2:-400} repetition
-  whole_numbers "$repetitions" "$iterations"
+  need_curl
   build
-  mkdir -p -- "$data"
-  write_machine "$data/machine.json"
+  build_plots
+  write_machine "$results/machine.json"
   printf 'repetition,seed,probability,capacity,toys,queries,hits,misses,errors,orders,invalidations\n' \
-    >"$data/hit_ratio.csv"
+    >"$results/hit_ratio.csv"
   open_cluster "s/^initial_stock = .*/initial_stock = $AMPLE_STOCK/"
   for ((repetition = 1; repetition <= repetitions; repetition++)); do
     run_settings "$repetition" "$iterations"
   done
   open_cluster "s/^capacity = .*/capacity = $WATCHED_CAPACITY/"
   watch_items
-  draw cache "$data"
+  present
+  keep_results
 }
 
+present() { build_plots && draw; }
+
 run_settings() { # REPETITION ITERATIONS
-  local capacity probability
+  local capacity probability toys counts invalidations
+  toys=$(grep -c '{ name = ' "$ROLES")
   for capacity in "${CAPACITIES[@]}"; do
     for probability in "${PROBABILITIES[@]}"; do
       # A new process: its cache is empty, and its counters are at 0.
@@ -52,9 +54,10 @@ run_settings() { # REPETITION ITERATIONS
       restart frontend
       "$TOYSTORE_BIN" client -c "$CLIENTS" -n "$2" -p "$probability" --seed "$1" \
         --out "$work/out" --format csv </dev/null >"$work/latencies.csv"
-      printf '%s,%s,%s,%s,%s,%s,%s\n' "$1" "$1" "$probability" "$capacity" \
-        "$(grep -c '{ name = ' "$ROLES")" "$(counts <"$work/latencies.csv")" "$(invalidations)" |
-        tee -a -- "$data/hit_ratio.csv" >&2
+      counts=$(counts <"$work/latencies.csv")
+      invalidations=$(get_cluster | counter invalidations)
+      printf '%s,%s,%s,%s,%s,%s,%s\n' "$1" "$1" "$probability" "$capacity" "$toys" "$counts" \
+        "$invalidations" | tee -a -- "$results/hit_ratio.csv" >&2
     done
   done
 }
@@ -70,42 +73,65 @@ counts() {
     }'
 }
 
-invalidations() {
-  curl -s "http://$address:8080/cluster" | grep -o '"invalidations":[0-9]*' | cut -d : -f 2
+get_cluster() {
+  curl --fail --silent --show-error --max-time 5 "http://$address:8080/cluster"
 }
 
-# Asks the front-end what is in its cache, again and again while clients shop.
+# Asks the front-end what is in its cache while clients shop, at each tenth of a second: a look
+# takes a part of one. One that takes longer leaves out what is past.
 watch_items() {
-  local client began
-  printf 'time_s,place,toy_index,toy\n' >"$data/items.csv"
-  printf 'time_s,capacity,probability,rate,entries,hits,misses,invalidations\n' >"$data/samples.csv"
+  local began next status=0
+  printf 'time_s,place,toy_index,toy\n' >"$results/items.csv"
+  printf 'time_s,capacity,probability,rate,entries,hits,misses,invalidations\n' \
+    >"$results/samples.csv"
   "$TOYSTORE_BIN" client -c "$CLIENTS" -d "$WATCHED_SECONDS" --rate "$WATCHED_RATE" \
-    -p "$WATCHED_PROBABILITY" --seed 1 </dev/null >"$work/client.txt" &
+    -p "$WATCHED_PROBABILITY" --seed 1 </dev/null >"$work/client.txt" 2>&1 &
   client=$!
-  began=$EPOCHREALTIME
+  began=$(now_us)
+  next=$began
   while kill -0 "$client" 2>/dev/null; do
-    curl -s "http://$address:8080/cluster" >"$work/cluster.json"
-    look "$(awk -v now="$EPOCHREALTIME" -v began="$began" 'BEGIN { printf "%.3f", now - began }')"
-    sleep "$LOOK_SECONDS"
+    look "$began"
+    while ((next <= $(now_us))); do next=$((next + LOOK_US)); done
+    sleep_us $((next - $(now_us)))
   done
-  wait "$client"
+  wait "$client" || status=$?
+  client=
+  ((status == 0)) || {
+    cat -- "$work/client.txt" >&2
+    fail "the clients failed (exit status $status)"
+  }
 }
 
-look() { # TIME
+now_us() { printf '%s' "${EPOCHREALTIME/[.,]/}"; }
+
+sleep_us() { # DURATION
+  (($1 <= 0)) || sleep "$(awk -v us="$1" 'BEGIN { printf "%.6f", us / 1e6 }')"
+}
+
+look() { # SINCE
+  local time
+  get_cluster >"$work/cluster.json"
+  time=$(awk -v us=$(($(now_us) - $1)) 'BEGIN { printf "%.3f", us / 1e6 }')
   sed -n 's/.*{ name = "\([^"]*\)", price.*/\1/p' "$ROLES" >"$work/toys"
   # The names are in quotes; none of roles.toml's has one in it.
   sed -n 's/.*"items":\[\([^]]*\)\].*/\1/p' "$work/cluster.json" | sed 's/","/"\n"/g' | tr -d '"' |
-    awk -v time="$1" '
+    awk -v time="$time" '
       NR == FNR { place[$0] = NR - 1; next }
       $0 != "" { printf "%s,%d,%d,%s\n", time, FNR, place[$0], $0 }
-    ' "$work/toys" - >>"$data/items.csv"
-  printf '%s,%s,%s,%s,%s,%s,%s,%s\n' "$1" "$WATCHED_CAPACITY" "$WATCHED_PROBABILITY" "$WATCHED_RATE" \
-    "$(counter entries)" "$(counter hits)" "$(counter misses)" "$(counter invalidations)" \
-    >>"$data/samples.csv"
+    ' "$work/toys" - >>"$results/items.csv"
+  printf '%s,%s,%s,%s' "$time" "$WATCHED_CAPACITY" "$WATCHED_PROBABILITY" "$WATCHED_RATE" \
+    >"$work/sample"
+  local name value
+  for name in entries hits misses invalidations; do
+    value=$(counter "$name" <"$work/cluster.json")
+    printf ',%s' "$value" >>"$work/sample"
+  done
+  printf '\n' >>"$work/sample"
+  cat -- "$work/sample" >>"$results/samples.csv"
 }
 
 counter() { # NAME
-  grep -o "\"$1\":[0-9]*" "$work/cluster.json" | cut -d : -f 2
+  grep -o "\"$1\":[0-9]*" | cut -d : -f 2
 }
 
 main "$@"

@@ -4,6 +4,7 @@
 # at times is so for both.
 #
 #   eval/overhead/run.sh [REPETITIONS [SECONDS]]      (10 repetitions of 3 s each)
+#   eval/overhead/run.sh draw                         (only the table)
 #
 # Leaves data/overhead.csv, data/machine.json and data/summary.md.
 
@@ -12,40 +13,43 @@ set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../cluster.sh"
 
 readonly CLIENTS=5
-repetitions=${1:-10}
-seconds=${2:-3}
-data=$repo/eval/overhead/data
-tools=(client wrk)
+usage='eval/overhead/run.sh [REPETITIONS [SECONDS]], or draw, or --help'
 
 main() {
-  local repetition tool
+  take_arguments 2 "$@"
+  local repetitions=${1:-10} seconds=${2:-3} repetition tool tools=(client wrk)
   build
-  mkdir -p -- "$data"
   command -v wrk >/dev/null || {
     tools=(client)
     say 'left out: wrk is missing; get it with: sudo apt-get install -y wrk'
   }
-  write_machine "$data/machine.json"
+  write_machine "$results/machine.json"
   open_cluster 's|^enabled = .*|enabled = true|'
   # Every toy is in the cache, and every process has done everything once.
   for tool in "${tools[@]}"; do "run_$tool" 1 >/dev/null; done
   printf '%s' 'repetition,tool,requests,seconds,tool_user_s,tool_system_s,' \
-    $'frontend_user_s,frontend_system_s\n' >"$data/overhead.csv"
+    $'frontend_user_s,frontend_system_s\n' >"$results/overhead.csv"
   for ((repetition = 1; repetition <= repetitions; repetition++)); do
     for tool in "${tools[@]}"; do
-      measure "$tool" "$repetition" | tee -a -- "$data/overhead.csv" >&2
+      measure "$tool" "$repetition" "$seconds" | tee -a -- "$results/overhead.csv" >&2
     done
   done
-  summarize >"$data/summary.md"
-  cat -- "$data/summary.md"
+  present
+  cat -- "$results/summary.md"
+  keep_results
+}
+
+present() {
+  summarize >"$results/summary.md"
 }
 
 # A line of overhead.csv.
-measure() { # TOOL REPETITION
+measure() { # TOOL REPETITION SECONDS
   local frontend before after TIMEFORMAT='%R %U %S'
   frontend=$(pid_of frontend)
   before=$(processor_time_of "$frontend")
-  { time "run_$1" "$seconds" >"$work/requests"; } 2>"$work/time"
+  # What the tool complains of is not its time.
+  { time "run_$1" "$3" >"$work/requests" 2>&8; } 8>&2 2>"$work/time"
   after=$(processor_time_of "$frontend")
   awk -v tool="$1" -v repetition="$2" -v requests="$(cat -- "$work/requests")" \
     -v used="$(cat -- "$work/time")" -v before="$before" -v after="$after" '
@@ -82,7 +86,10 @@ per cached query, median over the repetitions (least to most).
 | tool | the tool, in user mode | the tool, in all | the front-end meanwhile | the tool's share of the front-end's | requests/s |
 |---|---|---|---|---|---|
 TEXT
-  local tool
+  local tool tools
+  # In the order in which they took turns.
+  mapfile -t tools < <(awk -F , 'NR > 1 && !seen[$2]++ { print $2 }' "$results/overhead.csv")
+  ((${#tools[@]} > 0)) || fail 'overhead.csv has no rows'
   for tool in "${tools[@]}"; do
     printf '| %s | %s | %s | %s | %s | %s |\n' "$tool" \
       "$(median_of "$tool" '1e6 * $5 / $3' '%.1f')" \
@@ -94,7 +101,7 @@ TEXT
 }
 
 median_of() { # TOOL EXPRESSION FORMAT
-  awk -F , -v tool="$1" '$2 == tool { print '"$2"' }' "$data/overhead.csv" | sort -g | awk -v f="$3" '
+  awk -F , -v tool="$1" '$2 == tool { print '"$2"' }' "$results/overhead.csv" | sort -g | awk -v f="$3" '
     { value[NR] = $1 }
     END {
       middle = (value[int((NR + 1) / 2)] + value[int(NR / 2) + 1]) / 2
@@ -102,4 +109,4 @@ median_of() { # TOOL EXPRESSION FORMAT
     }'
 }
 
-main
+main "$@"

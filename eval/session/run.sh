@@ -12,24 +12,44 @@ set -euo pipefail
 # shellcheck source=eval/cluster.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../cluster.sh"
 
-data=$repo/eval/session/data
+usage='eval/session/run.sh [--help]'
 store=$work/toystore
+recording=  # while what is printed goes to the session's record
+expected=   # how the front-end has to answer a command's requests
+export unexpected=$work/unexpected # where a request leaves a note that it was answered otherwise
 
 main() {
+  take_arguments 0 "$@"
+  need_sqlite3
+  need_curl
   build
-  need sqlite3 'sudo apt-get install -y sqlite3'
-  need curl 'sudo apt-get install -y curl'
+  check_addresses
   git clone --quiet --depth 1 -- "file://$repo" "$store"
-  mkdir -p -- "$store/target/release" "$data"
+  mkdir -p -- "$store/target/release"
   # Newer than the clone's sources, and so not built again.
   cp -- "$TOYSTORE_BIN" "$store/target/release/toystore"
+  write_machine "$results/machine.json"
   unset TOYSTORE_BIN CARGO_TARGET_DIR
   cd -- "$store"
-  trap down_and_end EXIT
-  write_machine "$data/machine.json"
-  session >"$work/session.txt" 2>&1 || { cat -- "$work/session.txt" >&2 && fail 'the session broke off'; }
-  mv -- "$work/session.txt" "$data/session.txt"
-  cat -- "$data/session.txt"
+  before_the_end=close_store
+  # Not `session >FILE || …`: within a condition, bash would go on after a failure.
+  exec 3>&1 4>&2 >"$results/session.txt" 2>&1
+  recording=yes
+  session
+  recording=
+  exec >&3 2>&4 3>&- 4>&-
+  cat -- "$results/session.txt"
+  keep_results
+}
+
+# Nothing may be ordered in a store that is not this one.
+check_addresses() {
+  local host port
+  while read -r host port; do
+    if (: <>"/dev/tcp/$host/$port") 2>/dev/null; then
+      fail "$host:$port is taken; is there a store that runs?"
+    fi
+  done < <(sed -n 's/^address = "\(.*\):\([0-9]*\)".*/\1 \2/p' "$repo/roles.toml")
 }
 
 session() {
@@ -44,10 +64,10 @@ session() {
   echo
   run "curl -d '{\"name\":\"Yo-Yo\",\"quantity\":1}' -H 'Idempotency-Key: a-present' $store_url/orders"
   run "curl -d '{\"name\":\"Yo-Yo\",\"quantity\":1}' -H 'Idempotency-Key: a-present' $store_url/orders"
-  run "curl -d '{\"name\":\"Yo-Yo\",\"quantity\":2}' -H 'Idempotency-Key: a-present' $store_url/orders"
-  run "curl -d '{\"name\":\"Yo-Yo\",\"quantity\":500}' $store_url/orders"
-  run "curl -d '{\"name\":\"Yo-Yo\"}' $store_url/orders"
-  run "curl $store_url/products/Teapot"
+  run_refused 422 "curl -d '{\"name\":\"Yo-Yo\",\"quantity\":2}' -H 'Idempotency-Key: a-present' $store_url/orders"
+  run_refused 409 "curl -d '{\"name\":\"Yo-Yo\",\"quantity\":500}' $store_url/orders"
+  run_refused 400 "curl -d '{\"name\":\"Yo-Yo\"}' $store_url/orders"
+  run_refused 404 "curl $store_url/products/Teapot"
   echo
   fail_over
   echo
@@ -59,18 +79,31 @@ session() {
   echo
   # shellcheck disable=SC2016 # for the shell that runs it
   run 'for id in 1 2 3; do sqlite3 data/order-$id.db "SELECT count(*), sum(quantity), max(number) FROM orders"; done'
+  cp -- "$work/said" "$work/counts"
   run "sqlite3 data/catalog.db 'SELECT count(*), sum(quantity), max(number) FROM journal'"
+  agree "$work/counts" "$work/said"
   # shellcheck disable=SC2016
   run 'for id in 1 2 3; do sqlite3 data/order-$id.db "SELECT number, name, quantity FROM orders" | sha256sum; done'
+  sqlite3 data/catalog.db 'SELECT number, name, quantity FROM journal ORDER BY number' |
+    sha256sum >"$work/journal"
+  agree "$work/said" "$work/journal"
   echo
   run ./run.sh down
 }
 
+# All lines have to be the same, and there has to be something in them.
+agree() { # FILE…
+  local different
+  different=$(sort -u -- "$@")
+  [[ $different == *[0-9]* && $different != *$'\n'* ]] || broken_off 'the databases differ'
+}
+
 # Two terminals: the client's output comes when it is done.
 fail_over() {
-  local client
+  local status=0
   printf '$ target/release/toystore client -c 5 -d 10s --rate 100 -p 0.5 --seed 7\n'
-  target/release/toystore client -c 5 -d 10s --rate 100 -p 0.5 --seed 7 </dev/null >"$work/client.txt" 2>&1 &
+  target/release/toystore client -c 5 -d 10s --rate 100 -p 0.5 --seed 7 </dev/null \
+    >"$work/client.txt" 2>&1 3>&- 4>&- &
   client=$!
   sleep 3
   {
@@ -80,28 +113,61 @@ fail_over() {
     sleep 1
     run ./run.sh start order-3
   } >"$work/meanwhile.txt" 2>&1
-  wait "$client"
+  wait "$client" || status=$?
+  client=
   cat -- "$work/client.txt"
+  ((status == 0)) || broken_off "the client failed (exit status $status)"
   printf '\n(meanwhile, in another terminal)\n'
   cat -- "$work/meanwhile.txt"
 }
 
-# Prints a command as it would be typed, and what comes of it.
+# Prints a command as it would be typed, and what comes of it. It has to succeed, as have all of
+# its parts; and what it asks the store for has to be answered with 200.
 run() { # COMMAND…
+  local status=0
+  expected=${expected:-200}
+  export expected
   printf '$ %s\n' "$*"
-  # A terminal shows no progress of a download to standard output; nor should this.
-  curl() { command curl --no-progress-meter "$@"; }
   export -f curl
-  # A command may be there for how it fails.
-  bash -c "$*" </dev/null || true
+  bash -eo pipefail -c "$*" </dev/null >"$work/said" 2>&1 3>&- 4>&- || status=$?
+  cat -- "$work/said"
   # An answer of the store's ends without a line's end.
   [[ $* != *curl* || $* == *grep* || $* == *wait ]] || echo
+  ((status == 0)) || broken_off "that failed (exit status $status)"
+  [[ ! -e $unexpected ]] || broken_off "$(<"$unexpected")"
 }
 
-down_and_end() {
-  "$store/run.sh" down </dev/null >/dev/null 2>&1
+# The same for a command that is there for how it is refused.
+run_refused() { # STATUS COMMAND…
+  expected=$1
+  run "${@:2}"
+  expected=
+}
+
+# What `curl` is to the commands. A terminal shows no progress of a download to standard output; nor
+# does this.
+curl() {
+  local answered
+  { answered=$(command curl --no-progress-meter --write-out '%{stderr}%{http_code}' "$@" \
+    2>&1 >&5); } 5>&1 || { printf '%s\n' "$answered" >&2 && return 1; }
+  [[ $answered == "$expected" ]] ||
+    printf 'it was answered with status %s instead of %s' "$answered" "$expected" >"$unexpected"
+}
+
+broken_off() { # WHY
+  printf '(%s)\n' "$*"
+  exit 1
+}
+
+# What was recorded of a session that broke off is printed; it is no record.
+close_store() {
+  if [[ -n $recording ]]; then
+    exec >&3 2>&4
+    cat -- "$results/session.txt" "$work/meanwhile.txt" >&2 2>/dev/null || true
+    say "$experiment: the session broke off"
+  fi
+  [[ ! -d $store/data ]] || "$store/run.sh" down </dev/null >/dev/null 2>&1 || true
   cd -- "$repo"
-  end_experiment
 }
 
 main "$@"

@@ -9,7 +9,7 @@
 # `loopback` runs all processes on this machine, a few microseconds apart. `links` adds a delay of
 # 500 µs to each way of each link, also of that between clients and front-end, which is about what
 # two machines in one region have; it is a proxy's delay, not a network's: no loss, no jitter, no
-# limit of bandwidth.
+# limit of bandwidth. The proxy itself adds another tenth of a millisecond or so (see eval/links).
 #
 # `--frontend` measures a store that runs elsewhere; eval/deploy calls it with NETWORK = aws. The
 # command in the environment's SWEEP_SET_CACHE, given on or off, sets that store's cache and has it
@@ -26,33 +26,41 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../cluster.sh"
 readonly CLIENTS=5
 readonly PROBABILITIES=(0 0.2 0.4 0.6 0.8)
 readonly DELAY_US=500
-data=$repo/eval/sweep/data
+usage='eval/sweep/run.sh loopback|links|--frontend HOST:PORT --label NETWORK'
+usage+=' [REPETITIONS [ITERATIONS]], or draw, or --help'
 frontend= # the store elsewhere
 
 main() {
   case ${1-} in
-    draw) draw sweep "$data" ;;
+    draw | --help | -h)
+      (($# == 1)) || misused "$1 stands alone"
+      take_arguments 2 "$1"
+      ;;
     loopback | links) measure "$@" ;;
     --frontend) measure_elsewhere "$@" ;;
-    *) fail 'usage: eval/sweep/run.sh loopback|links [REPETITIONS [ITERATIONS]], or draw' ;;
+    *) misused "'${1-}' is no network" ;;
   esac
 }
 
+present() { build_plots && draw; }
+
 measure_elsewhere() { # --frontend HOST:PORT --label NETWORK [REPETITIONS [ITERATIONS]]
-  [[ $# -ge 4 && $3 == --label && $4 =~ ^[a-z0-9-]+$ ]] ||
-    fail 'usage: eval/sweep/run.sh --frontend HOST:PORT --label NETWORK [REPETITIONS [ITERATIONS]]'
+  [[ $# -ge 4 && $3 == --label ]] || misused '--frontend and --label belong together'
+  [[ $4 =~ ^[a-z0-9-]+$ && $4 != loopback && $4 != links ]] ||
+    misused "the network there cannot be called '$4'"
   [[ -n ${SWEEP_SET_CACHE:-} ]] || fail 'SWEEP_SET_CACHE names no command that sets the cache'
   frontend=$2
   measure "${@:4}"
 }
 
 measure() { # NETWORK [REPETITIONS [ITERATIONS]]
+  take_arguments 2 "${@:2}"
   local network=$1 repetitions=${2:-10} iterations=${3:-200} repetition probability cache caches
-  whole_numbers "$repetitions" "$iterations"
   build
+  build_plots
   [[ $network != links ]] || build_links
-  mkdir -p -- "$data/$network"
-  write_machine "$data/$network/machine.json"
+  mkdir -- "$results/$network"
+  write_machine "$results/$network/machine.json"
   for ((repetition = 1; repetition <= repetitions; repetition++)); do
     for probability in "${PROBABILITIES[@]}"; do
       # Whatever the machine does meanwhile, it does to both.
@@ -63,11 +71,21 @@ measure() { # NETWORK [REPETITIONS [ITERATIONS]]
       done
     done
   done
-  draw sweep "$data"
+  take_other_networks
+  present
+  keep_results
+}
+
+# Summary and figures are of all networks that were measured.
+take_other_networks() {
+  local folder
+  for folder in "$record"/*/; do
+    [[ ! -d $folder || -e $results/$(basename -- "$folder") ]] || cp -r -- "$folder" "$results"
+  done
 }
 
 run_once() { # NETWORK REPETITION ITERATIONS PROBABILITY CACHE
-  local file=$data/$1/sweep.csv target
+  local file=$results/$1/sweep.csv target
   if [[ -n $frontend ]]; then
     set_cache_elsewhere "$5"
     target=(--frontend "$frontend")
@@ -84,11 +102,11 @@ run_once() { # NETWORK REPETITION ITERATIONS PROBABILITY CACHE
   "$TOYSTORE_BIN" client -c "$CLIENTS" -n "$3" -p "$4" --seed "$2" "${target[@]}" \
     --format csv --fail-if 'errors>0' --fail-if 'refusals>0' \
     </dev/null >"$work/latencies.csv"
-  awk -v prefix="$2,$2,$4,$5" -v header="$([[ $2$4$5 != 10false ]] || printf yes)" '
+  awk -v prefix="$2,$2,$4,$5" -v header="$([[ -e $file ]] || printf yes)" '
     NR == 1 { if (header) print "repetition,seed,probability,cache," $0; next }
     { print prefix "," $0 }
   ' "$work/latencies.csv" >"$work/rows.csv"
-  if [[ $2$4$5 == 10false ]]; then cp -- "$work/rows.csv" "$file"; else cat -- "$work/rows.csv" >>"$file"; fi
+  cat -- "$work/rows.csv" >>"$file"
   say "$1: repetition $2, p = $4, cache $5: $(awk -F , '$1 == "all" && $2 == "query" {
     print $3 " queries, mean " $9 " ms" }' "$work/latencies.csv")"
 }
