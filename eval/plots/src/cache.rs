@@ -12,9 +12,10 @@ use crate::statistics::{Estimate, estimate, extremes};
 pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     let ratios = read(&data.join("hit_ratio.csv"))?;
     draw_hit_ratio(&ratios, &figures.join("cache-hit-ratio.svg"))?;
-    fs::write(data.join("summary.md"), summary(&ratios)?)?;
     let items = read(&data.join("items.csv"))?;
     let samples = read(&data.join("samples.csv"))?;
+    let text = summary(&ratios)? + &summary_of_looks(&samples)?;
+    fs::write(data.join("summary.md"), text)?;
     draw_items(&items, &samples, &figures.join("cache-items.svg"))
 }
 
@@ -101,6 +102,18 @@ fn summary(rows: &[Row]) -> Result<String, Problem> {
     Ok(text)
 }
 
+/// How closely the items were watched.
+fn summary_of_looks(samples: &[Row]) -> Result<String, Problem> {
+    let times = values(samples, "time_s")?;
+    let (first, last) = (times[0], times[times.len() - 1]);
+    let mean = (last - first) / (times.len() - 1).max(1) as f64;
+    Ok(format!(
+        "\nThe items in the cache were looked at {} times in {last:.1} s, every {mean:.3} s on the \
+         average.\n",
+        times.len()
+    ))
+}
+
 fn draw_items(items: &[Row], samples: &[Row], path: &Path) -> Result<(), Problem> {
     let times = values(samples, "time_s")?;
     let end = times[times.len() - 1];
@@ -132,7 +145,7 @@ fn draw_items(items: &[Row], samples: &[Row], path: &Path) -> Result<(), Problem
         y,
     };
     let frame = Frame { x: Axis { high: end, ticks: within(&frame.x, end), ..frame.x }, ..frame };
-    let page_size = (1_120, u32::try_from(height)? + 230);
+    let page_size = (1_120, u32::try_from(height)? + 260);
     Page::draw(path, page_size, "Items in the cache over time", |page| {
         page.frame(&frame)?;
         for row in items {
@@ -142,7 +155,7 @@ fn draw_items(items: &[Row], samples: &[Row], path: &Path) -> Result<(), Problem
             let next = times.iter().copied().find(|time| *time > from).unwrap_or(end);
             let (left, bottom) = frame.at(from, place as f64);
             let (right, top) = frame.at(next, place as f64 + 1.0);
-            // The most recently used is the darkest.
+            // The most recently used is in full colour.
             let strength = 1.0 - 0.75 * (row.number("place")? - 1.0) / (capacity - 1.0).max(1.0);
             page.shade((left, top + 4), (right, bottom - 4), COLOURS[0], strength)?;
         }
@@ -159,10 +172,13 @@ fn draw_items(items: &[Row], samples: &[Row], path: &Path) -> Result<(), Problem
             let at = left + step * 20;
             page.shade((at, below + 34), (at + 20, below + 50), COLOURS[0], strength)?;
         }
-        let words = "in the cache: most to least recently used";
+        let words =
+            "in the cache; the most recently used in full colour, the least in the faintest";
         page.note(words, (left + 70, below + 42))?;
-        page.block((left + 480, below + 31), (left + 483, below + 53), COLOURS[3])?;
-        page.note("a toy was bought, and its item dropped", (left + 494, below + 42))
+        // The catalog knows who asked for a toy, but not whose cache has let go of it since.
+        page.block((left + 28, below + 61), (left + 31, below + 83), COLOURS[3])?;
+        let words = "a toy was about to be sold or restocked; it was dropped, if it was there";
+        page.note(words, (left + 70, below + 72))
     })
 }
 

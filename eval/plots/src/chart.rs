@@ -238,6 +238,17 @@ impl Page<'_> {
         points.iter().try_for_each(|point| self.mark(*point, style, MARK))
     }
 
+    /// Draws a series of so many points that a line with marks would cover everything.
+    pub fn curve(
+        &self,
+        frame: &Frame,
+        points: &[(f64, f64)],
+        colour: RGBColor,
+    ) -> Result<(), Problem> {
+        let points: Vec<Point> = points.iter().map(|(x, y)| frame.at(*x, *y)).collect();
+        self.line(&points, colour, 2)
+    }
+
     /// Draws a bar from one value to another at each x, for the spread.
     pub fn spread(
         &self,

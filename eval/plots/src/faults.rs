@@ -12,10 +12,15 @@ use crate::statistics::quantile;
 
 /// What a fault may do belongs to it for so long after it is over.
 const AFTERMATH_S: f64 = 1.0;
+/// An order that takes longer while nothing is wrong is told of: some five times the median.
+const HICCUP_MS: f64 = 12.0;
+/// Connections are made in the first second, and nothing is said of it.
+const START_S: f64 = 1.0;
 
 /// A replica that was killed or stopped, in seconds since the run began.
 struct Fault {
     kind: String,
+    replica: String,
     leader: bool,
     /// What the clients were at: `shopping` or `checking`.
     clients: String,
@@ -54,6 +59,7 @@ pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     for row in read(&data.join("faults.csv"))? {
         faults.push(Fault {
             kind: row.text("kind")?.to_owned(),
+            replica: row.text("replica")?.to_owned(),
             leader: row.text("leader")? == "yes",
             clients: row.text("clients")?.to_owned(),
             from: row.number("from_unix_s")? - began,
@@ -100,7 +106,11 @@ fn draw_timeline(faults: &[Fault], seen: &Seen, path: &Path) -> Result<(), Probl
     let faults = || faults.iter().filter(|fault| fault.clients == SHOPPING);
     let end = orders.last().ok_or("there are no orders")?.to;
     let all = || queries.iter().chain(orders);
+    // Who was kept waiting catches up at once. An axis up to there would show nothing else.
     let fastest = all().map(|moment| moment.per_second).fold(0.0, f64::max);
+    let usual: Vec<f64> = queries.iter().map(|moment| moment.per_second).collect();
+    let usual = quantile(&usual, 0.5).ok_or("there are no queries")?;
+    let most_shown = if usual > 0.0 { fastest.min(2.0 * usual) } else { fastest };
     let longest: Vec<f64> = all().filter_map(|moment| moment.longest).collect();
     let (least, most) = (quantile(&longest, 0.0), quantile(&longest, 1.0));
     let (least, most) = least.zip(most).ok_or("nothing was answered")?;
@@ -112,7 +122,7 @@ fn draw_timeline(faults: &[Fault], seen: &Seen, path: &Path) -> Result<(), Probl
         corner: (120, 90),
         size: (1_240, 230),
         x: Axis { label: String::new(), ..x.clone() },
-        y: Axis::from_zero("requests per second", fastest),
+        y: Axis::from_zero("requests per second", most_shown),
     };
     let latencies = Frame {
         title: "Longest latency in each tenth of a second, from when it was due".into(),
@@ -134,10 +144,11 @@ fn draw_timeline(faults: &[Fault], seen: &Seen, path: &Path) -> Result<(), Probl
             let (at, top) = rates.at(f64::midpoint(fault.from, fault.to), rates.y.high);
             page.note_above("L", (at, top - 1))?;
         }
-        for (moments, style) in [queries, orders].into_iter().zip(styles) {
-            let line = Style { shape: Shape::None, ..style };
-            let rate: Vec<_> = moments.iter().map(|m| (m.to, m.per_second)).collect();
-            page.series(&rates, &rate, line)?;
+        // Queries last: they come evenly, so it is their line that shows a time without service.
+        for (moments, style) in [queries, orders].into_iter().zip(styles).rev() {
+            let rate: Vec<_> =
+                moments.iter().map(|m| (m.to, m.per_second.min(rates.y.high))).collect();
+            page.curve(&rates, &rate, style.colour)?;
             let longest: Vec<_> =
                 moments.iter().filter_map(|m| Some((m.to, m.longest?.max(0.01)))).collect();
             page.dots(&latencies, &longest, Style { line: Line::None, ..style })?;
@@ -148,7 +159,15 @@ fn draw_timeline(faults: &[Fault], seen: &Seen, path: &Path) -> Result<(), Probl
         page.legend_of_area((340, 810), "replica killed (SIGKILL)", COLOURS[3])?;
         page.legend_of_area((340, 838), "replica stopped (SIGSTOP)", COLOURS[5])?;
         page.note("L: it was the leader.", (720, 810))?;
-        page.note("The bands end when the replica is brought back.", (720, 838))
+        page.note("The bands end when the replica is brought back.", (720, 838))?;
+        if fastest > rates.y.high {
+            let words = format!(
+                "Bursts of up to {}/s, when clients catch up, are cut off.",
+                with_commas(fastest)
+            );
+            page.note(&words, (720, 866))?;
+        }
+        Ok(())
     })
 }
 
@@ -158,12 +177,35 @@ fn colour_of(fault: &Fault) -> plotters::style::RGBColor {
 
 /// The longest time in a row, within a stretch, in which no request was answered, in seconds.
 fn longest_gap(moments: &[Moment], from: f64, to: f64) -> f64 {
+    longest_empty(moments.iter().filter(|moment| moment.to > from && moment.from < to))
+}
+
+/// The intervals that lie within a stretch as a whole.
+fn within(moments: &[Moment], from: f64, to: f64) -> impl Iterator<Item = &Moment> + Clone {
+    moments.iter().filter(move |moment| moment.from >= from && moment.to <= to)
+}
+
+/// The length of the longest row of intervals in which no request was answered, in seconds.
+fn longest_empty<'a>(moments: impl Iterator<Item = &'a Moment>) -> f64 {
     let (mut longest, mut gap) = (0.0_f64, 0.0);
-    for moment in moments.iter().filter(|moment| moment.to > from && moment.from < to) {
+    for moment in moments {
         gap = if moment.count > 0.0 { 0.0 } else { gap + (moment.to - moment.from) };
         longest = longest.max(gap);
     }
     longest
+}
+
+/// A whole number with its thousands set apart.
+fn with_commas(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// The longest latency of a request that was answered within a stretch, in milliseconds.
@@ -219,14 +261,8 @@ fn summary(
              |\n|---|---|---|---|---|---|---|\n";
     write_kinds(&mut text, faults, seen)?;
     write_final_check(&mut text, faults, &seen.order_queries)?;
-    let quiet = faults.first().map_or(f64::INFINITY, |fault| fault.from);
-    let start = 1.0_f64.min(quiet);
-    writeln!(
-        text,
-        "\nBefore the first fault: longest without an order {:.1} s, longest order {:.1} ms.",
-        longest_gap(&seen.orders, start, quiet),
-        longest_latency(&seen.orders, start, quiet).unwrap_or_default(),
-    )?;
+    write_quiet_times(&mut text, faults, &seen.orders)?;
+    write_replicas(&mut text, faults)?;
     text += "\n## The databases afterwards\n\n| database | orders | SHA-256 of its rows |\n|---|---|---|\n";
     let mut digests = Vec::new();
     for row in databases {
@@ -240,6 +276,51 @@ fn summary(
     Ok(text)
 }
 
+/// What the clients noticed while nothing was wrong.
+fn write_quiet_times(
+    text: &mut String,
+    faults: &[Fault],
+    orders: &[Moment],
+) -> Result<(), Problem> {
+    let mut edges: Vec<(f64, f64)> =
+        faults.iter().map(|fault| (fault.from, fault.to + AFTERMATH_S)).collect();
+    edges.push((f64::NEG_INFINITY, START_S));
+    edges.push((f64::INFINITY, f64::INFINITY));
+    edges.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (mut gap, mut longest, mut count, mut hiccups) = (0.0_f64, 0.0_f64, 0, 0);
+    for stretch in edges.windows(2) {
+        let quiet = within(orders, stretch[0].1, stretch[1].0);
+        gap = gap.max(longest_empty(quiet.clone()));
+        for latency in quiet.filter_map(|moment| moment.longest) {
+            longest = longest.max(latency);
+            count += 1;
+            hiccups += usize::from(latency > HICCUP_MS);
+        }
+    }
+    writeln!(
+        text,
+        "\nOutside the faults and the second after each: longest without an order {gap:.1} s, \
+         longest order {longest:.1} ms. Of {count} tenths of a second with an order, {hiccups} had \
+         one that took longer than {HICCUP_MS} ms."
+    )?;
+    Ok(())
+}
+
+/// How often each replica was hurt.
+fn write_replicas(text: &mut String, faults: &[Fault]) -> Result<(), Problem> {
+    let mut replicas: Vec<&str> = faults.iter().map(|fault| fault.replica.as_str()).collect();
+    replicas.sort_unstable();
+    replicas.dedup();
+    *text += "\nWho was hurt, the final check included:\n\n| replica | times | as the leader \
+              |\n|---|---|---|\n";
+    for replica in replicas {
+        let its = || faults.iter().filter(|fault| fault.replica == replica);
+        let led = its().filter(|fault| fault.leader).count();
+        writeln!(text, "| {replica} | {} | {led} |", its().count())?;
+    }
+    Ok(())
+}
+
 /// What the clients noticed of faults that came while they checked their orders.
 fn write_final_check(
     text: &mut String,
@@ -251,7 +332,7 @@ fn write_final_check(
         // Whether there was anything left to check when the fault came has to be seen.
         let later = order_queries.iter().filter(|moment| moment.from >= fault.from);
         let count = later.map(|moment| moment.count).fold(0.0, f64::add);
-        let errors: f64 = order_queries.iter().map(|moment| moment.errors).sum();
+        let errors = order_queries.iter().map(|moment| moment.errors).fold(0.0, f64::add);
         let whom = if fault.leader { "leader" } else { "follower" };
         writeln!(
             text,
@@ -285,14 +366,15 @@ fn write_kinds(text: &mut String, faults: &[Fault], seen: &Seen) -> Result<(), P
                 None => "-".into(),
             }
         };
-        let errors: f64 = these()
+        // Not by `sum`, which is -0 of nothing.
+        let errors = these()
             .flat_map(|fault| {
                 let end = fault.to + AFTERMATH_S;
                 let within = move |moment: &&Moment| moment.to > fault.from && moment.from < end;
                 queries.iter().chain(orders).filter(within)
             })
             .map(|moment| moment.errors)
-            .sum();
+            .fold(0.0, f64::add);
         writeln!(
             text,
             "| {name} | {} | {} | {} | {} | {} | {errors} |",
@@ -312,17 +394,55 @@ mod tests {
 
     #[test]
     fn a_gap_is_as_long_as_its_empty_intervals_in_a_row() {
-        let counts = [1.0, 0.0, 0.0, 3.0, 0.0, 1.0];
-        let moments: Vec<Moment> = (0..)
-            .zip(counts)
-            .map(|(n, count)| {
-                let (from, longest) = (f64::from(n), (count > 0.0).then_some(count));
-                Moment { from, to: from + 1.0, count, errors: 0.0, per_second: count, longest }
-            })
-            .collect();
+        let moments = moments_of(&[1.0, 0.0, 0.0, 3.0, 0.0, 1.0]);
         assert!((longest_gap(&moments, 0.0, 6.0) - 2.0).abs() < 1e-9);
         assert!((longest_gap(&moments, 3.5, 6.0) - 1.0).abs() < 1e-9);
         assert_eq!(longest_latency(&moments, 0.0, 6.0), Some(3.0));
         assert_eq!(longest_latency(&moments, 1.0, 2.0), None);
+    }
+
+    #[test]
+    fn quiet_times_are_between_faults_and_what_comes_of_them() {
+        // From 3 to 6 there is a fault, and what comes of it; the first second does not count.
+        let mut text = String::new();
+        let orders = moments_of(&[90.0, 20.0, 0.0, 80.0, 80.0, 80.0, 0.0, 0.0, 1.0]);
+        let faults = [fault("order-1", 3.0, 5.0)];
+        write_quiet_times(&mut text, &faults, &orders).expect("text can be written");
+        let gap_and_longest = "longest without an order 2.0 s, longest order 20.0 ms. ";
+        let hiccups =
+            "Of 2 tenths of a second with an order, 1 had one that took longer than 12 ms";
+        assert!(text.contains(gap_and_longest) && text.contains(hiccups), "{text}");
+    }
+
+    #[test]
+    fn a_kind_of_fault_that_did_not_occur_has_no_errors() {
+        let mut text = String::new();
+        let seen = Seen { queries: vec![], orders: vec![], order_queries: vec![] };
+        write_kinds(&mut text, &[], &seen).expect("text can be written");
+        assert!(text.starts_with("| leader killed | 0 | - | - | - | - | 0 |\n"), "{text}");
+        text.clear();
+        let faults = [fault("order-2", 1.0, 2.0), fault("order-2", 5.0, 6.0)];
+        write_replicas(&mut text, &faults).expect("text can be written");
+        assert!(text.ends_with("|\n| order-2 | 2 | 0 |\n"), "{text}");
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let numbers = [0.4, 999.0, 1_040.4, 1_234_567.0];
+        assert_eq!(numbers.map(with_commas), ["0", "999", "1,040", "1,234,567"]);
+    }
+
+    /// Intervals of a second with so many requests each, of as many milliseconds.
+    fn moments_of(counts: &[f64]) -> Vec<Moment> {
+        let moments = (0..).zip(counts).map(|(n, &count)| {
+            let (from, longest) = (f64::from(n), (count > 0.0).then_some(count));
+            Moment { from, to: from + 1.0, count, errors: 0.0, per_second: count, longest }
+        });
+        moments.collect()
+    }
+
+    fn fault(replica: &str, from: f64, to: f64) -> Fault {
+        let (kind, clients) = ("hurt".into(), SHOPPING.into());
+        Fault { kind, replica: replica.into(), leader: false, clients, from, to }
     }
 }

@@ -22,8 +22,8 @@ const CACHES: [(&str, &str); 2] = [("true", "with the cache"), ("false", "withou
 pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     let mut text = String::from(
         "# Latency with the cache and without it\n\nWritten by `eval/sweep/run.sh` from each \
-         network's `sweep.csv`; the machine is in `machine.json` beside it. Latencies of all clients in \
-         milliseconds, mean over the repetitions (95 % confidence interval by Student's t). By how \
+         network's `sweep.csv`; the machine that it was run from is in `machine.json` beside it. \
+         Latencies of all clients in milliseconds, mean over the repetitions (95 % confidence interval by Student's t). By how \
          many times a query is faster comes from pairs of runs with the same seed: the ratio of \
          their latencies, as a geometric mean.\n",
     );
@@ -226,7 +226,8 @@ fn draw_benefits(networks: &[(&str, Vec<Row>)], path: &Path) -> Result<(), Probl
 
 fn write_table(text: &mut String, rows: &[Row], network: &str) -> Result<(), Problem> {
     let repetitions = values(rows, "repetition")?.len();
-    write!(text, "\n## {network}\n\n{repetitions} repetitions.\n")?;
+    let plural = if repetitions == 1 { "" } else { "s" };
+    write!(text, "\n## {network}\n\n{repetitions} repetition{plural}.\n")?;
     for (figure, name) in [(MEAN, "mean"), (MEDIAN, "median")] {
         write!(text, "\n| {name}, ms: p |")?;
         for (_, name) in TYPES {
