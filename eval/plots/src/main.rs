@@ -5,6 +5,8 @@
 
 mod cache;
 mod chart;
+#[cfg(test)]
+mod committed;
 mod data;
 mod faults;
 mod statistics;
