@@ -41,7 +41,7 @@ main() {
   sleep "$QUIET_SECONDS"
   # The first Ctrl-C ends the shopping; the orders are checked all the same.
   leader=$(leader)
-  kill -INT "$client" || {
+  kill -INT "$client" 2>/dev/null || {
     cat -- "$work/client.txt" >&2
     fail 'the clients ended before their time'
   }
