@@ -119,6 +119,7 @@ fail_over() {
   ((status == 0)) || broken_off "the client failed (exit status $status)"
   printf '\n(meanwhile, in another terminal)\n'
   cat -- "$work/meanwhile.txt"
+  rm -- "$work/meanwhile.txt"
 }
 
 # Prints a command as it would be typed, and what comes of it. It has to succeed, as have all of
