@@ -24,8 +24,9 @@ pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
         "# Latency with the cache and without it\n\nWritten by `eval/sweep/run.sh` from each \
          network's `sweep.csv`; the machine that it was run from is in `machine.json` beside it. \
          Latencies of all clients in milliseconds, mean over the repetitions (95 % confidence interval by Student's t). By how \
-         many times a query is faster comes from pairs of runs with the same seed: the ratio of \
-         their latencies, as a geometric mean.\n",
+         many times a query is faster, and by how much an order or an iteration takes longer, \
+         comes from pairs of runs with the same seed: the ratio of their latencies, as a geometric \
+         mean, or the difference. An iteration is a query and p times an order.\n",
     );
     let mut benefits = Vec::new();
     for (folder, name) in NETWORKS {
@@ -94,6 +95,31 @@ fn benefit(rows: &[Row], probability: f64, figure: &str) -> Result<Option<Estima
         mean: of.mean.exp(),
         interval: of.interval.map(|(low, high)| (low.exp(), high.exp())),
     }))
+}
+
+/// By how many milliseconds so many of these requests take longer with the cache, on the average,
+/// for each pair of runs with the same seed: (repetition, difference).
+fn paired(
+    rows: &[Row],
+    probability: f64,
+    requests: &[(&str, f64)],
+) -> Result<Vec<(f64, f64)>, Problem> {
+    let mut differences: Vec<(f64, f64)> = Vec::new();
+    for (request, many) in requests {
+        let of = |cache| Setting { probability, cache, request, client: "all", figure: MEAN };
+        let (with, without) = (latencies(rows, of("true"))?, latencies(rows, of("false"))?);
+        for (repetition, with) in with {
+            let Some((_, without)) = without.iter().find(|(other, _)| *other == repetition) else {
+                continue;
+            };
+            let difference = many * (with - without);
+            match differences.iter_mut().find(|(other, _)| *other == repetition) {
+                Some((_, sum)) => *sum += difference,
+                None => differences.push((repetition, difference)),
+            }
+        }
+    }
+    Ok(differences)
 }
 
 fn clients(rows: &[Row]) -> Result<Vec<String>, Problem> {
@@ -246,6 +272,20 @@ fn write_table(text: &mut String, rows: &[Row], network: &str) -> Result<(), Pro
         }
         text.push('\n');
     }
+    write!(
+        text,
+        "\n| with the cache: p | a query is faster by | an order takes longer by, ms | an iteration \
+         takes longer by, ms |\n|---|---|---|---|"
+    )?;
+    for probability in values(rows, "probability")? {
+        write!(text, "\n| {:.0} % |", probability * 100.0)?;
+        write_estimate(text, benefit(rows, probability, MEAN)?, 2, " ×")?;
+        let orders = paired(rows, probability, &[("order", 1.0)])?;
+        write_estimate(text, estimated(&orders), 2, "")?;
+        let iterations = paired(rows, probability, &[("query", 1.0), ("order", probability)])?;
+        write_estimate(text, estimated(&iterations), 2, "")?;
+    }
+    text.push('\n');
     Ok(())
 }
 
@@ -255,12 +295,18 @@ fn write_estimate(
     digits: usize,
     unit: &str,
 ) -> Result<(), Problem> {
+    // Rounded first, and without a sign on what is 0 then.
+    let scale = 10_f64.powi(i32::try_from(digits)?);
+    let round = |value: f64| (value * scale).round() / scale + 0.0;
     match estimate {
-        Some(Estimate { mean, interval: Some((low, high)) }) => {
-            write!(text, " {mean:.digits$}{unit} ({low:.digits$} to {high:.digits$}) |")?;
+        Some(Estimate { mean, interval }) => {
+            write!(text, " {:.digits$}{unit}", round(mean))?;
+            if let Some((low, high)) = interval {
+                write!(text, " ({:.digits$} to {:.digits$})", round(low), round(high))?;
+            }
+            text.push_str(" |");
         }
-        Some(Estimate { mean, interval: None }) => write!(text, " {mean:.digits$}{unit} |")?,
-        None => write!(text, " - |")?,
+        None => text.push_str(" - |"),
     }
     Ok(())
 }
