@@ -209,7 +209,8 @@ demo() {
 end_demo() {
   trap '' INT TERM HUP
   set +e
-  [[ -z $client ]] || kill "$client" 2>/dev/null
+  # Asked kindly, it would first check its orders, at a store that closes.
+  [[ -z $client ]] || kill -s KILL "$client" 2>/dev/null
   say ""
   down
 }

@@ -243,6 +243,21 @@ the_demo_changes_the_leader_and_leaves_nothing_running() {
   says 'runs already'
 }
 
+a_demo_that_is_ended_early_leaves_nothing_running() {
+  local demo status=0
+  cluster here
+  ./run.sh demo </dev/null >"$work/demo.log" 2>&1 &
+  demo=$!
+  eventually grep -q 'Five clients shop' "$work/demo.log"
+  eventually is_shopping
+  kill -TERM "$demo"
+  wait "$demo" || status=$?
+  [[ $status == 1 ]] || die "the demo ended with $status"
+  ! is_shopping || die 'the client goes on'
+  expect 1 ./run.sh status
+  [[ $(grep -c ' down$' <<<"$output") == 5 ]]
+}
+
 # --- how they are written -------------------------------------------------------------------------
 
 # Makes a cluster in a folder NAME, with its own address, and lets ROLES, data and address tell it.
@@ -273,6 +288,16 @@ matches() { # REGULAR-EXPRESSION…
   for expression in "$@"; do
     grep -qE "$expression" <<<"$output" || die "no line matches: $expression"
   done
+}
+
+# Whether a client of this cluster runs.
+is_shopping() {
+  local words
+  for words in /proc/[0-9]*/cmdline; do
+    words=$(tr '\0' ' ' 2>/dev/null <"$words") || continue
+    [[ $words != *' client '*" --config $ROLES "* ]] || return 0
+  done
+  return 1
 }
 
 eventually() { # COMMAND…
