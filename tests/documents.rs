@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 /// The folders that have documents.
 const FOLDERS: [&str; 7] = [".", "docs", "eval", "fuzz", "src", "tests", "benches"];
 
@@ -41,10 +43,21 @@ fn prose(text: &str) -> Vec<&str> {
     outside.collect()
 }
 
+/// The experiments that `docs/evaluation.md` tells of: the folders of their data.
+const EXPERIMENTS: [&str; 4] = ["cache", "faults", "overhead", "sweep"];
+/// Where the machine and the commit of each are.
+const MACHINES: [&str; 5] = ["cache", "faults", "overhead", "sweep/loopback", "sweep/links"];
+
 /// The summaries that the experiments wrote.
 fn summaries() -> String {
-    let data = ["cache", "faults", "overhead", "sweep"];
-    data.map(|experiment| text_of(&format!("eval/{experiment}/data/summary.md"))).concat()
+    EXPERIMENTS.map(|of| text_of(&format!("eval/{of}/data/summary.md"))).concat()
+}
+
+/// What is known of the machine that an experiment was run on.
+fn machine(of: &str) -> Value {
+    let (experiment, network) = of.split_once('/').unwrap_or((of, ""));
+    let text = text_of(&format!("eval/{experiment}/data/{network}/machine.json"));
+    serde_json::from_str(&text).expect("what an experiment wrote is JSON")
 }
 
 /// Whether a line is what was printed, where `…` stands for anything.
@@ -79,35 +92,61 @@ fn the_tables_of_the_evaluation_are_rows_of_the_summaries() {
         .into_iter()
         .filter(|line| line.starts_with('|') && line.contains(|c: char| c.is_ascii_digit()))
         .collect();
-    assert!(rows.len() > 10, "docs/evaluation.md has {} rows of figures", rows.len());
+    assert!(rows.len() >= 4, "docs/evaluation.md has {} rows of figures", rows.len());
     for row in rows {
         assert!(summaries.lines().any(|line| line == row), "no summary has this row: {row}");
     }
 }
 
-/// Numbers with a decimal point, and those of thousands (`12,345`, told without the commas).
-fn figures(line: &str) -> Vec<String> {
-    let is_part = |c: char| c.is_ascii_digit() || c == '.' || c == ',';
-    let numbers = line.split(|c| !is_part(c)).map(|word| word.trim_matches(['.', ',']));
-    let numbers =
-        numbers.filter(|word| word.contains(['.', ','])).map(|word| word.replace(',', ""));
-    // Two points make an address or a version.
-    numbers.filter(|word| word.matches('.').count() < 2).collect()
+/// The numbers in a line, thousands without their commas. What belongs to a word (`p99`, `16x`) or
+/// has several points (a version, an address) is none.
+fn numbers(line: &str) -> Vec<String> {
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric() && !['.', ',', '-'].contains(&c));
+    let words = words.map(|word| word.trim_matches(['.', ',', '-']).replace(',', ""));
+    let is_number = |word: &String| {
+        let digits = word.chars().all(|c| c.is_ascii_digit() || c == '.');
+        digits && !word.is_empty() && word.matches('.').count() < 2
+    };
+    words.filter(is_number).collect()
 }
 
 #[test]
-fn the_figures_in_the_evaluation_are_in_the_summaries() {
-    let (document, summaries) = (text_of("docs/evaluation.md"), summaries());
-    let measured: Vec<&str> = summaries
-        .split(|c: char| !c.is_ascii_digit() && c != '.')
-        .map(|n| n.trim_matches('.'))
-        .collect();
-    let lines = prose(&document);
-    let told = lines.iter().filter(|line| !line.starts_with('|')).flat_map(|line| figures(line));
+fn every_number_in_the_evaluation_is_measured_or_set() {
+    let document = text_of("docs/evaluation.md");
+    let settings = EXPERIMENTS.map(|of| text_of(&format!("eval/{of}/run.sh"))).concat();
+    let machines = MACHINES.map(|of| machine(of).to_string()).concat();
+    let sources = [summaries(), settings, machines, text_of("eval/deploy/README.md")].concat();
+    let known: Vec<String> = sources.lines().flat_map(numbers).collect();
+    let is_picture = |line: &&str| line.starts_with("<img ");
+    let told = prose(&document).into_iter().filter(|line| !is_picture(line)).flat_map(numbers);
     let told: Vec<String> = told.collect();
-    assert!(told.len() > 5, "docs/evaluation.md tells {} figures", told.len());
-    for figure in told {
-        assert!(measured.contains(&figure.as_str()), "{figure} is in no summary");
+    assert!(told.len() > 50, "docs/evaluation.md tells {} numbers", told.len());
+    for number in told {
+        // A share may be set as 0.2 and told as 20 %.
+        let share = number.parse::<f64>().map_or(String::new(), |n| (n / 100.0).to_string());
+        let is_known = known.contains(&number) || known.contains(&share);
+        assert!(is_known, "{number} is in no summary and no setting");
+    }
+}
+
+#[test]
+fn the_evaluation_names_its_machine_and_its_commit() {
+    let document = text_of("docs/evaluation.md").replace('\n', " ");
+    for of in MACHINES {
+        let machine = machine(of);
+        assert_eq!(machine["changed_since_commit"], false, "{of}");
+        let text = |key: &str| machine[key].as_str().unwrap_or_default().to_owned();
+        let named = [
+            format!("`{}`", text("commit")),
+            text("date"),
+            text("processor"),
+            text("kernel"),
+            format!("{} cores", machine["cores"]),
+            format!("{} GiB", machine["memory_gib"]),
+        ];
+        for name in named {
+            assert!(document.contains(&name), "docs/evaluation.md does not name {name} of {of}");
+        }
     }
 }
 
@@ -130,8 +169,9 @@ fn links_between_files_lead_somewhere() {
     for document in documents {
         let text = fs::read_to_string(&document).expect("a document is text");
         let prose = prose(&text).join("\n");
-        for (_, rest) in prose.match_indices("](").map(|(at, _)| prose.split_at(at + 2)) {
-            let target = rest.split([')', '#', ' ']).next().unwrap_or_default();
+        let links = prose.split("](").skip(1).map(|rest| rest.split([')', '#', ' ']).next());
+        let pictures = prose.split("src=\"").skip(1).map(|rest| rest.split('"').next());
+        for target in links.chain(pictures).flatten() {
             if target.is_empty() || target.contains("://") {
                 continue;
             }
@@ -149,7 +189,7 @@ fn what_is_left_out_of_a_line_may_be_anything() {
 }
 
 #[test]
-fn figures_are_told_from_other_numbers() {
-    let line = "0.25 ms (of 8,123 orders), 5 clients, 127.0.0.1, 3 s. At 4.5.";
-    assert_eq!(figures(line), ["0.25", "8123", "4.5"]);
+fn numbers_are_told_from_what_only_has_digits() {
+    let line = "0.25 ms (of 8,123 orders), p99, 5 clients, 127.0.0.1, us-east-1, `4.5`. At 16.";
+    assert_eq!(numbers(line), ["0.25", "8123", "5", "4.5", "16"]);
 }

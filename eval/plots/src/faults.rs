@@ -12,6 +12,8 @@ use crate::statistics::quantile;
 
 /// What a fault may do belongs to it for so long after it is over.
 const AFTERMATH_S: f64 = 1.0;
+/// The end of the run cuts the last interval short. A request in a millisecond is no rate.
+const LEAST_INTERVAL_S: f64 = 0.05;
 /// An order that takes longer while nothing is wrong is told of: some five times the median.
 const HICCUP_MS: f64 = 12.0;
 /// Connections are made in the first second, and nothing is said of it.
@@ -47,7 +49,8 @@ struct Moment {
     to: f64,
     count: f64,
     errors: f64,
-    per_second: f64,
+    /// Nothing, if it was too short to tell.
+    per_second: Option<f64>,
     /// In milliseconds; nothing without a request.
     longest: Option<f64>,
 }
@@ -93,7 +96,7 @@ fn moments(series: &[Row], phase: &str, request: &str) -> Result<Vec<Moment>, Pr
             to,
             count,
             errors: row.number("errors")?,
-            per_second: if length > 0.0 { count / length } else { 0.0 },
+            per_second: (length >= LEAST_INTERVAL_S).then(|| count / length),
             longest: row.figure("max_ms")?,
         });
     }
@@ -107,8 +110,8 @@ fn draw_timeline(faults: &[Fault], seen: &Seen, path: &Path) -> Result<(), Probl
     let end = orders.last().ok_or("there are no orders")?.to;
     let all = || queries.iter().chain(orders);
     // Who was kept waiting catches up at once. An axis up to there would show nothing else.
-    let fastest = all().map(|moment| moment.per_second).fold(0.0, f64::max);
-    let usual: Vec<f64> = queries.iter().map(|moment| moment.per_second).collect();
+    let fastest = all().filter_map(|moment| moment.per_second).fold(0.0, f64::max);
+    let usual: Vec<f64> = queries.iter().filter_map(|moment| moment.per_second).collect();
     let usual = quantile(&usual, 0.5).ok_or("there are no queries")?;
     let most_shown = if usual > 0.0 { fastest.min(2.0 * usual) } else { fastest };
     let longest: Vec<f64> = all().filter_map(|moment| moment.longest).collect();
@@ -146,8 +149,8 @@ fn draw_timeline(faults: &[Fault], seen: &Seen, path: &Path) -> Result<(), Probl
         }
         // Queries last: they come evenly, so it is their line that shows a time without service.
         for (moments, style) in [queries, orders].into_iter().zip(styles).rev() {
-            let rate: Vec<_> =
-                moments.iter().map(|m| (m.to, m.per_second.min(rates.y.high))).collect();
+            let rate = moments.iter().filter_map(|m| Some((m.to, m.per_second?)));
+            let rate: Vec<_> = rate.map(|(to, rate)| (to, rate.min(rates.y.high))).collect();
             page.curve(&rates, &rate, style.colour)?;
             let longest: Vec<_> =
                 moments.iter().filter_map(|m| Some((m.to, m.longest?.max(0.01)))).collect();
@@ -436,7 +439,7 @@ mod tests {
     fn moments_of(counts: &[f64]) -> Vec<Moment> {
         let moments = (0..).zip(counts).map(|(n, &count)| {
             let (from, longest) = (f64::from(n), (count > 0.0).then_some(count));
-            Moment { from, to: from + 1.0, count, errors: 0.0, per_second: count, longest }
+            Moment { from, to: from + 1.0, count, errors: 0.0, per_second: Some(count), longest }
         });
         moments.collect()
     }
