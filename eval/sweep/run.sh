@@ -2,7 +2,7 @@
 # The latency that five clients see, with the cache and without it, at several probabilities p of an
 # order after a query.
 #
-#   eval/sweep/run.sh loopback|links [REPETITIONS [ITERATIONS]]   (10 repetitions of 200 per client)
+#   eval/sweep/run.sh loopback|links [REPETITIONS [ITERATIONS]]   (10 of 200; on loopback, of 2000)
 #   eval/sweep/run.sh --frontend HOST:PORT --label NETWORK [REPETITIONS [ITERATIONS]]
 #   eval/sweep/run.sh draw                                        (only the figures and the table)
 #
@@ -26,6 +26,9 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../cluster.sh"
 readonly CLIENTS=5
 readonly PROBABILITIES=(0 0.2 0.4 0.6 0.8)
 readonly DELAY_US=500
+# Of each client. On loopback, shorter runs would be over within milliseconds.
+readonly ITERATIONS=200 LOOPBACK_ITERATIONS=2000
+readonly AMPLE_STOCK=1000000 # more than is bought in either, so that no toy is ever sold out
 usage='eval/sweep/run.sh loopback|links|--frontend HOST:PORT --label NETWORK'
 usage+=' [REPETITIONS [ITERATIONS]], or draw, or --help'
 frontend= # the store elsewhere
@@ -55,7 +58,9 @@ measure_elsewhere() { # --frontend HOST:PORT --label NETWORK [REPETITIONS [ITERA
 
 measure() { # NETWORK [REPETITIONS [ITERATIONS]]
   take_arguments 2 "${@:2}"
-  local network=$1 repetitions=${2:-10} iterations=${3:-200} repetition probability cache caches
+  local network=$1 repetitions=${2:-10} iterations=${3:-$ITERATIONS} repetition probability
+  local cache caches
+  [[ $network != loopback ]] || iterations=${3:-$LOOPBACK_ITERATIONS}
   build
   build_plots
   [[ $network != links ]] || build_links
@@ -85,16 +90,17 @@ take_other_networks() {
 }
 
 run_once() { # NETWORK REPETITION ITERATIONS PROBABILITY CACHE
-  local file=$results/$1/sweep.csv target
+  local file=$results/$1/sweep.csv target settings
+  settings=("s/^enabled = .*/enabled = $5/" "s/^initial_stock = .*/initial_stock = $AMPLE_STOCK/")
   if [[ -n $frontend ]]; then
     set_cache_elsewhere "$5"
     target=(--frontend "$frontend")
   else
     case $1 in
-      loopback) open_cluster "s/^enabled = .*/enabled = $5/" ;;
-      links) open_distant_cluster "$DELAY_US" "s/^enabled = .*/enabled = $5/" ;;
+      loopback) open_cluster "${settings[@]}" ;;
+      links) open_distant_cluster "$DELAY_US" "${settings[@]}" ;;
     esac
-    target=(--frontend "$address:8080" --config "$work/roles.toml")
+    target=(--frontend "$address:8080")
   fi
   # Whoever comes first pays for what is only done once: connections, pages, the choice of a leader.
   "$TOYSTORE_BIN" client -c "$CLIENTS" -n 20 -p 0.1 --seed 0 "${target[@]}" \
