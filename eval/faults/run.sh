@@ -6,7 +6,7 @@
 #   eval/faults/run.sh [FAULTS [DOWN_SECONDS [UP_SECONDS]]]    (24 faults, 3 s down, 4 s up again)
 #   eval/faults/run.sh draw                                    (only the figure and the table)
 #
-# Leaves data/series.csv, latencies.csv, orders.csv and report.json of the clients, data/faults.csv,
+# Leaves data/series.csv, latencies.csv, statuses.csv, orders.csv and report.json of the clients, data/faults.csv,
 # data/databases.csv, data/machine.json, data/summary.md, and a figure in docs/figures.
 
 set -euo pipefail
@@ -66,6 +66,7 @@ present() { build_plots && draw; }
 broken() { # HOW
   local kept
   kept=$(mktemp -d)
+  close_cluster # lest a database change while it is copied
   cp -r -- "$results" "$work/client.txt" "$work/data" "$kept"
   fail "$1; see $kept"
 }

@@ -19,11 +19,11 @@ const MOST_CLIENTS: i64 = 1_000;
 Each iteration queries a random toy and, if it is in stock, orders it with the given probability. \
 At the end every order is fetched and compared with what was ordered.
 
-Exit status: 0, also if single requests failed (the report counts them); 1 if the check of an \
-order failed, no query or no order succeeded, or a file could not be written; 2 for arguments that \
-make no sense; 3 if all that went well and a condition of --fail-if held; 130 after a second \
-Ctrl-C. The first Ctrl-C (or SIGTERM) ends the shopping; orders are checked and the report is \
-written all the same.
+Exit status: 0, also if single requests failed (the report counts them); 1 if the store did not \
+open, the check of an order failed, all queries or all orders ended in errors, or a file could not \
+be read or written; 2 for arguments that make no sense; 3 if all that went well and a condition of \
+--fail-if held; 130 after a second Ctrl-C. The first Ctrl-C (or SIGTERM) ends the shopping; orders \
+are checked and the report is written all the same.
 
 docs/client.md has the fields of JSON and CSV and the metrics of --fail-if.")]
 pub struct Arguments {

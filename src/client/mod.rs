@@ -236,10 +236,13 @@ fn open_series(arguments: &Arguments) -> Result<Option<Series>, Failed> {
     series.map(Some).map_err(|error| Failed::Write(path, error))
 }
 
-/// Whether a file can be written, without a change to what it has.
+/// Whether a file can be written. It is left as it is: a run that breaks off leaves no empty file,
+/// and takes nothing from an earlier one.
 fn try_to_write(path: PathBuf) -> Result<(), Failed> {
+    let existed = path.exists();
     let opened = std::fs::OpenOptions::new().append(true).create(true).open(&path);
-    opened.map(drop).map_err(|error| Failed::Write(path, error))
+    let removed = || if existed { Ok(()) } else { std::fs::remove_file(&path) };
+    opened.and_then(|_file| removed()).map_err(|error| Failed::Write(path, error))
 }
 
 fn write_files(report: &Report, folder: &Path) -> Result<(), Failed> {

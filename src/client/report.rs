@@ -34,8 +34,8 @@ pub struct Report {
     pub checking_s: f64,
     /// Iterations that were made, of all clients.
     pub iterations: u64,
-    /// Iterations that should have been made in that time, in an open loop. If it is more than were
-    /// made, the store was too slow for the rate, and the latencies lack the worst ones.
+    /// Iterations that should have been made while they shopped, in an open loop. If it is more
+    /// than were made, the store was too slow for the rate, and the latencies lack the worst ones.
     pub iterations_due: Option<u64>,
     /// All clients' requests by type.
     pub requests: Table,

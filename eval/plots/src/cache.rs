@@ -38,12 +38,12 @@ fn draw_hit_ratio(rows: &[Row], path: &Path) -> Result<(), Problem> {
     let most = capacities.iter().copied().fold(toys, f64::max);
     let frame = Frame {
         title: "Hit ratio of the front-end's cache".into(),
-        corner: (90, 60),
-        size: (700, 440),
+        corner: (100, 60),
+        size: (530, 340),
         x: Axis::stepped("capacity, entries", 0.0, most, 2.0),
         y: Axis::stepped("queries answered from the cache, %", 0.0, 100.0, 20.0),
     };
-    Page::draw(path, (1_200, 590), "Hit ratio by capacity and probability of an order", |page| {
+    Page::draw(path, (660, 640), "Hit ratio by capacity and probability of an order", |page| {
         page.frame(&frame)?;
         let bound = [(0.0, 0.0), (toys, 100.0), (most.max(toys), 100.0)];
         page.series(&frame, &bound, Style::reference())?;
@@ -63,15 +63,15 @@ fn draw_hit_ratio(rows: &[Row], path: &Path) -> Result<(), Problem> {
             legend.push((format!("p = {:.0} %", probability * 100.0), style));
         }
         legend.push(("capacity ÷ number of toys".into(), Style::reference()));
-        page.legend((830, 80), &legend)?;
+        // In two columns.
+        let (left, right) = legend.split_at(legend.len() / 2);
+        page.legend((100, 490), left)?;
+        page.legend((280, 490), right)?;
         let words = [
-            "p: probability of an order after a query.",
-            "Marks: mean of the repetitions;",
-            "bars: least and greatest.",
-            "Dashed: what toys asked for alike often",
-            "would give if nothing was ever bought.",
+            "p: probability of an order after a query. Bars: least and greatest",
+            "of the repetitions. Dashed: what would be if nothing was bought.",
         ];
-        (0..).zip(words).try_for_each(|(row, words)| page.note(words, (830, 290 + row * 26)))
+        (0..).zip(words).try_for_each(|(row, words)| page.note(words, (100, 584 + row * 26)))
     })
 }
 

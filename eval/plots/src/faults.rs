@@ -333,14 +333,14 @@ fn write_final_check(
     for fault in faults.iter().filter(|fault| fault.clients == CHECKING) {
         let end = fault.to + AFTERMATH_S;
         // Whether there was anything left to check when the fault came has to be seen.
-        let later = order_queries.iter().filter(|moment| moment.from >= fault.from);
-        let count = later.map(|moment| moment.count).fold(0.0, f64::add);
-        let errors = order_queries.iter().map(|moment| moment.errors).fold(0.0, f64::add);
+        let later = || order_queries.iter().filter(|moment| moment.from >= fault.from);
+        let count = later().map(|moment| moment.count).fold(0.0, f64::add);
+        let errors = later().map(|moment| moment.errors).fold(0.0, f64::add);
         let whom = if fault.leader { "leader" } else { "follower" };
         writeln!(
             text,
-            "\nDuring the final check, {whom} {}: {count} order queries answered after that, \
-             {errors} errors, longest without one {:.1} s, longest order query {:.0} ms.",
+            "\nDuring the final check, {whom} {}: at least {count} order queries answered \
+             after that, {errors} errors, longest without one {:.1} s, longest order query {:.0} ms.",
             fault.kind,
             longest_gap(order_queries, fault.from, end),
             longest_latency(order_queries, fault.from, end).unwrap_or_default(),

@@ -42,6 +42,7 @@ pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     if benefits.is_empty() {
         return Err(format!("{} has no sweep.csv below it", data.display()).into());
     }
+    write_changes(&mut text, &benefits)?;
     draw_benefits(&benefits, &figures.join("sweep-benefit.svg"))?;
     fs::write(data.join("summary.md"), text)?;
     Ok(())
@@ -224,12 +225,12 @@ fn draw_benefits(networks: &[(&str, Vec<Row>)], path: &Path) -> Result<(), Probl
     let (least, most) = extremes(&ends).ok_or("there is nothing to draw")?;
     let frame = Frame {
         title: "How many times as fast a query is with the cache".into(),
-        corner: (110, 60),
-        size: (640, 380),
+        corner: (100, 60),
+        size: (530, 340),
         x: Axis::of_values("p, %", &percents, 6.0),
         y: Axis::log("without the cache ÷ with it", least, most),
     };
-    Page::draw(path, (880, 620), "Benefit of the cache", |page| {
+    Page::draw(path, (660, 640), "Benefit of the cache", |page| {
         page.frame(&frame)?;
         let none = [(frame.x.low, 1.0), (frame.x.high, 1.0)];
         page.series(&frame, &none, Style::reference())?;
@@ -244,9 +245,10 @@ fn draw_benefits(networks: &[(&str, Vec<Row>)], path: &Path) -> Result<(), Probl
             page.series(&frame, &points, style)?;
             legend.push(((**name).to_owned(), style));
         }
-        page.legend((110, 530), &legend)?;
-        let words = "Mean latency of queries; pairs of runs with the same seed; 95 % confidence.";
-        page.note(words, (110, 592))
+        page.legend((100, 490), &legend)?;
+        let below = 500 + 28 * i32::try_from(legend.len())?;
+        page.note("Mean latency of queries, from pairs of runs with one seed;", (100, below))?;
+        page.note("95 % confidence intervals.", (100, below + 26))
     })
 }
 
@@ -272,18 +274,33 @@ fn write_table(text: &mut String, rows: &[Row], network: &str) -> Result<(), Pro
         }
         text.push('\n');
     }
-    write!(
-        text,
-        "\n| with the cache: p | a query is faster by | an order takes longer by, ms | an iteration \
-         takes longer by, ms |\n|---|---|---|---|"
-    )?;
-    for probability in values(rows, "probability")? {
+    Ok(())
+}
+
+/// What the cache changes, on each network, in one table.
+fn write_changes(text: &mut String, networks: &[(&str, Vec<Row>)]) -> Result<(), Problem> {
+    text.push_str("\n## What the cache changes\n");
+    let mut probabilities = Vec::new();
+    let (mut heads, mut rule) = (String::from("\n| with the cache: p |"), String::from("\n|---|"));
+    for (name, rows) in networks {
+        write!(heads, " {name}: a query is faster by | an order takes longer by, ms |")?;
+        heads.push_str(" an iteration takes longer by, ms |");
+        rule.push_str("---|---|---|");
+        probabilities.extend(values(rows, "probability")?);
+    }
+    probabilities.sort_by(f64::total_cmp);
+    probabilities.dedup();
+    *text += &heads;
+    *text += &rule;
+    for probability in probabilities {
         write!(text, "\n| {:.0} % |", probability * 100.0)?;
-        write_estimate(text, benefit(rows, probability, MEAN)?, 2, " ×")?;
-        let orders = paired(rows, probability, &[("order", 1.0)])?;
-        write_estimate(text, estimated(&orders), 2, "")?;
-        let iterations = paired(rows, probability, &[("query", 1.0), ("order", probability)])?;
-        write_estimate(text, estimated(&iterations), 2, "")?;
+        for (_, rows) in networks {
+            write_estimate(text, benefit(rows, probability, MEAN)?, 2, " ×")?;
+            let orders = paired(rows, probability, &[("order", 1.0)])?;
+            write_estimate(text, estimated(&orders), 2, "")?;
+            let iterations = paired(rows, probability, &[("query", 1.0), ("order", probability)])?;
+            write_estimate(text, estimated(&iterations), 2, "")?;
+        }
     }
     text.push('\n');
     Ok(())
