@@ -324,7 +324,7 @@ logs_more_than() { # COUNT ROLE
 # A session of its own, so that whatever it leaves running can be told; Ctrl-C not ignored, as bash
 # does to what it starts in the background.
 start_foreground() {
-  setsid env --default-signal=INT ./run.sh >"$work/here/foreground" 2>&1 </dev/null &
+  setsid env --default-signal=INT,HUP ./run.sh >"$work/here/foreground" 2>&1 </dev/null &
   foreground=$!
   eventually logs_more_than 0 frontend
   eventually logs_more_than 0 order-3
