@@ -254,6 +254,7 @@ a_demo_that_is_ended_early_leaves_nothing_running() {
   wait "$demo" || status=$?
   [[ $status == 1 ]] || die "the demo ended with $status"
   ! is_shopping || die 'the client goes on'
+  ! grep 'final check' "$work/demo.log" || die 'the client asked a store that was closing'
   expect 1 ./run.sh status
   [[ $(grep -c ' down$' <<<"$output") == 5 ]]
 }
