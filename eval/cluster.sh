@@ -27,6 +27,9 @@ before_the_end=: # what an experiment has to do before its cluster is closed
 client=          # the process that shops meanwhile, if there is one; it ends before the cluster does
 address= # of all roles, on ports as in roles.toml
 declare -A port_of=([frontend]=8080 [catalog]=8081 [order-1]=8091 [order-2]=8092 [order-3]=8093)
+# More than an experiment buys: a toy that is sold out is not ordered, which would tell of the stock.
+# shellcheck disable=SC2034 # for those that source this
+readonly AMPLE_STOCK=1000000
 readonly START_SECONDS=30 # for a role or the proxy to be ready
 processes=() # of a cluster with slow links: the proxy, then the roles
 trap end_experiment EXIT
@@ -210,6 +213,11 @@ restart() { # ROLE
     fail "$1 does not start again"
   }
   "$TOYSTORE_BIN" probe "$1" --wait 30 --config "$ROLES" </dev/null >&2 || fail "$1 is not ready"
+}
+
+# What the front-end knows of the cluster, as JSON.
+get_cluster() {
+  curl --fail --silent --show-error --max-time 2 "http://$address:8080/cluster"
 }
 
 pid_of() { # ROLE

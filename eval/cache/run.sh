@@ -16,8 +16,6 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../cluster.sh"
 readonly CLIENTS=5
 readonly CAPACITIES=(0 1 2 4 6 8 10 12 14 16)
 readonly PROBABILITIES=(0 0.2 0.4 0.6 0.8)
-# More than is ever bought here: a toy that is sold out is not ordered, which would tell of stock.
-readonly AMPLE_STOCK=1000000
 # The second part is slow enough for every change to be seen.
 readonly WATCHED_CAPACITY=6 WATCHED_PROBABILITY=0.2 WATCHED_RATE=4 WATCHED_SECONDS=30
 readonly LOOK_US=100000
@@ -71,10 +69,6 @@ counts() {
       printf "%d,%d,%d,%d,%d",
         count["query"], count["query_hit"], count["query_miss"], errors, count["order"]
     }'
-}
-
-get_cluster() {
-  curl --fail --silent --show-error --max-time 5 "http://$address:8080/cluster"
 }
 
 # Asks the front-end what is in its cache while clients shop, at each tenth of a second: a look

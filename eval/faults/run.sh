@@ -112,7 +112,7 @@ hurt() { # FAULT killed|stopped REPLICA LEADS shopping|checking DOWN_SECONDS
 leader() {
   local deadline=$((SECONDS + LEADER_SECONDS)) cluster
   while ((SECONDS < deadline)); do
-    cluster=$(curl --silent --max-time 2 "http://$address:8080/cluster") || cluster=
+    cluster=$(get_cluster 2>/dev/null) || cluster=
     if [[ $cluster =~ \"leader\":\ *([0-9]+) ]]; then
       printf '%s\n' "${BASH_REMATCH[1]}"
       return

@@ -28,7 +28,6 @@ readonly PROBABILITIES=(0 0.2 0.4 0.6 0.8)
 readonly DELAY_US=500
 # Of each client. On loopback, shorter runs would be over within milliseconds.
 readonly ITERATIONS=200 LOOPBACK_ITERATIONS=2000
-readonly AMPLE_STOCK=1000000 # more than is bought in either, so that no toy is ever sold out
 usage='eval/sweep/run.sh loopback|links|--frontend HOST:PORT --label NETWORK'
 usage+=' [REPETITIONS [ITERATIONS]], or draw, or --help'
 frontend= # the store elsewhere

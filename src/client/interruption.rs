@@ -10,7 +10,6 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use actix_web::rt::task::JoinHandle;
-
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -56,7 +55,7 @@ pub async fn interrupted_twice(stop: &CancellationToken) {
     either(&mut interrupts, &mut terminations).await;
     stop.cancel();
     // If standard error is gone, there is nobody to be told.
-    writeln!(io::stderr(), "the shopping ends, and orders are checked; again ends at once").ok();
+    writeln!(io::stderr(), "ending: orders are still checked; a second Ctrl-C ends at once").ok();
     either(&mut interrupts, &mut terminations).await;
 }
 
