@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::catalog::journal::rebuild;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
 use crate::process::{self, Residence, RoleError, fail};
 use crate::roles::{CatalogRole, Role, Roles};
-use crate::storage::rebuild;
 use crate::wire::replication::ReplicaId;
 use crate::{catalog, client, frontend, health, order};
 

@@ -11,7 +11,7 @@ use neighbours::{
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use toystore::catalog::sessions::LEASE;
+use toystore::catalog::core::sessions::LEASE;
 use toystore::clock;
 use toystore::wire::lease::{
     Fill, FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,

@@ -19,7 +19,7 @@ use neighbours::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use toystore::clock;
-use toystore::order::followers::PATIENCE;
+use toystore::order::core::followers::PATIENCE;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{

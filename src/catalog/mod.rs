@@ -4,28 +4,25 @@
 //! visible; [`core`] holds the two together, and [`steps`] is how a change comes about. `writer` is
 //! the one task that writes; `remote` tells the front-ends what to drop.
 
-pub mod batch;
 pub mod core;
+pub mod journal;
 mod remote;
 mod routes;
 mod service;
-pub mod sessions;
-pub mod steps;
-pub mod stock;
-mod writer;
+mod tasks;
 
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::journal::Journal;
 use self::remote::Remote;
 use self::service::Service;
 use crate::process::{Lifeline, RoleError};
 use crate::roles::{Role, Roles};
 use crate::server;
-use crate::storage::journal::Journal;
-use crate::storage::order_log::OrderLog;
+use crate::storage::log_table;
 
 /// Refuses to sell where replicas hold orders that the journal does not: its database was removed
 /// or replaced, and the next orders would get numbers that others have.
@@ -36,7 +33,7 @@ async fn refuse_to_start_over(
 ) -> Result<(), RoleError> {
     let files = roles.orders.iter().filter_map(|order| {
         let path = roles.file_of(Role::Order(order.id), "db");
-        let length = OrderLog::length_at(&path).ok()?;
+        let length = log_table::length_at(&path).ok()?;
         Some((path.display().to_string(), length))
     });
     let running = remote.longest_log().await;

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::core::sessions::{Push, Sessions};
+use super::core::stock::Stock;
 use super::core::{Core, Registering, Stored};
-use super::sessions::{Push, Sessions};
-use super::stock::Stock;
+use super::journal::{Journal, Loaded};
 use crate::clock;
 use crate::health::Readiness;
 use crate::process::Lifeline;
 use crate::roles::Roles;
 use crate::storage::StorageError;
-use crate::storage::journal::{Journal, Loaded};
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };

@@ -1,10 +1,10 @@
-//! Misses on their way to the catalog: [`flights`](super::flights), with channels to wait at.
+//! Misses on their way to the catalog: [`flights`](super::core::flights), with channels to wait at.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use super::flights::{Boarding, Flights};
+use super::core::flights::{Boarding, Flights};
 use crate::wire::toy::ToyName;
 
 type Shared<A> = Arc<Mutex<Flights<oneshot::Sender<Turn<A>>>>>;

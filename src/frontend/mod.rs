@@ -1,20 +1,15 @@
 //! The front-end: the store's door, which clients talk to.
 //!
-//! [`cache`] decides what it may answer by itself, [`tenancy`] how it keeps its session with the
-//! catalog, [`selection`] whom it takes for the leader, [`retry`] when it asks again, [`flights`]
-//! who shares a question. `upkeep` has the tasks that keep all this up.
+//! [`cache`](core::cache) decides what it may answer by itself, [`tenancy`](core::tenancy) how it keeps its session with the
+//! catalog, [`selection`](core::selection) whom it takes for the leader, [`retry`](core::retry) when it asks again, [`flights`](core::flights)
+//! who shares a question. `tasks` has the tasks that keep all this up.
 
-pub mod cache;
-pub mod flights;
+pub mod core;
 pub mod misses;
-mod recency;
 mod remote;
-pub mod retry;
 mod routes;
-pub mod selection;
 mod service;
-pub mod tenancy;
-mod upkeep;
+mod tasks;
 
 use std::net::TcpListener;
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! The front-end's use cases: where its decisions meet the other roles.
 //!
 //! What clients ask for is here; what the front-end does in its own time (its session with the
-//! catalog, the selection of the leader) is in [`upkeep`](super::upkeep).
+//! catalog, the selection of the leader) is in [`tasks`](super::tasks).
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::cache::{Answer, Cache};
+use super::core::cache::{Answer, Cache};
+use super::core::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
+use super::core::selection::{Attempt, Selection};
 use super::misses::Misses;
 use super::remote::Remote;
-use super::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
-use super::selection::{Attempt, Selection};
 use crate::clock;
 use crate::health::Readiness;
 use crate::roles::{CacheSettings, Roles};

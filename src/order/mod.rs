@@ -1,25 +1,16 @@
 //! An order replica: it keeps the orders on its own disk and, if it leads, sells.
 //!
-//! [`replica`] decides which rows continue the log, [`followers`] when an order is safe; [`queue`]
-//! gathers purchases into batches; [`tail`] keeps the newest rows at hand. [`core`] holds these
-//! together; [`reign`] is how a replica comes to lead, [`trade`] how it sells and passes orders on.
-//!
-//! Around them, `leader` has a leader's tasks, `catch_up` fetches what was missed, `watch` has an
-//! eye on disk and catalog.
+//! [`core`] decides: which rows continue the log, who leads, what goes into a batch, when an order
+//! is acknowledged. Around it, `service` answers what others ask of a replica, and `tasks`,
+//! `catch_up` and `watch` are what it does on its own time.
 
 mod catch_up;
 pub mod core;
-pub mod followers;
-mod leader;
-pub mod outbox;
-pub mod queue;
-pub mod reign;
+pub mod order_log;
 mod remote;
-pub mod replica;
 mod routes;
 mod service;
-pub mod tail;
-pub mod trade;
+mod tasks;
 mod watch;
 
 use std::net::TcpListener;
@@ -28,12 +19,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::order_log::OrderLog;
 use self::remote::Remote;
 use self::service::Service;
 use crate::process::{Lifeline, RoleError};
 use crate::roles::{Role, Roles};
 use crate::server;
-use crate::storage::order_log::OrderLog;
 use crate::wire::replication::ReplicaId;
 
 /// Runs the replica `id` on `listener` until `stop` is cancelled.

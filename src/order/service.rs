@@ -1,7 +1,7 @@
 //! A replica's use cases: where its decisions meet the disk, the catalog and the other replicas.
 //!
 //! What others ask of a replica is here; what it does in its own time is in
-//! [`leader`](super::leader) (selling, passing orders on), [`catch_up`](super::catch_up) (fetching
+//! [`tasks`](super::tasks) (selling, passing orders on), [`catch_up`](super::catch_up) (fetching
 //! what was missed) and [`watch`](super::watch). All of them await, and leave the deciding to the
 //! [core](super::core).
 
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::core::outbox::{Notice, Outbox};
+use super::core::reign::Candidacy;
 use super::core::{Busy, Core, LogNumber, NotTaken, Write};
-use super::outbox::{Notice, Outbox};
-use super::reign::Candidacy;
+use super::order_log::OrderLog;
 use super::remote::Remote;
 use crate::clock;
 use crate::failpoint;
 use crate::health::Readiness;
 use crate::process::Lifeline;
 use crate::storage::StorageError;
-use crate::storage::order_log::OrderLog;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Purchase, PurchaseReply};
 use crate::wire::replication::{

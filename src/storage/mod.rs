@@ -11,23 +11,18 @@
 //! 2020), so the process ends, and whoever waited asks again under the same key. A full disk is
 //! different: SQLite has rolled back, nothing has happened, and reads go on.
 
-pub mod journal;
-pub mod order_log;
-pub mod rebuild;
-mod shelves;
+pub(crate) mod log_table;
+mod worker;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
-use tokio::sync::oneshot;
+
+pub(crate) use self::worker::Worker;
 
 use crate::failpoint;
 
-/// Jobs that may wait for one thread; far more than a disk that is well leaves waiting.
-const MOST_JOBS: usize = 1_024;
 /// How long SQLite waits for another process's lock, such as a shell's that reads the database.
 const BUSY_TIMEOUT_MS: u32 = 2_000;
 /// Prepared statements that a connection keeps.
@@ -46,76 +41,14 @@ pub enum StorageError {
     Corrupt(PathBuf, String),
 }
 
-/// A connection and the thread that owns it.
-struct Worker {
-    path: PathBuf,
-    jobs: Option<SyncSender<Job>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
-
-impl Worker {
-    /// Puts `connection` on a thread.
-    fn start(name: &str, path: &Path, mut connection: Connection) -> Result<Self, StorageError> {
-        let (jobs, queue) = sync_channel::<Job>(MOST_JOBS);
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                // Ends when the last sender is gone, and closes the database with it.
-                for job in queue {
-                    job(&mut connection);
-                }
-            })
-            .map_err(|error| StorageError::Broken(path.to_owned(), error.to_string()))?;
-        Ok(Self { path: path.to_owned(), jobs: Some(jobs), thread: Some(thread) })
-    }
-
-    /// Runs `work` on the thread, after all that was asked before.
-    ///
-    /// The job is in the queue when this function returns, so that two calls are done in the order
-    /// in which they were made, whenever their futures are awaited.
-    fn run<T, F>(&self, work: F) -> impl Future<Output = Result<T, StorageError>> + use<T, F>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    {
-        let path = self.path.clone();
-        let (done, outcome) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            // Nobody waits for the outcome any more if the receiver is gone.
-            let _unheard = done.send(work(connection));
-        });
-        let queued = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
-        async move {
-            if !queued {
-                return Err(StorageError::Busy(path));
-            }
-            match outcome.await {
-                Ok(result) => result.map_err(|error| classify(&path, &error)),
-                Err(_) => Err(StorageError::Broken(path, "its thread has ended".into())),
-            }
-        }
-    }
-}
-
-impl Drop for Worker {
-    /// Lets the thread finish what it was asked and close the database in order.
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        let ended = self.thread.take().map(JoinHandle::join);
-        if let Some(Err(_panic)) = ended {
-            log::error!("the thread of {} ended in a panic", self.path.display());
-        }
-    }
-}
-
 /// Opens the database at `path` for writing, with the settings that durability rests on.
-fn open_writer(path: &Path, schema: &str) -> Result<Connection, StorageError> {
+pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, StorageError> {
     let open = || {
         let connection = Connection::open(path)?;
         configure(&connection)?;
-        connection.execute_batch(schema)?;
+        for part in schema {
+            connection.execute_batch(part)?;
+        }
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         Ok((connection, verdict))
@@ -129,7 +62,7 @@ fn open_writer(path: &Path, schema: &str) -> Result<Connection, StorageError> {
 }
 
 /// Opens the database at `path` for reading.
-fn open_reader(path: &Path) -> Result<Connection, StorageError> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, StorageError> {
     let open = || {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
@@ -140,7 +73,7 @@ fn open_reader(path: &Path) -> Result<Connection, StorageError> {
 }
 
 /// Gives a damaged database, and SQLite's files beside it, another name.
-fn rename_aside(path: &Path) -> Result<PathBuf, StorageError> {
+pub(crate) fn rename_aside(path: &Path) -> Result<PathBuf, StorageError> {
     let aside = free_name(path);
     for suffix in ["", "-wal", "-shm"] {
         match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
@@ -154,7 +87,7 @@ fn rename_aside(path: &Path) -> Result<PathBuf, StorageError> {
 }
 
 /// The first of `order-1.db.aside-1`, `order-1.db.aside-2` … that is free.
-fn free_name(path: &Path) -> PathBuf {
+pub(crate) fn free_name(path: &Path) -> PathBuf {
     let mut names = (1_u64..).map(|count| with_suffix(path, &format!(".aside-{count}")));
     names.find(|name| !name.exists()).expect("there are more numbers than files")
 }
@@ -173,7 +106,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Makes a transaction durable, on a disk that a test may have hang or be full.
-fn commit(transaction: Transaction<'_>) -> rusqlite::Result<()> {
+pub(crate) fn commit(transaction: Transaction<'_>) -> rusqlite::Result<()> {
     failpoint::pass(failpoint::DISK_HANGS);
     if failpoint::fails(failpoint::DISK_FULL) {
         transaction.rollback()?;
@@ -182,7 +115,7 @@ fn commit(transaction: Transaction<'_>) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn checkpoint(connection: &mut Connection) -> rusqlite::Result<()> {
+pub(crate) fn checkpoint(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
 }
 
@@ -206,7 +139,7 @@ fn check_settings(connection: &Connection, path: &Path) -> Result<(), StorageErr
     ))
 }
 
-fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
+pub(crate) fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StorageError::Full(path.to_owned()),
         // Somebody else's transaction, such as a shell's, is in the way; ours has not begun.

@@ -6,10 +6,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rusqlite::types::Value;
+use toystore::catalog::journal::Journal;
+use toystore::order::order_log::OrderLog;
 use toystore::roles::{Roles, ToyRole};
 use toystore::storage::StorageError;
-use toystore::storage::journal::Journal;
-use toystore::storage::order_log::OrderLog;
 use toystore::wire::order::{Order, OrderNumber, Position};
 use toystore::wire::quantity::Quantity;
 

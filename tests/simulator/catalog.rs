@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use toystore::catalog::core::sessions::Sessions;
+use toystore::catalog::core::steps::{Answer, Asked, Clearing, GRACE, Restock};
+use toystore::catalog::core::stock::{Change, Recorded, Shelf, Stock};
 use toystore::catalog::core::{Core, Stored};
-use toystore::catalog::sessions::Sessions;
-use toystore::catalog::steps::{Answer, Asked, Clearing, GRACE, Restock};
-use toystore::catalog::stock::{Change, Recorded, Shelf, Stock};
 use toystore::wire::lease::{Invalidation, Registration, SessionId};
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, IdempotencyKey, Verdict};

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use tokio::sync::Notify;
-use toystore::frontend::cache::{Answer, Cache, Lookup};
+use toystore::frontend::core::cache::{Answer, Cache, Lookup};
+use toystore::frontend::core::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
+use toystore::frontend::core::selection::{Attempt, Check, Selection};
+use toystore::frontend::core::tenancy::{Errand, RENEWAL_INTERVAL, Renewed, Tenancy};
 use toystore::frontend::misses::Misses;
-use toystore::frontend::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
-use toystore::frontend::selection::{Attempt, Check, Selection};
-use toystore::frontend::tenancy::{Errand, RENEWAL_INTERVAL, Renewed, Tenancy};
 use toystore::wire::lease::{FillReply, FillRequest, SessionId};
 use toystore::wire::order::OrderNumber;
 use toystore::wire::purchase::{Purchase, PurchaseReply};

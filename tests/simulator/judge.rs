@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use toystore::catalog::stock::Shelf;
+use toystore::catalog::core::stock::Shelf;
 use toystore::wire::lease::Version;
 use toystore::wire::order::{Order, OrderNumber};
 use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};

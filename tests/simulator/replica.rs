@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
-use toystore::order::core::{Busy, Core, Fetched, LogNumber, NotTaken, Write};
-use toystore::order::outbox::Notice;
-use toystore::order::reign::Candidacy;
-use toystore::order::trade::{
+use toystore::order::core::outbox::Notice;
+use toystore::order::core::reign::Candidacy;
+use toystore::order::core::trade::{
     ABSENCE_PAUSE, BatchOutcome, Contact, DOUBT_PAUSE, FETCH_PAUSE, SIGN_OF_LIFE, Task,
 };
+use toystore::order::core::{Busy, Core, Fetched, LogNumber, NotTaken, Write};
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
 use toystore::wire::replication::{

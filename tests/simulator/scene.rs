@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use toystore::catalog::stock::Shelf;
+use toystore::catalog::core::stock::Shelf;
 use toystore::wire::lease::Version;
 use toystore::wire::replication::{Leadership, ReplicaId};
 use toystore::wire::toy::{Price, Toy, ToyName};

@@ -40,9 +40,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use stateright::{Model, Property};
-use toystore::catalog::sessions::{LEASE_MS, Sessions};
-use toystore::catalog::stock::{Change, Directory, Recorded, Shelf, Stock};
-use toystore::frontend::cache::{Cache, Lookup};
+use toystore::catalog::core::sessions::{LEASE_MS, Sessions};
+use toystore::catalog::core::stock::{Change, Directory, Recorded, Shelf, Stock};
+use toystore::frontend::core::cache::{Cache, Lookup};
 use toystore::wire::lease::{RenewalReply, SessionId, Version};
 use toystore::wire::order::Position;
 use toystore::wire::purchase::{CommitRequest, Decision, IdempotencyKey, Purchase, Verdict};

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use toystore::catalog::stock::Change;
+use toystore::catalog::core::stock::Change;
 use toystore::wire::purchase::Verdict;
 
 use super::properties::{CONSERVED, PREFIXES};

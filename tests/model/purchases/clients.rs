@@ -1,6 +1,6 @@
 //! The clients: they buy, ask again, and ask for orders.
 
-use toystore::order::queue::Admission;
+use toystore::order::core::queue::Admission;
 
 use super::properties::{DURABLE, FOUND, ONE_ANSWER, ORDERED};
 use super::*;

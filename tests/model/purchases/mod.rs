@@ -57,10 +57,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use stateright::{Model, Property};
-use toystore::catalog::stock::{Directory, Recorded, Shelf, Stock};
-use toystore::order::queue::Queue;
-use toystore::order::replica::Replica;
-use toystore::order::tail::Tail;
+use toystore::catalog::core::stock::{Directory, Recorded, Shelf, Stock};
+use toystore::order::core::queue::Queue;
+use toystore::order::core::replica::Replica;
+use toystore::order::core::tail::Tail;
 use toystore::wire::lease::Version;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase};

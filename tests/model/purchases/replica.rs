@@ -1,7 +1,7 @@
 //! Any replica's steps, in the order of `order/service.rs`, `order/catch_up.rs` and
 //! `order/reign.rs`: taking rows, fetching them, taking office, crashing.
 
-use toystore::order::replica::Acceptance;
+use toystore::order::core::replica::Acceptance;
 
 use super::properties::{ONE_LEADER, PREFIXES};
 use super::*;

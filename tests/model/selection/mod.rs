@@ -37,9 +37,9 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use stateright::{Model, Property};
-use toystore::catalog::stock::Stock;
-use toystore::frontend::selection::{Check, Nominee, Selection, YIELDING};
-use toystore::order::replica::Replica;
+use toystore::catalog::core::stock::Stock;
+use toystore::frontend::core::selection::{Check, Nominee, Selection, YIELDING};
+use toystore::order::core::replica::Replica;
 use toystore::wire::order::Position;
 use toystore::wire::replication::{
     Acquisition, AcquisitionReply, Epoch, Leadership, ReplicaId, ReplicaState, ReplicaStatus,

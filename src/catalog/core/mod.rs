@@ -4,13 +4,18 @@
 //! Whether a front-end becomes a toy's holder and what quantity it is told is one decision; so is
 //! that a change is published and its toys are unlocked. Here they are single calls. The server
 //! around it makes each under one lock, the simulator between two events; neither can come between.
-//! How a change comes about, step by step, is in [`steps`](super::steps).
+//! How a change comes about, step by step, is in [`steps`].
+
+pub mod batch;
+pub mod sessions;
+pub mod steps;
+pub mod stock;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::sessions::{LEASE_MS, Push, Sessions};
-use super::stock::{Change, Directory, Shelf, Stock};
+use self::sessions::{LEASE_MS, Push, Sessions};
+use self::stock::{Change, Directory, Shelf, Stock};
 use crate::wire::lease::{
     Fill, FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::Cache;
+use super::core::cache::Cache;
+use super::core::selection::Check;
+use super::core::tenancy::{Errand, RENEWAL_INTERVAL, Renewed, Tenancy};
 use super::remote::Remote;
-use super::selection::Check;
 use super::service::Service;
-use super::tenancy::{Errand, RENEWAL_INTERVAL, Renewed, Tenancy};
 use crate::clock;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaId};

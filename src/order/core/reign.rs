@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::core::Core;
+use super::Core;
 use super::outbox::Notice;
 use crate::wire::purchase::PurchaseReply;
 use crate::wire::replication::{

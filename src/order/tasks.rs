@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use super::remote::Remote;
-use super::service::{Service, Waiter};
-use super::trade::{
+use super::core::trade::{
     ABSENCE_PAUSE, BatchOutcome, Contact, DOUBT_PAUSE, FETCH_PAUSE, SIGN_OF_LIFE, Task,
 };
+use super::remote::Remote;
+use super::service::{Service, Waiter};
 use crate::clock;
 use crate::failpoint;
 use crate::transport::CallError;

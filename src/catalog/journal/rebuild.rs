@@ -4,11 +4,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::journal::SCHEMA;
-use super::order_log::{insert, rows, verify};
+use super::open;
 use super::shelves::list;
-use super::{StorageError, classify, open_reader, open_writer};
 use crate::roles::ToyRole;
+use crate::storage::log_table::{insert, rows, verify};
+use crate::storage::{StorageError, classify, open_reader};
 use crate::wire::order::Position;
 use crate::wire::replication::MOST_ROWS;
 
@@ -27,7 +27,7 @@ pub fn rebuild(
 ) -> Result<Position, StorageError> {
     let source = open_reader(from)?;
     let end = verify(&source, from)?;
-    let mut connection = open_writer(path, SCHEMA)?;
+    let mut connection = open(path)?;
     let present = verify(&connection, path)?;
     if present != Position::START {
         let problem = format!("it holds {} orders; move it away first", present.length);
@@ -76,8 +76,8 @@ fn fill(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::journal::Journal;
-    use crate::storage::order_log::OrderLog;
+    use crate::catalog::journal::Journal;
+    use crate::order::order_log::OrderLog;
     use crate::wire::order::{Order, OrderNumber};
     use crate::wire::quantity::Quantity;
     use crate::wire::toy::Price;

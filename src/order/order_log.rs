@@ -7,22 +7,16 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+use rusqlite::OptionalExtension as _;
 
-use super::{
-    StorageError, Worker, checkpoint, classify, commit, free_name, open_reader, open_writer,
-    rename_aside,
+use crate::storage::log_table::{self, insert, length, order_of, rows, verify};
+use crate::storage::{
+    StorageError, Worker, checkpoint, commit, free_name, open_reader, open_writer, rename_aside,
 };
-use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
-use crate::wire::quantity::Quantity;
+use crate::wire::order::{Order, OrderNumber, Position, Rows};
 
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS log (
-        number   INTEGER PRIMARY KEY,
-        name     TEXT    NOT NULL,
-        quantity INTEGER NOT NULL,
-        chain    BLOB    NOT NULL
-    ) STRICT;
+/// What the table `log` has beside it.
+const VIEWS: &str = "
     CREATE VIEW IF NOT EXISTS orders AS SELECT number, name, quantity FROM log;
 ";
 
@@ -61,7 +55,7 @@ impl OrderLog {
     ///
     /// If the file cannot be used, or holds anything but a prefix of a journal.
     pub fn open(path: &Path) -> Result<(Self, Position), StorageError> {
-        let connection = open_writer(path, SCHEMA)?;
+        let connection = open_writer(path, &[log_table::SCHEMA, VIEWS])?;
         let end = verify(&connection, path)?;
         let reader = open_reader(path)?;
         let log = Self {
@@ -70,16 +64,6 @@ impl OrderLog {
             reader: Worker::start("log-reader", path, reader)?,
         };
         Ok((log, end))
-    }
-
-    /// How many orders the database at `path` holds, without opening it for writing.
-    ///
-    /// # Errors
-    ///
-    /// If there is none, or it cannot be read.
-    pub fn length_at(path: &Path) -> Result<u64, StorageError> {
-        let connection = open_reader(path)?;
-        length(&connection).map_err(|error| classify(path, &error))
     }
 
     /// Appends `orders` behind `after`, in one transaction that is on disk when the future ends,
@@ -181,110 +165,12 @@ impl OrderLog {
     }
 }
 
-pub(super) fn insert(
-    connection: &Connection,
-    after: Position,
-    orders: &[Order],
-) -> rusqlite::Result<Position> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO log (number, name, quantity, chain)
-         VALUES (:number, :name, :quantity, :chain)",
-    )?;
-    orders.iter().try_fold(after, |end, order| {
-        let end = end.continued_by(order);
-        statement.execute(named_params! {
-            ":number": order.number.0,
-            ":name": order.name.as_str(),
-            ":quantity": order.quantity.get(),
-            ":chain": end.chain.as_bytes(),
-        })?;
-        Ok(end)
-    })
-}
-
-fn length(connection: &Connection) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached("SELECT coalesce(max(number) + 1, 0) FROM log")?
-        .query_row([], |row| row.get(0))
-}
-
-/// Reads a stretch of a table `log`; the catalog's journal is kept in one like the replicas'.
-pub(super) fn rows(
-    connection: &Connection,
-    from: u64,
-    most: u64,
-) -> rusqlite::Result<Option<Rows>> {
-    let Some(after) = position_before(connection, from)? else { return Ok(None) };
-    let orders = connection
-        .prepare_cached(
-            "SELECT number, name, quantity FROM log WHERE number >= ?1 ORDER BY number LIMIT ?2",
-        )?
-        .query_map([from, most], order_of)?
-        .collect::<rusqlite::Result<Vec<Order>>>()?;
-    Ok(Some(Rows { after, orders }))
-}
-
-fn position_before(connection: &Connection, from: u64) -> rusqlite::Result<Option<Position>> {
-    let Some(last) = from.checked_sub(1) else { return Ok(Some(Position::START)) };
-    let Ok(last) = i64::try_from(last) else { return Ok(None) };
-    connection
-        .prepare_cached("SELECT chain FROM log WHERE number = ?1")?
-        .query_row([last], |row| Ok(Position { length: from, chain: chain_of(row, 0)? }))
-        .optional()
-}
-
-/// Follows the chain through the whole table: every number, every hash.
-pub(super) fn verify(connection: &Connection, path: &Path) -> Result<Position, StorageError> {
-    let walk = || -> rusqlite::Result<Result<Position, String>> {
-        let mut statement =
-            connection.prepare("SELECT number, name, quantity, chain FROM log ORDER BY number")?;
-        let mut found = statement.query([])?;
-        let mut end = Position::START;
-        while let Some(row) = found.next()? {
-            let order = order_of(row)?;
-            if order.number.0 != end.length {
-                return Ok(Err(format!("order {} is missing", end.length)));
-            }
-            end = end.continued_by(&order);
-            if chain_of(row, 3)? != end.chain {
-                return Ok(Err(format!("order {} does not match its hash", order.number)));
-            }
-        }
-        Ok(Ok(end))
-    };
-    match walk() {
-        Ok(Ok(end)) => Ok(end),
-        Ok(Err(problem)) => Err(StorageError::Corrupt(path.to_owned(), problem)),
-        // A value of the wrong type is damage, too; what SQLite itself reports is classified.
-        Err(error) if error.sqlite_error_code().is_none() => {
-            Err(StorageError::Corrupt(path.to_owned(), error.to_string()))
-        }
-        Err(error) => Err(classify(path, &error)),
-    }
-}
-
-fn order_of(row: &Row<'_>) -> rusqlite::Result<Order> {
-    let name: String = row.get(1)?;
-    let quantity = row.get(2)?;
-    Ok(Order {
-        number: OrderNumber(row.get(0)?),
-        name: name.into(),
-        quantity: Quantity::new(quantity).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, 0))?,
-    })
-}
-
-fn chain_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Chain> {
-    let bytes = row.get_ref(column)?.as_blob()?;
-    Chain::from_bytes(bytes).ok_or(rusqlite::Error::InvalidColumnType(
-        column,
-        "chain".into(),
-        rusqlite::types::Type::Blob,
-    ))
-}
-
 #[cfg(test)]
 mod tests {
+    use rusqlite::Connection;
+
     use super::*;
+    use crate::wire::quantity::Quantity;
 
     fn order(number: u64) -> Order {
         Order { number: OrderNumber(number), name: "Tux".into(), quantity: Quantity::ONE }

@@ -19,8 +19,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::core::{Core, Stored};
 use super::stock::{Change, Recorded};
+use super::{Core, Stored};
 use crate::wire::lease::{SessionId, Version};
 use crate::wire::order::{Order, Position, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest, IdempotencyKey, Verdict};

@@ -4,7 +4,7 @@
 //!
 //! Whatever happens to a replica (a message, an answer, a write that is done) is one call here. The
 //! call decides all that follows from it at once, and leaves what others must hear of it in the
-//! [outbox](super::outbox): decisions are data, which the server around them carries out, and the
+//! [outbox](outbox): decisions are data, which the server around them carries out, and the
 //! simulator, too. Nothing here waits for anything. What takes time is asked for by one call and
 //! reported by a later one, and in between anything may have happened:
 //!
@@ -16,17 +16,25 @@
 //!   | written(log 1, to 9) ->| says nothing of log 2: not counted
 //! ```
 //!
-//! [`reign`](super::reign) has the calls about leadership, [`trade`](super::trade) those of a
+//! [`reign`] has the calls about leadership, [`trade`] those of a
 //! leader that sells and passes orders on.
 //!
 //! `W` is who waits for a purchase: a channel in the server, a number in the simulator.
 
+pub mod followers;
+pub mod outbox;
+pub mod queue;
+pub mod reign;
+pub mod replica;
+pub mod tail;
+pub mod trade;
+
 use std::time::Instant;
 
-use super::outbox::{Notice, Outbox};
-use super::queue::{Admission, Queue};
-use super::replica::{Acceptance, Replica};
-use super::tail::Tail;
+use self::outbox::{Notice, Outbox};
+use self::queue::{Admission, Queue};
+use self::replica::{Acceptance, Replica};
+use self::tail::Tail;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
 use crate::wire::replication::{
@@ -349,9 +357,9 @@ pub struct Busy;
 
 #[cfg(test)]
 mod tests {
-    use super::super::outbox::Notice;
-    use super::super::reign::Candidacy;
-    use super::super::trade::{BatchOutcome, Task};
+    use super::outbox::Notice;
+    use super::reign::Candidacy;
+    use super::trade::{BatchOutcome, Task};
     use super::*;
     use crate::wire::purchase::{CommitReply, IdempotencyKey, Verdict};
     use crate::wire::quantity::Quantity;

@@ -1,23 +1,28 @@
 //! The catalog's database: stock, journal, decisions and leadership, which one transaction changes
 //! together. That transaction is the store's only commit point.
 
+pub mod rebuild;
+mod shelves;
+
 use std::collections::HashMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
-use super::order_log::{insert, rows, verify};
-use super::shelves::{check_sums, list, stock_of};
-use super::{StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer};
-use crate::catalog::stock::{Change, Recorded, Shelf};
+use self::shelves::{check_sums, list, stock_of};
+use super::core::stock::{Change, Recorded, Shelf};
 use crate::roles::ToyRole;
+use crate::storage::log_table::{self, insert, rows, verify};
+use crate::storage::{
+    StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer,
+};
 use crate::wire::lease::SessionId;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Decision, IdempotencyKey};
 use crate::wire::quantity::Quantity;
 use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
-pub(super) const SCHEMA: &str = "
+const TABLES: &str = "
     -- A toy that left roles.toml keeps its row, without a position, for its orders' sake.
     CREATE TABLE IF NOT EXISTS stock (
         name     TEXT    PRIMARY KEY,
@@ -31,12 +36,6 @@ pub(super) const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE VIEW IF NOT EXISTS products AS
         SELECT name, price, quantity FROM stock WHERE position IS NOT NULL ORDER BY position;
-    CREATE TABLE IF NOT EXISTS log (
-        number   INTEGER PRIMARY KEY,
-        name     TEXT    NOT NULL,
-        quantity INTEGER NOT NULL,
-        chain    BLOB    NOT NULL
-    ) STRICT;
     CREATE VIEW IF NOT EXISTS journal AS SELECT number, name, quantity FROM log;
     -- The decision on each idempotency key; a refusal has no number.
     CREATE TABLE IF NOT EXISTS decisions (
@@ -90,7 +89,7 @@ impl Journal {
         toys: &[ToyRole],
         initial: u64,
     ) -> Result<(Self, Loaded), StorageError> {
-        let mut connection = open_writer(path, SCHEMA)?;
+        let mut connection = open(path)?;
         let journal = verify(&connection, path)?;
         check_sums(&connection, path)?;
         let loaded =
@@ -218,6 +217,11 @@ impl Journal {
     pub async fn rows(&self, from: u64, most: u64) -> Result<Option<Rows>, StorageError> {
         self.reader.run(move |connection| rows(connection, from, most)).await
     }
+}
+
+/// Opens the database at `path` for writing, and makes its tables if they are missing.
+fn open(path: &Path) -> Result<Connection, StorageError> {
+    open_writer(path, &[log_table::SCHEMA, TABLES])
 }
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {

@@ -1,6 +1,6 @@
 //! The task that writes: everything that changes anything in the catalog, one after the other.
 //!
-//! It takes each change through its [steps](super::steps), and has the disk and the front-ends do
+//! It takes each change through its [steps](super::core::steps), and has the disk and the front-ends do
 //! what the steps need.
 
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::core::steps::{Answer, Asked, Clearing, GRACE, Restock};
+use super::core::stock::Change;
 use super::core::{Core, Stored};
 use super::remote::Remote;
 use super::service::{Job, Service, Trouble};
-use super::steps::{Answer, Asked, Clearing, GRACE, Restock};
-use super::stock::Change;
 use crate::clock;
 use crate::failpoint;
 use crate::wire::purchase::{CommitReply, CommitRequest};

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::core::{Core, NotTaken, Write};
 use super::outbox::Notice;
+use super::{Core, NotTaken, Write};
 use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest, Decision, Verdict};
 use crate::wire::replication::{AppendReply, AppendRequest, Epoch, ReplicaId};

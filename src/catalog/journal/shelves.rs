@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, named_params};
 
-use super::{StorageError, classify};
-use crate::catalog::stock::Shelf;
+use crate::catalog::core::stock::Shelf;
 use crate::roles::ToyRole;
+use crate::storage::{StorageError, classify};
 use crate::wire::lease::Version;
 use crate::wire::toy::Toy;
 

@@ -1,0 +1,137 @@
+//! The table `log`: orders in the sequence of their numbers, each with the chain hash behind it.
+//!
+//! The catalog's journal and each replica's log are such a table, so that one can be compared with
+//! the other, copied to the other, and checked by the same code.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+
+use super::{StorageError, classify, open_reader};
+use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
+use crate::wire::quantity::Quantity;
+
+/// The table's definition.
+pub(crate) const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS log (
+        number   INTEGER PRIMARY KEY,
+        name     TEXT    NOT NULL,
+        quantity INTEGER NOT NULL,
+        chain    BLOB    NOT NULL
+    ) STRICT;
+";
+
+/// Appends `orders` behind the position `after`; returns the position behind them.
+pub(crate) fn insert(
+    connection: &Connection,
+    after: Position,
+    orders: &[Order],
+) -> rusqlite::Result<Position> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO log (number, name, quantity, chain)
+         VALUES (:number, :name, :quantity, :chain)",
+    )?;
+    orders.iter().try_fold(after, |end, order| {
+        let end = end.continued_by(order);
+        statement.execute(named_params! {
+            ":number": order.number.0,
+            ":name": order.name.as_str(),
+            ":quantity": order.quantity.get(),
+            ":chain": end.chain.as_bytes(),
+        })?;
+        Ok(end)
+    })
+}
+
+/// Returns how many orders the table holds.
+pub(crate) fn length(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT coalesce(max(number) + 1, 0) FROM log")?
+        .query_row([], |row| row.get(0))
+}
+
+/// Returns how many orders the database at `path` holds, without opening it for writing.
+///
+/// # Errors
+///
+/// If there is none, or it cannot be read.
+pub(crate) fn length_at(path: &Path) -> Result<u64, StorageError> {
+    let connection = open_reader(path)?;
+    length(&connection).map_err(|error| classify(path, &error))
+}
+
+/// Reads at most `most` orders from number `from` on, with the position before them. `None` if the
+/// table ends before `from`.
+pub(crate) fn rows(
+    connection: &Connection,
+    from: u64,
+    most: u64,
+) -> rusqlite::Result<Option<Rows>> {
+    let Some(after) = position_before(connection, from)? else { return Ok(None) };
+    let orders = connection
+        .prepare_cached(
+            "SELECT number, name, quantity FROM log WHERE number >= ?1 ORDER BY number LIMIT ?2",
+        )?
+        .query_map([from, most], order_of)?
+        .collect::<rusqlite::Result<Vec<Order>>>()?;
+    Ok(Some(Rows { after, orders }))
+}
+
+fn position_before(connection: &Connection, from: u64) -> rusqlite::Result<Option<Position>> {
+    let Some(last) = from.checked_sub(1) else { return Ok(Some(Position::START)) };
+    let Ok(last) = i64::try_from(last) else { return Ok(None) };
+    connection
+        .prepare_cached("SELECT chain FROM log WHERE number = ?1")?
+        .query_row([last], |row| Ok(Position { length: from, chain: chain_of(row, 0)? }))
+        .optional()
+}
+
+/// Follows the chain through the whole table: every number, every hash.
+pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Position, StorageError> {
+    let walk = || -> rusqlite::Result<Result<Position, String>> {
+        let mut statement =
+            connection.prepare("SELECT number, name, quantity, chain FROM log ORDER BY number")?;
+        let mut found = statement.query([])?;
+        let mut end = Position::START;
+        while let Some(row) = found.next()? {
+            let order = order_of(row)?;
+            if order.number.0 != end.length {
+                return Ok(Err(format!("order {} is missing", end.length)));
+            }
+            end = end.continued_by(&order);
+            if chain_of(row, 3)? != end.chain {
+                return Ok(Err(format!("order {} does not match its hash", order.number)));
+            }
+        }
+        Ok(Ok(end))
+    };
+    match walk() {
+        Ok(Ok(end)) => Ok(end),
+        Ok(Err(problem)) => Err(StorageError::Corrupt(path.to_owned(), problem)),
+        // A value of the wrong type is damage, too; what SQLite itself reports is classified.
+        Err(error) if error.sqlite_error_code().is_none() => {
+            Err(StorageError::Corrupt(path.to_owned(), error.to_string()))
+        }
+        Err(error) => Err(classify(path, &error)),
+    }
+}
+
+/// Reads an order from a row's columns `number`, `name`, `quantity`.
+pub(crate) fn order_of(row: &Row<'_>) -> rusqlite::Result<Order> {
+    let name: String = row.get(1)?;
+    let quantity = row.get(2)?;
+    Ok(Order {
+        number: OrderNumber(row.get(0)?),
+        name: name.into(),
+        quantity: Quantity::new(quantity).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, 0))?,
+    })
+}
+
+fn chain_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Chain> {
+    let bytes = row.get_ref(column)?.as_blob()?;
+    Chain::from_bytes(bytes).ok_or(rusqlite::Error::InvalidColumnType(
+        column,
+        "chain".into(),
+        rusqlite::types::Type::Blob,
+    ))
+}
