@@ -29,7 +29,7 @@ const BACKLOG: u32 = 1_024;
 /// A role ends in two steps: it is told to stop, and its server finishes what it has accepted,
 /// for which it needs the tasks; then the tasks end. A role that fails is told to stop, too.
 #[derive(Clone, Debug)]
-pub struct Lifeline {
+pub struct Shutdown {
     stop: CancellationToken,
     served: CancellationToken,
     tasks: TaskTracker,
@@ -76,8 +76,8 @@ pub struct Residence {
     _lock: File,
 }
 
-impl Lifeline {
-    /// A lifeline for a role that `stop` tells to stop.
+impl Shutdown {
+    /// A shutdown for a role that `stop` tells to stop.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
         Self {
@@ -104,13 +104,13 @@ impl Lifeline {
     /// Runs a task until the server has finished. A panic in it ends the role: it is a broken
     /// invariant, and going on might make it durable.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
-        let lifeline = self.clone();
+        let shutdown = self.clone();
         let task = AssertUnwindSafe(task).catch_unwind();
         actix_web::rt::spawn(self.tasks.track_future(async move {
             tokio::select! {
-                () = lifeline.served.cancelled() => {}
+                () = shutdown.served.cancelled() => {}
                 ended = task => if ended.is_err() {
-                    lifeline.fail(RoleError::Panicked(name));
+                    shutdown.fail(RoleError::Panicked(name));
                 }
             }
         }));

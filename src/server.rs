@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::roles::Secret;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
-use crate::wire::complaint;
+use crate::wire::parse_error;
 use crate::wire::reply::{self, Failure, Problem};
 
 /// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
@@ -244,7 +244,7 @@ fn parse_json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ErrorReply> {
 }
 
 fn plain(error: &impl fmt::Display) -> String {
-    complaint::in_plain_words(error, "an object")
+    parse_error::in_plain_words(error, "an object")
 }
 
 impl ErrorReply {

@@ -20,7 +20,7 @@ use toystore::wire::lease::{
 use toystore::wire::order::{OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, Purchase, Verdict};
 use toystore::wire::replication::{
-    Acquisition, AcquisitionReply, Epoch, Leadership, OrderReply, ReplicaId, Standing,
+    Acquisition, AcquisitionReply, CatalogStatus, Epoch, Leadership, OrderReply, ReplicaId,
 };
 use toystore::wire::toy::Toy;
 
@@ -37,11 +37,11 @@ const fn granted(number: u64) -> Verdict {
 /// What a leader, a front-end and a reader ask of the catalog.
 impl Running {
     async fn led_by(self, replica: u32) -> Self {
-        let standing = self.standing().await;
+        let status = self.status().await;
         let acquisition = Acquisition {
             nominee: ReplicaId(replica),
-            seen: standing.leadership.epoch,
-            log: standing.journal,
+            seen: status.leadership.epoch,
+            log: status.journal,
         };
         let won = self.acquire(acquisition).await;
         assert!(matches!(won, AcquisitionReply::Won { .. }), "{won:?}");
@@ -52,8 +52,8 @@ impl Running {
         self.post("/internal/acquire", acquisition).await.data()
     }
 
-    async fn standing(&self) -> Standing {
-        self.get("/internal/standing").await.data()
+    async fn status(&self) -> CatalogStatus {
+        self.get("/internal/catalog-status").await.data()
     }
 
     async fn commit(&self, request: CommitRequest) -> CommitReply {
@@ -62,7 +62,7 @@ impl Running {
 
     /// Sends a batch in the name of whoever leads.
     async fn sell(&self, purchases: Vec<Purchase>) -> (Vec<Verdict>, Rows) {
-        let Standing { leadership, journal } = self.standing().await;
+        let CatalogStatus { leadership, journal } = self.status().await;
         let leader = leadership.leader.expect("somebody leads");
         let request = CommitRequest { leader, epoch: leadership.epoch, log: journal, purchases };
         match self.commit(request).await {
@@ -133,8 +133,8 @@ async fn it_starts_with_the_toys_of_the_file_in_its_order() {
         {"name": "Yo-Yo", "price": 8.4, "quantity": 100},
     ]);
     assert_eq!(toys, expected);
-    let start = Standing { leadership: Leadership::default(), journal: Position::START };
-    assert_eq!(catalog.standing().await, start);
+    let start = CatalogStatus { leadership: Leadership::default(), journal: Position::START };
+    assert_eq!(catalog.status().await, start);
 }
 
 #[actix_web::test]
@@ -150,7 +150,7 @@ async fn orders_are_numbered_from_0_on_and_come_back_as_rows_of_the_journal() {
     assert_eq!(verdicts, [granted(2)]);
     assert_eq!(rows, Rows { after: end_of(&journal[..2]), orders: journal[2..].to_vec() });
     assert_eq!(catalog.quantities().await, [98, 99, 100]);
-    assert_eq!(catalog.standing().await.journal, end_of(&journal));
+    assert_eq!(catalog.status().await.journal, end_of(&journal));
 }
 
 #[actix_web::test]
@@ -284,10 +284,10 @@ async fn of_two_nominees_that_end_the_same_epoch_one_wins_and_the_other_hears_wh
     let catalog = Store::new().run_catalog();
     let ask = |id| Acquisition { nominee: ReplicaId(id), seen: Epoch(0), log: Position::START };
     let (two, three) = join!(catalog.acquire(ask(2)), catalog.acquire(ask(3)));
-    let leadership = catalog.standing().await.leadership;
+    let leadership = catalog.status().await.leadership;
     assert_eq!(leadership.epoch, Epoch(1));
     let won = AcquisitionReply::Won { leadership, journal: Position::START };
-    let lost = AcquisitionReply::Lost(Standing { leadership, journal: Position::START });
+    let lost = AcquisitionReply::Lost(CatalogStatus { leadership, journal: Position::START });
     match leadership.leader {
         Some(ReplicaId(2)) => assert_eq!((two, three), (won, lost)),
         Some(ReplicaId(3)) => assert_eq!((two, three), (lost, won)),
@@ -304,7 +304,7 @@ async fn a_nominee_whose_log_is_not_of_this_cluster_cannot_lead() {
         let ask = Acquisition { nominee: ReplicaId(2), seen: Epoch(1), log: foreign };
         assert_eq!(catalog.acquire(ask).await, AcquisitionReply::Foreign { journal });
     }
-    assert_eq!(catalog.standing().await.leadership.leader, Some(ReplicaId(3)));
+    assert_eq!(catalog.status().await.leadership.leader, Some(ReplicaId(3)));
 }
 
 #[actix_web::test]
@@ -313,12 +313,12 @@ async fn stock_journal_and_leadership_survive_a_restart() {
     let catalog = store.run_catalog().led_by(3).await.led_by(1).await;
     catalog.buy("a", "Tux", 60).await;
     catalog.buy("b", "Uno", 1).await;
-    let (standing, toys) = (catalog.standing().await, catalog.toys().await);
-    assert_eq!(standing.journal.length, 2);
+    let (status, toys) = (catalog.status().await, catalog.toys().await);
+    assert_eq!(status.journal.length, 2);
     catalog.stop().await;
 
     let catalog = store.run_catalog();
-    assert_eq!(catalog.standing().await, standing);
+    assert_eq!(catalog.status().await, status);
     assert_eq!(catalog.toys().await, toys);
     assert_eq!(catalog.buy("c", "Tux", 41).await, OUT_OF_STOCK);
     assert_eq!(catalog.buy("d", "Tux", 40).await, granted(2));
@@ -512,7 +512,7 @@ async fn after_a_restart_nothing_is_sold_until_the_earlier_sessions_must_have_ru
 async fn with_a_secret_only_those_who_know_it_are_answered() {
     let store = Store { secret: Some("correct-horse-battery"), ..Store::new() };
     let catalog = store.run_catalog();
-    assert_eq!(catalog.get("/internal/standing").await.status, 200);
+    assert_eq!(catalog.get("/internal/catalog-status").await.status, 200);
     for (header, value) in [
         ("x-nothing", ""),
         ("authorization", ""),
@@ -520,7 +520,7 @@ async fn with_a_secret_only_those_who_know_it_are_answered() {
         ("authorization", "Bearer correct-horse-batterz"),
         ("authorization", "Bearer correct-horse-battery2"),
     ] {
-        for path in ["/internal/standing", "/internal/toys", "/internal/no-such-path"] {
+        for path in ["/internal/catalog-status", "/internal/toys", "/internal/no-such-path"] {
             let url = format!("http://{}{path}", catalog.address);
             let request = awc::Client::default().get(url).insert_header((header, value));
             assert_eq!(finish(request.force_close().send()).await.error().0, 403, "{value}");

@@ -62,7 +62,7 @@ async fn a_replica_whose_database_has_a_flipped_byte_is_set_aside_and_filled_ane
     let mut cluster = closed_store().await;
     let path = cluster.data("order-1.db");
     let mut bytes = fs::read(&path).unwrap();
-    // In the names of toys, where SQLite itself would not notice. (All of them: a page may have
+    // In the names of toys, where SQLite itself would not event. (All of them: a page may have
     // copies in its unused parts.)
     let places = 0..bytes.len() - 6;
     for place in places.filter(|place| bytes[*place..].starts_with(b"Slinky")).collect::<Vec<_>>() {

@@ -388,7 +388,7 @@ async fn a_purchase_that_comes_before_there_is_a_leader_waits_for_one() {
     }
     let stage = Stage { frontend: store.run_frontend(), backstage };
     let buying = rt::spawn(stage.buy("Tux"));
-    stage.catalog.hears("standing", 2).await;
+    stage.catalog.hears("catalog-status", 2).await;
     stage.replica(1).lives();
     assert_eq!(buying.await.expect("no panic").data::<Value>(), json!({ "order_number": 0 }));
 }

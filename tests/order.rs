@@ -19,7 +19,7 @@ use neighbours::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use toystore::clock;
-use toystore::order::core::followers::PATIENCE;
+use toystore::order::core::followers::ACKNOWLEDGEMENT_TIMEOUT;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{
@@ -214,7 +214,7 @@ async fn a_purchase_is_answered_only_when_a_live_follower_has_it() {
     eventually("the other follower has it", async || (followers[1].log().len() == 1).then_some(()))
         .await;
     // A machine that was too busy to come here in time proves nothing.
-    let in_time = bought_at.elapsed() < PATIENCE / 2;
+    let in_time = bought_at.elapsed() < ACKNOWLEDGEMENT_TIMEOUT / 2;
     assert!(!in_time || !buying.is_finished(), "answered without the first follower");
     gate.cancel();
     assert_eq!(buying.await.expect("no panic"), granted(0));
@@ -240,7 +240,7 @@ async fn a_follower_that_hangs_holds_up_a_purchase_no_longer_than_the_patience_a
         assert_eq!(replica.buy(&number.to_string(), "Tux").await, granted(number));
         quickest = quickest.min(asked.elapsed());
     }
-    assert!(quickest < PATIENCE, "{quickest:?}");
+    assert!(quickest < ACKNOWLEDGEMENT_TIMEOUT, "{quickest:?}");
 }
 
 #[actix_web::test]
@@ -405,7 +405,7 @@ async fn a_leader_that_leads_anew_before_it_heard_that_it_was_deposed_sells_on()
     let waiting = rt::spawn(replica.buy("a", "Tux"));
     catalog.hears("commit", 1).await;
     // Another one led meanwhile and is gone, and nobody has told this one.
-    catalog.ignores("standing");
+    catalog.ignores("catalog-status");
     catalog.ledger().leadership = leading(2, 2);
     assert_eq!(replica.nominate(2).await, NominationReply::Won(leading(3, 3)));
     // The answer to the earlier epoch's batch comes now. Who waits for it is to ask again.
@@ -431,7 +431,7 @@ async fn a_late_word_that_it_was_deposed_does_not_end_a_later_office() {
     catalog.next("commit", Fate::Held(gate.clone()));
     let waiting = rt::spawn(replica.buy("a", "Tux"));
     catalog.hears("commit", 1).await;
-    catalog.ignores("standing");
+    catalog.ignores("catalog-status");
     catalog.ledger().leadership = leading(2, 2);
     assert_eq!(replica.nominate(2).await, NominationReply::Won(leading(3, 3)));
     gate.cancel();

@@ -10,8 +10,8 @@ use processes::{Cluster, Settings, buy, now};
 use rustix::process::Signal;
 
 /// What one front-end has under way at most, as `docs/design.md` says.
-const MOST_UNDER_WAY: usize = 1_024;
-const CLIENTS: usize = MOST_UNDER_WAY + 200;
+const MOST_IN_FLIGHT: usize = 1_024;
+const CLIENTS: usize = MOST_IN_FLIGHT + 200;
 
 #[actix_web::test]
 async fn clients_beyond_the_limit_are_told_to_come_back_and_the_others_are_served() {
@@ -28,7 +28,7 @@ async fn clients_beyond_the_limit_are_told_to_come_back_and_the_others_are_serve
         .collect();
 
     // All that are too many are answered while the others wait for the catalog.
-    for _ in 0..CLIENTS - MOST_UNDER_WAY {
+    for _ in 0..CLIENTS - MOST_IN_FLIGHT {
         let (status, retry_after) = purchases.next().await.unwrap();
         assert_eq!((status, retry_after.as_deref()), (503, Some("1")));
     }
@@ -38,7 +38,7 @@ async fn clients_beyond_the_limit_are_told_to_come_back_and_the_others_are_serve
         assert_eq!(status, 200);
     }
     assert_eq!(buy(&store, "Tux", 1, "afterwards").await.unwrap().0, 200);
-    assert_eq!(cluster.check_databases(10_000).await.len(), MOST_UNDER_WAY + 1);
+    assert_eq!(cluster.check_databases(10_000).await.len(), MOST_IN_FLIGHT + 1);
 }
 
 /// A purchase's status and its `Retry-After`.

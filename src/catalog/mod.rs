@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::journal::Journal;
 use self::remote::Remote;
 use self::service::Service;
-use crate::process::{Lifeline, RoleError};
+use crate::process::{RoleError, Shutdown};
 use crate::roles::{Role, Roles};
 use crate::server;
 use crate::storage::log_table;
@@ -67,18 +67,18 @@ pub async fn run(
         loaded.journal.length,
         loaded.leadership
     );
-    let lifeline = Lifeline::new(stop);
-    let (service, jobs) = Service::new(journal, loaded, roles, lifeline.clone());
+    let shutdown = Shutdown::new(stop);
+    let (service, jobs) = Service::new(journal, loaded, roles, shutdown.clone());
     let write = Arc::clone(&service).write(jobs, remote, settings.restock_interval);
-    lifeline.spawn("the writing task", write);
-    lifeline.spawn("the sweep", Arc::clone(&service).sweep());
-    lifeline.spawn("the disk's watch", Arc::clone(&service).watch_disk());
+    shutdown.spawn("the writing task", write);
+    shutdown.spawn("the sweep", Arc::clone(&service).sweep());
+    shutdown.spawn("the disk's watch", Arc::clone(&service).watch_disk());
 
     let secret = roles.secret.clone();
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, secret.as_ref());
-    let served = server::serve(listener, routes, lifeline.stop()).await;
-    let outcome = lifeline.end(served).await;
+    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let outcome = shutdown.end(served).await;
     last.close().await;
     outcome
 }

@@ -3,7 +3,7 @@
 //! | request | asked by | answer |
 //! |---|---|---|
 //! | `GET /healthz`, `GET /readyz` | anybody | whether it lives, can serve |
-//! | `GET /internal/standing` | replicas, front-ends | [`Standing`](crate::wire::replication::Standing) |
+//! | `GET /internal/catalog-status` | replicas, front-ends | [`CatalogStatus`](crate::wire::replication::CatalogStatus) |
 //! | `GET /internal/toys` | front-ends | all toys |
 //! | `POST /internal/toy` | front-ends | [`FillReply`](crate::wire::lease::FillReply) |
 //! | `POST /internal/register` | front-ends | [`Registered`](crate::wire::lease::Registered) |
@@ -20,7 +20,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{self, Data, Json, Path, ServiceConfig};
 use serde::Serialize;
 
-use super::service::{Service, Trouble};
+use super::service::{CatalogError, Service};
 use crate::health;
 use crate::roles::{Role, Secret};
 use crate::server::{self, ErrorReply};
@@ -38,7 +38,7 @@ pub(super) fn configure(
     health::routes(config, Role::Catalog, Arc::clone(service) as _);
     server::internal(config, secret, |internal| {
         internal
-            .route("/standing", web::get().to(standing))
+            .route("/catalog-status", web::get().to(status))
             .route("/toys", web::get().to(toys))
             .route("/toy", web::post().to(toy))
             .route("/register", web::post().to(register))
@@ -51,8 +51,8 @@ pub(super) fn configure(
     });
 }
 
-async fn standing(service: Data<Service>) -> HttpResponse {
-    server::data(service.standing())
+async fn status(service: Data<Service>) -> HttpResponse {
+    server::data(service.status())
 }
 
 async fn toys(service: Data<Service>) -> HttpResponse {
@@ -91,9 +91,9 @@ async fn order(service: Data<Service>, number: Path<u64>) -> HttpResponse {
     render(service.order(OrderNumber(number.into_inner())).await)
 }
 
-fn render<T: Serialize>(outcome: Result<T, Trouble>) -> HttpResponse {
+fn render<T: Serialize>(outcome: Result<T, CatalogError>) -> HttpResponse {
     match outcome {
         Ok(answer) => server::data(answer),
-        Err(trouble) => ErrorReply::Unavailable(trouble.to_string()).into_response(),
+        Err(error) => ErrorReply::Unavailable(error.to_string()).into_response(),
     }
 }

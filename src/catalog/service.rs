@@ -15,7 +15,7 @@ use super::core::{Core, Registering, Stored};
 use super::journal::{Journal, Loaded};
 use crate::clock;
 use crate::health::Readiness;
-use crate::process::Lifeline;
+use crate::process::Shutdown;
 use crate::roles::Roles;
 use crate::storage::StorageError;
 use crate::wire::lease::{
@@ -23,7 +23,9 @@ use crate::wire::lease::{
 };
 use crate::wire::order::{OrderNumber, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
-use crate::wire::replication::{Acquisition, AcquisitionReply, MOST_ROWS, OrderReply, Standing};
+use crate::wire::replication::{
+    Acquisition, AcquisitionReply, CatalogStatus, MOST_ROWS, OrderReply,
+};
 use crate::wire::toy::{Toy, ToyName};
 
 /// Batches that may wait. One leader sends one at a time; the rest is room for those that timed out
@@ -41,18 +43,18 @@ pub(super) struct Service {
     pub(super) journal: Journal,
     jobs: mpsc::Sender<Job>,
     pub(super) acknowledged: Notify,
-    lifeline: Lifeline,
+    shutdown: Shutdown,
 }
 
 /// What the writing task is asked to do.
 pub(super) enum Job {
-    Commit(CommitRequest, oneshot::Sender<Result<CommitReply, Trouble>>),
-    Acquire(Acquisition, oneshot::Sender<Result<AcquisitionReply, Trouble>>),
+    Commit(CommitRequest, oneshot::Sender<Result<CommitReply, CatalogError>>),
+    Acquire(Acquisition, oneshot::Sender<Result<AcquisitionReply, CatalogError>>),
 }
 
 /// Why the catalog could not do what it was asked.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum CatalogError {
     Storage(StorageError),
     /// Too many batches wait.
     Busy,
@@ -69,7 +71,7 @@ impl Service {
         journal: Journal,
         loaded: Loaded,
         roles: &Roles,
-        lifeline: Lifeline,
+        shutdown: Shutdown,
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let now = clock::now();
         let initial = roles.catalog.initial_stock;
@@ -85,7 +87,7 @@ impl Service {
             journal,
             jobs,
             acknowledged: Notify::new(),
-            lifeline,
+            shutdown,
         };
         (Arc::new(service), queue)
     }
@@ -100,16 +102,16 @@ impl Service {
         self.decide(|core, _| core.toys())
     }
 
-    pub(super) fn standing(&self) -> Standing {
-        self.decide(|core, _| core.standing())
+    pub(super) fn status(&self) -> CatalogStatus {
+        self.decide(|core, _| core.status())
     }
 
     /// Begins a session. It is on disk before the front-end hears of it, so that a catalog that
     /// restarts knows whom to wait for.
-    pub(super) async fn register(&self, request: Registration) -> Result<Registered, Trouble> {
+    pub(super) async fn register(&self, request: Registration) -> Result<Registered, CatalogError> {
         let registering = self.decide(|core, now| core.register(request, now));
         let Some(Registering { session, ended }) = registering else {
-            return Err(Trouble::UnknownFrontend(request.frontend));
+            return Err(CatalogError::UnknownFrontend(request.frontend));
         };
         self.store(self.journal.note_sessions(Some(session), ended)).await?;
         log::info!("front-end {} begins session {session}", request.frontend);
@@ -121,29 +123,32 @@ impl Service {
     }
 
     /// Ends the session of a front-end that is ending, so that nobody waits for its lease.
-    pub(super) async fn end(&self, session: SessionId) -> Result<(), Trouble> {
+    pub(super) async fn end(&self, session: SessionId) -> Result<(), CatalogError> {
         self.decide(|core, _| core.end(session));
         self.acknowledged.notify_one();
         self.store(self.journal.note_sessions(None, vec![session])).await
     }
 
-    pub(super) async fn commit(&self, request: CommitRequest) -> Result<CommitReply, Trouble> {
+    pub(super) async fn commit(&self, request: CommitRequest) -> Result<CommitReply, CatalogError> {
         self.ask(|answer| Job::Commit(request, answer)).await
     }
 
-    pub(super) async fn acquire(&self, request: Acquisition) -> Result<AcquisitionReply, Trouble> {
+    pub(super) async fn acquire(
+        &self,
+        request: Acquisition,
+    ) -> Result<AcquisitionReply, CatalogError> {
         self.ask(|answer| Job::Acquire(request, answer)).await
     }
 
     /// The journal's rows from number `from` on, at most [`MOST_ROWS`].
-    pub(super) async fn rows(&self, from: u64) -> Result<Rows, Trouble> {
+    pub(super) async fn rows(&self, from: u64) -> Result<Rows, CatalogError> {
         let rows = self.store(self.journal.rows(from, MOST_ROWS)).await?;
-        let rows = rows.ok_or(Trouble::LogBeyondJournal)?;
+        let rows = rows.ok_or(CatalogError::LogBeyondJournal)?;
         Ok(self.decide(|core, _| core.published(rows)))
     }
 
     /// One order, or the word that the journal ends before it.
-    pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, Trouble> {
+    pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, CatalogError> {
         if !self.decide(|core, _| core.has_order(number)) {
             return Ok(OrderReply::Unknown);
         }
@@ -173,8 +178,8 @@ impl Service {
             for session in &ended {
                 log::info!("session {session} has ended");
             }
-            if let Err(trouble) = self.store(self.journal.note_sessions(None, ended)).await {
-                log::warn!("ended sessions stay on disk until the next start: {trouble}");
+            if let Err(error) = self.store(self.journal.note_sessions(None, ended)).await {
+                log::warn!("ended sessions stay on disk until the next start: {error}");
             }
         }
     }
@@ -192,18 +197,18 @@ impl Service {
 
     /// Leaves the database in one file, for whoever copies or compares it.
     pub(super) async fn close(&self) {
-        if let Err(trouble) = self.store(self.journal.checkpoint()).await {
-            log::warn!("the database keeps its write-ahead log: {trouble}");
+        if let Err(error) = self.store(self.journal.checkpoint()).await {
+            log::warn!("the database keeps its write-ahead log: {error}");
         }
     }
 
     async fn ask<T>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, Trouble>>) -> Job,
-    ) -> Result<T, Trouble> {
+        job: impl FnOnce(oneshot::Sender<Result<T, CatalogError>>) -> Job,
+    ) -> Result<T, CatalogError> {
         let (answer, outcome) = oneshot::channel();
-        self.jobs.try_send(job(answer)).map_err(|_full| Trouble::Busy)?;
-        outcome.await.unwrap_or(Err(Trouble::Ending))
+        self.jobs.try_send(job(answer)).map_err(|_full| CatalogError::Busy)?;
+        outcome.await.unwrap_or(Err(CatalogError::Ending))
     }
 
     /// Awaits the database. If it broke, whether the last transaction is in it is unknown, and the
@@ -211,15 +216,15 @@ impl Service {
     pub(super) async fn store<T>(
         &self,
         work: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, CatalogError> {
         work.await.map_err(|error| match error {
             StorageError::Full(_) | StorageError::Busy(_) => {
                 log::error!("{error}");
-                Trouble::Storage(error)
+                CatalogError::Storage(error)
             }
             StorageError::Broken(..) | StorageError::Corrupt(..) => {
-                self.lifeline.fail(error);
-                Trouble::Ending
+                self.shutdown.fail(error);
+                CatalogError::Ending
             }
         })
     }
@@ -240,7 +245,7 @@ impl Readiness for Service {
     }
 }
 
-impl Trouble {
+impl CatalogError {
     /// What this says of a transaction that was to be stored.
     pub(super) fn stored(&self) -> Stored {
         match self {
@@ -252,7 +257,7 @@ impl Trouble {
     }
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for CatalogError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Storage(error) => error.fmt(f),

@@ -12,7 +12,7 @@ use super::core::steps::{Answer, Asked, Clearing, GRACE, Restock};
 use super::core::stock::Change;
 use super::core::{Core, Stored};
 use super::remote::Remote;
-use super::service::{Job, Service, Trouble};
+use super::service::{CatalogError, Job, Service};
 use crate::clock;
 use crate::failpoint;
 use crate::wire::purchase::{CommitReply, CommitRequest};
@@ -58,7 +58,7 @@ impl Service {
         self: &Arc<Self>,
         remote: &Remote,
         request: CommitRequest,
-    ) -> Result<CommitReply, Trouble> {
+    ) -> Result<CommitReply, CatalogError> {
         for purchase in &request.purchases {
             if let Some(id) = &purchase.request_id {
                 log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
@@ -76,9 +76,9 @@ impl Service {
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
         let outcome = self.make_durable(planned.change()).await;
-        let stored = outcome.as_ref().map_or_else(Trouble::stored, |()| Stored::Durable);
+        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| Stored::Durable);
         let sold = self.decide(|core, _| planned.publish(core, stored));
-        let Some(sold) = sold else { return Err(outcome.err().unwrap_or(Trouble::Ending)) };
+        let Some(sold) = sold else { return Err(outcome.err().unwrap_or(CatalogError::Ending)) };
         if !sold.orders().is_empty() {
             failpoint::pass(failpoint::CATALOG_PUBLISHED);
         }
@@ -98,7 +98,7 @@ impl Service {
         let names: Vec<&str> = change.shelves.iter().map(|s| s.toy.name.as_str()).collect();
         let restocked = names.join(", ");
         let outcome = self.make_durable(&change).await;
-        let stored = outcome.as_ref().map_or_else(Trouble::stored, |()| Stored::Durable);
+        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| Stored::Durable);
         self.decide(|core, _| core.publish(&change, stored));
         if !change.is_empty() {
             failpoint::pass(failpoint::CATALOG_PUBLISHED);
@@ -106,7 +106,7 @@ impl Service {
         match outcome {
             Ok(()) if restocked.is_empty() => {}
             Ok(()) => log::info!("restocked {restocked}"),
-            Err(trouble) => log::warn!("could not restock {restocked}: {trouble}"),
+            Err(error) => log::warn!("could not restock {restocked}: {error}"),
         }
         again
     }
@@ -115,7 +115,7 @@ impl Service {
         &self,
         remote: &Remote,
         request: Acquisition,
-    ) -> Result<AcquisitionReply, Trouble> {
+    ) -> Result<AcquisitionReply, CatalogError> {
         let is_unled = self.decide(|core, _| core.is_unled());
         let longest = if is_unled { remote.longest_log().await } else { None };
         let prefix = self.store(self.journal.rows(request.log.length, 0)).await?;
@@ -146,7 +146,7 @@ impl Service {
     /// Has the holders of locked toys drop them; returns when all are clear, or after [`GRACE`].
     /// Those that are not clear by then stay locked, and are told on.
     async fn clear(self: &Arc<Self>, remote: &Remote, clearing: &Clearing) {
-        for session in &clearing.debtors {
+        for session in &clearing.unacknowledged {
             remote.push(self, *session);
         }
         let cleared = async {
@@ -155,11 +155,11 @@ impl Service {
             }
         };
         if actix_web::rt::time::timeout(GRACE, cleared).await.is_err() {
-            self.decide(|core, now| core.mark_late(&clearing.toys, now));
+            self.decide(|core, now| core.mark_slow(&clearing.toys, now));
         }
     }
 
-    async fn make_durable(&self, change: &Change) -> Result<(), Trouble> {
+    async fn make_durable(&self, change: &Change) -> Result<(), CatalogError> {
         if change.is_empty() {
             return Ok(());
         }

@@ -1,8 +1,8 @@
 //! The front-end: the store's door, which clients talk to.
 //!
-//! [`cache`](core::cache) decides what it may answer by itself, [`tenancy`](core::tenancy) how it keeps its session with the
-//! catalog, [`selection`](core::selection) whom it takes for the leader, [`retry`](core::retry) when it asks again, [`flights`](core::flights)
-//! who shares a question. `tasks` has the tasks that keep all this up.
+//! [`core`] decides: what the cache may answer, how the session with the catalog is kept, which
+//! replica leads, when a call is retried. Around it, `routes` are what clients ask, `service` how it
+//! is answered, and `tasks` what a front-end does on its own time.
 
 pub mod core;
 pub mod misses;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::remote::Remote;
 use self::service::Service;
-use crate::process::{Lifeline, RoleError};
+use crate::process::{RoleError, Shutdown};
 use crate::roles::Roles;
 use crate::server;
 
@@ -36,26 +36,26 @@ pub async fn run(
 ) -> Result<(), RoleError> {
     let service = Arc::new(Service::new(number, roles));
     let remote = Rc::new(Remote::new(roles));
-    let lifeline = Lifeline::new(stop);
+    let shutdown = Shutdown::new(stop);
     let own = || (Arc::clone(&service), Rc::clone(&remote));
     let (tasks, neighbours) = own();
-    lifeline.spawn("the catalog's watch", tasks.watch_catalog(neighbours));
+    shutdown.spawn("the catalog's watch", tasks.watch_catalog(neighbours));
     if roles.cache.enabled {
         let (tasks, neighbours) = own();
-        lifeline.spawn("the session", tasks.keep_session(neighbours));
+        shutdown.spawn("the session", tasks.keep_session(neighbours));
     }
     for order in &roles.orders {
         let (tasks, neighbours) = own();
-        lifeline.spawn("a health check", tasks.check_health(neighbours, order.id));
+        shutdown.spawn("a health check", tasks.check_health(neighbours, order.id));
     }
     let (tasks, neighbours) = own();
-    lifeline.spawn("the selection", tasks.select_leader(neighbours));
+    shutdown.spawn("the selection", tasks.select_leader(neighbours));
 
     let roles = roles.clone();
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, routes, lifeline.stop()).await;
-    let outcome = lifeline.end(served).await;
+    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome
 }

@@ -12,7 +12,7 @@ use crate::wire::lease::{
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::{Purchase, PurchaseReply};
 use crate::wire::replication::{
-    Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus, Standing,
+    CatalogStatus, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use crate::wire::toy::Toy;
 
@@ -20,7 +20,7 @@ use crate::wire::toy::Toy;
 const CHECK: Duration = Duration::from_millis(250);
 /// A nomination takes the nominee's call to the catalog and a sync of its disk.
 const NOMINATION: Duration = Duration::from_secs(1);
-/// A notice is sent again with the next health check if it was lost.
+/// A event is sent again with the next health check if it was lost.
 const NOTICE: Duration = Duration::from_millis(250);
 /// How long one question to the catalog may take, a sync of its disk included.
 const QUESTION: Duration = Duration::from_millis(500);
@@ -41,8 +41,8 @@ impl Remote {
         self.0.catalog.get("/internal/toys", QUESTION).await
     }
 
-    pub(super) async fn standing(&self) -> Result<Standing, CallError> {
-        self.0.catalog.get("/internal/standing", QUESTION).await
+    pub(super) async fn status(&self) -> Result<CatalogStatus, CallError> {
+        self.0.catalog.get("/internal/catalog-status", QUESTION).await
     }
 
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, CallError> {

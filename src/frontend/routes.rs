@@ -18,7 +18,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::percent_decode_str;
 
 use super::remote::Remote;
-use super::service::{Service, ToyAnswer, Trouble};
+use super::service::{FrontendError, Service, ToyAnswer};
 use crate::health;
 use crate::roles::{Role, Roles};
 use crate::server::{self, Connections, ErrorReply};
@@ -155,7 +155,7 @@ async fn cluster(service: Data<Service>, roles: Data<Roles>) -> HttpResponse {
         catalog: CatalogView {
             address: roles.catalog.address.to_string(),
             state: if catalog.is_some() { CatalogState::Up } else { CatalogState::Down },
-            last_order: catalog.and_then(|standing| standing.journal.last()),
+            last_order: catalog.and_then(|status| status.journal.last()),
         },
         replicas: replicas.collect(),
         cache,
@@ -209,8 +209,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, ErrorReply> {
     }
 }
 
-impl From<Trouble> for ErrorReply {
-    fn from(trouble: Trouble) -> Self {
-        Self::Unavailable(trouble.to_string())
+impl From<FrontendError> for ErrorReply {
+    fn from(error: FrontendError) -> Self {
+        Self::Unavailable(error.to_string())
     }
 }

@@ -21,13 +21,13 @@ use crate::transport::{CallError, Unreachable};
 use crate::wire::lease::{FillReply, FillRequest, SessionId, Version};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
-use crate::wire::replication::{Leadership, OrderReply, ReplicaId, Standing};
+use crate::wire::replication::{CatalogStatus, Leadership, OrderReply, ReplicaId};
 use crate::wire::reply::Data;
 use crate::wire::toy::{Toy, ToyName};
 
 /// Purchases and order queries under way at once. Each costs the leader some memory and a
 /// connection; beyond this, clients are told at once to come back.
-const MOST_UNDER_WAY: usize = 1_024;
+const MOST_IN_FLIGHT: usize = 1_024;
 
 /// A front-end, shared by all threads.
 pub(super) struct Service {
@@ -37,14 +37,14 @@ pub(super) struct Service {
     /// A hit copies a pointer under this lock, which is cheaper than sharing the map between
     /// readers would be.
     cache: Mutex<Cache<Bytes>>,
-    misses: Misses<Result<ToyAnswer, Trouble>>,
+    misses: Misses<Result<ToyAnswer, FrontendError>>,
     selection: Mutex<Selection>,
     /// The leader may be another one now: attempts that are under way look again.
     leader_changed: watch::Sender<()>,
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
-    under_way: Semaphore,
-    catalog: Mutex<Option<(Standing, Instant)>>,
+    in_flight: Semaphore,
+    catalog: Mutex<Option<(CatalogStatus, Instant)>>,
 }
 
 /// A toy's answer.
@@ -60,7 +60,7 @@ pub(super) enum ToyAnswer {
 
 /// Why a client gets a 503.
 #[derive(Clone, Debug)]
-pub(super) enum Trouble {
+pub(super) enum FrontendError {
     Overloaded,
     NoCatalog(String),
     NoLeader,
@@ -77,13 +77,17 @@ impl Service {
             selection: Mutex::new(Selection::new(roles.orders.iter().map(|order| order.id))),
             leader_changed: watch::Sender::new(()),
             selecting: Notify::new(),
-            under_way: Semaphore::new(MOST_UNDER_WAY),
+            in_flight: Semaphore::new(MOST_IN_FLIGHT),
             catalog: Mutex::new(None),
         }
     }
 
     /// One toy, from the cache if it can be.
-    pub(super) async fn toy(&self, remote: &Remote, name: &str) -> Result<ToyAnswer, Trouble> {
+    pub(super) async fn toy(
+        &self,
+        remote: &Remote,
+        name: &str,
+    ) -> Result<ToyAnswer, FrontendError> {
         if name.len() > ToyName::LONGEST {
             return Ok(ToyAnswer::Unknown);
         }
@@ -99,7 +103,7 @@ impl Service {
     }
 
     /// All toys, in catalog order.
-    pub(super) async fn toys(&self, remote: &Remote) -> Result<Vec<Toy>, Trouble> {
+    pub(super) async fn toys(&self, remote: &Remote) -> Result<Vec<Toy>, FrontendError> {
         self.ask_catalog(|| remote.toys()).await
     }
 
@@ -108,7 +112,7 @@ impl Service {
         &self,
         remote: &Remote,
         purchase: &Purchase,
-    ) -> Result<Decision, Trouble> {
+    ) -> Result<Decision, FrontendError> {
         if purchase.name.as_str().len() > ToyName::LONGEST {
             return Ok(Decision::UnknownToy);
         }
@@ -126,7 +130,7 @@ impl Service {
         &self,
         remote: &Remote,
         number: OrderNumber,
-    ) -> Result<Option<Order>, Trouble> {
+    ) -> Result<Option<Order>, FrontendError> {
         self.ask_leader(async |leader, time_limit| {
             match remote.order(leader, number, time_limit).await? {
                 OrderReply::Found(order) => Ok(Ok(Some(order))),
@@ -141,16 +145,14 @@ impl Service {
         self.cached(|cache| cache.invalidate(session, toys));
     }
 
-    pub(super) fn heard_from_catalog(&self, standing: Standing, asked: Instant) {
-        *self.catalog.lock().expect("nothing panics under this lock") = Some((standing, asked));
+    pub(super) fn heard_from_catalog(&self, status: CatalogStatus, asked: Instant) {
+        *self.catalog.lock().expect("nothing panics under this lock") = Some((status, asked));
     }
 
-    /// The catalog's standing, if it answered lately.
-    pub(super) fn catalog(&self) -> Option<Standing> {
+    /// The catalog's status, if it answered lately.
+    pub(super) fn catalog(&self) -> Option<CatalogStatus> {
         let heard = *self.catalog.lock().expect("nothing panics under this lock");
-        heard
-            .filter(|(_, asked)| clock::now() < *asked + QUERY_DEADLINE)
-            .map(|(standing, _)| standing)
+        heard.filter(|(_, asked)| clock::now() < *asked + QUERY_DEADLINE).map(|(status, _)| status)
     }
 
     pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Bytes>) -> T) -> T {
@@ -183,17 +185,21 @@ impl Service {
         remote: &Remote,
         name: &str,
         session: Option<SessionId>,
-    ) -> Result<ToyAnswer, Trouble> {
+    ) -> Result<ToyAnswer, FrontendError> {
         let request = FillRequest { name: name.into(), session };
         let answer = self.misses.ask(request.name.clone(), self.fill(remote, request));
         match actix_web::rt::time::timeout(QUERY_DEADLINE, answer).await {
             Ok(Some(answer)) => answer,
-            Ok(None) => Err(Trouble::NoCatalog("the front-end is ending".into())),
-            Err(_elapsed) => Err(Trouble::NoCatalog("it did not answer in time".into())),
+            Ok(None) => Err(FrontendError::NoCatalog("the front-end is ending".into())),
+            Err(_elapsed) => Err(FrontendError::NoCatalog("it did not answer in time".into())),
         }
     }
 
-    async fn fill(&self, remote: &Remote, request: FillRequest) -> Result<ToyAnswer, Trouble> {
+    async fn fill(
+        &self,
+        remote: &Remote,
+        request: FillRequest,
+    ) -> Result<ToyAnswer, FrontendError> {
         match self.ask_catalog(|| remote.toy(&request)).await? {
             FillReply::Unknown => Ok(ToyAnswer::Unknown),
             FillReply::Found(fill) => {
@@ -205,7 +211,7 @@ impl Service {
         }
     }
 
-    async fn ask_catalog<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Trouble>
+    async fn ask_catalog<T, F>(&self, ask: impl Fn() -> F) -> Result<T, FrontendError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
@@ -217,7 +223,7 @@ impl Service {
             };
             match retry.failed(clock::now()) {
                 Next::Again(pause) => actix_web::rt::time::sleep(pause).await,
-                Next::GiveUp => return Err(Trouble::NoCatalog(error.to_string())),
+                Next::GiveUp => return Err(FrontendError::NoCatalog(error.to_string())),
             }
         }
     }
@@ -226,11 +232,13 @@ impl Service {
     async fn ask_leader<T>(
         &self,
         ask: impl AsyncFn(ReplicaId, Duration) -> Result<Result<T, Leadership>, CallError>,
-    ) -> Result<T, Trouble> {
-        let Ok(_place) = self.under_way.try_acquire() else { return Err(Trouble::Overloaded) };
+    ) -> Result<T, FrontendError> {
+        let Ok(_place) = self.in_flight.try_acquire() else {
+            return Err(FrontendError::Overloaded);
+        };
         let mut retry = Retry::new(clock::now(), DEADLINE);
         let mut changes = self.leader_changed.subscribe();
-        let mut trouble = Trouble::NoLeader;
+        let mut error = FrontendError::NoLeader;
         loop {
             changes.mark_unchanged();
             if let Some(leader) = self.select(|selection| selection.leader()) {
@@ -238,12 +246,12 @@ impl Service {
                 tokio::select! {
                     answer = attempt => match self.judge(leader, answer) {
                         Ok(answer) => return Ok(answer),
-                        Err(problem) => trouble = problem,
+                        Err(problem) => error = problem,
                     },
                     () = self.another_than(leader, &mut changes) => continue,
                 }
             }
-            let Next::Again(pause) = retry.failed(clock::now()) else { return Err(trouble) };
+            let Next::Again(pause) = retry.failed(clock::now()) else { return Err(error) };
             // A new leader is worth asking at once.
             let _either = actix_web::rt::time::timeout(pause, changes.changed()).await;
         }
@@ -254,17 +262,17 @@ impl Service {
         &self,
         replica: ReplicaId,
         outcome: Result<Result<T, Leadership>, CallError>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, FrontendError> {
         let (attempt, answer) = match outcome {
             Ok(Ok(answer)) => (Attempt::Answered, Ok(answer)),
-            Ok(Err(leadership)) => (Attempt::NotLeader(leadership), Err(Trouble::NoLeader)),
+            Ok(Err(leadership)) => (Attempt::NotLeader(leadership), Err(FrontendError::NoLeader)),
             Err(error) => {
                 log::debug!("replica {replica} gave no answer: {error}");
                 let attempt = match error {
                     CallError::Unreachable(Unreachable::NobodyListens) => Attempt::Gone,
                     CallError::Unreachable(_) | CallError::Refused { .. } => Attempt::Unanswered,
                 };
-                (attempt, Err(Trouble::Undecided(error.to_string())))
+                (attempt, Err(FrontendError::Undecided(error.to_string())))
             }
         };
         self.select(|selection| selection.attempted(replica, attempt));
@@ -301,7 +309,7 @@ fn describe(leader: Option<ReplicaId>) -> String {
     leader.map_or_else(|| "the leader".to_owned(), |id| format!("leader {id}"))
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for FrontendError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Overloaded => f.write_str("the store is busy; try again in a moment"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::core::cache::Cache;
 use super::core::selection::Check;
-use super::core::tenancy::{Errand, RENEWAL_INTERVAL, Renewed, Tenancy};
+use super::core::session::{NextCall, RENEWAL_INTERVAL, Renewed, SessionKeeper};
 use super::remote::Remote;
 use super::service::Service;
 use crate::clock;
@@ -22,23 +22,23 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 impl Service {
     /// Keeps a session with the catalog, for ever. Without one nothing is answered from the cache.
     pub(super) async fn keep_session(self: Arc<Self>, remote: Rc<Remote>) {
-        let mut tenancy = Tenancy::new(self.number);
+        let mut keeper = SessionKeeper::new(self.number);
         loop {
             let sent = clock::now();
-            match self.cached(|cache| tenancy.errand(cache)) {
-                Errand::Register(request) => match remote.register(request).await {
+            match self.cached(|cache| keeper.next_call(cache)) {
+                NextCall::Register(request) => match remote.register(request).await {
                     Ok(reply) => {
                         log::info!("session {} with the catalog begins", reply.session);
-                        self.cached(|cache| tenancy.registered(cache, sent, reply));
+                        self.cached(|cache| keeper.registered(cache, sent, reply));
                     }
                     Err(error @ CallError::Refused { .. }) => {
                         log::warn!("the catalog gives no session: {error}");
                     }
                     Err(error) => log::debug!("the catalog gives no session: {error}"),
                 },
-                Errand::Renew(session) => {
+                NextCall::Renew(session) => {
                     if let Ok(reply) = remote.renew(session).await
-                        && self.cached(|cache| tenancy.renewed(cache, session, sent, reply))
+                        && self.cached(|cache| keeper.renewed(cache, session, sent, reply))
                             == Renewed::RanOut
                     {
                         log::warn!("session {session} with the catalog has run out");
@@ -62,8 +62,8 @@ impl Service {
     pub(super) async fn watch_catalog(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = clock::now();
-            if let Ok(standing) = remote.standing().await {
-                self.heard_from_catalog(standing, asked);
+            if let Ok(status) = remote.status().await {
+                self.heard_from_catalog(status, asked);
             }
             actix_web::rt::time::sleep(CATALOG_INTERVAL).await;
         }
@@ -118,11 +118,11 @@ impl Service {
     async fn inform(&self, remote: &Remote) {
         let (leadership, uninformed): (Leadership, Vec<ReplicaId>) =
             self.select(|selection| (selection.leadership(), selection.uninformed()));
-        let notices = uninformed.into_iter().map(async |replica| {
+        let events = uninformed.into_iter().map(async |replica| {
             if let Err(error) = remote.notify(replica, leadership).await {
                 log::debug!("replica {replica} was not told that {leadership}: {error}");
             }
         });
-        futures_util::future::join_all(notices).await;
+        futures_util::future::join_all(events).await;
     }
 }

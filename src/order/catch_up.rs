@@ -87,7 +87,7 @@ impl Service {
                 );
                 self.decide(|core, _| core.begin_anew());
             }
-            Err(trouble) => log::error!("replica {} cannot begin anew: {trouble}", self.id),
+            Err(error) => log::error!("replica {} cannot begin anew: {error}", self.id),
         }
     }
 }

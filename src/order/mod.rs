@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::order_log::OrderLog;
 use self::remote::Remote;
 use self::service::Service;
-use crate::process::{Lifeline, RoleError};
+use crate::process::{RoleError, Shutdown};
 use crate::roles::{Role, Roles};
 use crate::server;
 use crate::wire::replication::ReplicaId;
@@ -40,28 +40,28 @@ pub async fn run(
 ) -> Result<(), RoleError> {
     let (log, end) = OrderLog::open_or_set_aside(&roles.file_of(Role::Order(id), "db"))?;
     log::info!("replica {id} has {} orders", end.length);
-    let lifeline = Lifeline::new(stop);
+    let shutdown = Shutdown::new(stop);
     let remote = Rc::new(Remote::new(roles, id));
     let others = remote.others().collect();
-    let service = Arc::new(Service::new(id, others, log, end, lifeline.clone()));
+    let service = Arc::new(Service::new(id, others, log, end, shutdown.clone()));
     let own = || (Arc::clone(&service), Rc::clone(&remote));
     let (tasks, neighbours) = own();
-    lifeline.spawn("the watch", tasks.watch(neighbours));
+    shutdown.spawn("the watch", tasks.watch(neighbours));
     let (tasks, neighbours) = own();
-    lifeline.spawn("the catching up", tasks.catch_up(neighbours));
+    shutdown.spawn("the catching up", tasks.catch_up(neighbours));
     let (tasks, neighbours) = own();
-    lifeline.spawn("the selling task", tasks.sell(neighbours));
+    shutdown.spawn("the selling task", tasks.sell(neighbours));
     for follower in remote.others() {
         let (tasks, neighbours) = own();
-        lifeline.spawn("the passing on", tasks.pass_on(neighbours, follower));
+        shutdown.spawn("the replicating_to on", tasks.replicate(neighbours, follower));
     }
-    lifeline.spawn("the followers' watch", Arc::clone(&service).keep_patience());
+    shutdown.spawn("the followers' watch", Arc::clone(&service).watch_followers());
 
     let roles = roles.clone();
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, routes, lifeline.stop()).await;
-    let outcome = lifeline.end(served).await;
+    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let outcome = shutdown.end(served).await;
     last.close().await;
     outcome
 }

@@ -9,7 +9,7 @@ use crate::transport::{CallError, Unreachable};
 use crate::wire::order::{OrderNumber, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, OrderReply, ReplicaId, Standing,
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogStatus, OrderReply, ReplicaId,
 };
 
 /// One attempt at anything that takes a disk's sync or two. Attempts are repeated, by key.
@@ -35,8 +35,8 @@ impl Remote {
         self.0.replicas()
     }
 
-    pub(super) async fn standing(&self) -> Result<Standing, CallError> {
-        self.0.catalog.get("/internal/standing", QUESTION).await
+    pub(super) async fn status(&self) -> Result<CatalogStatus, CallError> {
+        self.0.catalog.get("/internal/catalog-status", QUESTION).await
     }
 
     pub(super) async fn commit(&self, request: &CommitRequest) -> Result<CommitReply, CallError> {

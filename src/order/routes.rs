@@ -19,7 +19,7 @@ use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use serde::{Deserialize, Serialize};
 
 use super::remote::Remote;
-use super::service::{Service, Trouble};
+use super::service::{OrderError, Service};
 use crate::health;
 use crate::roles::{Role, Roles};
 use crate::server::{self, Connections, ErrorReply};
@@ -91,9 +91,9 @@ async fn rows(service: Data<Service>, from: Path<u64>) -> HttpResponse {
     render(service.rows(from.into_inner()).await)
 }
 
-fn render<T: Serialize>(outcome: Result<T, Trouble>) -> HttpResponse {
+fn render<T: Serialize>(outcome: Result<T, OrderError>) -> HttpResponse {
     match outcome {
         Ok(answer) => server::data(answer),
-        Err(trouble) => ErrorReply::Unavailable(trouble.to_string()).into_response(),
+        Err(error) => ErrorReply::Unavailable(error.to_string()).into_response(),
     }
 }

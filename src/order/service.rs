@@ -1,7 +1,7 @@
 //! A replica's use cases: where its decisions meet the disk, the catalog and the other replicas.
 //!
 //! What others ask of a replica is here; what it does in its own time is in
-//! [`tasks`](super::tasks) (selling, passing orders on), [`catch_up`](super::catch_up) (fetching
+//! [`tasks`](super::tasks) (selling, replicating), [`catch_up`](super::catch_up) (fetching
 //! what was missed) and [`watch`](super::watch). All of them await, and leave the deciding to the
 //! [core](super::core).
 
@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::core::outbox::{Notice, Outbox};
-use super::core::reign::Candidacy;
+use super::core::effects::{Effects, Event};
+use super::core::leadership::Candidacy;
 use super::core::{Busy, Core, LogNumber, NotTaken, Write};
 use super::order_log::OrderLog;
 use super::remote::Remote;
 use crate::clock;
 use crate::failpoint;
 use crate::health::Readiness;
-use crate::process::Lifeline;
+use crate::process::Shutdown;
 use crate::storage::StorageError;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Purchase, PurchaseReply};
@@ -45,12 +45,12 @@ pub(super) struct Service {
     pub(super) work: Notify,
     /// Rows were accepted, or leadership changed: the tasks that pass orders on look again.
     pub(super) grown: watch::Sender<()>,
-    pub(super) lifeline: Lifeline,
+    pub(super) shutdown: Shutdown,
 }
 
 /// Why a replica could not do what it was asked.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum OrderError {
     /// The disk is full, or the replica is ending.
     Storage(String),
     /// Too many purchases are on their way.
@@ -73,7 +73,7 @@ impl Service {
         others: Vec<ReplicaId>,
         log: OrderLog,
         end: Position,
-        lifeline: Lifeline,
+        shutdown: Shutdown,
     ) -> Self {
         Self {
             id,
@@ -81,7 +81,7 @@ impl Service {
             log,
             work: Notify::new(),
             grown: watch::Sender::new(()),
-            lifeline,
+            shutdown,
         }
     }
 
@@ -90,18 +90,18 @@ impl Service {
         &self,
         purchase: Purchase,
         time_limit: Option<Duration>,
-    ) -> Result<PurchaseReply, Trouble> {
+    ) -> Result<PurchaseReply, OrderError> {
         if let Some(id) = &purchase.request_id {
             log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
         }
         let (waiter, answer) = oneshot::channel();
         self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))
-            .map_err(|Busy| Trouble::Busy)?;
+            .map_err(|Busy| OrderError::Busy)?;
         // A purchase that nobody waits for any more makes room for others.
         let time_limit = time_limit.map_or(LONGEST_WAIT, |limit| limit.min(LONGEST_WAIT));
         match actix_web::rt::time::timeout(time_limit, answer).await {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(_)) | Err(_) => Err(Trouble::Undecided),
+            Ok(Err(_)) | Err(_) => Err(OrderError::Undecided),
         }
     }
 
@@ -110,13 +110,13 @@ impl Service {
         &self,
         remote: &Remote,
         number: OrderNumber,
-    ) -> Result<OrderReply, Trouble> {
+    ) -> Result<OrderReply, OrderError> {
         if self.decide(|core, _| core.has_order(number))
             && let Some(order) = self.store(self.log.order(number)).await?
         {
             return Ok(OrderReply::Found(order));
         }
-        remote.order(number).await.map_err(|error| Trouble::NoCatalog(error.to_string()))
+        remote.order(number).await.map_err(|error| OrderError::NoCatalog(error.to_string()))
     }
 
     /// A front-end wants this replica to lead.
@@ -145,7 +145,7 @@ impl Service {
     }
 
     /// The leader passes orders on.
-    pub(super) async fn append(&self, request: AppendRequest) -> Result<AppendReply, Trouble> {
+    pub(super) async fn append(&self, request: AppendRequest) -> Result<AppendReply, OrderError> {
         for id in &request.request_ids {
             log::debug!("request {id}: its order comes from the leader");
         }
@@ -157,17 +157,17 @@ impl Service {
             failpoint::pass(failpoint::FOLLOWER_SYNCED);
         }
         let reply = self.decide(|core, _| core.appended(taken));
-        reply.ok_or_else(|| Trouble::Storage("the orders could not be written".into()))
+        reply.ok_or_else(|| OrderError::Storage("the orders could not be written".into()))
     }
 
     /// Rows for a peer that missed them; none if this log ends before `from`.
-    pub(super) async fn rows(&self, from: u64) -> Result<Rows, Trouble> {
+    pub(super) async fn rows(&self, from: u64) -> Result<Rows, OrderError> {
         let rows = self.store(self.log.rows(from, MOST_ROWS)).await?;
         Ok(rows.unwrap_or_else(|| self.decide(|core, _| core.no_rows())))
     }
 
     /// Rows for a follower, from memory if they are there.
-    pub(super) async fn rows_for_follower(&self, from: u64) -> Result<Rows, Trouble> {
+    pub(super) async fn rows_for_follower(&self, from: u64) -> Result<Rows, OrderError> {
         match self.decide(|core, _| core.rows_at_hand(from)) {
             Some(rows) => Ok(rows),
             None => self.rows(from).await,
@@ -210,8 +210,8 @@ impl Service {
 
     /// Leaves the database in one file, for whoever copies or compares it.
     pub(super) async fn close(&self) {
-        if let Err(trouble) = self.store(self.log.checkpoint()).await {
-            log::warn!("the database keeps its write-ahead log: {trouble}");
+        if let Err(error) = self.store(self.log.checkpoint()).await {
+            log::warn!("the database keeps its write-ahead log: {error}");
         }
     }
 
@@ -220,55 +220,55 @@ impl Service {
     pub(super) async fn store<T>(
         &self,
         work: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, OrderError> {
         work.await.map_err(|error| {
             let message = error.to_string();
             match error {
                 StorageError::Full(_) => log::error!("{message}"),
                 StorageError::Busy(_) => log::warn!("{message}"),
-                StorageError::Broken(..) | StorageError::Corrupt(..) => self.lifeline.fail(error),
+                StorageError::Broken(..) | StorageError::Corrupt(..) => self.shutdown.fail(error),
             }
-            Trouble::Storage(message)
+            OrderError::Storage(message)
         })
     }
 
     /// Makes a decision, and carries out what follows from it.
     pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Core<Waiter>, Instant) -> T) -> T {
-        let (outcome, outbox) = {
+        let (outcome, effects) = {
             let mut core =
                 self.core.lock().expect("a decision that panicked has ended the replica");
             let outcome = decision(&mut core, clock::now());
-            (outcome, core.take_outbox())
+            (outcome, core.take_effects())
         };
-        self.carry_out(outbox);
+        self.carry_out(effects);
         outcome
     }
 
-    fn carry_out(&self, outbox: Outbox<Waiter>) {
-        for notice in &outbox.notices {
-            log::log!(level(notice), "{notice}");
+    fn carry_out(&self, effects: Effects<Waiter>) {
+        for event in &effects.events {
+            log::log!(level(event), "{event}");
         }
-        for (waiter, reply) in outbox.answers {
+        for (waiter, reply) in effects.answers {
             // Whoever does not wait any more will ask again under the same key.
             let _unheard = waiter.send(reply);
         }
-        if outbox.work {
+        if effects.work {
             self.work.notify_one();
         }
-        if outbox.grown {
+        if effects.grown {
             self.grown.send_replace(());
         }
     }
 }
 
-fn level(notice: &Notice) -> log::Level {
-    match notice {
-        Notice::Learned(_) | Notice::Chosen(_) | Notice::Leads(_) => log::Level::Info,
-        Notice::Resigned(..)
-        | Notice::FollowerLost(_)
-        | Notice::FollowerSlow(_)
-        | Notice::Behind(_) => log::Level::Warn,
-        Notice::FollowerDiverged(_) | Notice::Diverged => log::Level::Error,
+fn level(event: &Event) -> log::Level {
+    match event {
+        Event::Learned(_) | Event::Chosen(_) | Event::Leads(_) => log::Level::Info,
+        Event::SteppedDown(..)
+        | Event::FollowerLost(_)
+        | Event::FollowerSlow(_)
+        | Event::Behind(_) => log::Level::Warn,
+        Event::FollowerDiverged(_) | Event::Diverged => log::Level::Error,
     }
 }
 
@@ -281,7 +281,7 @@ impl Readiness for Service {
     }
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for OrderError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Storage(problem) => f.write_str(problem),

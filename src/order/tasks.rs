@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use super::core::trade::{
-    ABSENCE_PAUSE, BatchOutcome, Contact, DOUBT_PAUSE, FETCH_PAUSE, SIGN_OF_LIFE, Task,
+use super::core::batching::{
+    ABSENCE_PAUSE, BatchOutcome, Contact, DOUBT_PAUSE, FETCH_PAUSE, HEARTBEAT_INTERVAL, Task,
 };
 use super::remote::Remote;
 use super::service::{Service, Waiter};
@@ -18,7 +18,7 @@ use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{Epoch, ReplicaId};
 
 /// How often followers are looked at for their slowness.
-const PATIENCE_TICK: Duration = Duration::from_millis(50);
+const FOLLOWER_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Service {
     /// Sells, for ever, whenever this replica leads.
@@ -90,22 +90,22 @@ impl Service {
     }
 
     /// Passes orders on to one follower, for ever, whenever this replica leads.
-    pub(super) async fn pass_on(self: Arc<Self>, remote: Rc<Remote>, follower: ReplicaId) {
+    pub(super) async fn replicate(self: Arc<Self>, remote: Rc<Remote>, follower: ReplicaId) {
         let mut grown = self.grown.subscribe();
         loop {
             grown.mark_unchanged();
             if !self.decide(|core, _| core.has_rows_for(follower)) {
-                let news = actix_web::rt::time::timeout(SIGN_OF_LIFE, grown.changed());
+                let news = actix_web::rt::time::timeout(HEARTBEAT_INTERVAL, grown.changed());
                 // Whether news came or it is time for a sign of life: look again.
                 let _either = news.await;
             }
             if let Some(cursor) = self.decide(|core, _| core.cursor_of(follower)) {
-                self.pass_on_from(&remote, follower, cursor).await;
+                self.replicate_from(&remote, follower, cursor).await;
             }
         }
     }
 
-    async fn pass_on_from(&self, remote: &Remote, follower: ReplicaId, cursor: u64) {
+    async fn replicate_from(&self, remote: &Remote, follower: ReplicaId, cursor: u64) {
         let Ok(rows) = self.rows_for_follower(cursor).await else { return };
         let request = self.decide(|core, now| core.append_to(follower, rows, now));
         let Some(request) = request else { return };
@@ -123,9 +123,9 @@ impl Service {
     }
 
     /// Takes followers that are too slow out of the live set, for ever.
-    pub(super) async fn keep_patience(self: Arc<Self>) {
+    pub(super) async fn watch_followers(self: Arc<Self>) {
         loop {
-            actix_web::rt::time::sleep(PATIENCE_TICK).await;
+            actix_web::rt::time::sleep(FOLLOWER_CHECK_INTERVAL).await;
             self.decide(Core::drop_slow_followers);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::core::Bearing;
+use super::core::JournalCheck;
 use super::remote::Remote;
 use super::service::Service;
 use crate::clock;
@@ -25,23 +25,23 @@ impl Service {
             ticks.tick().await;
             let asked = clock::now();
             let length = self.decide(|core, _| core.replica().durable().length);
-            let (moved, standing) = tokio::join!(self.log.pulse(), remote.standing());
+            let (moved, status) = tokio::join!(self.log.pulse(), remote.status());
             match moved {
                 Ok(()) => self.decide(|core, _| core.disk_moved(asked)),
                 // A disk that does not keep up moves all the same, when it comes to it.
                 Err(StorageError::Busy(_)) => {}
-                Err(error) => self.lifeline.fail(error),
+                Err(error) => self.shutdown.fail(error),
             }
-            let Ok(standing) = standing else { continue };
-            match self.decide(|core, _| core.heard_from_catalog(standing, asked, length)) {
-                Bearing::Known => {}
+            let Ok(status) = status else { continue };
+            match self.decide(|core, _| core.heard_from_catalog(status, asked, length)) {
+                JournalCheck::Known => {}
                 // It says so as often as it asks.
-                Bearing::Estranged => log::error!(
+                JournalCheck::Diverged => log::error!(
                     "replica {} has {length} orders and the catalog's journal {}: the catalog's \
                      database was removed or replaced. Stop the catalog, move its database away \
                      and run `toystore rebuild --from {}`",
                     self.id,
-                    standing.journal.length,
+                    status.journal.length,
                     self.log.path().display()
                 ),
             }

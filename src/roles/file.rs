@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Address, CacheSettings, CatalogRole, OrderRole, Roles, Secret, ToyRole};
-use crate::wire::complaint;
+use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::ToyName;
 
@@ -61,7 +61,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
     let check = Check { text };
     let file: File = toml::from_str(text).map_err(|error| {
         let line = check.line_at(error.span().map_or(0, |span| span.start));
-        format!("line {line}: {}", complaint::in_plain_words(&error.message(), "a table"))
+        format!("line {line}: {}", parse_error::in_plain_words(&error.message(), "a table"))
     })?;
     check.data_dir(&file.data_dir)?;
     check.addresses(&file)?;

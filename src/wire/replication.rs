@@ -75,7 +75,7 @@ pub enum AcquisitionReply {
     },
     /// The epoch to end is not the present one. Either somebody else was faster, or the nominee won
     /// before and did not hear of it.
-    Lost(Standing),
+    Lost(CatalogStatus),
     /// The nominee's log is no prefix of the journal: one of the two databases is not of this
     /// cluster, or was damaged.
     Foreign {
@@ -84,9 +84,10 @@ pub enum AcquisitionReply {
     },
 }
 
-/// What the catalog knows that replicas and front-ends want to know (`GET /internal/standing`).
+/// Who leads and how long the journal is: the catalog's status (`GET
+/// /internal/catalog-status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Standing {
+pub struct CatalogStatus {
     /// Who leads.
     pub leadership: Leadership,
     /// The journal's end.

@@ -21,7 +21,7 @@ fn calls() -> Vec<(&'static str, Method, String, Value)> {
     let post = |role, path: &str, body| (role, Method::POST, path.to_owned(), body);
     let ask = |role, path: &str| (role, Method::GET, path.to_owned(), Value::Null);
     vec![
-        ask("catalog", "/internal/standing"),
+        ask("catalog", "/internal/catalog-status"),
         ask("catalog", "/internal/toys"),
         ask("catalog", "/internal/journal/0"),
         ask("catalog", "/internal/order/0"),

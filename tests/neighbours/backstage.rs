@@ -12,8 +12,8 @@ use toystore::wire::lease::{
 use toystore::wire::order::{Order, OrderNumber, Position};
 use toystore::wire::purchase::{Decision, Purchase, PurchaseReply};
 use toystore::wire::replication::{
-    Epoch, Fitness, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaState,
-    ReplicaStatus, Standing,
+    CatalogStatus, Epoch, Fitness, Leadership, Nomination, NominationReply, OrderReply, ReplicaId,
+    ReplicaState, ReplicaStatus,
 };
 
 use super::{Answer, Heard, Neighbour, Reply, Running, Store, end_of, eventually};
@@ -103,9 +103,9 @@ impl<'a> Backstage<'a> {
 
     fn play_catalog(&self) {
         let catalog = &self.catalog;
-        self.plays(catalog, "standing", |state, _| {
+        self.plays(catalog, "catalog-status", |state, _| {
             let (leadership, journal) = (state.leadership, end_of(&state.journal));
-            Reply::data(Standing { leadership, journal })
+            Reply::data(CatalogStatus { leadership, journal })
         });
         self.plays(catalog, "register", |state, heard| {
             let _well_formed: Registration = heard.read();

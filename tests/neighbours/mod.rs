@@ -42,13 +42,13 @@ use toystore::wire::replication::ReplicaId;
 pub(crate) use self::neighbour::{Fate, Heard, Neighbour, Reply};
 
 /// How long [`eventually`] waits. Far more than anything takes; a machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Looks until there is something to see, or fails saying what there should have been.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = clock::now() + PATIENCE;
+    let deadline = clock::now() + ACKNOWLEDGEMENT_TIMEOUT;
     loop {
         if let Some(seen) = look().await {
             return seen;
@@ -284,7 +284,7 @@ impl Running {
     /// Waits for the role to end by itself.
     pub(crate) async fn ended(mut self) -> Result<(), RoleError> {
         let end = self.end.take().expect("a role ends once");
-        let end = actix_web::rt::time::timeout(PATIENCE, end);
+        let end = actix_web::rt::time::timeout(ACKNOWLEDGEMENT_TIMEOUT, end);
         end.await.expect("the role ends").expect("it does not panic")
     }
 }

@@ -9,8 +9,8 @@ use toystore::wire::purchase::{
     CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase, Verdict,
 };
 use toystore::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, Leadership, MOST_ROWS, OrderReply,
-    Standing,
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogStatus, Leadership,
+    MOST_ROWS, OrderReply,
 };
 
 use crate::leading;
@@ -32,7 +32,7 @@ pub(crate) struct Ledger {
 impl<'a> Catalog<'a> {
     pub(crate) fn at(door: &'a Door) -> Self {
         let catalog = Self { neighbour: Neighbour::at(door), ledger: Arc::default() };
-        catalog.plays("standing", |ledger, _| Reply::data(ledger.standing()));
+        catalog.plays("catalog-status", |ledger, _| Reply::data(ledger.status()));
         catalog.plays("acquire", |ledger, heard| Reply::data(ledger.acquire(&heard.read())));
         catalog.plays("commit", |ledger, heard| Reply::data(ledger.commit(&heard.read())));
         catalog
@@ -75,14 +75,14 @@ impl<'a> Deref for Catalog<'a> {
 }
 
 impl Ledger {
-    pub(crate) fn standing(&self) -> Standing {
-        Standing { leadership: self.leadership, journal: end_of(&self.journal) }
+    pub(crate) fn status(&self) -> CatalogStatus {
+        CatalogStatus { leadership: self.leadership, journal: end_of(&self.journal) }
     }
 
     pub(crate) fn acquire(&mut self, request: &Acquisition) -> AcquisitionReply {
         let journal = end_of(&self.journal);
         if request.seen != self.leadership.epoch {
-            return AcquisitionReply::Lost(self.standing());
+            return AcquisitionReply::Lost(self.status());
         }
         if rows_from(&self.journal, request.log.length).after != request.log {
             return AcquisitionReply::Foreign { journal };

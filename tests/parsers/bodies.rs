@@ -5,9 +5,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use toystore::health::Health;
-use toystore::wire::complaint::in_plain_words;
 use toystore::wire::lease::{Registered, Registration, Renewal, RenewalReply};
 use toystore::wire::order::OrderNumber;
+use toystore::wire::parse_error::in_plain_words;
 use toystore::wire::purchase::{PurchaseBody, PurchaseReply};
 use toystore::wire::replication::{
     AcquisitionReply, Epoch, Nomination, NominationReply, OrderReply, ReplicaStatus,
@@ -16,9 +16,9 @@ use toystore::wire::reply::{Data, Failure, Problem, Receipt};
 
 use crate::changes::{JsonChange, change, changed, json_changes, text_changes};
 use crate::inputs::{
-    acquisition, append_reply, append_request, commit_reply, commit_request, count, decision,
-    fill_reply, fill_request, invalidation, leadership, name, order, position, purchase,
-    purchase_body, rows, session, standing, status, toy,
+    acquisition, append_reply, append_request, catalog_status, commit_reply, commit_request, count,
+    decision, fill_reply, fill_request, invalidation, leadership, name, order, position, purchase,
+    purchase_body, rows, session, status, toy,
 };
 use crate::properties::bodies::{self, means_what_it_says, survives};
 use crate::properties::{is_clear, is_plain};
@@ -82,7 +82,7 @@ bodies! {
     an_acquisition_s_answer: prop_oneof![
         (leadership(), position())
             .prop_map(|(leadership, journal)| AcquisitionReply::Won { leadership, journal }),
-        standing().prop_map(AcquisitionReply::Lost),
+        catalog_status().prop_map(AcquisitionReply::Lost),
         position().prop_map(|journal| AcquisitionReply::Foreign { journal }),
     ];
     a_nomination: count().prop_map(|epoch| Nomination { seen: Epoch(epoch) });
@@ -92,7 +92,7 @@ bodies! {
         any::<String>().prop_map(NominationReply::Unable),
     ];
     a_leadership: leadership();
-    a_standing: standing();
+    a_catalog_status: catalog_status();
     an_append: append_request();
     an_append_s_answer: append_reply();
     a_status: status();
@@ -192,7 +192,7 @@ proptest! {
 
     #[test]
     fn a_complaint_is_one_line_whatever_is_complained_of(text in any::<String>()) {
-        let complaint = in_plain_words(&format!("it says {text}, expected u64"), "an object");
-        is_clear(&complaint);
+        let parse_error = in_plain_words(&format!("it says {text}, expected u64"), "an object");
+        is_clear(&parse_error);
     }
 }

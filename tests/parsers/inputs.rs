@@ -11,8 +11,8 @@ use toystore::wire::purchase::{
 };
 use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{
-    Acquisition, AppendReply, AppendRequest, Epoch, Fitness, Leadership, ReplicaId, ReplicaState,
-    ReplicaStatus, Standing,
+    Acquisition, AppendReply, AppendRequest, CatalogStatus, Epoch, Fitness, Leadership, ReplicaId,
+    ReplicaState, ReplicaStatus,
 };
 use toystore::wire::toy::{Price, Toy, ToyName};
 
@@ -66,8 +66,9 @@ pub(crate) fn position() -> impl Strategy<Value = Position> {
     prop_oneof![Just(Position::START), anywhere]
 }
 
-pub(crate) fn standing() -> impl Strategy<Value = Standing> {
-    (leadership(), position()).prop_map(|(leadership, journal)| Standing { leadership, journal })
+pub(crate) fn catalog_status() -> impl Strategy<Value = CatalogStatus> {
+    (leadership(), position())
+        .prop_map(|(leadership, journal)| CatalogStatus { leadership, journal })
 }
 
 pub(crate) fn order() -> impl Strategy<Value = Order> {

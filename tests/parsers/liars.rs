@@ -15,8 +15,8 @@ use toystore::wire::purchase::PurchaseReply;
 use toystore::wire::replication::{AcquisitionReply, NominationReply, OrderReply};
 
 use crate::inputs::{
-    append_reply, commit_reply, count, decision, fill_reply, leadership, name, order, position,
-    rows, session, standing, status, toy,
+    append_reply, catalog_status, commit_reply, count, decision, fill_reply, leadership, name,
+    order, position, rows, session, status, toy,
 };
 use crate::neighbours::{Neighbour, Reply, Running, Store, eventually};
 use crate::properties::http;
@@ -25,8 +25,21 @@ use crate::properties::http;
 type Lines = Arc<Mutex<HashMap<&'static str, Value>>>;
 
 const TOPICS: [&str; 15] = [
-    "standing", "acquire", "commit", "journal", "order", "status", "append", "rows", "register",
-    "renew", "toy", "toys", "nominate", "purchase", "leader",
+    "catalog-status",
+    "acquire",
+    "commit",
+    "journal",
+    "order",
+    "status",
+    "append",
+    "rows",
+    "register",
+    "renew",
+    "toy",
+    "toys",
+    "nominate",
+    "purchase",
+    "leader",
 ];
 
 fn line(
@@ -40,7 +53,7 @@ fn lines() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
     let acquisition = prop_oneof![
         (leadership(), position())
             .prop_map(|(leadership, journal)| AcquisitionReply::Won { leadership, journal }),
-        standing().prop_map(AcquisitionReply::Lost),
+        catalog_status().prop_map(AcquisitionReply::Lost),
         position().prop_map(|journal| AcquisitionReply::Foreign { journal }),
     ];
     let nomination = prop_oneof![
@@ -60,7 +73,7 @@ fn lines() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
         .prop_map(|(session, lease_ms, toys)| Registered { session, lease_ms, toys });
     let found = prop_oneof![order().prop_map(OrderReply::Found), Just(OrderReply::Unknown)];
     vec![
-        line("standing", standing()),
+        line("catalog-status", catalog_status()),
         line("acquire", acquisition),
         line("commit", commit_reply()),
         line("journal", rows()),

@@ -117,7 +117,7 @@ fn path() -> impl Strategy<Value = String> {
         "/metrics",
         "/internal",
         "/internal/",
-        "/internal/standing",
+        "/internal/catalog-status",
         "/internal/toys",
         "/internal/toy",
         "/internal/register",
@@ -400,7 +400,7 @@ async fn what_the_framework_answers_by_itself_has_the_contract_s_shape() {
     let replica = Store::new().run_order(1);
     let purchase = json!({ "key": "client:k", "name": "Tux", "quantity": 1 });
     for (role, request, status) in [
-        (&catalog, Request::new("DELETE", "/internal/standing", ""), 404),
+        (&catalog, Request::new("DELETE", "/internal/catalog-status", ""), 404),
         (&catalog, Request::new("POST", "/internal/commit", "{}"), 400),
         (&replica, Request::json("/internal/purchase?within_ms=soon", &purchase), 400),
         (&replica, Request::json("/internal/purchase?within_ms=10", &purchase), 200),
@@ -440,5 +440,5 @@ async fn numbers_that_no_database_holds_are_refused_and_end_nothing() {
         assert_eq!(answer.error().0, 400, "{topic}");
         assert_eq!(role.get("/healthz").await.status, 200, "{topic}");
     }
-    assert_eq!(catalog.get("/internal/standing").await.status, 200);
+    assert_eq!(catalog.get("/internal/catalog-status").await.status, 200);
 }

@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long a test waits for something that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a cluster's `roles.toml` says.
 #[derive(Clone, Copy, Debug)]
@@ -395,9 +395,9 @@ pub(crate) fn frontend_name(number: usize) -> String {
     if number == 1 { "frontend".to_owned() } else { format!("frontend-{number}") }
 }
 
-/// Waits until `happens`, up to [`PATIENCE`].
+/// Waits until `happens`, up to [`ACKNOWLEDGEMENT_TIMEOUT`].
 pub(crate) async fn eventually(what: &str, mut happens: impl AsyncFnMut() -> bool) {
-    let deadline = now() + PATIENCE;
+    let deadline = now() + ACKNOWLEDGEMENT_TIMEOUT;
     while !happens().await {
         assert!(now() < deadline, "in vain: {what}");
         actix_web::rt::time::sleep(Duration::from_millis(20)).await;

@@ -134,7 +134,7 @@ impl Catalog {
     async fn answer(self: Rc<Self>, request: Request) -> Reply {
         match request {
             Request::Toy(request) => Reply::Toy(self.decide(|core, now| core.fill(&request, now))),
-            Request::Standing => Reply::Standing(self.decide(|core, _| core.standing())),
+            Request::CatalogStatus => Reply::CatalogStatus(self.decide(|core, _| core.status())),
             Request::Register(request) => self.register(request).await,
             Request::Renew(session) => {
                 Reply::Renewed(self.decide(|core, now| core.renew(session, now)))
@@ -312,7 +312,7 @@ impl Catalog {
     }
 
     async fn clear(self: &Rc<Self>, clearing: &Clearing) {
-        for session in &clearing.debtors {
+        for session in &clearing.unacknowledged {
             self.push(*session);
         }
         let cleared = async {
@@ -322,7 +322,7 @@ impl Catalog {
         };
         if self.env.timeout(GRACE, cleared).await.is_none() {
             self.env.reached("a front-end was late with an acknowledgement");
-            self.decide(|core, now| core.mark_late(&clearing.toys, now));
+            self.decide(|core, now| core.mark_slow(&clearing.toys, now));
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use toystore::frontend::core::cache::{Answer, Cache, Lookup};
 use toystore::frontend::core::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
 use toystore::frontend::core::selection::{Attempt, Check, Selection};
-use toystore::frontend::core::tenancy::{Errand, RENEWAL_INTERVAL, Renewed, Tenancy};
+use toystore::frontend::core::session::{NextCall, RENEWAL_INTERVAL, Renewed, SessionKeeper};
 use toystore::frontend::misses::Misses;
 use toystore::wire::lease::{FillReply, FillRequest, SessionId};
 use toystore::wire::order::OrderNumber;
@@ -202,22 +202,22 @@ impl Frontend {
     }
 
     async fn keep_session(self: Rc<Self>) {
-        let mut tenancy = Tenancy::new(self.number);
+        let mut keeper = SessionKeeper::new(self.number);
         loop {
             let sent = self.env.now();
-            let errand = tenancy.errand(&*self.cache.borrow());
-            match errand {
-                Errand::Register(request) => {
+            let next_call = keeper.next_call(&*self.cache.borrow());
+            match next_call {
+                NextCall::Register(request) => {
                     let asked = self.ask(Node::Catalog, Request::Register(request), QUESTION);
                     if let Ok(Reply::Registered(reply)) = asked.await {
-                        tenancy.registered(&mut self.cache.borrow_mut(), sent, reply);
+                        keeper.registered(&mut self.cache.borrow_mut(), sent, reply);
                     }
                 }
-                Errand::Renew(session) => {
+                NextCall::Renew(session) => {
                     let asked = self.ask(Node::Catalog, Request::Renew(session), QUESTION);
                     if let Ok(Reply::Renewed(reply)) = asked.await {
                         let mut cache = self.cache.borrow_mut();
-                        let renewed = tenancy.renewed(&mut cache, session, sent, reply);
+                        let renewed = keeper.renewed(&mut cache, session, sent, reply);
                         if renewed == Renewed::RanOut {
                             continue;
                         }
@@ -261,10 +261,10 @@ impl Frontend {
             }
             let (leadership, uninformed) =
                 self.select(|selection| (selection.leadership(), selection.uninformed()));
-            let notices = uninformed
+            let events = uninformed
                 .into_iter()
                 .map(|id| self.ask(Node::replica(id), Request::Leader(leadership), NOTICE));
-            futures_util::future::join_all(notices).await;
+            futures_util::future::join_all(events).await;
         }
     }
 

@@ -10,8 +10,8 @@ use toystore::wire::lease::{
 use toystore::wire::order::{Order, OrderNumber, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, Purchase, PurchaseReply};
 use toystore::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, Leadership, Nomination,
-    NominationReply, OrderReply, ReplicaId, ReplicaStatus, Standing,
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogStatus, Leadership,
+    Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use toystore::wire::toy::ToyName;
 
@@ -30,7 +30,7 @@ pub(crate) enum Node {
 pub(crate) enum Request {
     // To the catalog.
     Toy(FillRequest),
-    Standing,
+    CatalogStatus,
     Register(Registration),
     Renew(SessionId),
     Commit(CommitRequest),
@@ -55,7 +55,7 @@ pub(crate) enum Request {
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     Toy(FillReply),
-    Standing(Standing),
+    CatalogStatus(CatalogStatus),
     Registered(Registered),
     Renewed(RenewalReply),
     Committed(CommitReply),

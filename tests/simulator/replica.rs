@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
-use toystore::order::core::outbox::Notice;
-use toystore::order::core::reign::Candidacy;
-use toystore::order::core::trade::{
-    ABSENCE_PAUSE, BatchOutcome, Contact, DOUBT_PAUSE, FETCH_PAUSE, SIGN_OF_LIFE, Task,
+use toystore::order::core::batching::{
+    ABSENCE_PAUSE, BatchOutcome, Contact, DOUBT_PAUSE, FETCH_PAUSE, HEARTBEAT_INTERVAL, Task,
 };
+use toystore::order::core::effects::Event;
+use toystore::order::core::leadership::Candidacy;
 use toystore::order::core::{Busy, Core, Fetched, LogNumber, NotTaken, Write};
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
@@ -29,7 +29,7 @@ const ATTEMPT: Duration = Duration::from_millis(600);
 const COMMIT: Duration = Duration::from_secs(1);
 const QUESTION: Duration = Duration::from_millis(300);
 const ROWS: Duration = Duration::from_secs(2);
-const PATIENCE_TICK: Duration = Duration::from_millis(50);
+const FOLLOWER_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const GAP_PAUSE: Duration = Duration::from_millis(20);
@@ -116,9 +116,9 @@ pub(crate) fn start(scene: &Rc<Scene>, id: ReplicaId) {
     env.spawn(Rc::clone(&replica).catch_up());
     env.spawn(Rc::clone(&replica).sell());
     for follower in others {
-        env.spawn(Rc::clone(&replica).pass_on(follower));
+        env.spawn(Rc::clone(&replica).replicate(follower));
     }
-    env.spawn(Rc::clone(&replica).keep_patience());
+    env.spawn(Rc::clone(&replica).watch_followers());
     let listening = Rc::clone(&replica);
     scene.network.listen(node, move |request| Rc::clone(&listening).answer(request));
 }
@@ -184,8 +184,8 @@ impl Replica {
         };
         match self.ask_catalog(Request::Acquire(request), ATTEMPT).await {
             Ok(Reply::Acquired(reply)) => {
-                if let AcquisitionReply::Lost(standing) = reply {
-                    self.env.reached(if standing.leadership.is_led_by(self.id) {
+                if let AcquisitionReply::Lost(status) = reply {
+                    self.env.reached(if status.leadership.is_led_by(self.id) {
                         "an acquisition that was won before was taken up"
                     } else {
                         "an acquisition was lost"
@@ -344,20 +344,20 @@ impl Replica {
         }
     }
 
-    async fn pass_on(self: Rc<Self>, follower: ReplicaId) {
+    async fn replicate(self: Rc<Self>, follower: ReplicaId) {
         let mut grown = self.grown.listen();
         loop {
             grown.catch_up();
             if !self.decide(|core, _| core.has_rows_for(follower)) {
-                let _either = self.env.timeout(SIGN_OF_LIFE, grown.news()).await;
+                let _either = self.env.timeout(HEARTBEAT_INTERVAL, grown.news()).await;
             }
             if let Some(cursor) = self.decide(|core, _| core.cursor_of(follower)) {
-                self.pass_on_from(follower, cursor).await;
+                self.replicate_from(follower, cursor).await;
             }
         }
     }
 
-    async fn pass_on_from(&self, follower: ReplicaId, cursor: u64) {
+    async fn replicate_from(&self, follower: ReplicaId, cursor: u64) {
         let at_hand = self.decide(|core, _| core.rows_at_hand(cursor));
         let rows = match at_hand {
             Some(rows) => rows,
@@ -385,9 +385,9 @@ impl Replica {
         }
     }
 
-    async fn keep_patience(self: Rc<Self>) {
+    async fn watch_followers(self: Rc<Self>) {
         loop {
-            self.env.sleep(PATIENCE_TICK).await;
+            self.env.sleep(FOLLOWER_CHECK_INTERVAL).await;
             self.decide(Core::drop_slow_followers);
         }
     }
@@ -451,13 +451,13 @@ impl Replica {
             let asked = self.env.now();
             let length = self.decide(|core, _| core.replica().durable().length);
             let pulse = self.disk.pulse();
-            let standing = self.ask_catalog(Request::Standing, QUESTION);
-            let (moved, standing) = futures_util::future::join(pulse, standing).await;
+            let status = self.ask_catalog(Request::CatalogStatus, QUESTION);
+            let (moved, status) = futures_util::future::join(pulse, status).await;
             if moved {
                 self.decide(|core, _| core.disk_moved(asked));
             }
-            if let Ok(Reply::Standing(standing)) = standing {
-                self.decide(|core, _| core.heard_from_catalog(standing, asked, length));
+            if let Ok(Reply::CatalogStatus(status)) = status {
+                self.decide(|core, _| core.heard_from_catalog(status, asked, length));
             }
             self.env.sleep(WATCH_INTERVAL).await;
         }
@@ -473,25 +473,25 @@ impl Replica {
 
     /// Makes a decision, and carries out what follows from it.
     fn decide<T>(&self, decision: impl FnOnce(&mut Core<Waiter>, Instant) -> T) -> T {
-        let (outcome, outbox) = {
+        let (outcome, effects) = {
             let mut core = self.core.borrow_mut();
             let outcome = decision(&mut core, self.env.now());
-            (outcome, core.take_outbox())
+            (outcome, core.take_effects())
         };
-        for notice in &outbox.notices {
-            self.env.trace(|| notice.to_string());
-            match notice {
-                Notice::Leads(leadership) => {
+        for event in &effects.events {
+            self.env.trace(|| event.to_string());
+            match event {
+                Event::Leads(leadership) => {
                     self.scene.judge.leads(&self.scene, self.id, *leadership);
                 }
-                Notice::FollowerLost(_) => self.env.reached("a follower was lost"),
-                Notice::FollowerSlow(_) => self.env.reached("a follower was slow"),
-                Notice::Resigned(..) => panic!("only a rebuilt catalog forgets a leadership"),
-                Notice::Diverged | Notice::FollowerDiverged(_) => panic!("{notice}"),
-                Notice::Learned(_) | Notice::Chosen(_) | Notice::Behind(_) => {}
+                Event::FollowerLost(_) => self.env.reached("a follower was lost"),
+                Event::FollowerSlow(_) => self.env.reached("a follower was slow"),
+                Event::SteppedDown(..) => panic!("only a rebuilt catalog forgets a leadership"),
+                Event::Diverged | Event::FollowerDiverged(_) => panic!("{event}"),
+                Event::Learned(_) | Event::Chosen(_) | Event::Behind(_) => {}
             }
         }
-        for (waiter, reply) in outbox.answers {
+        for (waiter, reply) in effects.answers {
             if let PurchaseReply::Decided(decision) = &reply {
                 let live: Vec<_> = self.core.borrow().replica().live_followers().collect();
                 self.scene.judge.leader_answers(&self.scene, self.id, &live, *decision);
@@ -500,10 +500,10 @@ impl Replica {
             }
             let _unheard = waiter.send(reply);
         }
-        if outbox.work {
+        if effects.work {
             self.work.notify_one();
         }
-        if outbox.grown {
+        if effects.grown {
             self.grown.tell();
         }
         outcome

@@ -31,9 +31,9 @@ impl Stock {
         recorded: &HashMap<IdempotencyKey, Recorded>,
         is_clear: impl Fn(&ToyName) -> bool,
     ) -> Result<Plan, Leadership> {
-        let led = self.standing().leadership.is_led_by(request.leader);
-        if request.epoch != self.standing().leadership.epoch || !led {
-            return Err(self.standing().leadership);
+        let led = self.status().leadership.is_led_by(request.leader);
+        if request.epoch != self.status().leadership.epoch || !led {
+            return Err(self.status().leadership);
         }
         let mut draft = Draft::of(self);
         let verdicts = request
@@ -60,7 +60,7 @@ impl<'a> Draft<'a> {
         Self {
             stock,
             touched: BTreeMap::new(),
-            end: stock.standing().journal,
+            end: stock.status().journal,
             orders: Vec::new(),
             decided: HashMap::new(),
             decisions: Vec::new(),
@@ -118,7 +118,7 @@ impl<'a> Draft<'a> {
     fn into_change(self) -> Change {
         Change {
             shelves: self.touched.into_values().collect(),
-            after: self.stock.standing().journal,
+            after: self.stock.status().journal,
             orders: self.orders,
             decisions: self.decisions,
         }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(verdicts, [GRANTED_0, OUT_OF_STOCK, GRANTED_1]);
         assert_eq!(stock.shelves()[0].toy.quantity, 0);
         assert_eq!(stock.shelves()[1].toy.quantity, 3);
-        assert_eq!(stock.standing().journal.length, 2);
+        assert_eq!(stock.status().journal.length, 2);
     }
 
     #[test]

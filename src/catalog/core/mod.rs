@@ -20,7 +20,7 @@ use crate::wire::lease::{
     Fill, FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };
 use crate::wire::order::{OrderNumber, Position, Rows};
-use crate::wire::replication::{Acquisition, AcquisitionReply, Leadership, Standing};
+use crate::wire::replication::{Acquisition, AcquisitionReply, CatalogStatus, Leadership};
 use crate::wire::toy::{Toy, ToyName};
 
 /// A disk that has not moved for so long makes the catalog unready.
@@ -78,8 +78,8 @@ impl Core {
 
     /// Who leads, and where the journal ends.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.stock.standing()
+    pub fn status(&self) -> CatalogStatus {
+        self.stock.status()
     }
 
     /// All shelves, in catalog order.
@@ -157,7 +157,7 @@ impl Core {
         now: Instant,
     ) -> BTreeSet<SessionId> {
         self.sessions.lock(toys, now);
-        self.sessions.debtors(toys, now)
+        self.sessions.unacknowledged(toys, now)
     }
 
     /// Whether a moment's patience may clear one of `toys`.
@@ -167,8 +167,8 @@ impl Core {
     }
 
     /// Notes that the holders of `toys` have kept somebody waiting for as long as anybody should.
-    pub fn mark_late(&mut self, toys: &[(ToyName, Version)], now: Instant) {
-        self.sessions.mark_late(toys, now);
+    pub fn mark_slow(&mut self, toys: &[(ToyName, Version)], now: Instant) {
+        self.sessions.mark_slow(toys, now);
     }
 
     /// Publishes a change that is on disk, and unlocks its toys. One that is not is given up.
@@ -188,7 +188,7 @@ impl Core {
     /// they are nobody's business.
     #[must_use]
     pub fn published(&self, mut rows: Rows) -> Rows {
-        let published = self.standing().journal.length.saturating_sub(rows.after.length);
+        let published = self.status().journal.length.saturating_sub(rows.after.length);
         rows.orders.truncate(usize::try_from(published).unwrap_or(usize::MAX));
         rows
     }
@@ -196,14 +196,14 @@ impl Core {
     /// Whether an order with this number is published.
     #[must_use]
     pub fn has_order(&self, number: OrderNumber) -> bool {
-        number.0 < self.standing().journal.length
+        number.0 < self.status().journal.length
     }
 
     /// Whether nobody has ever led. Before the first leader of a journal begins, the replicas are
     /// asked how much they hold: orders of an earlier journal would get their numbers anew.
     #[must_use]
     pub fn is_unled(&self) -> bool {
-        self.standing().leadership == Leadership::default()
+        self.status().leadership == Leadership::default()
     }
 
     /// Decides who leads next. The answer holds once its leadership is on disk and
@@ -218,7 +218,7 @@ impl Core {
         prefix: Option<Position>,
         longest: Option<u64>,
     ) -> AcquisitionReply {
-        let journal = self.standing().journal;
+        let journal = self.status().journal;
         if self.is_unled() && longest.is_some_and(|length| length > journal.length) {
             return AcquisitionReply::Foreign { journal };
         }

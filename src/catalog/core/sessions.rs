@@ -48,10 +48,10 @@ pub const LEASE_MS: u64 = 1_000;
 pub const MARGIN: Duration = Duration::from_millis(250);
 /// A session that has owed an acknowledgement for so long is not prolonged. Without this, a
 /// front-end that can reach the catalog but cannot be reached would hold up purchases for ever.
-const LONGEST_DEBT: Duration = Duration::from_millis(500);
+const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_millis(500);
 /// A front-end that was in debt while it renewed can reach the catalog and not be reached. For so
 /// long it may hold nothing: each toy that it held would be held up, again and again.
-const PENANCE: Duration = Duration::from_secs(10);
+const QUARANTINE: Duration = Duration::from_secs(10);
 /// A lock that no batch has asked for in so long is given up; its purchase was abandoned.
 const LONGEST_LOCK: Duration = Duration::from_secs(5);
 
@@ -65,7 +65,7 @@ pub struct Sessions {
     inherited: BTreeSet<SessionId>,
     inherited_end: Instant,
     /// Front-ends that may hold nothing, each until a time.
-    penances: BTreeMap<u32, Instant>,
+    quarantined: BTreeMap<u32, Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,15 +73,15 @@ struct Session {
     frontend: u32,
     end: Instant,
     holds: BTreeSet<ToyName>,
-    pace: Pace,
+    responsiveness: Responsiveness,
 }
 
 /// Whether purchases wait a moment for a session's acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Pace {
+enum Responsiveness {
     Prompt,
     /// It has kept a batch waiting; until it acknowledges something, none waits for it again.
-    Late,
+    Slow,
 }
 
 /// A toy that is about to change.
@@ -116,7 +116,7 @@ impl Sessions {
             locks: BTreeMap::new(),
             inherited: inherited.into_iter().collect(),
             inherited_end: now + LEASE + MARGIN,
-            penances: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
         }
     }
 
@@ -137,7 +137,7 @@ impl Sessions {
             frontend,
             end: now + LEASE + MARGIN,
             holds: BTreeSet::new(),
-            pace: Pace::Prompt,
+            responsiveness: Responsiveness::Prompt,
         };
         self.live.insert(id, session);
         id
@@ -146,12 +146,12 @@ impl Sessions {
     /// Prolongs a session that has not run out and owes nothing for long.
     pub fn renew(&mut self, id: SessionId, now: Instant) -> RenewalReply {
         let mut owed = self.locks.values().filter(|lock| lock.awaited.contains(&id));
-        let in_debt = owed.any(|lock| now >= lock.since + LONGEST_DEBT);
-        if in_debt && let Some(session) = self.live.get(&id) {
-            self.penances.insert(session.frontend, now + PENANCE);
+        let is_late = owed.any(|lock| now >= lock.since + LONGEST_UNACKNOWLEDGED);
+        if is_late && let Some(session) = self.live.get(&id) {
+            self.quarantined.insert(session.frontend, now + QUARANTINE);
         }
         match self.live.get_mut(&id) {
-            Some(session) if now < session.end && !in_debt => {
+            Some(session) if now < session.end && !is_late => {
                 session.end = now + LEASE + MARGIN;
                 RenewalReply::Renewed { lease_ms: LEASE_MS }
             }
@@ -163,8 +163,8 @@ impl Sessions {
     /// toy is not about to change.
     pub fn hold(&mut self, id: SessionId, toy: &ToyName, now: Instant) -> Option<SessionId> {
         let session = self.live.get_mut(&id).filter(|session| now < session.end)?;
-        let does_penance = self.penances.get(&session.frontend).is_some_and(|end| now < *end);
-        if does_penance || self.locks.contains_key(toy) {
+        let is_quarantined = self.quarantined.get(&session.frontend).is_some_and(|end| now < *end);
+        if is_quarantined || self.locks.contains_key(toy) {
             return None;
         }
         session.holds.insert(toy.clone());
@@ -183,7 +183,7 @@ impl Sessions {
 
     /// The sessions that have yet to acknowledge one of `toys`.
     #[must_use]
-    pub fn debtors(&self, toys: &[(ToyName, Version)], now: Instant) -> BTreeSet<SessionId> {
+    pub fn unacknowledged(&self, toys: &[(ToyName, Version)], now: Instant) -> BTreeSet<SessionId> {
         let locks = toys.iter().filter_map(|(toy, _)| self.locks.get(toy));
         let awaited = locks.flat_map(|lock| &lock.awaited).copied();
         awaited.filter(|id| self.is_live(*id, now)).collect()
@@ -201,14 +201,16 @@ impl Sessions {
     /// Whether a moment's patience may clear one of `toys`: some debtor is not known to be late.
     #[must_use]
     pub fn is_worth_waiting(&self, toys: &[(ToyName, Version)], now: Instant) -> bool {
-        self.debtors(toys, now).iter().any(|id| self.live[id].pace == Pace::Prompt)
+        self.unacknowledged(toys, now)
+            .iter()
+            .any(|id| self.live[id].responsiveness == Responsiveness::Prompt)
     }
 
-    /// Notes that the debtors of `toys` have kept somebody waiting for as long as anybody should.
-    pub fn mark_late(&mut self, toys: &[(ToyName, Version)], now: Instant) {
-        for id in self.debtors(toys, now) {
+    /// Notes that the unacknowledged of `toys` have kept somebody waiting for as long as anybody should.
+    pub fn mark_slow(&mut self, toys: &[(ToyName, Version)], now: Instant) {
+        for id in self.unacknowledged(toys, now) {
             if let Some(session) = self.live.get_mut(&id) {
-                session.pace = Pace::Late;
+                session.responsiveness = Responsiveness::Slow;
             }
         }
     }
@@ -222,7 +224,7 @@ impl Sessions {
                 && let Some(session) = self.live.get_mut(&id)
             {
                 session.holds.remove(toy);
-                session.pace = Pace::Prompt;
+                session.responsiveness = Responsiveness::Prompt;
             }
         }
     }
@@ -264,7 +266,7 @@ impl Sessions {
         if self.may_change(now) {
             ended.extend(std::mem::take(&mut self.inherited));
         }
-        self.penances.retain(|_, end| now < *end);
+        self.quarantined.retain(|_, end| now < *end);
         ended
     }
 
@@ -330,7 +332,7 @@ mod tests {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
         assert!(!sessions.is_clear(&tux(), now));
-        assert_eq!(sessions.debtors(&toys(), now), BTreeSet::from([id]));
+        assert_eq!(sessions.unacknowledged(&toys(), now), BTreeSet::from([id]));
         let push = Push { session: id, frontend: 1, toys: toys().to_vec() };
         assert_eq!(sessions.push_for(id, now), Some(push));
         sessions.acknowledged(id, &toys());
@@ -391,9 +393,9 @@ mod tests {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
         let renewed = RenewalReply::Renewed { lease_ms: 1_000 };
-        assert_eq!(sessions.renew(id, before(now + LONGEST_DEBT)), renewed);
-        assert_eq!(sessions.renew(id, now + LONGEST_DEBT), RenewalReply::Expired);
-        let end = before(now + LONGEST_DEBT) + LEASE + MARGIN;
+        assert_eq!(sessions.renew(id, before(now + LONGEST_UNACKNOWLEDGED)), renewed);
+        assert_eq!(sessions.renew(id, now + LONGEST_UNACKNOWLEDGED), RenewalReply::Expired);
+        let end = before(now + LONGEST_UNACKNOWLEDGED) + LEASE + MARGIN;
         assert!(!sessions.is_clear(&tux(), before(end)));
         assert!(sessions.is_clear(&tux(), end));
     }
@@ -403,7 +405,7 @@ mod tests {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
         assert!(sessions.is_worth_waiting(&toys(), now));
-        sessions.mark_late(&toys(), now);
+        sessions.mark_slow(&toys(), now);
         assert!(!sessions.is_worth_waiting(&toys(), now));
         sessions.acknowledged(id, &toys());
         sessions.unlock(&toys());
@@ -453,14 +455,14 @@ mod tests {
     fn a_front_end_that_cannot_be_reached_holds_nothing_for_a_while() {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
-        let found_out = now + LONGEST_DEBT;
+        let found_out = now + LONGEST_UNACKNOWLEDGED;
         sessions.renew(id, found_out);
         let next = sessions.register(1, Some(id), found_out);
         let uno = ToyName::from("Uno");
         assert_eq!(sessions.hold(next, &uno, found_out), None);
         let other = sessions.register(2, None, found_out);
         assert_eq!(sessions.hold(other, &uno, found_out), Some(other));
-        let next = sessions.register(1, Some(next), found_out + PENANCE);
-        assert_eq!(sessions.hold(next, &uno, found_out + PENANCE), Some(next));
+        let next = sessions.register(1, Some(next), found_out + QUARANTINE);
+        assert_eq!(sessions.hold(next, &uno, found_out + QUARANTINE), Some(next));
     }
 }

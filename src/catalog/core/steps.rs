@@ -43,7 +43,7 @@ pub struct Clearing {
     /// The toys, each with the version that it will have.
     pub toys: Vec<(ToyName, Version)>,
     /// Who holds one of them.
-    pub debtors: BTreeSet<SessionId>,
+    pub unacknowledged: BTreeSet<SessionId>,
 }
 
 /// A batch whose toys are locked.
@@ -109,10 +109,10 @@ impl Asked {
         recorded: HashMap<IdempotencyKey, Recorded>,
         now: Instant,
     ) -> Result<Locked, Leadership> {
-        let wish = core.stock.plan_batch(&core.directory, &self.0, &recorded, |_| true)?;
-        let toys = wish.change.touched();
-        let debtors = core.lock(&toys, now);
-        Ok(Locked { request: self.0, recorded, clearing: Clearing { toys, debtors } })
+        let client_key = core.stock.plan_batch(&core.directory, &self.0, &recorded, |_| true)?;
+        let toys = client_key.change.touched();
+        let unacknowledged = core.lock(&toys, now);
+        Ok(Locked { request: self.0, recorded, clearing: Clearing { toys, unacknowledged } })
     }
 }
 
@@ -178,8 +178,8 @@ impl Restock {
         if toys.is_empty() {
             return None;
         }
-        let debtors = core.lock(&toys, now);
-        Some(Self { clearing: Clearing { toys, debtors } })
+        let unacknowledged = core.lock(&toys, now);
+        Some(Self { clearing: Clearing { toys, unacknowledged } })
     }
 
     /// Who must be told, of which toys.
@@ -257,7 +257,7 @@ mod tests {
     fn a_toy_that_is_held_changes_once_its_holder_has_dropped_it() {
         let (mut core, session, now) = held();
         let locked = lock(&mut core, now);
-        assert_eq!(locked.clearing().debtors, BTreeSet::from([session]));
+        assert_eq!(locked.clearing().unacknowledged, BTreeSet::from([session]));
         let planned = locked.plan(&core, now).unwrap();
         assert!(planned.change().is_empty(), "it is not clear");
         let sold = planned.publish(&mut core, Stored::Durable).unwrap();

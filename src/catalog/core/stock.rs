@@ -39,7 +39,7 @@ use crate::wire::lease::Version;
 use crate::wire::order::{Order, OrderNumber, Position};
 use crate::wire::purchase::{Decision, Purchase};
 use crate::wire::quantity::Quantity;
-use crate::wire::replication::{Acquisition, AcquisitionReply, Leadership, Standing};
+use crate::wire::replication::{Acquisition, AcquisitionReply, CatalogStatus, Leadership};
 use crate::wire::toy::{Toy, ToyName};
 
 /// The stock, the journal's end and the leadership, as they are on disk.
@@ -118,8 +118,8 @@ impl Stock {
 
     /// Who leads, and where the journal ends.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        Standing { leadership: self.leadership, journal: self.journal }
+    pub fn status(&self) -> CatalogStatus {
+        CatalogStatus { leadership: self.leadership, journal: self.journal }
     }
 
     /// Restocks all toys that are sold out and clear.
@@ -184,7 +184,7 @@ impl Stock {
         prefix: Option<Position>,
     ) -> AcquisitionReply {
         if acquisition.seen < self.leadership.epoch {
-            return AcquisitionReply::Lost(self.standing());
+            return AcquisitionReply::Lost(self.status());
         }
         if prefix != Some(acquisition.log) {
             return AcquisitionReply::Foreign { journal: self.journal };
@@ -262,8 +262,8 @@ pub(super) mod tests {
         assert_eq!(won, AcquisitionReply::Won { leadership, journal: Position::START });
         stock.adopt_leadership(leadership);
         let lost = stock.plan_acquisition(&ask(1, 7), Some(Position::START));
-        let standing = Standing { leadership, journal: Position::START };
-        assert_eq!(lost, AcquisitionReply::Lost(standing));
+        let status = CatalogStatus { leadership, journal: Position::START };
+        assert_eq!(lost, AcquisitionReply::Lost(status));
     }
 
     #[test]

@@ -6,4 +6,4 @@ pub mod flights;
 mod recency;
 pub mod retry;
 pub mod selection;
-pub mod tenancy;
+pub mod session;

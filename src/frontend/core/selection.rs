@@ -32,7 +32,7 @@
 //! A replica that answers and is *unfit*, because its disk or its way to the catalog hangs, is
 //! passed over; but a leader that is unfit is replaced only by one that has been fit for some time.
 //! When the catalog restarts, all replicas are unfit for a moment, and none should lose its office
-//! to whoever happens to notice first that it is over.
+//! to whoever happens to event first that it is over.
 
 use crate::wire::replication::{
     Epoch, Fitness, Leadership, NominationReply, ReplicaId, ReplicaState, ReplicaStatus,

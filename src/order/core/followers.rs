@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crate::wire::replication::ReplicaId;
 
 /// A follower that has owed an acknowledgement for so long leaves the live set. Well above what an
-/// fsync takes on a disk that is well, well below what a client would notice.
-pub const PATIENCE: Duration = Duration::from_millis(300);
+/// fsync takes on a disk that is well, well below what a client would event.
+pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_millis(300);
 /// A follower that is at most so many orders behind may join the live set: one message brings it
 /// up, and under load it would never be seen with every last order.
 const NEARLY: u64 = 256;
@@ -26,13 +26,13 @@ pub struct Followers {
 struct Follower {
     /// The length that it has acknowledged, once it has said anything.
     length: Option<u64>,
-    standing: Standing,
+    state: State,
     /// When it was sent the message that it has yet to answer.
     sent: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Standing {
+enum State {
     /// Acknowledgements wait for it. `owes_since` is when it was sent what it has not acknowledged.
     Live { owes_since: Option<Instant> },
     /// Away, or catching up; nobody waits for it.
@@ -43,7 +43,7 @@ impl Followers {
     /// Followers of which nothing is known yet.
     #[must_use]
     pub fn new(ids: impl IntoIterator<Item = ReplicaId>) -> Self {
-        let new = Follower { length: None, standing: Standing::Behind, sent: None };
+        let new = Follower { length: None, state: State::Behind, sent: None };
         Self { by_id: ids.into_iter().map(|id| (id, new.clone())).collect() }
     }
 
@@ -58,15 +58,16 @@ impl Followers {
     pub fn has(&mut self, id: ReplicaId, length: u64, durable: u64, now: Instant) {
         let Some(follower) = self.by_id.get_mut(&id) else { return };
         follower.length = Some(length);
-        let was_prompt = follower.sent.take().is_some_and(|sent| now < sent + PATIENCE);
+        let was_prompt =
+            follower.sent.take().is_some_and(|sent| now < sent + ACKNOWLEDGEMENT_TIMEOUT);
         let has_all = length >= durable;
-        follower.standing = match follower.standing {
-            Standing::Live { .. } => Standing::Live { owes_since: (!has_all).then_some(now) },
+        follower.state = match follower.state {
+            State::Live { .. } => State::Live { owes_since: (!has_all).then_some(now) },
             // One that was too slow comes back only by being quick.
-            Standing::Behind if was_prompt && length + NEARLY >= durable => {
-                Standing::Live { owes_since: (!has_all).then_some(now) }
+            State::Behind if was_prompt && length + NEARLY >= durable => {
+                State::Live { owes_since: (!has_all).then_some(now) }
             }
-            Standing::Behind => Standing::Behind,
+            State::Behind => State::Behind,
         };
     }
 
@@ -74,14 +75,14 @@ impl Followers {
     /// written nothing, and is not waited for until it has.
     pub fn lacks(&mut self, id: ReplicaId, length: u64) {
         let Some(follower) = self.by_id.get_mut(&id) else { return };
-        *follower = Follower { length: Some(length), standing: Standing::Behind, sent: None };
+        *follower = Follower { length: Some(length), state: State::Behind, sent: None };
     }
 
     /// Notes that a follower is sent a message, for which it owes an acknowledgement from now on.
     pub fn owes(&mut self, id: ReplicaId, now: Instant) {
         let Some(follower) = self.by_id.get_mut(&id) else { return };
         follower.sent = Some(now);
-        if let Standing::Live { owes_since: owes_since @ None } = &mut follower.standing {
+        if let State::Live { owes_since: owes_since @ None } = &mut follower.state {
             *owes_since = Some(now);
         }
     }
@@ -90,17 +91,17 @@ impl Followers {
     pub fn lost(&mut self, id: ReplicaId) -> bool {
         let Some(follower) = self.by_id.get_mut(&id) else { return false };
         follower.length = None;
-        std::mem::replace(&mut follower.standing, Standing::Behind) != Standing::Behind
+        std::mem::replace(&mut follower.state, State::Behind) != State::Behind
     }
 
     /// Takes those out of the live set that have owed an acknowledgement for too long.
     pub fn drop_slow(&mut self, now: Instant) -> Vec<ReplicaId> {
         let mut dropped = Vec::new();
         for (id, follower) in &mut self.by_id {
-            if let Standing::Live { owes_since: Some(since) } = follower.standing
-                && now >= since + PATIENCE
+            if let State::Live { owes_since: Some(since) } = follower.state
+                && now >= since + ACKNOWLEDGEMENT_TIMEOUT
             {
-                follower.standing = Standing::Behind;
+                follower.state = State::Behind;
                 dropped.push(*id);
             }
         }
@@ -109,14 +110,14 @@ impl Followers {
 
     /// Those that acknowledgements wait for.
     pub fn live(&self) -> impl Iterator<Item = ReplicaId> {
-        let live = self.by_id.iter().filter(|(_, one)| one.standing != Standing::Behind);
+        let live = self.by_id.iter().filter(|(_, one)| one.state != State::Behind);
         live.map(|(id, _)| *id)
     }
 
     /// The length that all live followers have. `None` if none is live.
     #[must_use]
     pub fn least_length(&self) -> Option<u64> {
-        let live = self.by_id.values().filter(|follower| follower.standing != Standing::Behind);
+        let live = self.by_id.values().filter(|follower| follower.state != State::Behind);
         live.filter_map(|follower| follower.length).min()
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! Whatever happens to a replica (a message, an answer, a write that is done) is one call here. The
 //! call decides all that follows from it at once, and leaves what others must hear of it in the
-//! [outbox](outbox): decisions are data, which the server around them carries out, and the
+//! [effects](effects): decisions are data, which the server around them carries out, and the
 //! simulator, too. Nothing here waits for anything. What takes time is asked for by one call and
 //! reported by a later one, and in between anything may have happened:
 //!
@@ -16,29 +16,29 @@
 //!   | written(log 1, to 9) ->| says nothing of log 2: not counted
 //! ```
 //!
-//! [`reign`] has the calls about leadership, [`trade`] those of a
+//! [`leadership`] has the calls about leadership, [`batching`] those of a
 //! leader that sells and passes orders on.
 //!
 //! `W` is who waits for a purchase: a channel in the server, a number in the simulator.
 
+pub mod batching;
+pub mod effects;
 pub mod followers;
-pub mod outbox;
+pub mod leadership;
+pub mod log_cache;
 pub mod queue;
-pub mod reign;
 pub mod replica;
-pub mod tail;
-pub mod trade;
 
 use std::time::Instant;
 
-use self::outbox::{Notice, Outbox};
+use self::effects::{Effects, Event};
+use self::log_cache::LogCache;
 use self::queue::{Admission, Queue};
 use self::replica::{Acceptance, Replica};
-use self::tail::Tail;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
 use crate::wire::replication::{
-    AppendReply, AppendRequest, MOST_ROWS, ReplicaId, ReplicaStatus, Standing,
+    AppendReply, AppendRequest, CatalogStatus, MOST_ROWS, ReplicaId, ReplicaStatus,
 };
 
 /// A replica, but for the rows that storage keeps.
@@ -47,11 +47,11 @@ pub struct Core<W> {
     pub(super) others: Vec<ReplicaId>,
     pub(super) replica: Replica,
     pub(super) queue: Queue<W>,
-    tail: Tail,
+    log_cache: LogCache,
     log: LogNumber,
     /// How long the log was when the catalog last said how it stands.
     length_then: u64,
-    pub(super) outbox: Outbox<W>,
+    pub(super) effects: Effects<W>,
 }
 
 /// Counts how often the log was begun anew. What was on its way to an earlier one says nothing of
@@ -96,14 +96,14 @@ pub enum Fetched {
     Failed,
 }
 
-/// What the catalog's standing means to a replica.
+/// What the catalog's status means to a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bearing {
+pub enum JournalCheck {
     /// All is well.
     Known,
     /// The journal is shorter than this log was when the catalog was asked, and a log holds nothing
     /// that was not in the journal. Under such a catalog this replica is not fit to lead.
-    Estranged,
+    Diverged,
 }
 
 impl<W> Core<W> {
@@ -114,16 +114,16 @@ impl<W> Core<W> {
             others,
             replica: Replica::new(id, durable),
             queue: Queue::default(),
-            tail: Tail::new(durable),
+            log_cache: LogCache::new(durable),
             log: LogNumber(0),
             length_then: 0,
-            outbox: Outbox::default(),
+            effects: Effects::default(),
         }
     }
 
     /// What is to be carried out since the last call.
-    pub fn take_outbox(&mut self) -> Outbox<W> {
-        std::mem::take(&mut self.outbox)
+    pub fn take_effects(&mut self) -> Effects<W> {
+        std::mem::take(&mut self.effects)
     }
 
     /// The replica itself.
@@ -132,7 +132,7 @@ impl<W> Core<W> {
         &self.replica
     }
 
-    /// A purchase has arrived. The waiter is answered through the outbox.
+    /// A purchase has arrived. The waiter is answered through the effects.
     ///
     /// # Errors
     ///
@@ -145,11 +145,11 @@ impl<W> Core<W> {
     ) -> Result<(), Busy> {
         if !self.replica.is_chosen() {
             let reply = PurchaseReply::NotLeader(self.replica.leadership());
-            self.outbox.answers.push((waiter, reply));
+            self.effects.answers.push((waiter, reply));
             return Ok(());
         }
         match self.queue.admit(purchase, waiter, is_gone) {
-            Admission::Admitted => self.outbox.work = true,
+            Admission::Admitted => self.effects.work = true,
             Admission::Full(_waiter) => return Err(Busy),
         }
         Ok(())
@@ -204,8 +204,8 @@ impl<W> Core<W> {
     pub fn take(&mut self, rows: &Rows) -> Result<Write, NotTaken> {
         match self.replica.accept(rows) {
             Acceptance::Write(after, orders) => {
-                self.tail.extend(after, &orders);
-                self.outbox.grown = true;
+                self.log_cache.extend(after, &orders);
+                self.effects.grown = true;
                 Ok(Write { log: self.log, after, orders })
             }
             Acceptance::Gap(length) => Err(NotTaken::Gap(length)),
@@ -226,13 +226,13 @@ impl<W> Core<W> {
         if self.log == log {
             self.replica.not_written();
         }
-        self.outbox.work = true;
+        self.effects.work = true;
     }
 
     /// Rows for a follower or a peer, if they are still in memory.
     #[must_use]
     pub fn rows_at_hand(&self, from: u64) -> Option<Rows> {
-        self.tail.rows(from, MOST_ROWS)
+        self.log_cache.rows(from, MOST_ROWS)
     }
 
     /// What a peer gets that asks for rows beyond this log's end.
@@ -286,25 +286,25 @@ impl<W> Core<W> {
     /// `length_before` long.
     pub fn heard_from_catalog(
         &mut self,
-        standing: Standing,
+        status: CatalogStatus,
         asked: Instant,
         length_before: u64,
-    ) -> Bearing {
-        self.learn(standing.leadership);
-        self.contradicted(standing.leadership);
-        if standing.journal.length < length_before {
-            return Bearing::Estranged;
+    ) -> JournalCheck {
+        self.learn(status.leadership);
+        self.contradicted(status.leadership);
+        if status.journal.length < length_before {
+            return JournalCheck::Diverged;
         }
         self.replica.catalog_answered(asked);
         let length = self.replica.accepted().length;
         // Orders of this moment are on their way; only one who stands still is behind.
         if length == self.length_then {
-            self.replica.heard_of(standing.journal.length);
+            self.replica.heard_of(status.journal.length);
         }
         self.length_then = length;
         // A leader that has nothing to sell must be woken to fetch.
-        self.outbox.work |= self.replica.is_chosen() && self.replica.is_behind();
-        Bearing::Known
+        self.effects.work |= self.replica.is_chosen() && self.replica.is_behind();
+        JournalCheck::Known
     }
 
     /// The disk has done what it was asked at `asked`.
@@ -317,9 +317,9 @@ impl<W> Core<W> {
     pub fn begin_anew(&mut self) {
         let leadership = self.replica.leadership();
         self.replica = Replica::new(self.replica.id(), Position::START);
-        self.tail = Tail::new(Position::START);
+        self.log_cache = LogCache::new(Position::START);
         self.log = LogNumber(self.log.0 + 1);
-        self.send_away(leadership);
+        self.redirect_waiters(leadership);
     }
 
     /// What this replica says of itself.
@@ -343,11 +343,11 @@ impl<W> Core<W> {
 
     pub(super) fn answer(&mut self, answers: Vec<(W, Decision)>) {
         let decided = |(waiter, decision)| (waiter, PurchaseReply::Decided(decision));
-        self.outbox.answers.extend(answers.into_iter().map(decided));
+        self.effects.answers.extend(answers.into_iter().map(decided));
     }
 
-    pub(super) fn note(&mut self, notice: Notice) {
-        self.outbox.notices.push(notice);
+    pub(super) fn note(&mut self, event: Event) {
+        self.effects.events.push(event);
     }
 }
 
@@ -357,9 +357,9 @@ pub struct Busy;
 
 #[cfg(test)]
 mod tests {
-    use super::outbox::Notice;
-    use super::reign::Candidacy;
-    use super::trade::{BatchOutcome, Task};
+    use super::batching::{BatchOutcome, Task};
+    use super::effects::Event;
+    use super::leadership::Candidacy;
     use super::*;
     use crate::wire::purchase::{CommitReply, IdempotencyKey, Verdict};
     use crate::wire::quantity::Quantity;
@@ -408,7 +408,7 @@ mod tests {
         let Task::Sell(epoch, _) = core.next_task(now, |_| false) else {
             unreachable!("there is something to sell")
         };
-        core.take_outbox();
+        core.take_effects();
         (core, epoch, now)
     }
 
@@ -421,21 +421,21 @@ mod tests {
     fn an_order_is_answered_once_it_is_on_disk() {
         let (mut core, epoch, now) = at_the_catalog();
         let write = core.batch_answered(epoch, sold(), now, now).unwrap();
-        assert!(core.take_outbox().answers.is_empty(), "it is on its way to the disk");
+        assert!(core.take_effects().answers.is_empty(), "it is on its way to the disk");
         let end = write.orders.iter().fold(write.after, Position::continued_by);
         core.written(write.log, end);
-        assert_eq!(core.take_outbox().answers, [(1, PurchaseReply::Decided(GRANTED))]);
+        assert_eq!(core.take_effects().answers, [(1, PurchaseReply::Decided(GRANTED))]);
     }
 
     #[test]
     fn what_was_sold_in_an_epoch_that_is_over_is_answered_by_the_next_leader() {
         let (mut core, epoch, now) = at_the_catalog();
         core.learn(leading(2, OTHER));
-        let outbox = core.take_outbox();
-        assert_eq!(outbox.answers, [(1, PurchaseReply::NotLeader(leading(2, OTHER)))]);
-        assert_eq!(outbox.notices, [Notice::Learned(leading(2, OTHER))]);
+        let effects = core.take_effects();
+        assert_eq!(effects.answers, [(1, PurchaseReply::NotLeader(leading(2, OTHER)))]);
+        assert_eq!(effects.events, [Event::Learned(leading(2, OTHER))]);
         assert_eq!(core.batch_answered(epoch, sold(), now, now), None);
-        assert!(core.take_outbox().answers.is_empty());
+        assert!(core.take_effects().answers.is_empty());
     }
 
     #[test]
@@ -457,7 +457,7 @@ mod tests {
         let mut core = Core::new(ME, vec![OTHER], Position::START);
         core.learn(leading(4, OTHER));
         buy(&mut core, "a", 1);
-        let answers = core.take_outbox().answers;
+        let answers = core.take_effects().answers;
         assert_eq!(answers, [(1, PurchaseReply::NotLeader(leading(4, OTHER)))]);
     }
 }

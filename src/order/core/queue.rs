@@ -41,15 +41,15 @@ pub const REST: Duration = Duration::from_millis(10);
 /// The purchases on their way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Queue<W> {
-    under_way: BTreeMap<Wish, UnderWay<W>>,
+    in_flight: BTreeMap<ClientKey, InFlight<W>>,
     waiting: VecDeque<Waiting>,
-    unacknowledged: BTreeMap<OrderNumber, Vec<Wish>>,
-    at_catalog: Vec<Wish>,
+    unacknowledged: BTreeMap<OrderNumber, Vec<ClientKey>>,
+    at_catalog: Vec<ClientKey>,
 }
 
 /// What makes two purchases the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Wish {
+struct ClientKey {
     key: IdempotencyKey,
     name: ToyName,
     quantity: u64,
@@ -57,14 +57,14 @@ struct Wish {
 
 /// A purchase and who waits for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct UnderWay<W> {
+struct InFlight<W> {
     purchase: Purchase,
     waiters: Vec<W>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Waiting {
-    wish: Wish,
+    client_key: ClientKey,
     /// Not before this time; nothing for one that may go at once.
     not_before: Option<Instant>,
 }
@@ -81,7 +81,7 @@ pub enum Admission<W> {
 impl<W> Default for Queue<W> {
     fn default() -> Self {
         Self {
-            under_way: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             waiting: VecDeque::new(),
             unacknowledged: BTreeMap::new(),
             at_catalog: Vec::new(),
@@ -97,8 +97,8 @@ impl<W> Queue<W> {
         waiter: W,
         is_gone: impl Fn(&W) -> bool,
     ) -> Admission<W> {
-        let wish = Wish::of(&purchase);
-        if let Some(known) = self.under_way.get_mut(&wish) {
+        let client_key = ClientKey::of(&purchase);
+        if let Some(known) = self.in_flight.get_mut(&client_key) {
             known.waiters.retain(|waiter| !is_gone(waiter));
             if known.waiters.len() == MOST_WAITERS {
                 return Admission::Full(waiter);
@@ -106,11 +106,11 @@ impl<W> Queue<W> {
             known.waiters.push(waiter);
             return Admission::Admitted;
         }
-        if self.under_way.len() == MOST_PURCHASES {
+        if self.in_flight.len() == MOST_PURCHASES {
             return Admission::Full(waiter);
         }
-        self.waiting.push_back(Waiting { wish: wish.clone(), not_before: None });
-        self.under_way.insert(wish, UnderWay { purchase, waiters: vec![waiter] });
+        self.waiting.push_back(Waiting { client_key: client_key.clone(), not_before: None });
+        self.in_flight.insert(client_key, InFlight { purchase, waiters: vec![waiter] });
         Admission::Admitted
     }
 
@@ -130,13 +130,13 @@ impl<W> Queue<W> {
                 resting.push_back(waiting);
                 continue;
             }
-            let Some(known) = self.under_way.get(&waiting.wish) else { continue };
+            let Some(known) = self.in_flight.get(&waiting.client_key) else { continue };
             if known.waiters.iter().all(&is_gone) {
-                self.under_way.remove(&waiting.wish);
+                self.in_flight.remove(&waiting.client_key);
                 continue;
             }
             batch.push(known.purchase.clone());
-            self.at_catalog.push(waiting.wish);
+            self.at_catalog.push(waiting.client_key);
         }
         // Those that rest came first; they keep their place.
         resting.append(&mut self.waiting);
@@ -160,14 +160,14 @@ impl<W> Queue<W> {
         let batch = std::mem::take(&mut self.at_catalog);
         assert_eq!(batch.len(), verdicts.len(), "a batch has a verdict for each purchase");
         let mut answers = Vec::new();
-        for (wish, verdict) in batch.into_iter().zip(verdicts) {
+        for (client_key, verdict) in batch.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Decided(Decision::Granted(number)) => {
-                    self.unacknowledged.entry(*number).or_default().push(wish);
+                    self.unacknowledged.entry(*number).or_default().push(client_key);
                 }
-                Verdict::Decided(decision) => self.answer(&wish, *decision, &mut answers),
+                Verdict::Decided(decision) => self.answer(&client_key, *decision, &mut answers),
                 Verdict::Wait => {
-                    self.waiting.push_back(Waiting { wish, not_before: Some(now + REST) });
+                    self.waiting.push_back(Waiting { client_key, not_before: Some(now + REST) });
                 }
             }
         }
@@ -176,15 +176,15 @@ impl<W> Queue<W> {
 
     /// The batch's answer was lost: it goes first again.
     pub fn in_doubt(&mut self) {
-        for wish in std::mem::take(&mut self.at_catalog).into_iter().rev() {
-            self.waiting.push_front(Waiting { wish, not_before: None });
+        for client_key in std::mem::take(&mut self.at_catalog).into_iter().rev() {
+            self.waiting.push_front(Waiting { client_key, not_before: None });
         }
     }
 
     /// The catalog will not have the batch: whoever waits for it is let go without a decision.
     pub fn give_up(&mut self) {
-        for wish in std::mem::take(&mut self.at_catalog) {
-            self.under_way.remove(&wish);
+        for client_key in std::mem::take(&mut self.at_catalog) {
+            self.in_flight.remove(&client_key);
         }
     }
 
@@ -192,47 +192,55 @@ impl<W> Queue<W> {
     pub fn acknowledge(&mut self, length: u64) -> Vec<(W, Decision)> {
         let later = self.unacknowledged.split_off(&OrderNumber(length));
         let mut answers = Vec::new();
-        for (number, wishes) in std::mem::replace(&mut self.unacknowledged, later) {
-            for wish in wishes {
-                self.answer(&wish, Decision::Granted(number), &mut answers);
+        for (number, client_keys) in std::mem::replace(&mut self.unacknowledged, later) {
+            for client_key in client_keys {
+                self.answer(&client_key, Decision::Granted(number), &mut answers);
             }
         }
         answers
     }
 
     /// This replica leads no longer: everybody is to ask the next leader.
-    pub fn dissolve(&mut self) -> Vec<W> {
+    pub fn clear(&mut self) -> Vec<W> {
         let everything = std::mem::take(self);
-        everything.under_way.into_values().flat_map(|known| known.waiters).collect()
+        everything.in_flight.into_values().flat_map(|known| known.waiters).collect()
     }
 
     /// The ids of the clients' requests whose orders have these numbers and are not acknowledged.
     #[must_use]
     pub fn request_ids(&self, numbers: Range<u64>) -> Vec<String> {
         let numbers = OrderNumber(numbers.start)..OrderNumber(numbers.end);
-        let wishes = self.unacknowledged.range(numbers).flat_map(|(_, wishes)| wishes);
-        wishes.filter_map(|wish| self.under_way.get(wish)?.purchase.request_id.clone()).collect()
+        let client_keys =
+            self.unacknowledged.range(numbers).flat_map(|(_, client_keys)| client_keys);
+        client_keys
+            .filter_map(|client_key| self.in_flight.get(client_key)?.purchase.request_id.clone())
+            .collect()
     }
 
     /// How many purchases are on their way.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.under_way.len()
+        self.in_flight.len()
     }
 
     /// Whether no purchase is on its way.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
+        self.in_flight.is_empty()
     }
 
-    fn answer(&mut self, wish: &Wish, decision: Decision, answers: &mut Vec<(W, Decision)>) {
-        let waiters = self.under_way.remove(wish).map(|known| known.waiters);
+    fn answer(
+        &mut self,
+        client_key: &ClientKey,
+        decision: Decision,
+        answers: &mut Vec<(W, Decision)>,
+    ) {
+        let waiters = self.in_flight.remove(client_key).map(|known| known.waiters);
         answers.extend(waiters.into_iter().flatten().map(|waiter| (waiter, decision)));
     }
 }
 
-impl Wish {
+impl ClientKey {
     fn of(purchase: &Purchase) -> Self {
         Self {
             key: purchase.key.clone(),
@@ -381,7 +389,7 @@ mod tests {
         admit(&mut queue, "a", 1);
         queue.next_batch(now, present);
         admit(&mut queue, "b", 2);
-        let mut waiters = queue.dissolve();
+        let mut waiters = queue.clear();
         waiters.sort_unstable();
         assert_eq!(waiters, [1, 2]);
         assert!(queue.is_empty());

@@ -207,7 +207,7 @@ impl Replica {
 
     /// Lays down office: the catalog does not know this replica's leadership. (It knows an older
     /// one, if its database was rebuilt or brought back from a copy.) True if it had any.
-    pub fn resign(&mut self) -> bool {
+    pub fn step_down(&mut self) -> bool {
         std::mem::replace(&mut self.duty, Duty::Follow) != Duty::Follow
     }
 
@@ -368,7 +368,7 @@ impl Replica {
 
 #[cfg(test)]
 mod tests {
-    use super::super::followers::PATIENCE;
+    use super::super::followers::ACKNOWLEDGEMENT_TIMEOUT;
     use super::*;
     use crate::wire::order::OrderNumber;
     use crate::wire::quantity::Quantity;
@@ -508,7 +508,7 @@ mod tests {
         replica.follower_has(OTHER, 2, now);
         assert_eq!(replica.acknowledged_length(), Some(2));
         assert!(replica.drop_slow_followers(now).is_empty());
-        assert_eq!(replica.drop_slow_followers(now + PATIENCE), [OTHER]);
+        assert_eq!(replica.drop_slow_followers(now + ACKNOWLEDGEMENT_TIMEOUT), [OTHER]);
         assert_eq!(replica.acknowledged_length(), Some(3));
     }
 
@@ -524,10 +524,10 @@ mod tests {
         let mut replica = leader(3);
         answer(&mut replica, 3, now);
         replica.follower_owes(OTHER, now);
-        assert_eq!(replica.drop_slow_followers(now + PATIENCE), [OTHER]);
-        replica.follower_has(OTHER, 3, now + PATIENCE);
+        assert_eq!(replica.drop_slow_followers(now + ACKNOWLEDGEMENT_TIMEOUT), [OTHER]);
+        replica.follower_has(OTHER, 3, now + ACKNOWLEDGEMENT_TIMEOUT);
         assert!(!replica.follower_lost(OTHER), "its answer was late");
-        answer(&mut replica, 3, now + PATIENCE);
+        answer(&mut replica, 3, now + ACKNOWLEDGEMENT_TIMEOUT);
         assert!(replica.follower_lost(OTHER), "it was waited for again");
     }
 

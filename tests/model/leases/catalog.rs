@@ -43,21 +43,21 @@ impl Leases {
 
     pub(super) fn begin(&self, state: &mut State, job: Job) {
         let now = self.now(state);
-        let wish = self.plan(state, job, |_| true).1.touched();
+        let client_key = self.plan(state, job, |_| true).1.touched();
         let catalog = &mut state.catalog;
-        catalog.sessions.lock(&wish, now);
-        for session in catalog.sessions.debtors(&wish, now) {
+        catalog.sessions.lock(&client_key, now);
+        for session in catalog.sessions.unacknowledged(&client_key, now) {
             push(catalog, session, now);
         }
-        catalog.writer = Writer::Clearing(job, wish);
+        catalog.writer = Writer::Clearing(job, client_key);
     }
 
     /// All are clear, or the writer's patience ends; either may be at any time.
     pub(super) fn plan_again(&self, state: &mut State) {
         let now = self.now(state);
-        let Writer::Clearing(job, wish) = state.catalog.writer.clone() else { return };
-        if state.catalog.sessions.is_worth_waiting(&wish, now) {
-            state.catalog.sessions.mark_late(&wish, now);
+        let Writer::Clearing(job, client_key) = state.catalog.writer.clone() else { return };
+        if state.catalog.sessions.is_worth_waiting(&client_key, now) {
+            state.catalog.sessions.mark_slow(&client_key, now);
         }
         let waits = self.keeps(Rule::AcknowledgementsBeforeCommit);
         let sessions = &state.catalog.sessions;

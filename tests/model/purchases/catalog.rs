@@ -27,7 +27,7 @@ impl Purchases {
             }
         }
         if self.is_free(state) && left.nominations > 0 {
-            let epoch = state.stock.standing().leadership.epoch;
+            let epoch = state.stock.status().leadership.epoch;
             // Two that have never led are alike; with one nomination, let it be the second's.
             let first = usize::from(self.size.replicas > 2 && self.size.left.nominations == 1);
             for member in first..state.members.len() {
@@ -55,7 +55,7 @@ impl Purchases {
         request: &CommitRequest,
         clear: bool,
     ) {
-        let leadership = state.stock.standing().leadership;
+        let leadership = state.stock.status().leadership;
         let mut asked = request.clone();
         if !self.keeps(Rule::EpochOfBatches) {
             asked.epoch = leadership.epoch;
@@ -100,8 +100,8 @@ impl Purchases {
         let mut tux = published.shelves()[0].clone();
         tux.toy.quantity += 1;
         tux.stocked += 1;
-        let standing = published.standing();
-        Stock::new(vec![tux], self.size.stock, standing.journal, standing.leadership)
+        let status = published.status();
+        Stock::new(vec![tux], self.size.stock, status.journal, status.leadership)
     }
 
     fn recorded(
@@ -142,7 +142,7 @@ impl Purchases {
         let fits = |shelf: &Shelf| {
             shelf.version > disk.stock.shelves()[0].version && shelf.sold <= shelf.stocked
         };
-        if change.after != disk.stock.standing().journal || !change.shelves.iter().all(fits) {
+        if change.after != disk.stock.status().journal || !change.shelves.iter().all(fits) {
             state.broken = Some(CONSERVED);
             return None;
         }
@@ -210,7 +210,7 @@ impl Purchases {
     pub(super) fn acquire(&self, state: &mut State, request: Acquisition) {
         let mut asked = request;
         if !self.keeps(Rule::AcquisitionsNameTheEpoch) {
-            asked.seen = state.stock.standing().leadership.epoch;
+            asked.seen = state.stock.status().leadership.epoch;
         }
         let mut prefix = rows_from(&state.disk.journal, request.log.length).map(|rows| rows.after);
         if !self.keeps(Rule::ForeignLogsCannotLead) {
@@ -255,7 +255,7 @@ fn answer(state: &mut State, answer: Answer) {
                 *answer = Some(reply);
             }
         }
-        Answer::Office(request, reply) => state.offices.push((request, reply)),
+        Answer::Office(request, reply) => state.acquisitions.push((request, reply)),
         Answer::Batch { sender: None, .. } | Answer::Nobody => {}
     }
 }

@@ -117,7 +117,7 @@ impl Purchases {
         let one = &state.members[member];
         let own = one.rows[..length_of(one.replica.durable())].get(number);
         let granted = Some(Decision::Granted(OrderNumber(number as u64)));
-        let existed = number < length_of(state.stock.standing().journal)
+        let existed = number < length_of(state.stock.status().journal)
             || state.clients.iter().any(|one| one.answers.contains(&granted));
         match own {
             Some(own) => {
@@ -138,7 +138,7 @@ impl Purchases {
 
     pub(super) fn answer_query(&self, state: &mut State) {
         let Some(Query { number, existed }) = state.query.take() else { return };
-        let found = number < length_of(state.stock.standing().journal);
+        let found = number < length_of(state.stock.status().journal);
         self.sights.note(match (found, existed) {
             (true, true) => "the catalog has an order that a replica lacks",
             (true, false) => "an order comes to be while it is asked for",

@@ -1,4 +1,4 @@
-//! A leader's steps, in the order of `order/leader.rs`: selling, settling, passing orders on.
+//! A leader's steps, in the order of `order/leader.rs`: selling, settling, replicating_to orders on.
 
 use std::time::Duration;
 
@@ -91,8 +91,8 @@ impl Purchases {
             CommitReply::Deposed(leadership) => {
                 self.learn(state, member, leadership);
                 let replica = &mut state.members[member].replica;
-                if replica.leadership().epoch == epoch && replica.resign() {
-                    state.members[member].queue.dissolve();
+                if replica.leadership().epoch == epoch && replica.step_down() {
+                    state.members[member].queue.clear();
                 }
                 return;
             }
@@ -132,7 +132,7 @@ impl Purchases {
         self.answer(state, member, &answers);
     }
 
-    pub(super) fn passing_on(
+    pub(super) fn replicating(
         &self,
         state: &State,
         leader: usize,
@@ -140,10 +140,10 @@ impl Purchases {
         steps: &mut Vec<Step>,
     ) {
         for follower in (0..self.size.replicas).filter(|other| *other != leader) {
-            let passing = one.passing.get(&follower);
-            match passing {
+            let replicating_to = one.replicating_to.get(&follower);
+            match replicating_to {
                 None if state.left.appends > 0 && one.replica.leads().is_some() => {
-                    steps.push(Step::PassOn { leader, follower });
+                    steps.push(Step::Replicate { leader, follower });
                 }
                 Some((_, None)) => steps.push(Step::Take { leader, follower }),
                 Some((_, Some(_))) => steps.push(Step::Note { leader, follower }),
@@ -151,17 +151,17 @@ impl Purchases {
             }
             // The answer is lost; or nothing was sent, and no more is, in this small world.
             let owes = one.replica.has_rows_for(id(follower)) && state.left.appends == 0;
-            if one.live.contains(&follower) && (passing.is_some() || owes) {
+            if one.live.contains(&follower) && (replicating_to.is_some() || owes) {
                 steps.push(Step::Lose { leader, follower });
             }
         }
     }
 
-    pub(super) fn pass_on(&self, state: &mut State, leader: usize, follower: usize) {
+    pub(super) fn replicate(&self, state: &mut State, leader: usize, follower: usize) {
         state.left.appends -= 1;
         let one = &mut state.members[leader];
         let Some(cursor) = one.replica.cursor_of(id(follower)) else { return };
-        let rows = one.tail.rows(cursor, 10).unwrap_or_else(|| {
+        let rows = one.log_cache.rows(cursor, 10).unwrap_or_else(|| {
             self.sights.note("a follower is sent rows from the disk");
             let on_disk = &one.rows[..length_of(one.replica.durable())];
             rows_from(on_disk, cursor).unwrap_or_else(|| Rows::none(one.replica.durable()))
@@ -171,13 +171,13 @@ impl Purchases {
         let leader_length = one.replica.accepted().length;
         let request_ids = Vec::new();
         let request = AppendRequest { leadership, rows, leader_length, request_ids };
-        one.passing.insert(follower, (request, None));
+        one.replicating_to.insert(follower, (request, None));
     }
 
     /// A follower's answer arrives.
     pub(super) fn note(&self, state: &mut State, leader: usize, follower: usize) {
         let one = &mut state.members[leader];
-        let Some((request, Some(reply))) = one.passing.remove(&follower) else { return };
+        let Some((request, Some(reply))) = one.replicating_to.remove(&follower) else { return };
         let length = match reply {
             AppendReply::Gap { length } if self.keeps(Rule::GapsAreNoAcknowledgements) => {
                 one.live.remove(&follower);
@@ -210,7 +210,7 @@ impl Purchases {
     pub(super) fn lose(&self, state: &mut State, leader: usize, follower: usize) {
         let one = &mut state.members[leader];
         one.live.remove(&follower);
-        if let Some((request, None)) = one.passing.remove(&follower) {
+        if let Some((request, None)) = one.replicating_to.remove(&follower) {
             let stray = (follower, request);
             if !state.stray_rows.contains(&stray) {
                 state.stray_rows.push(stray);

@@ -3,8 +3,8 @@
 //! # What is modelled
 //!
 //! One catalog: the production's `Stock`, with its database (journal, decisions, leadership). Two
-//! or three replicas: the production's `Replica` (and with it `Followers`), `Queue` and `Tail`,
-//! with the steps of `order/leader.rs`, `order/reign.rs` and `order/service.rs`. Clients that ask
+//! or three replicas: the production's `Replica` (and with it `Followers`), `Queue` and `LogCache`,
+//! with the steps of `order/leader.rs`, `order/leadership.rs` and `order/service.rs`. Clients that ask
 //! again under the same key, as often as they like to, whether or not they were answered.
 //!
 //! ```text
@@ -58,9 +58,9 @@ use std::time::Instant;
 
 use stateright::{Model, Property};
 use toystore::catalog::core::stock::{Directory, Recorded, Shelf, Stock};
+use toystore::order::core::log_cache::LogCache;
 use toystore::order::core::queue::Queue;
 use toystore::order::core::replica::Replica;
-use toystore::order::core::tail::Tail;
 use toystore::wire::lease::Version;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase};
@@ -157,7 +157,7 @@ struct State {
     members: Vec<Member>,
     clients: Vec<Client>,
     /// Answers to acquisitions, on their way.
-    offices: Vec<(Acquisition, AcquisitionReply)>,
+    acquisitions: Vec<(Acquisition, AcquisitionReply)>,
     /// Batches that nobody waits for any more, and that may arrive all the same.
     strays: Vec<CommitRequest>,
     /// Rows that nobody waits for any more, each with whom they are for.
@@ -200,12 +200,12 @@ type Waiter = (usize, usize);
 struct Member {
     replica: Replica,
     queue: Queue<Waiter>,
-    tail: Tail,
+    log_cache: LogCache,
     /// All rows that were accepted; those up to `replica.durable()` are on disk.
     rows: Vec<Order>,
     selling: Option<(CommitRequest, Option<CommitReply>)>,
     /// What is on its way to each follower, and what the follower said.
-    passing: BTreeMap<usize, (AppendRequest, Option<AppendReply>)>,
+    replicating_to: BTreeMap<usize, (AppendRequest, Option<AppendReply>)>,
     /// Who has acknowledged something in this epoch and not been lost since.
     live: BTreeSet<usize>,
 }
@@ -239,13 +239,13 @@ enum Step {
     Write(usize),
     DiskIsFull(usize),
     Fetch(usize),
-    PassOn { leader: usize, follower: usize },
+    Replicate { leader: usize, follower: usize },
     Take { leader: usize, follower: usize },
     TakeLate(usize),
     Note { leader: usize, follower: usize },
     Lose { leader: usize, follower: usize },
     Nominate { member: usize, seen: Epoch },
-    TakeOffice(usize),
+    BecomeLeader(usize),
     Lead(usize),
     Inform(usize),
     Crash(usize),
@@ -350,7 +350,7 @@ impl Model for Purchases {
             writer: None,
             members,
             clients: vec![Client { tries: 0, answers: [None; 2] }; self.size.wants.len()],
-            offices: Vec::new(),
+            acquisitions: Vec::new(),
             strays: Vec::new(),
             stray_rows: Vec::new(),
             query: None,
@@ -364,7 +364,7 @@ impl Model for Purchases {
             self.asking(state, steps);
             for (member, one) in state.members.iter().enumerate() {
                 self.selling(state, member, one, steps);
-                self.passing_on(state, member, one, steps);
+                self.replicating(state, member, one, steps);
                 self.keeping_up(state, member, one, steps);
             }
             self.writing(state, steps);
@@ -395,11 +395,11 @@ impl Model for Purchases {
             Step::Write(member) => self.write(&mut state, member),
             Step::DiskIsFull(member) => self.fill_disk(&mut state, member),
             Step::Fetch(member) => self.fetch(&mut state, member),
-            Step::PassOn { leader, follower } => self.pass_on(&mut state, leader, follower),
+            Step::Replicate { leader, follower } => self.replicate(&mut state, leader, follower),
             Step::Take { leader, follower } => {
-                let (request, _) = state.members[leader].passing.get(&follower)?.clone();
+                let (request, _) = state.members[leader].replicating_to.get(&follower)?.clone();
                 let reply = self.take_rows(&mut state, follower, &request);
-                let (_, answer) = state.members[leader].passing.get_mut(&follower)?;
+                let (_, answer) = state.members[leader].replicating_to.get_mut(&follower)?;
                 *answer = Some(reply);
             }
             Step::TakeLate(place) => {
@@ -410,15 +410,15 @@ impl Model for Purchases {
             Step::Note { leader, follower } => self.note(&mut state, leader, follower),
             Step::Lose { leader, follower } => self.lose(&mut state, leader, follower),
             Step::Nominate { member, seen } => self.nominate(&mut state, member, seen),
-            Step::TakeOffice(place) => self.take_office(&mut state, place),
+            Step::BecomeLeader(place) => self.become_leader(&mut state, place),
             Step::Lead(member) => {
                 let others = (0..self.size.replicas).map(id);
                 state.members[member].replica.try_to_lead(others);
             }
             Step::Inform(member) => {
-                let standing = state.stock.standing();
-                state.members[member].replica.heard_of(standing.journal.length);
-                self.learn(&mut state, member, standing.leadership);
+                let status = state.stock.status();
+                state.members[member].replica.heard_of(status.journal.length);
+                self.learn(&mut state, member, status.leadership);
             }
             Step::Crash(member) => self.crash(&mut state, member),
             Step::CrashCatalog => self.crash_catalog(&mut state),

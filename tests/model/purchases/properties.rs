@@ -53,7 +53,7 @@ pub(super) fn all() -> Vec<Property<Purchases>> {
         Property::always(ONE_LEADER, |_, state: &State| {
             let mut known: Vec<Leadership> =
                 state.members.iter().map(|one| one.replica.leadership()).collect();
-            known.push(state.disk.stock.standing().leadership);
+            known.push(state.disk.stock.status().leadership);
             let agrees = |one: &Leadership| {
                 let mut same = known.iter().filter(|other| other.epoch == one.epoch);
                 same.all(|other| other.leader == one.leader)
@@ -81,7 +81,7 @@ fn is_held(_: &Purchases, state: &State) -> bool {
         Some(Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused) | None => None,
     });
     let Some(newest) = numbers.max() else { return true };
-    let epoch = state.disk.stock.standing().leadership.epoch;
+    let epoch = state.disk.stock.status().leadership.epoch;
     let mut leaders = state.members.iter().filter(|one| one.replica.leads() == Some(epoch));
     leaders.all(|one| one.replica.durable().length > newest)
 }
@@ -98,7 +98,7 @@ fn is_answered(model: &Purchases, state: &State) -> bool {
 }
 
 impl Step {
-    /// Whether it brings the store on: neither a fault nor a new wish.
+    /// Whether it brings the store on: neither a fault nor a new client_key.
     fn goes_on(self) -> bool {
         match self {
             Self::Sell(_)
@@ -106,11 +106,11 @@ impl Step {
             | Self::Settle(_)
             | Self::Write(_)
             | Self::Fetch(_)
-            | Self::PassOn { .. }
+            | Self::Replicate { .. }
             | Self::Take { .. }
             | Self::Note { .. }
             | Self::Lose { .. }
-            | Self::TakeOffice(_)
+            | Self::BecomeLeader(_)
             | Self::Lead(_)
             | Self::Inform(_)
             | Self::FinishWriting => true,

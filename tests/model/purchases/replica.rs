@@ -1,5 +1,5 @@
 //! Any replica's steps, in the order of `order/service.rs`, `order/catch_up.rs` and
-//! `order/reign.rs`: taking rows, fetching them, taking office, crashing.
+//! `order/leadership.rs`: taking rows, fetching them, taking office, crashing.
 
 use toystore::order::core::replica::Acceptance;
 
@@ -19,10 +19,10 @@ impl Member {
         Self {
             replica: Replica::new(id, end),
             queue: Queue::default(),
-            tail: Tail::new(end),
+            log_cache: LogCache::new(end),
             rows,
             selling: None,
-            passing: BTreeMap::new(),
+            replicating_to: BTreeMap::new(),
             live: BTreeSet::new(),
         }
     }
@@ -47,7 +47,7 @@ impl Purchases {
                 steps.push(Step::DiskIsFull(member));
             }
         }
-        let journal = state.stock.standing().journal.length;
+        let journal = state.stock.status().journal.length;
         let leader_fetches = one.selling.is_none()
             && replica.is_behind()
             && (replica.leads().is_none() || self.keeps(Rule::LeadersBehindFetch));
@@ -58,14 +58,14 @@ impl Purchases {
         if replica.is_chosen() && replica.clone().try_to_lead([]) {
             steps.push(Step::Lead(member));
         }
-        if replica.leadership().epoch < state.stock.standing().leadership.epoch {
+        if replica.leadership().epoch < state.stock.status().leadership.epoch {
             steps.push(Step::Inform(member));
         }
         if state.left.crashes > 0 {
             steps.push(Step::Crash(member));
         }
         if member == 0 {
-            steps.extend((0..state.offices.len()).map(Step::TakeOffice));
+            steps.extend((0..state.acquisitions.len()).map(Step::BecomeLeader));
             steps.extend((0..state.stray_rows.len()).map(Step::TakeLate));
         }
     }
@@ -93,7 +93,7 @@ impl Purchases {
                     state.broken = Some(PREFIXES);
                     return Ok(());
                 }
-                one.tail.extend(after, &orders);
+                one.log_cache.extend(after, &orders);
                 one.rows.extend(orders);
                 if !one.is_writing() {
                     // Nothing is written soon.
@@ -194,7 +194,7 @@ impl Purchases {
         let sold = one.replica.leads().is_some();
         if one.replica.learn(leadership) {
             if self.keeps(Rule::DeposedLeadersSendAway) {
-                one.queue.dissolve();
+                one.queue.clear();
             }
             one.live.clear();
             if sold {
@@ -206,7 +206,7 @@ impl Purchases {
     /// A front-end wants a replica to lead.
     pub(super) fn nominate(&self, state: &mut State, member: usize, seen: Epoch) {
         let replica = &state.members[member].replica;
-        let late = seen < state.stock.standing().leadership.epoch;
+        let late = seen < state.stock.status().leadership.epoch;
         if !late && replica.is_chosen() && replica.leadership().epoch >= seen {
             return;
         }
@@ -216,18 +216,18 @@ impl Purchases {
     }
 
     /// The catalog's answer to an acquisition arrives, maybe after others' word of it.
-    pub(super) fn take_office(&self, state: &mut State, place: usize) {
-        let (request, answer) = state.offices.remove(place);
+    pub(super) fn become_leader(&self, state: &mut State, place: usize) {
+        let (request, answer) = state.acquisitions.remove(place);
         let member = member_of(request.nominee);
         let (leadership, journal) = match answer {
             AcquisitionReply::Won { leadership, journal } => (leadership, journal),
-            AcquisitionReply::Lost(standing) if standing.leadership.is_led_by(request.nominee) => {
+            AcquisitionReply::Lost(status) if status.leadership.is_led_by(request.nominee) => {
                 self.sights.note("a nominee finds that it leads already");
-                (standing.leadership, standing.journal)
+                (status.leadership, status.journal)
             }
-            AcquisitionReply::Lost(standing) => {
+            AcquisitionReply::Lost(status) => {
                 self.sights.note("an acquisition loses");
-                self.learn(state, member, standing.leadership);
+                self.learn(state, member, status.leadership);
                 return;
             }
             AcquisitionReply::Foreign { .. } => {
@@ -244,7 +244,7 @@ impl Purchases {
         let one = &mut state.members[member];
         let needed = if self.keeps(Rule::NomineesFetchFirst) { journal.length } else { 0 };
         if one.replica.acquired(leadership, needed) {
-            one.queue.dissolve();
+            one.queue.clear();
             one.live.clear();
             if one.replica.durable().length < journal.length {
                 self.sights.note("a nominee misses orders");
@@ -274,6 +274,6 @@ impl Purchases {
         if let Some(Writing { answer: Answer::Batch { sender, .. }, .. }) = &mut state.writer {
             sender.take_if(|sender| *sender == member);
         }
-        state.offices.retain(|(request, _)| request.nominee != id(member));
+        state.acquisitions.retain(|(request, _)| request.nominee != id(member));
     }
 }

@@ -3,7 +3,7 @@
 //! # What is modelled
 //!
 //! Two front-ends: the production's `Selection`, with the steps of `frontend/upkeep.rs`. Two or
-//! three replicas: the production's `Replica`, with the steps of `order/reign.rs`. The catalog's
+//! three replicas: the production's `Replica`, with the steps of `order/leadership.rs`. The catalog's
 //! part: the production's `Stock`, of which only the leadership is used.
 //!
 //! ```text
@@ -214,13 +214,13 @@ impl Choosing {
                 stock.adopt_leadership(leadership);
                 leadership
             }
-            AcquisitionReply::Lost(standing) if standing.leadership.is_led_by(nominee) => {
-                standing.leadership
+            AcquisitionReply::Lost(status) if status.leadership.is_led_by(nominee) => {
+                status.leadership
             }
-            AcquisitionReply::Lost(standing) => {
+            AcquisitionReply::Lost(status) => {
                 self.sights.note("a nomination loses");
-                replica.learn(standing.leadership);
-                return Nominated::Lost(standing.leadership);
+                replica.learn(status.leadership);
+                return Nominated::Lost(status.leadership);
             }
             AcquisitionReply::Foreign { .. } => unreachable!("all logs are empty"),
         };
@@ -268,14 +268,14 @@ impl Choosing {
         let mut state = last.clone();
         let mut rested = 0;
         for _ in 0..YIELDING + 20 {
-            let before = state.stock.standing().leadership;
+            let before = state.stock.status().leadership;
             for number in 0..2 {
                 self.check_all(&mut state, number);
                 Self::nominate(&mut state, number);
                 self.arrive(&mut state, number);
                 self.hear(&mut state, number);
             }
-            let after = state.stock.standing().leadership;
+            let after = state.stock.status().leadership;
             rested = if before == after { rested + 1 } else { 0 };
             if rested >= 6 && after.leader.is_some_and(|leader| works(&state, leader)) {
                 return agree(&state, after);
@@ -339,7 +339,7 @@ impl Model for Choosing {
             match replica {
                 Some(replica) => {
                     steps.extend((left.crashes > 0).then_some(Step::Crash(id)));
-                    if replica.leadership().epoch < state.stock.standing().leadership.epoch {
+                    if replica.leadership().epoch < state.stock.status().leadership.epoch {
                         steps.push(Step::Watch(id));
                     }
                 }
@@ -359,7 +359,7 @@ impl Model for Choosing {
             Step::Arrive(number) => self.arrive(&mut state, number),
             Step::Hear(number) => self.hear(&mut state, number),
             Step::Watch(id) => {
-                let leadership = state.stock.standing().leadership;
+                let leadership = state.stock.status().leadership;
                 state.replicas[place(id)].as_mut()?.learn(leadership);
             }
             Step::Crash(id) => {
@@ -389,14 +389,14 @@ impl Model for Choosing {
         vec![
             Property::always(RESTS, |model: &Self, state: &State| model.comes_to_rest(state)),
             Property::always(HIGHEST, |model: &Self, state: &State| {
-                let Leadership { epoch, leader } = state.stock.standing().leadership;
+                let Leadership { epoch, leader } = state.stock.status().leadership;
                 state.left != model.size.left
                     || epoch != Epoch(1)
                     || leader == Some(ReplicaId(model.size.replicas))
             }),
             Property::always(CALM, |model: &Self, state: &State| {
                 let all_well = Left { losses: model.size.left.losses, ..state.left };
-                all_well != model.size.left || state.stock.standing().leadership.epoch <= Epoch(1)
+                all_well != model.size.left || state.stock.status().leadership.epoch <= Epoch(1)
             }),
         ]
     }

@@ -7,16 +7,16 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toystore::health::Health;
 use toystore::wire::cluster::ClusterView;
-use toystore::wire::complaint::in_plain_words;
 use toystore::wire::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
 };
 use toystore::wire::order::{Order, Rows};
+use toystore::wire::parse_error::in_plain_words;
 use toystore::wire::purchase::{CommitReply, CommitRequest, Purchase, PurchaseBody, PurchaseReply};
 use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, Leadership, Nomination,
-    NominationReply, OrderReply, ReplicaStatus, Standing,
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogStatus, Leadership,
+    Nomination, NominationReply, OrderReply, ReplicaStatus,
 };
 use toystore::wire::reply::{Data, Failure, Receipt};
 use toystore::wire::toy::Toy;
@@ -43,7 +43,7 @@ pub(crate) fn bytes(bytes: &[u8]) {
     body::<AppendRequest>(bytes);
     body::<Data<AppendReply>>(bytes);
     body::<Data<ReplicaStatus>>(bytes);
-    body::<Data<Standing>>(bytes);
+    body::<Data<CatalogStatus>>(bytes);
     body::<Data<OrderReply>>(bytes);
     body::<Data<Rows>>(bytes);
     body::<Registration>(bytes);

@@ -12,24 +12,24 @@ pub(crate) mod http;
 pub(crate) mod roles;
 pub(crate) mod words;
 
-/// A complaint says something, in one line that a terminal shows as it is, of bearable length.
-pub(crate) fn is_clear(complaint: &str) {
-    assert!(!complaint.trim().is_empty(), "nothing is said");
-    assert!(!complaint.contains(char::is_control), "not one plain line: {complaint:?}");
-    assert!(complaint.chars().count() <= 1_000, "too long to be read: {complaint}");
+/// A parse error says something, in one line that a terminal shows as it is, of bearable length.
+pub(crate) fn is_clear(parse_error: &str) {
+    assert!(!parse_error.trim().is_empty(), "nothing is said");
+    assert!(!parse_error.contains(char::is_control), "not one plain line: {parse_error:?}");
+    assert!(parse_error.chars().count() <= 1_000, "too long to be read: {parse_error}");
 }
 
-/// A complaint of something whose own words are harmless names no type of Rust's, either.
-pub(crate) fn is_plain(complaint: &str) {
-    is_clear(complaint);
-    let words = complaint.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != ':');
+/// A parse error of something whose own words are harmless names no type of Rust's, either.
+pub(crate) fn is_plain(parse_error: &str) {
+    is_clear(parse_error);
+    let words = parse_error.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != ':');
     for word in words {
         let type_of_rust =
             ["u8", "u16", "u32", "u64", "usize", "i32", "i64", "f64", "Option", "Vec"];
         let is_rust = type_of_rust.contains(&word) || word.contains("::");
-        assert!(!is_rust, "only Rust calls it {word}: {complaint}");
+        assert!(!is_rust, "only Rust calls it {word}: {parse_error}");
     }
     for phrase in ["struct ", "tuple of", "enum ", "newtype ", "Spanned"] {
-        assert!(!complaint.contains(phrase), "only Rust says {phrase}: {complaint}");
+        assert!(!parse_error.contains(phrase), "only Rust says {phrase}: {parse_error}");
     }
 }

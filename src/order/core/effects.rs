@@ -1,4 +1,4 @@
-//! What others must hear of a replica's decision: answers to those who wait, notices for the log,
+//! What others must hear of a replica's decision: answers to those who wait, events for the log,
 //! and which tasks have something to do. The decision leaves them here as data; the server carries
 //! them out, and the simulator does.
 
@@ -9,11 +9,11 @@ use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
 /// What others must hear of a decision.
 #[derive(Clone, Debug)]
-pub struct Outbox<W> {
+pub struct Effects<W> {
     /// Who is answered, and what.
     pub answers: Vec<(W, PurchaseReply)>,
     /// What the operator should know.
-    pub notices: Vec<Notice>,
+    pub events: Vec<Event>,
     /// There is something to do for the task that sells.
     pub work: bool,
     /// Rows were accepted or leadership changed: those who pass orders on look again.
@@ -22,7 +22,7 @@ pub struct Outbox<W> {
 
 /// What the operator should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum Event {
     /// Somebody leads.
     Learned(Leadership),
     /// This replica is to lead, once it has what it misses.
@@ -30,7 +30,7 @@ pub enum Notice {
     /// This replica sells.
     Leads(Leadership),
     /// This replica laid down office of an epoch of which the catalog knows nothing.
-    Resigned(Epoch, Leadership),
+    SteppedDown(Epoch, Leadership),
     /// A follower does not answer.
     FollowerLost(ReplicaId),
     /// A follower is too slow.
@@ -43,20 +43,20 @@ pub enum Notice {
     Diverged,
 }
 
-impl<W> Default for Outbox<W> {
+impl<W> Default for Effects<W> {
     fn default() -> Self {
-        Self { answers: Vec::new(), notices: Vec::new(), work: false, grown: false }
+        Self { answers: Vec::new(), events: Vec::new(), work: false, grown: false }
     }
 }
 
-impl fmt::Display for Notice {
+impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNTIL: &str = "nobody waits for it until it is back";
         match self {
             Self::Learned(leadership) => write!(f, "heard that {leadership}"),
             Self::Chosen(epoch) => write!(f, "this replica is to lead, epoch {epoch}"),
             Self::Leads(leadership) => write!(f, "{leadership}: this replica sells from now on"),
-            Self::Resigned(epoch, known) => write!(
+            Self::SteppedDown(epoch, known) => write!(
                 f,
                 "this replica lays down office of epoch {epoch}: the catalog knows only that \
                  {known}"

@@ -15,7 +15,7 @@ pub const RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A front-end as the catalog's tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tenancy {
+pub struct SessionKeeper {
     frontend: u32,
     /// The session that this process had before, so that nobody waits for its lease.
     previous: Option<SessionId>,
@@ -23,7 +23,7 @@ pub struct Tenancy {
 
 /// What to ask the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
+pub enum NextCall {
     /// For a session.
     Register(Registration),
     /// To prolong this one.
@@ -39,7 +39,7 @@ pub enum Renewed {
     RanOut,
 }
 
-impl Tenancy {
+impl SessionKeeper {
     /// A front-end that has had no session yet.
     #[must_use]
     pub fn new(frontend: u32) -> Self {
@@ -48,12 +48,13 @@ impl Tenancy {
 
     /// What to ask the catalog now.
     #[must_use]
-    pub fn errand<V: Clone>(&self, cache: &Cache<V>) -> Errand {
+    pub fn next_call<V: Clone>(&self, cache: &Cache<V>) -> NextCall {
         match cache.session() {
-            None => {
-                Errand::Register(Registration { frontend: self.frontend, previous: self.previous })
-            }
-            Some(session) => Errand::Renew(session),
+            None => NextCall::Register(Registration {
+                frontend: self.frontend,
+                previous: self.previous,
+            }),
+            Some(session) => NextCall::Renew(session),
         }
     }
 
@@ -103,28 +104,28 @@ mod tests {
     #[test]
     fn the_lease_counts_from_before_the_question_was_sent() {
         let sent = crate::clock::now();
-        let (mut tenancy, mut cache) = (Tenancy::new(1), Cache::<u8>::new(1));
-        tenancy.registered(&mut cache, sent, registered());
+        let (mut keeper, mut cache) = (SessionKeeper::new(1), Cache::<u8>::new(1));
+        keeper.registered(&mut cache, sent, registered());
         let last = sent + Duration::from_millis(999);
         assert!(cache.has_lease(last) && !cache.has_lease(last + Duration::from_millis(1)));
         let later = sent + Duration::from_millis(200);
         let reply = RenewalReply::Renewed { lease_ms: 1_000 };
-        assert_eq!(tenancy.renewed(&mut cache, SESSION, later, reply), Renewed::Prolonged);
+        assert_eq!(keeper.renewed(&mut cache, SESSION, later, reply), Renewed::Prolonged);
         assert!(cache.has_lease(last + Duration::from_millis(200)));
     }
 
     #[test]
     fn a_session_that_ran_out_is_named_when_the_next_one_is_asked_for() {
         let now = crate::clock::now();
-        let (mut tenancy, mut cache) = (Tenancy::new(7), Cache::<u8>::new(1));
+        let (mut keeper, mut cache) = (SessionKeeper::new(7), Cache::<u8>::new(1));
         let first = Registration { frontend: 7, previous: None };
-        assert_eq!(tenancy.errand(&cache), Errand::Register(first));
-        tenancy.registered(&mut cache, now, registered());
-        assert_eq!(tenancy.errand(&cache), Errand::Renew(SESSION));
-        let end = tenancy.renewed(&mut cache, SESSION, now, RenewalReply::Expired);
+        assert_eq!(keeper.next_call(&cache), NextCall::Register(first));
+        keeper.registered(&mut cache, now, registered());
+        assert_eq!(keeper.next_call(&cache), NextCall::Renew(SESSION));
+        let end = keeper.renewed(&mut cache, SESSION, now, RenewalReply::Expired);
         assert_eq!(end, Renewed::RanOut);
         assert_eq!(cache.session(), None);
         let next = Registration { frontend: 7, previous: Some(SESSION) };
-        assert_eq!(tenancy.errand(&cache), Errand::Register(next));
+        assert_eq!(keeper.next_call(&cache), NextCall::Register(next));
     }
 }

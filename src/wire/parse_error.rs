@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-/// The most characters of a complaint; what was given may be a whole body.
+/// The most characters of a parse error; what was given may be a whole body.
 const LONGEST: usize = 400;
 /// What comes before the names that are Rust's, not the reader's.
 const EXPECTED: &str = "expected ";
@@ -22,18 +22,18 @@ const KINDS: [&str; 8] = [
     "struct ",
 ];
 
-/// A parser's complaint in one line of plain words; `object` is what the format calls a thing with
+/// A parse error in one line of plain words; `object` is what the format calls a thing with
 /// named fields.
 #[must_use]
-pub fn in_plain_words(complaint: &impl fmt::Display, object: &str) -> String {
-    let complaint = complaint.to_string();
+pub fn in_plain_words(parse_error: &impl fmt::Display, object: &str) -> String {
+    let parse_error = parse_error.to_string();
     // What was given stands before what was expected, and may say anything.
-    let plain = match complaint.rfind(EXPECTED) {
+    let plain = match parse_error.rfind(EXPECTED) {
         Some(place) => {
-            let (given, expected) = complaint.split_at(place + EXPECTED.len());
+            let (given, expected) = parse_error.split_at(place + EXPECTED.len());
             format!("{given}{}", expectation(expected, object))
         }
-        None => complaint,
+        None => parse_error,
     };
     let mut line = String::new();
     for (count, letter) in plain.chars().enumerate() {
@@ -83,24 +83,24 @@ fn after_name(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::wire::purchase::CommitReply;
-    use crate::wire::replication::{Acquisition, AcquisitionReply, Standing};
+    use crate::wire::replication::{Acquisition, AcquisitionReply, CatalogStatus};
 
-    fn complaint<T: serde::de::DeserializeOwned>(json: &str) -> String {
+    fn parse_error<T: serde::de::DeserializeOwned>(json: &str) -> String {
         let error = serde_json::from_str::<T>(json).err().expect("it is no such thing");
         in_plain_words(&error, "an object")
     }
 
     #[test]
     fn types_have_names_that_people_know() {
-        for (complaint, plain) in [
-            (complaint::<Acquisition>("7"), "expected an object at line 1"),
-            (complaint::<Acquisition>(r#"{"nominee":-1}"#), "expected a whole number from 0 to"),
-            (complaint::<Standing>(r#"{"leadership":7}"#), "expected an object at line 1"),
-            (complaint::<AcquisitionReply>("7"), "expected value at line 1"),
-            (complaint::<CommitReply>(r#"{"decided":7}"#), "expected an object at line 1"),
-            (complaint::<f64>("{}"), "expected a number at line 1"),
+        for (parse_error, plain) in [
+            (parse_error::<Acquisition>("7"), "expected an object at line 1"),
+            (parse_error::<Acquisition>(r#"{"nominee":-1}"#), "expected a whole number from 0 to"),
+            (parse_error::<CatalogStatus>(r#"{"leadership":7}"#), "expected an object at line 1"),
+            (parse_error::<AcquisitionReply>("7"), "expected value at line 1"),
+            (parse_error::<CommitReply>(r#"{"decided":7}"#), "expected an object at line 1"),
+            (parse_error::<f64>("{}"), "expected a number at line 1"),
         ] {
-            assert!(complaint.contains(plain), "{complaint}");
+            assert!(parse_error.contains(plain), "{parse_error}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::outbox::Notice;
+use super::effects::Event;
 use super::{Core, NotTaken, Write};
 use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest, Decision, Verdict};
@@ -14,7 +14,7 @@ pub const DOUBT_PAUSE: Duration = Duration::from_millis(50);
 /// How long to wait before a leader tries again to fetch what it misses.
 pub const FETCH_PAUSE: Duration = Duration::from_millis(50);
 /// How often an idle leader shows its followers that it lives.
-pub const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 /// How long to wait before a follower that did not answer is tried again.
 pub const ABSENCE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -121,8 +121,8 @@ impl<W> Core<W> {
         // A leader whose rows are not taken finds itself behind the journal and fetches them.
         match self.take(rows) {
             Ok(write) => return Some(write),
-            Err(NotTaken::Gap(length)) => self.note(Notice::Behind(length)),
-            Err(NotTaken::Diverged) => self.note(Notice::Diverged),
+            Err(NotTaken::Gap(length)) => self.note(Event::Behind(length)),
+            Err(NotTaken::Diverged) => self.note(Event::Diverged),
             Err(NotTaken::NotWritten) => {}
         }
         None
@@ -178,13 +178,13 @@ impl<W> Core<W> {
                 Contact::Kept
             }
             Some(AppendReply::Diverged) => {
-                self.note(Notice::FollowerDiverged(follower));
+                self.note(Event::FollowerDiverged(follower));
                 Contact::Lost
             }
             None => Contact::Lost,
         };
         if contact == Contact::Lost && self.replica.follower_lost(follower) {
-            self.note(Notice::FollowerLost(follower));
+            self.note(Event::FollowerLost(follower));
         }
         self.release();
         contact
@@ -193,7 +193,7 @@ impl<W> Core<W> {
     /// Takes followers out of the live set that have owed an acknowledgement for too long.
     pub fn drop_slow_followers(&mut self, now: Instant) {
         for follower in self.replica.drop_slow_followers(now) {
-            self.note(Notice::FollowerSlow(follower));
+            self.note(Event::FollowerSlow(follower));
         }
         self.release();
     }

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::Core;
-use super::outbox::Notice;
+use super::effects::Event;
 use crate::wire::purchase::PurchaseReply;
 use crate::wire::replication::{
     Acquisition, AcquisitionReply, Epoch, Leadership, Nomination, NominationReply,
@@ -45,17 +45,15 @@ impl<W> Core<W> {
     ) -> NominationReply {
         match reply {
             AcquisitionReply::Won { leadership, journal } => {
-                self.take_office(leadership, journal.length)
+                self.become_leader(leadership, journal.length)
             }
             // It won before, and the answer was lost, or it was another run of this replica.
-            AcquisitionReply::Lost(standing)
-                if standing.leadership.is_led_by(self.replica.id()) =>
-            {
-                self.take_office(standing.leadership, standing.journal.length)
+            AcquisitionReply::Lost(status) if status.leadership.is_led_by(self.replica.id()) => {
+                self.become_leader(status.leadership, status.journal.length)
             }
-            AcquisitionReply::Lost(standing) => {
-                self.learn(standing.leadership);
-                NominationReply::Lost(standing.leadership)
+            AcquisitionReply::Lost(status) => {
+                self.learn(status.leadership);
+                NominationReply::Lost(status.leadership)
             }
             AcquisitionReply::Foreign { journal } => NominationReply::Unable(format!(
                 "the log of replica {} ({} orders) is no prefix of the journal ({} orders): one of \
@@ -69,11 +67,11 @@ impl<W> Core<W> {
 
     /// Whoever waited here in an earlier epoch, of whose end this replica had not heard, asks anew:
     /// what was at the catalog then is answered to nobody.
-    fn take_office(&mut self, leadership: Leadership, journal_length: u64) -> NominationReply {
+    fn become_leader(&mut self, leadership: Leadership, journal_length: u64) -> NominationReply {
         if self.replica.acquired(leadership, journal_length) {
-            self.note(Notice::Chosen(leadership.epoch));
-            self.send_away(leadership);
-            self.outbox.work = true;
+            self.note(Event::Chosen(leadership.epoch));
+            self.redirect_waiters(leadership);
+            self.effects.work = true;
         }
         NominationReply::Won(leadership)
     }
@@ -81,9 +79,9 @@ impl<W> Core<W> {
     /// Takes note of a leadership. Whoever waited here, if this replica led, asks the next leader.
     pub fn learn(&mut self, leadership: Leadership) {
         if self.replica.learn(leadership) {
-            self.note(Notice::Learned(leadership));
-            self.send_away(leadership);
-            self.outbox.grown = true;
+            self.note(Event::Learned(leadership));
+            self.redirect_waiters(leadership);
+            self.effects.grown = true;
         }
     }
 
@@ -102,9 +100,9 @@ impl<W> Core<W> {
     pub(super) fn deposed(&mut self, epoch: Epoch, leadership: Leadership) {
         self.learn(leadership);
         let own = self.replica.leadership();
-        if own.epoch == epoch && self.replica.resign() {
-            self.note(Notice::Resigned(epoch, leadership));
-            self.send_away(own);
+        if own.epoch == epoch && self.replica.step_down() {
+            self.note(Event::SteppedDown(epoch, leadership));
+            self.redirect_waiters(own);
         }
     }
 
@@ -112,8 +110,8 @@ impl<W> Core<W> {
     pub fn try_to_lead(&mut self) -> bool {
         let leads = self.replica.try_to_lead(self.others.iter().copied());
         if leads {
-            self.note(Notice::Leads(self.replica.leadership()));
-            self.outbox.grown = true;
+            self.note(Event::Leads(self.replica.leadership()));
+            self.effects.grown = true;
         }
         leads
     }
@@ -124,9 +122,9 @@ impl<W> Core<W> {
     }
 
     /// Whoever waited here asks the leader, once there is one.
-    pub(super) fn send_away(&mut self, leadership: Leadership) {
+    pub(super) fn redirect_waiters(&mut self, leadership: Leadership) {
         let reply = PurchaseReply::NotLeader(leadership);
-        let waiters = self.queue.dissolve();
-        self.outbox.answers.extend(waiters.into_iter().map(|waiter| (waiter, reply.clone())));
+        let waiters = self.queue.clear();
+        self.effects.answers.extend(waiters.into_iter().map(|waiter| (waiter, reply.clone())));
     }
 }

@@ -9,13 +9,13 @@ const MOST_KEPT: usize = 4_096;
 
 /// The newest rows, gapless, each with the position behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Tail {
+pub struct LogCache {
     after: Position,
     rows: VecDeque<(Order, Position)>,
 }
 
-impl Tail {
-    /// An empty tail of a log that ends at `after`.
+impl LogCache {
+    /// An empty cache of a log that ends at `after`.
     #[must_use]
     pub fn new(after: Position) -> Self {
         Self { after, rows: VecDeque::new() }
@@ -77,30 +77,30 @@ mod tests {
 
     #[test]
     fn rows_are_found_from_any_number_that_is_kept() {
-        let mut tail = Tail::new(end(2));
-        tail.extend(end(2), &orders(2, 5));
-        tail.extend(end(5), &orders(5, 6));
-        assert_eq!(tail.rows(1, 10), None);
-        assert_eq!(tail.rows(2, 2), Some(Rows { after: end(2), orders: orders(2, 4) }));
-        assert_eq!(tail.rows(4, 10), Some(Rows { after: end(4), orders: orders(4, 6) }));
-        assert_eq!(tail.rows(6, 10), Some(Rows::none(end(6))));
-        assert_eq!(tail.rows(7, 10), None);
+        let mut log_cache = LogCache::new(end(2));
+        log_cache.extend(end(2), &orders(2, 5));
+        log_cache.extend(end(5), &orders(5, 6));
+        assert_eq!(log_cache.rows(1, 10), None);
+        assert_eq!(log_cache.rows(2, 2), Some(Rows { after: end(2), orders: orders(2, 4) }));
+        assert_eq!(log_cache.rows(4, 10), Some(Rows { after: end(4), orders: orders(4, 6) }));
+        assert_eq!(log_cache.rows(6, 10), Some(Rows::none(end(6))));
+        assert_eq!(log_cache.rows(7, 10), None);
     }
 
     #[test]
     fn the_oldest_rows_leave() {
-        let mut tail = Tail::new(Position::START);
-        tail.extend(Position::START, &orders(0, MOST_KEPT as u64 + 3));
-        assert_eq!(tail.rows(2, 10), None);
-        assert_eq!(tail.rows(3, 1), Some(Rows { after: end(3), orders: orders(3, 4) }));
+        let mut log_cache = LogCache::new(Position::START);
+        log_cache.extend(Position::START, &orders(0, MOST_KEPT as u64 + 3));
+        assert_eq!(log_cache.rows(2, 10), None);
+        assert_eq!(log_cache.rows(3, 1), Some(Rows { after: end(3), orders: orders(3, 4) }));
     }
 
     #[test]
     fn rows_that_were_not_written_are_forgotten() {
-        let mut tail = Tail::new(end(2));
-        tail.extend(end(2), &orders(2, 5));
-        tail.extend(end(3), &orders(3, 4));
-        assert_eq!(tail.rows(2, 10), None);
-        assert_eq!(tail.rows(3, 10), Some(Rows { after: end(3), orders: orders(3, 4) }));
+        let mut log_cache = LogCache::new(end(2));
+        log_cache.extend(end(2), &orders(2, 5));
+        log_cache.extend(end(3), &orders(3, 4));
+        assert_eq!(log_cache.rows(2, 10), None);
+        assert_eq!(log_cache.rows(3, 10), Some(Rows { after: end(3), orders: orders(3, 4) }));
     }
 }
