@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore};
 
-use super::core::cache::{Answer, Cache};
+use super::core::cache::{Answer, Cache, Lookup};
 use super::core::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
 use super::core::selection::{Attempt, Selection};
 use super::misses::Misses;
@@ -119,10 +119,16 @@ impl Service {
             return self.ask_for_toy(remote, name, None).await;
         }
         let lookup = self.cached(|cache| cache.look_up(name, self.runtime.now()));
+        let was_known = !matches!(lookup, Lookup::Miss(_));
         match lookup.confirmed(self.runtime.now()) {
             Answer::Hit(toy) => Ok(ToyAnswer::Found(toy, Source::Cache)),
             Answer::Unknown => Ok(ToyAnswer::Unknown),
-            Answer::Ask(session) => self.ask_for_toy(remote, name, session).await,
+            Answer::Ask(session) => {
+                if was_known {
+                    log::debug!("the lease ended while the cache was read; the catalog is asked");
+                }
+                self.ask_for_toy(remote, name, session).await
+            }
         }
     }
 
