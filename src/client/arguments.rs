@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::gate::Gate;
-use super::pace::{End, Pace, Rate, RunTime};
-use super::shopper::Probability;
+use crate::client::core::schedule::{End, Pace, Rate, RunTime};
+use crate::client::core::shopper::Probability;
+use crate::client::report::thresholds::Gate;
 use crate::roles::Address;
 use crate::wire::quantity::Quantity;
 

@@ -11,29 +11,18 @@
 //! ```
 //!
 //! When all have stopped shopping, each fetches every order that it made and compares it with its
-//! receipt; then [`report`] puts everything together, [`gate`] judges it, and [`render`] and
-//! [`csv`] write it. Meanwhile [`progress`] and [`series`] tell how it goes. A client has to cost
+//! receipt; then [`report`] puts everything together, `thresholds` judges it, and `text` and
+//! `csv` write it. Meanwhile `progress` and `series` tell how it goes. A client has to cost
 //! less than the store that it measures; `eval/overhead` shows whether it does.
 
 pub mod arguments;
 pub mod connection;
-pub mod csv;
-pub mod gate;
+pub mod core;
 pub mod http;
 pub mod interruption;
-pub mod latency;
-pub mod pace;
-pub mod patience;
-pub mod progress;
-pub mod receipts;
 pub mod remote;
-pub mod render;
 pub mod report;
-pub mod series;
 pub mod service;
-pub mod shopper;
-pub mod table;
-pub mod tally;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -44,20 +33,21 @@ use std::rc::Rc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::client::core::schedule::End;
+use crate::client::core::shopper::Shopper;
+use crate::client::core::stats::RequestType;
+use crate::client::report::csv::Phase;
+use crate::client::report::progress::{Progress, Watch};
+use crate::client::report::series::{Recorder, Series};
+use crate::client::report::thresholds::Outcome;
+use crate::client::report::{Homecoming, Report, Run, Times, Verdict};
+use crate::client::report::{csv, text};
 use crate::roles::Address;
 use crate::{clock, process};
 pub use arguments::{Arguments, Format, Settings};
-use csv::Phase;
-use gate::Outcome;
 use interruption::{Interruption, interrupted_twice};
-use pace::End;
-use progress::{Progress, Watch};
 use remote::{Remote, Store, StoreClosed};
-use report::{Homecoming, Report, Run, Times, Verdict};
-use series::{Recorder, Series};
 use service::{Customer, Timetable};
-use shopper::Shopper;
-use tally::RequestType;
 
 /// The exit status of a program that Ctrl-C has ended, by the shells' custom.
 const INTERRUPTED: u8 = 130;
@@ -199,7 +189,7 @@ async fn shop_and_report(
     }
     let mut series = open_series(arguments)?;
     if arguments.format == Format::Text {
-        print(&render::headline(&Run::new(settings)))?;
+        print(&text::headline(&Run::new(settings)))?;
         if let Some(series) = &series {
             print(&format!("{series}\n"))?;
         }
@@ -209,7 +199,7 @@ async fn shop_and_report(
     // A file that cannot be written is no reason to keep the report from being printed.
     let written = arguments.out.as_ref().map_or(Ok(()), |folder| write_files(&report, folder));
     print(&match arguments.format {
-        Format::Text => render::text(&report),
+        Format::Text => text::text(&report),
         Format::Json => to_json(&report),
         Format::Csv => csv::latencies(&report),
     })?;
@@ -279,8 +269,8 @@ impl Settings {
             client,
             shopper: Shopper::new(self.seed, client, toys, self.probability, visits),
             remote: Remote::new(store, client as usize - 1),
-            tally: tally::Tally::default(),
-            receipts: receipts::Receipts::default(),
+            tally: crate::client::core::stats::Tally::default(),
+            receipts: crate::client::core::receipts::Receipts::default(),
             watch,
         }
     }

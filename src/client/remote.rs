@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::connection::Connection;
 use super::http::{CacheMark, Reuse};
-use super::patience::REQUEST_LIMIT;
+use crate::client::core::retry::REQUEST_LIMIT;
 use crate::roles::Address;
 use crate::transport::Unreachable;
 use crate::wire::order::OrderNumber;

@@ -12,13 +12,13 @@ use actix_web::rt::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::http::CacheMark;
-use super::pace::{End, Pace, lateness};
-use super::patience::{Patience, Trouble};
-use super::progress::{Watch, count};
-use super::receipts::{FailedCheck, Receipts, Told};
 use super::remote::{Answer, Remote, Request};
-use super::shopper::{Next, Shopper, Shown};
-use super::tally::{RequestType, Tally};
+use crate::client::core::receipts::{FailedCheck, Receipts, Told};
+use crate::client::core::retry::{Patience, Trouble};
+use crate::client::core::schedule::{End, Pace, lateness};
+use crate::client::core::shopper::{Next, Shopper, Shown};
+use crate::client::core::stats::{RequestType, Tally};
+use crate::client::report::progress::{Watch, count};
 use crate::clock;
 use crate::transport::Unreachable;
 use crate::wire::order::{Order, OrderNumber};
@@ -29,7 +29,8 @@ use crate::wire::toy::Toy;
 /// store that is just starting again.
 const REST_WHEN_UNREACHABLE: Duration = Duration::from_millis(100);
 /// So many orders in a row that could not be fetched at the end, each tried for as long as
-/// [`super::patience::DEADLINE`], show that the store is gone; the rest are not asked for.
+/// [`crate::client::core::retry::DEADLINE`], show that the store is gone; the rest are not asked
+/// for.
 const MOST_UNFETCHED: u32 = 3;
 
 /// One client.

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use toystore::client::tally::RequestType;
+use toystore::client::core::stats::RequestType;
 
 use crate::program::{PATIENCE, command, finish, stderr, stdout, toystore};
 use crate::reports::rows;

@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use toystore::client::pace::{End, Pace};
-use toystore::client::receipts::Finding;
+use toystore::client::core::receipts::Finding;
+use toystore::client::core::schedule::{End, Pace};
+use toystore::client::core::stats::RequestType;
 use toystore::client::report::{Report, Verdict};
-use toystore::client::tally::RequestType;
 use toystore::client::{Settings, open_and_shop};
 use toystore::roles::Address;
 use toystore::wire::quantity::Quantity;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use super::latency::Bin;
-use super::report::{Report, Run};
-use super::table::Row;
-use super::tally::{RequestType, Unanswered};
+use crate::client::core::latency::Bin;
+use crate::client::core::stats::{RequestType, Unanswered};
+use crate::client::report::table::Row;
+use crate::client::report::{Report, Run};
 
 /// The width of the longest bar of a histogram.
 const BAR_COLUMNS: u64 = 30;

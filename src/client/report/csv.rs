@@ -4,8 +4,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::report::Report;
-use super::table::{Row, Table};
+use crate::client::report::Report;
+use crate::client::report::table::{Row, Table};
 
 const LATENCIES_HEADER: &str = "client,type,count,errors,refusals,retries,per_second,min_ms,\
                                 mean_ms,p50_ms,p90_ms,p99_ms,p999_ms,max_ms,p95_ms,unanswered,loop";
@@ -152,7 +152,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::client::tally::{RequestType, Tally};
+    use crate::client::core::stats::{RequestType, Tally};
 
     #[test]
     fn a_stretch_without_requests_has_rows_of_zeros_and_no_latencies() {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use actix_web::rt::task::JoinHandle;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::latency::per_second;
-use super::pace::End;
-use super::tally::Tally;
+use crate::client::core::latency::per_second;
+use crate::client::core::schedule::End;
+use crate::client::core::stats::Tally;
 use crate::clock;
 
 /// How often the bar is drawn.

@@ -3,18 +3,25 @@
 //! The field names below are what scripts read; they only ever get more. Times end in their unit. A
 //! figure that does not exist (the mean of no samples, a rate over no time) is null.
 
+pub mod csv;
+pub mod progress;
+pub mod series;
+pub mod table;
+pub mod text;
+pub mod thresholds;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Settings;
-use super::gate::{Gate, Judgement, Metric, Outcome, Statistic, Total};
-use super::latency::{as_float, per_second, share};
-use super::pace::{End, Pace};
-use super::receipts::{FailedCheck, Receipts, find_repeats};
-use super::table::Table;
-use super::tally::{RequestType, Tally, Unanswered};
+use crate::client::Settings;
+use crate::client::core::latency::{as_float, per_second, share};
+use crate::client::core::receipts::{FailedCheck, Receipts, find_repeats};
+use crate::client::core::schedule::{End, Pace};
+use crate::client::core::stats::{RequestType, Tally, Unanswered};
+use crate::client::report::table::Table;
+use crate::client::report::thresholds::{Gate, Judgement, Metric, Outcome, Statistic, Total};
 
 /// Failed checks that are told in full; beyond them, `orders.csv` has the finding of every order.
 pub const MOST_FAILURES: usize = 20;

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::tally::RequestType;
+use crate::client::core::stats::RequestType;
 
 /// A condition under which a run fails.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::latency::Latency;
+use crate::client::core::latency::Latency;
 use crate::transport::Unreachable;
 
 /// The kinds of complaints that are told apart; later ones only count as errors.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::latency::{Bin, Summary, per_second};
-use super::tally::{RequestType, Tally, Unanswered};
+use crate::client::core::latency::{Bin, Summary, per_second};
+use crate::client::core::stats::{RequestType, Tally, Unanswered};
 
 /// Requests by type; an object in JSON: `{"query": {…}, "query_hit": {…}, …}`. `query` is all
 /// queries, `query_hit` and `query_miss` those of them with such an `X-Cache`; `order` are the

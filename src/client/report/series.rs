@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval_at};
 
-use super::csv::{Interval, Phase, SERIES_HEADER, series_rows};
-use super::progress::Watch;
-use super::table::Table;
-use super::tally::Tally;
+use crate::client::core::stats::Tally;
+use crate::client::report::csv::{Interval, Phase, SERIES_HEADER, series_rows};
+use crate::client::report::progress::Watch;
+use crate::client::report::table::Table;
 use crate::clock;
 
 /// A file that gets a time series.
