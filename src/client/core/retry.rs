@@ -1,153 +1,148 @@
-//! Whether a request that failed is sent again, where, and when.
+//! Whether a failed request is sent again, and after which backoff.
 //!
 //! # The idea
 //!
-//! An order carries a key that is its own, and the store decides a key once, so asking again can
-//! only find out what happened; it cannot buy twice. A client therefore insists on an order and on
-//! its final check: it tries the front-ends in turn and rests a little, longer each time, after
-//! each round. A query is worth less than a measurement of what customers notice: it tries each
-//! other front-end once (a lone one twice, in case only an old connection was broken), and an
-//! answer 503 is taken for what it is.
+//! An order carries an idempotency key, and the store decides a key once, so a retry can only find
+//! out what happened; it cannot buy twice. Orders and final checks are therefore retried until the
+//! deadline: at each front-end in turn, with a growing backoff after each round.
 //!
-//! Everything ends: no request waits longer than [`REQUEST_LIMIT`], and nothing is tried any more
-//! after [`DEADLINE`].
+//! A query measures what customers notice, so it is retried only if there was no answer, once at
+//! each other front-end (once at a lone one, in case only an old connection was broken).
+//!
+//! Every request ends: no attempt takes longer than [`ATTEMPT_LIMIT`], and no attempt begins after
+//! [`DEADLINE`].
 
 use std::time::Duration;
 
-/// How long one request may take; a little more than the front-end's own deadline of 10 s, so that
-/// its answer is heard.
-pub const REQUEST_LIMIT: Duration = Duration::from_secs(12);
+/// How long one attempt may take: a little more than the front-end's own deadline of 10 s, so that
+/// its answer arrives.
+pub(crate) const ATTEMPT_LIMIT: Duration = Duration::from_secs(12);
 /// How long a request is tried, all attempts together.
-pub const DEADLINE: Duration = Duration::from_secs(15);
-/// The first rest. A new leader is found in about this time.
-const SHORTEST_REST: Duration = Duration::from_millis(50);
-/// The longest rest: the store's own `Retry-After`.
-const LONGEST_REST: Duration = Duration::from_secs(1);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+/// The first backoff. A new leader is found in about this time.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(50);
+/// The longest backoff: the store's own `Retry-After`.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 /// An attempt with less time than this left would only hide the reason why the others failed.
 const LEAST_LIMIT: Duration = Duration::from_millis(500);
-/// Rounds over all front-ends; with the rests between them they fill [`DEADLINE`].
+/// Rounds over all front-ends; with the backoffs between them they fill [`DEADLINE`].
 const MOST_ROUNDS: usize = 20;
 
-/// How often one request is still sent.
+/// The attempts of one request.
 #[derive(Clone, Debug)]
-pub struct Patience {
-    insists: Insistence,
+pub(crate) struct Retry {
+    policy: Policy,
     frontends: usize,
     attempts: usize,
-    rest: Duration,
+    backoff: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Insistence {
-    /// Tries each front-end.
-    Once,
-    /// Tries until the deadline.
+enum Policy {
+    EachFrontendOnce,
     UntilDeadline,
 }
 
 /// Why an attempt may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum AttemptFailure {
     /// There was no answer.
-    Unreachable,
+    NoAnswer,
     /// The answer was "try again later".
     Unavailable,
 }
 
-impl Patience {
-    /// For a query, with so many front-ends to ask.
-    #[must_use]
-    pub fn with_a_query(frontends: usize) -> Self {
-        Self::new(Insistence::Once, frontends)
+impl Retry {
+    /// For a query, with `frontends` front-ends to try.
+    pub(crate) fn of_query(frontends: usize) -> Self {
+        Self::new(Policy::EachFrontendOnce, frontends)
     }
 
-    /// For an order or its check, with so many front-ends to ask.
-    #[must_use]
-    pub fn with_an_order(frontends: usize) -> Self {
-        Self::new(Insistence::UntilDeadline, frontends)
+    /// For an order or its check, with `frontends` front-ends to try.
+    pub(crate) fn of_order(frontends: usize) -> Self {
+        Self::new(Policy::UntilDeadline, frontends)
     }
 
-    fn new(insists: Insistence, frontends: usize) -> Self {
-        Self { insists, frontends, attempts: 0, rest: SHORTEST_REST }
+    fn new(policy: Policy, frontends: usize) -> Self {
+        Self { policy, frontends, attempts: 0, backoff: SHORTEST_BACKOFF }
     }
 
-    /// How long the next attempt may take, when the request has gone on for `elapsed`.
-    #[must_use]
-    pub fn time_limit(&self, elapsed: Duration) -> Duration {
-        DEADLINE.saturating_sub(elapsed).min(REQUEST_LIMIT)
-    }
-
-    /// After a failed attempt: how long to rest before the next one. `None` to give up.
-    pub fn after(&mut self, trouble: Trouble, elapsed: Duration) -> Option<Duration> {
+    /// The backoff before the next attempt, after a failed one. `None` to give up.
+    pub(crate) fn after(&mut self, failure: AttemptFailure, elapsed: Duration) -> Option<Duration> {
         self.attempts += 1;
-        let rest = match (self.insists, trouble) {
-            (Insistence::Once, Trouble::Unavailable) => None,
-            (Insistence::Once, Trouble::Unreachable) => {
+        let backoff = match (self.policy, failure) {
+            (Policy::EachFrontendOnce, AttemptFailure::Unavailable) => None,
+            (Policy::EachFrontendOnce, AttemptFailure::NoAnswer) => {
                 (self.attempts < self.frontends.max(2)).then_some(Duration::ZERO)
             }
-            (Insistence::UntilDeadline, _) => self.insist(),
+            (Policy::UntilDeadline, _) => self.next_backoff(),
         };
-        rest.filter(|rest| elapsed + *rest + LEAST_LIMIT <= DEADLINE)
+        backoff.filter(|backoff| elapsed + *backoff + LEAST_LIMIT <= DEADLINE)
     }
 
-    fn insist(&mut self) -> Option<Duration> {
+    fn next_backoff(&mut self) -> Option<Duration> {
         if self.attempts >= MOST_ROUNDS * self.frontends {
             return None;
         }
         if !self.attempts.is_multiple_of(self.frontends) {
             return Some(Duration::ZERO);
         }
-        let rest = self.rest;
-        self.rest = (rest * 2).min(LONGEST_REST);
-        Some(rest)
+        let backoff = self.backoff;
+        self.backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        Some(backoff)
     }
+}
+
+/// How long the next attempt may take, `elapsed` after the first one began.
+pub(crate) fn time_limit(elapsed: Duration) -> Duration {
+    DEADLINE.saturating_sub(elapsed).min(ATTEMPT_LIMIT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The rests until it gives up, if attempts themselves take no time.
-    fn rests(mut patience: Patience, trouble: Trouble) -> Vec<u128> {
+    /// The backoffs until it gives up, if attempts themselves take no time.
+    fn backoffs(mut retry: Retry, failure: AttemptFailure) -> Vec<u128> {
         let mut elapsed = Duration::ZERO;
         std::iter::from_fn(|| {
-            let rest = patience.after(trouble, elapsed)?;
-            elapsed += rest;
-            Some(rest.as_millis())
+            let backoff = retry.after(failure, elapsed)?;
+            elapsed += backoff;
+            Some(backoff.as_millis())
         })
         .collect()
     }
 
     #[test]
-    fn an_order_is_tried_at_every_frontend_before_each_rest() {
-        let rests = rests(Patience::with_an_order(2), Trouble::Unreachable);
-        assert_eq!(rests[..6], [0, 50, 0, 100, 0, 200]);
+    fn an_order_is_tried_at_every_frontend_before_each_backoff() {
+        let backoffs = backoffs(Retry::of_order(2), AttemptFailure::NoAnswer);
+        assert_eq!(backoffs[..6], [0, 50, 0, 100, 0, 200]);
     }
 
     #[test]
     fn an_order_is_tried_until_shortly_before_the_deadline() {
-        for trouble in [Trouble::Unreachable, Trouble::Unavailable] {
-            let total: u128 = rests(Patience::with_an_order(1), trouble).iter().sum();
+        for failure in [AttemptFailure::NoAnswer, AttemptFailure::Unavailable] {
+            let total: u128 = backoffs(Retry::of_order(1), failure).iter().sum();
             assert!((13_000..15_000).contains(&total), "{total} ms");
         }
     }
 
     #[test]
     fn a_query_tries_each_frontend_once_and_a_lone_one_twice() {
-        assert_eq!(rests(Patience::with_a_query(3), Trouble::Unreachable), [0, 0]);
-        assert_eq!(rests(Patience::with_a_query(1), Trouble::Unreachable), [0]);
+        assert_eq!(backoffs(Retry::of_query(3), AttemptFailure::NoAnswer), [0, 0]);
+        assert_eq!(backoffs(Retry::of_query(1), AttemptFailure::NoAnswer), [0]);
     }
 
     #[test]
-    fn a_query_takes_503_for_an_answer() {
-        assert_eq!(rests(Patience::with_a_query(3), Trouble::Unavailable), [0; 0]);
+    fn a_query_that_is_answered_503_is_not_retried() {
+        assert_eq!(backoffs(Retry::of_query(3), AttemptFailure::Unavailable), [0; 0]);
     }
 
     #[test]
-    fn no_attempt_goes_on_beyond_the_deadline() {
-        let mut patience = Patience::with_an_order(1);
-        assert_eq!(patience.time_limit(Duration::ZERO), REQUEST_LIMIT);
-        assert_eq!(patience.time_limit(Duration::from_secs(10)), Duration::from_secs(5));
-        assert_eq!(patience.after(Trouble::Unreachable, DEADLINE), None);
+    fn no_attempt_goes_on_after_the_deadline() {
+        let mut retry = Retry::of_order(1);
+        assert_eq!(time_limit(Duration::ZERO), ATTEMPT_LIMIT);
+        assert_eq!(time_limit(Duration::from_secs(10)), Duration::from_secs(5));
+        assert_eq!(retry.after(AttemptFailure::NoAnswer, DEADLINE), None);
     }
 }

@@ -1,32 +1,30 @@
 //! What one client counts: latencies, errors, refusals and retries by type of request, and answers
-//! by HTTP status.
-//!
-//! Nothing here grows with the number of requests, so a client can shop for days.
+//! by HTTP status. Its size does not grow with the number of requests, so a client can run for
+//! days.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::client::core::latency::Latency;
-use crate::transport::Unreachable;
+use super::latency::Latency;
 
-/// The kinds of complaints that are told apart; later ones only count as errors.
-const MOST_COMPLAINTS: usize = 20;
+/// The reasons of errors that are counted one by one; further ones only count as errors.
+const MOST_REASONS: usize = 20;
 
-/// The types of requests that are told apart in reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+/// The types of requests that reports distinguish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestType {
-    /// `GET /products/<name>`: all of them.
+    /// `GET /products/<name>`.
     Query,
-    /// Those of them that a cache answered (`X-Cache: hit`).
+    /// A query that the cache answered (`X-Cache: hit`).
     QueryHit,
-    /// Those of them that a cache passed on (`X-Cache: miss`).
+    /// A query that the cache did not answer (`X-Cache: miss`).
     QueryMiss,
     /// `POST /orders` that was granted.
     Order,
-    /// `POST /orders` that was refused for lack of stock. It has latencies of its own, because a
+    /// `POST /orders` that was refused for lack of stock. Its latencies are separate, because a
     /// refusal is less work for the store and would make orders look faster than they are.
     OrderRefused,
     /// `GET /orders/<number>`, in the final check.
@@ -35,41 +33,57 @@ pub enum RequestType {
 
 /// The counts of one type of request.
 #[derive(Clone, Debug, Default)]
-pub struct Counts {
-    /// Of the requests that were answered as hoped.
-    pub latency: Latency,
+pub(crate) struct Counts {
+    /// The latencies of the requests that succeeded.
+    pub(crate) latency: Latency,
     /// Requests that ended in an error, after all attempts.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// Attempts after the first one of a request.
-    pub retries: u64,
+    pub(crate) retries: u64,
     /// Answered attempts by HTTP status.
-    pub statuses: BTreeMap<u16, u64>,
+    pub(crate) statuses: BTreeMap<u16, u64>,
     /// Attempts that got no answer.
-    pub unanswered: Unanswered,
+    pub(crate) unanswered: Unanswered,
 }
 
 /// Attempts that got no answer, by what happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unanswered {
-    /// Nobody listened at the address.
-    pub nobody_listens: u64,
-    /// No answer came in time.
-    pub silent: u64,
-    /// The connection broke, or could not be made for another reason.
+    /// The connection was refused.
+    #[serde(rename = "nobody_listens")]
+    pub refused: u64,
+    /// No answer arrived in time.
+    #[serde(rename = "silent")]
+    pub timed_out: u64,
+    /// The connection broke, could not be made for another reason, or carried no valid answer.
     pub broken: u64,
+}
+
+/// Why an attempt got no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// The connection was refused: no process listens at the address.
+    Refused,
+    /// No answer arrived in time.
+    TimedOut,
+    /// Another failure, in a few words.
+    Broken(String),
 }
 
 /// The counts of one client, or of all.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub(crate) struct Stats {
     counts: [Counts; RequestType::ALL.len()],
-    complaints: BTreeMap<String, u64>,
-    visits: u64,
-    orders_in_doubt: u64,
+    /// The reasons of errors, and how often each occurred.
+    pub(crate) reasons: BTreeMap<String, u64>,
+    /// Iterations.
+    pub(crate) iterations: u64,
+    /// Orders that ended in an error and may have been made nevertheless.
+    pub(crate) orders_in_doubt: u64,
 }
 
 impl RequestType {
-    /// All of them, in the order of the reports.
+    /// All types, in the order of the reports.
     pub const ALL: [Self; 6] = [
         Self::Query,
         Self::QueryHit,
@@ -79,8 +93,7 @@ impl RequestType {
         Self::OrderQuery,
     ];
 
-    /// Those that are told apart before they are sent. Each attempt is one of these; the other
-    /// types are kinds of answers to them.
+    /// The types that an attempt can have. The other types are answers to these.
     pub const SENT: [Self; 3] = [Self::Query, Self::Order, Self::OrderQuery];
 
     /// The name in JSON and CSV.
@@ -98,146 +111,106 @@ impl RequestType {
 }
 
 impl Unanswered {
-    /// All of them.
+    /// The sum.
     #[must_use]
     pub fn sum(self) -> u64 {
-        self.nobody_listens + self.silent + self.broken
-    }
-
-    fn add(&mut self, other: Self) {
-        self.nobody_listens += other.nobody_listens;
-        self.silent += other.silent;
-        self.broken += other.broken;
+        self.refused + self.timed_out + self.broken
     }
 }
 
-impl Tally {
-    /// Counts an attempt that was answered with this status; or, of a type that is a kind of
-    /// answers, such an answer.
-    pub fn answered(&mut self, request: RequestType, status: u16) {
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.latency.add(&other.latency);
+        self.errors += other.errors;
+        self.retries += other.retries;
+        self.unanswered.refused += other.unanswered.refused;
+        self.unanswered.timed_out += other.unanswered.timed_out;
+        self.unanswered.broken += other.unanswered.broken;
+        for (status, count) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+    }
+}
+
+impl Stats {
+    /// Counts an answer with this status.
+    pub(crate) fn answered(&mut self, request: RequestType, status: u16) {
         *self.counts[request as usize].statuses.entry(status).or_default() += 1;
     }
 
     /// Counts an attempt that got no answer.
-    pub fn unanswered(&mut self, request: RequestType, how: &Unreachable) {
+    pub(crate) fn unanswered(&mut self, request: RequestType, reason: &NoAnswer) {
         let unanswered = &mut self.counts[request as usize].unanswered;
-        *match how {
-            Unreachable::NobodyListens => &mut unanswered.nobody_listens,
-            Unreachable::Silent => &mut unanswered.silent,
-            Unreachable::Broken(_) => &mut unanswered.broken,
+        *match reason {
+            NoAnswer::Refused => &mut unanswered.refused,
+            NoAnswer::TimedOut => &mut unanswered.timed_out,
+            NoAnswer::Broken(_) => &mut unanswered.broken,
         } += 1;
     }
 
-    /// Counts an attempt beyond a request's first.
-    pub fn retried(&mut self, request: RequestType) {
+    /// Counts an attempt after a request's first.
+    pub(crate) fn retried(&mut self, request: RequestType) {
         self.counts[request as usize].retries += 1;
     }
 
-    /// Records a request that went well and took so long.
-    pub fn succeeded(&mut self, request: RequestType, took: Duration) {
+    /// Records the latency of a request that succeeded.
+    pub(crate) fn succeeded(&mut self, request: RequestType, took: Duration) {
         self.counts[request as usize].latency.record(took);
     }
 
     /// Counts a request that ended in an error, and the reason.
-    pub fn failed(&mut self, request: RequestType, reason: &str) {
+    pub(crate) fn failed(&mut self, request: RequestType, reason: &str) {
         self.counts[request as usize].errors += 1;
-        self.complain(format!("{}: {reason}", request.name()), 1);
-    }
-
-    /// Counts a visit.
-    pub fn visited(&mut self) {
-        self.visits += 1;
-    }
-
-    /// Counts an order that ended in an error and may have been made all the same.
-    pub fn doubted(&mut self) {
-        self.orders_in_doubt += 1;
+        self.add_reason(format!("{}: {reason}", request.name()), 1);
     }
 
     /// Adds what another client counted.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (ours, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            ours.latency.add(&theirs.latency);
-            ours.errors += theirs.errors;
-            ours.retries += theirs.retries;
-            ours.unanswered.add(theirs.unanswered);
-            for (status, count) in &theirs.statuses {
-                *ours.statuses.entry(*status).or_default() += count;
-            }
+            ours.add(theirs);
         }
-        for (complaint, count) in &other.complaints {
-            self.complain(complaint.clone(), *count);
+        for (reason, count) in &other.reasons {
+            self.add_reason(reason.clone(), *count);
         }
-        self.visits += other.visits;
+        self.iterations += other.iterations;
         self.orders_in_doubt += other.orders_in_doubt;
     }
 
+    fn add_reason(&mut self, reason: String, count: u64) {
+        if let Some(known) = self.reasons.get_mut(&reason) {
+            *known += count;
+        } else if self.reasons.len() < MOST_REASONS {
+            self.reasons.insert(reason, count);
+        }
+    }
+
     /// The counts of one type of request.
-    #[must_use]
-    pub fn of(&self, request: RequestType) -> &Counts {
+    pub(crate) fn of(&self, request: RequestType) -> &Counts {
         &self.counts[request as usize]
     }
 
-    /// How many requests were made, however they ended; a request that was retried is one.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        let ends = |request| self.of(request).latency.count() + self.of(request).errors;
-        // Hits and misses are queries, which are counted already.
-        [RequestType::Query, RequestType::Order, RequestType::OrderRefused, RequestType::OrderQuery]
-            .into_iter()
-            .map(ends)
-            .sum()
-    }
-
-    /// How many requests ended in an error.
-    #[must_use]
-    pub fn errors(&self) -> u64 {
-        self.counts.iter().map(|counts| counts.errors).sum()
-    }
-
-    /// How many visits were made.
-    #[must_use]
-    pub fn visits(&self) -> u64 {
-        self.visits
-    }
-
-    /// How many orders ended in an error that leaves open whether they were made.
-    #[must_use]
-    pub fn orders_in_doubt(&self) -> u64 {
-        self.orders_in_doubt
-    }
-
-    /// Answered attempts of all types by HTTP status.
-    #[must_use]
-    pub fn statuses(&self) -> BTreeMap<u16, u64> {
-        let mut sums = BTreeMap::new();
-        for (status, count) in RequestType::SENT.iter().flat_map(|sent| &self.of(*sent).statuses) {
-            *sums.entry(*status).or_default() += count;
-        }
-        sums
-    }
-
-    /// Attempts of all types without an answer.
-    #[must_use]
-    pub fn unanswered_attempts(&self) -> Unanswered {
-        let mut sum = Unanswered::default();
+    /// The counts of all attempts. Its latencies lack those of refused orders.
+    pub(crate) fn of_all(&self) -> Counts {
+        let mut sum = Counts::default();
         for sent in RequestType::SENT {
-            sum.add(self.of(sent).unanswered);
+            sum.add(self.of(sent));
         }
         sum
     }
 
-    /// The reasons of errors, and how often each came up.
-    #[must_use]
-    pub fn complaints(&self) -> &BTreeMap<String, u64> {
-        &self.complaints
+    /// How many requests were made. A request that was retried counts once.
+    pub(crate) fn requests(&self) -> u64 {
+        let all = self.of_all();
+        all.latency.count() + all.errors + self.of(RequestType::OrderRefused).latency.count()
     }
+}
 
-    fn complain(&mut self, complaint: String, count: u64) {
-        if let Some(known) = self.complaints.get_mut(&complaint) {
-            *known += count;
-        } else if self.complaints.len() < MOST_COMPLAINTS {
-            self.complaints.insert(complaint, count);
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("the connection was refused"),
+            Self::TimedOut => f.write_str("no answer arrived in time"),
+            Self::Broken(how) => f.write_str(how),
         }
     }
 }
@@ -247,52 +220,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_counted_once_however_often_it_was_tried() {
-        let mut tally = Tally::default();
-        tally.answered(RequestType::Order, 503);
-        tally.retried(RequestType::Order);
-        tally.answered(RequestType::Order, 200);
-        tally.succeeded(RequestType::Order, Duration::from_millis(1));
-        assert_eq!(tally.requests(), 1);
-        assert_eq!(tally.statuses(), BTreeMap::from([(200, 1), (503, 1)]));
+    fn a_request_that_was_retried_is_counted_once() {
+        let mut stats = Stats::default();
+        stats.answered(RequestType::Order, 503);
+        stats.retried(RequestType::Order);
+        stats.answered(RequestType::Order, 200);
+        stats.succeeded(RequestType::Order, Duration::from_millis(1));
+        assert_eq!(stats.requests(), 1);
+        assert_eq!(stats.of_all().statuses, BTreeMap::from([(200, 1), (503, 1)]));
     }
 
     #[test]
     fn errors_never_enter_the_latencies() {
-        let mut tally = Tally::default();
-        tally.failed(RequestType::Query, "it answered 404: product not found");
-        assert_eq!(tally.of(RequestType::Query).latency.count(), 0);
-        assert_eq!((tally.requests(), tally.errors()), (1, 1));
+        let mut stats = Stats::default();
+        stats.failed(RequestType::Query, "it answered 404: product not found");
+        assert_eq!(stats.of(RequestType::Query).latency.count(), 0);
+        assert_eq!((stats.requests(), stats.of_all().errors), (1, 1));
     }
 
     #[test]
-    fn an_attempt_is_counted_once_whatever_kind_of_answer_it_had() {
-        let mut tally = Tally::default();
-        tally.answered(RequestType::Query, 200);
-        tally.answered(RequestType::QueryHit, 200);
-        tally.unanswered(RequestType::Order, &Unreachable::Silent);
-        let mut sum = tally.clone();
-        sum.add(&tally);
-        assert_eq!(sum.statuses(), BTreeMap::from([(200, 2)]));
+    fn an_attempt_is_counted_once_also_if_its_answer_has_a_type_of_its_own() {
+        let mut stats = Stats::default();
+        stats.answered(RequestType::Query, 200);
+        stats.answered(RequestType::QueryHit, 200);
+        stats.unanswered(RequestType::Order, &NoAnswer::TimedOut);
+        let mut sum = stats.clone();
+        sum.add(&stats);
+        assert_eq!(sum.of_all().statuses, BTreeMap::from([(200, 2)]));
         assert_eq!(sum.of(RequestType::QueryHit).statuses, BTreeMap::from([(200, 2)]));
-        assert_eq!(sum.unanswered_attempts(), Unanswered { silent: 2, ..Unanswered::default() });
-        assert_eq!(sum.unanswered_attempts().sum(), 2);
+        let unanswered = sum.of_all().unanswered;
+        assert_eq!(unanswered, Unanswered { timed_out: 2, ..Unanswered::default() });
+        assert_eq!(unanswered.sum(), 2);
     }
 
     #[test]
-    fn the_reasons_of_errors_do_not_pile_up() {
-        let mut tally = Tally::default();
+    fn the_number_of_reasons_is_bounded() {
+        let mut stats = Stats::default();
         for number in 0..1_000 {
-            tally.failed(RequestType::Query, &format!("reason {number}"));
+            stats.failed(RequestType::Query, &format!("reason {number}"));
         }
-        assert_eq!(tally.complaints().len(), MOST_COMPLAINTS);
-        assert_eq!(tally.errors(), 1_000);
+        assert_eq!(stats.reasons.len(), MOST_REASONS);
+        assert_eq!(stats.of_all().errors, 1_000);
     }
 
     #[test]
-    fn a_type_has_the_same_name_in_csv_and_in_json() {
+    fn all_has_every_type_at_its_place() {
         for (index, request) in RequestType::ALL.into_iter().enumerate() {
-            assert_eq!(serde_json::to_value(request).unwrap(), request.name());
             assert_eq!(request as usize, index);
         }
     }

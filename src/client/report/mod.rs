@@ -1,35 +1,46 @@
-//! What a run has found, as it is written to `report.json` and by `--format json`.
+//! Reporting: a run's figures as `report.json`, and their other forms.
 //!
-//! The field names below are what scripts read; they only ever get more. Times end in their unit. A
-//! figure that does not exist (the mean of no samples, a rate over no time) is null.
+//! ```text
+//! receipts, statistics ─► Report ─┬─► report.json and `--format json`
+//!                                 ├─► text, csv
+//!                                 └─► thresholds: whether the run passes
+//! live counts ─► progress (a bar on a terminal), series (series.csv)
+//! ```
+//!
+//! Scripts read the field names below, so fields are only ever added. A field's name ends in its
+//! unit. A figure that does not exist (the mean of no samples, a rate over no time) is null.
 
-pub mod csv;
-pub mod progress;
-pub mod series;
+pub(super) mod csv;
+pub(super) mod files;
+pub(super) mod progress;
+pub(super) mod series;
 pub mod table;
-pub mod text;
+pub(super) mod text;
 pub mod thresholds;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::client::Settings;
-use crate::client::core::latency::{as_float, per_second, share};
-use crate::client::core::receipts::{FailedCheck, Receipts, find_repeats};
-use crate::client::core::schedule::{End, Pace};
-use crate::client::core::stats::{RequestType, Tally, Unanswered};
-use crate::client::report::table::Table;
-use crate::client::report::thresholds::{Gate, Judgement, Metric, Outcome, Statistic, Total};
+use super::Settings;
+use super::core::latency::{per_second, share};
+use super::core::receipts::{FailedCheck, Receipts, find_repeats};
+use super::core::schedule::{End, Schedule};
+use super::core::shopper::Probability;
+use super::core::stats::{RequestType, Stats, Unanswered};
+use crate::wire::quantity::Quantity;
+use table::Table;
+use thresholds::{Judgement, Outcome, Threshold};
 
-/// Failed checks that are told in full; beyond them, `orders.csv` has the finding of every order.
+/// Failed checks that are reported in full; `orders.csv` has the finding of every order.
 pub const MOST_FAILURES: usize = 20;
 
-/// A run and what came of it.
+/// A run's figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was asked for.
+    /// The settings.
     pub run: Run,
     /// Whether Ctrl-C or SIGTERM ended the shopping early.
     pub interrupted: bool,
@@ -39,24 +50,39 @@ pub struct Report {
     pub shopping_s: f64,
     /// How long they checked their orders, in seconds.
     pub checking_s: f64,
-    /// Iterations that were made, of all clients.
+    /// Iterations that all clients made.
     pub iterations: u64,
-    /// Iterations that should have been made while they shopped, in an open loop. If it is more
-    /// than were made, the store was too slow for the rate, and the latencies lack the worst ones.
+    /// Iterations that were due by the end of the shopping, in an open loop.
     pub iterations_due: Option<u64>,
+    /// Iterations that were due and not made: the store was too slow for the rate, and the
+    /// latencies lack the worst ones.
+    pub iterations_missed: Option<u64>,
+    /// `iterations` per second of shopping.
+    pub iterations_per_second: Option<f64>,
+    /// Requests that ended in an error.
+    pub errors: u64,
+    /// Errors among all requests, from 0 to 1.
+    pub error_ratio: Option<f64>,
+    /// Orders that were refused for lack of stock.
+    pub refusals: u64,
+    /// Attempts after a request's first.
+    pub retries: u64,
     /// All clients' requests by type.
     pub requests: Table,
-    /// Attempts by HTTP status; a request that was tried again counts with each attempt.
+    /// Attempts by HTTP status.
     pub statuses: BTreeMap<u16, u64>,
     /// Attempts that got no answer.
     pub unanswered: Unanswered,
+    /// Attempts that got no answer, all together.
+    pub unanswered_attempts: u64,
     /// Requests that ended in an error, by reason: `"order: it answered 503: …"`; the first 20.
-    pub complaints: BTreeMap<String, u64>,
+    #[serde(rename = "complaints")]
+    pub reasons: BTreeMap<String, u64>,
     /// Orders that were granted.
     pub orders: u64,
-    /// Orders that ended in an error that leaves open whether they were made.
+    /// Orders that ended in an error and may have been made nevertheless.
     pub orders_in_doubt: u64,
-    /// Toys that were bought.
+    /// Toys in these orders.
     pub units: u64,
     /// Hits among the queries that passed a cache, from 0 to 1.
     pub hit_ratio: Option<f64>,
@@ -64,19 +90,20 @@ pub struct Report {
     pub clients: Vec<ClientReport>,
     /// The final check.
     pub check: Check,
-    /// The gates that were set (`--fail-if`).
-    pub gates: Vec<Judgement>,
+    /// The results of `--fail-if`.
+    #[serde(rename = "gates")]
+    pub thresholds: Vec<Judgement>,
     /// The clients' orders, for `orders.csv`.
     #[serde(skip)]
-    pub receipts: Vec<Receipts>,
+    pub(crate) receipts: Vec<Receipts>,
 }
 
-/// What was asked for.
+/// The settings of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
     /// `closed` or `open`.
     #[serde(rename = "loop")]
-    pub pace: &'static str,
+    pub schedule: &'static str,
     /// Iterations per second of all clients, in an open loop.
     pub rate: Option<f64>,
     /// The number of clients.
@@ -87,7 +114,7 @@ pub struct Run {
     pub duration_s: Option<f64>,
     /// The probability of an order after a query that showed stock.
     pub probability: f64,
-    /// The toys of one order.
+    /// How many of a toy an order buys.
     pub quantity: u64,
     /// The seed of toys and coins.
     pub seed: u64,
@@ -119,9 +146,9 @@ pub struct ClientReport {
 pub struct Check {
     /// Orders to check.
     pub orders: u64,
-    /// Orders of which the store said something.
+    /// Orders for which the store gave a usable answer.
     pub checked: u64,
-    /// Orders that the store knows as the clients do.
+    /// Orders that the store returned unchanged.
     pub matching: u64,
     /// Checks that failed.
     pub failed: u64,
@@ -129,59 +156,63 @@ pub struct Check {
     pub failures: Vec<FailedCheck>,
 }
 
-/// What one client brings home.
+/// The results of one client.
 #[derive(Clone, Debug)]
-pub struct Homecoming {
+pub(crate) struct ClientResult {
     /// The front-end that it used last.
-    pub frontend: String,
-    /// What it counted.
-    pub tally: Tally,
+    pub(crate) frontend: String,
+    /// Its counts.
+    pub(crate) stats: Stats,
     /// Its orders.
-    pub receipts: Receipts,
-    /// Where they do not match.
-    pub failures: Vec<FailedCheck>,
+    pub(crate) receipts: Receipts,
+    /// The checks that failed.
+    pub(crate) failures: Vec<FailedCheck>,
 }
 
 /// When a run began, and how long its two parts took.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
     /// When the run began, as the time since 1970.
-    pub started_unix: Duration,
-    /// When the shopping was ended early, from its start, if it was.
-    pub interrupted: Option<Duration>,
+    pub(crate) started_unix: Duration,
+    /// How long after its start the shopping was interrupted, if it was.
+    pub(crate) interrupted: Option<Duration>,
     /// The shopping.
-    pub shopping: Duration,
+    pub(crate) shopping: Duration,
     /// The final check.
-    pub checking: Duration,
+    pub(crate) checking: Duration,
 }
 
-/// Whether a run went well.
+/// Whether a run succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It did, whatever single requests came to.
+pub enum RunResult {
+    /// It did, even if single requests failed.
     Passed,
     /// A check of an order failed.
     CheckFailed,
-    /// No request of this type was ever answered as hoped, and some ended in an error.
+    /// No request of this type succeeded, and some ended in an error.
     NoneSucceeded(RequestType),
-    /// A gate was not passed.
-    GateFailed,
+    /// A threshold was not passed.
+    ThresholdFailed,
 }
 
 impl Report {
-    /// Puts together what the clients bring home, the first one's first.
-    #[must_use]
-    pub fn new(settings: &Settings, times: Times, home: Vec<Homecoming>) -> Self {
-        let mut all = Tally::default();
-        for client in &home {
-            all.add(&client.tally);
+    /// Puts together the results of client 1, 2, ….
+    pub(crate) fn new(settings: &Settings, times: Times, results: Vec<ClientResult>) -> Self {
+        let mut all = Stats::default();
+        for result in &results {
+            all.add(&result.stats);
         }
-        let clients = (1..).zip(&home).map(|(n, home)| ClientReport::new(n, home, times)).collect();
+        let clients =
+            (1..).zip(&results).map(|(n, one)| ClientReport::new(n, one, times)).collect();
         let (failures, mut receipts): (Vec<_>, Vec<_>) =
-            home.into_iter().map(|client| (client.failures, client.receipts)).unzip();
+            results.into_iter().map(|result| (result.failures, result.receipts)).unzip();
         let mut failures: Vec<FailedCheck> = failures.into_iter().flatten().collect();
         failures.extend(find_repeats(&mut receipts));
         let orders = receipts.iter().map(|receipts| receipts.rows().len() as u64).sum();
+        let Stats { iterations, orders_in_doubt, .. } = all;
+        let schedule = settings.schedule;
+        let due = settings.end.iterations_due(schedule, settings.clients, times.interrupted);
+        let attempts = all.of_all();
         let hits = all.of(RequestType::QueryHit).latency.count();
         let misses = all.of(RequestType::QueryMiss).latency.count();
         Self {
@@ -190,101 +221,70 @@ impl Report {
             started_unix_s: times.started_unix.as_secs_f64(),
             shopping_s: times.shopping.as_secs_f64(),
             checking_s: times.checking.as_secs_f64(),
-            iterations: all.visits(),
-            iterations_due: settings.end.visits_due(
-                settings.pace,
-                settings.clients,
-                times.interrupted,
-            ),
+            iterations,
+            iterations_due: due,
+            iterations_missed: due.map(|due| due.saturating_sub(iterations)),
+            iterations_per_second: per_second(iterations, times.shopping),
+            errors: attempts.errors,
+            error_ratio: share(attempts.errors, all.requests()),
+            refusals: all.of(RequestType::OrderRefused).latency.count(),
+            retries: attempts.retries,
             requests: Table::new(&all, |request| times.of(request)),
-            statuses: all.statuses(),
-            unanswered: all.unanswered_attempts(),
-            complaints: all.complaints().clone(),
+            statuses: attempts.statuses,
+            unanswered: attempts.unanswered,
+            unanswered_attempts: attempts.unanswered.sum(),
+            reasons: all.reasons,
             orders,
-            orders_in_doubt: all.orders_in_doubt(),
+            orders_in_doubt,
             units: receipts.iter().map(Receipts::units).sum(),
             hit_ratio: share(hits, hits + misses),
             clients,
             check: Check::new(orders, &receipts, failures),
-            gates: Vec::new(),
+            thresholds: Vec::new(),
             receipts,
         }
     }
 
-    /// Holds the run against gates.
-    pub fn judge(&mut self, gates: &[Gate]) {
-        self.gates = gates.iter().map(|gate| gate.judge(self.figure(gate.metric))).collect();
-    }
-
-    /// A figure of the report. `None` if this run has none, for want of samples.
-    #[must_use]
-    pub fn figure(&self, metric: Metric) -> Option<f64> {
-        match metric {
-            Metric::Run(total) => self.total(total),
-            Metric::Request(request, statistic) => self.statistic(request, statistic),
-        }
-    }
-
-    fn total(&self, total: Total) -> Option<f64> {
-        let sum = |count: fn(&Self, RequestType) -> u64| {
-            RequestType::SENT.iter().map(|sent| count(self, *sent)).sum::<u64>()
+    /// A report of a run without clients, which has every field that a report has.
+    pub(crate) fn empty() -> Self {
+        let settings = Settings {
+            clients: 0,
+            end: End::Iterations(0),
+            schedule: Schedule::ClosedLoop,
+            probability: Probability::default(),
+            quantity: Quantity::ONE,
+            seed: 0,
+            frontends: Vec::new(),
         };
-        let errors = sum(|report, sent| report.requests.of(sent).errors);
-        let refusals = self.requests.of(RequestType::Order).refusals;
-        let count = match total {
-            Total::ErrorRatio => {
-                let good = sum(|report, sent| report.requests.of(sent).count);
-                return share(errors, good + refusals + errors);
-            }
-            Total::Rate => {
-                return per_second(self.iterations, Duration::from_secs_f64(self.shopping_s));
-            }
-            Total::HitRatio => return self.hit_ratio,
-            Total::Missed => self.iterations_due?.saturating_sub(self.iterations),
-            Total::Errors => errors,
-            Total::Refusals => refusals,
-            Total::Retries => sum(|report, sent| report.requests.of(sent).retries),
-            Total::Unanswered => self.unanswered.sum(),
-            Total::Iterations => self.iterations,
-            Total::Orders => self.orders,
-            Total::OrdersInDoubt => self.orders_in_doubt,
-        };
-        Some(as_float(count))
+        Self::new(&settings, Times::default(), Vec::new())
     }
 
-    fn statistic(&self, request: RequestType, statistic: Statistic) -> Option<f64> {
-        let row = self.requests.of(request);
-        match statistic {
-            Statistic::Min => row.latency.min_ms,
-            Statistic::Mean => row.latency.mean_ms,
-            Statistic::P50 => row.latency.p50_ms,
-            Statistic::P90 => row.latency.p90_ms,
-            Statistic::P95 => row.latency.p95_ms,
-            Statistic::P99 => row.latency.p99_ms,
-            Statistic::P999 => row.latency.p999_ms,
-            Statistic::Max => row.latency.max_ms,
-            Statistic::Count => Some(as_float(row.count)),
-            Statistic::Errors => Some(as_float(row.errors)),
-            Statistic::Retries => Some(as_float(row.retries)),
-            Statistic::Rate => row.per_second,
-        }
+    /// The report as JSON.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("the maps of a report have strings as keys")
     }
 
-    /// Whether the run went well. What the store did wrong goes before what it was slow at.
+    /// Judges the run by thresholds.
+    pub(crate) fn judge(&mut self, thresholds: &[Threshold]) {
+        let json = self.to_json();
+        self.thresholds = thresholds.iter().map(|threshold| threshold.judge(&json)).collect();
+    }
+
+    /// Whether the run succeeded. A wrong answer of the store goes before a slow one.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn result(&self) -> RunResult {
         let none_succeeded = RequestType::SENT.into_iter().find(|sent| {
             let row = self.requests.of(*sent);
             row.errors > 0 && row.count + row.refusals == 0
         });
         if self.check.failed > 0 {
-            Verdict::CheckFailed
+            RunResult::CheckFailed
         } else if let Some(kind) = none_succeeded {
-            Verdict::NoneSucceeded(kind)
-        } else if self.gates.iter().any(|gate| gate.outcome != Outcome::Passed) {
-            Verdict::GateFailed
+            RunResult::NoneSucceeded(kind)
+        } else if self.thresholds.iter().any(|judged| judged.outcome != Outcome::Passed) {
+            RunResult::ThresholdFailed
         } else {
-            Verdict::Passed
+            RunResult::Passed
         }
     }
 }
@@ -292,31 +292,23 @@ impl Report {
 impl Times {
     /// The part of the run in which such requests are made.
     fn of(self, request: RequestType) -> Duration {
-        match request {
-            RequestType::OrderQuery => self.checking,
-            RequestType::Query
-            | RequestType::QueryHit
-            | RequestType::QueryMiss
-            | RequestType::Order
-            | RequestType::OrderRefused => self.shopping,
-        }
+        if request == RequestType::OrderQuery { self.checking } else { self.shopping }
     }
 }
 
 impl Run {
-    /// What the settings ask for.
-    #[must_use]
-    pub fn new(settings: &Settings) -> Self {
-        let (pace, rate) = match settings.pace {
-            Pace::Closed => ("closed", None),
-            Pace::Open(rate) => ("open", Some(rate.per_second())),
+    /// The report's form of the settings.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let (schedule, rate) = match settings.schedule {
+            Schedule::ClosedLoop => ("closed", None),
+            Schedule::OpenLoop(rate) => ("open", Some(rate.per_second())),
         };
         let (iterations, duration_s) = match settings.end {
-            End::Visits(visits) => (Some(visits), None),
+            End::Iterations(iterations) => (Some(iterations), None),
             End::Time(time) => (None, Some(time.get().as_secs_f64())),
         };
         Self {
-            pace,
+            schedule,
             rate,
             clients: settings.clients,
             iterations,
@@ -330,15 +322,15 @@ impl Run {
 }
 
 impl ClientReport {
-    fn new(client: u32, home: &Homecoming, times: Times) -> Self {
+    fn new(client: u32, result: &ClientResult, times: Times) -> Self {
         Self {
             client,
-            frontend: home.frontend.clone(),
-            iterations: home.tally.visits(),
-            requests_made: home.tally.requests(),
-            orders: home.receipts.rows().len() as u64,
-            units: home.receipts.units(),
-            requests: Table::new(&home.tally, |request| times.of(request)),
+            frontend: result.frontend.clone(),
+            iterations: result.stats.iterations,
+            requests_made: result.stats.requests(),
+            orders: result.receipts.rows().len() as u64,
+            units: result.receipts.units(),
+            requests: Table::new(&result.stats, |request| times.of(request)),
         }
     }
 }
@@ -351,4 +343,11 @@ impl Check {
         let checked = receipts.iter().map(Receipts::answered).sum();
         Self { orders, checked, matching, failed, failures }
     }
+}
+
+/// The text that `write` writes.
+fn written(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
+    let mut text = String::new();
+    write(&mut text).expect("writing to a string does not fail");
+    text
 }

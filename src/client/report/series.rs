@@ -1,69 +1,69 @@
-//! The time series of a run: what happened in each interval, on disk as soon as the interval is
-//! over, so that whatever ends the client loses no more than the last one.
+//! The time series of a run: the figures of each interval. They are written when the interval ends,
+//! so if the client is killed, only the last interval is lost.
 //!
 //! ```text
 //! shopping |--- 1 s ---|--- 1 s ---|-0.4-|   a row per type of request at each mark
 //! checking                               |--- 1 s ---|-0.2-|
 //! ```
 //!
-//! A request counts in the interval in which it ends; while a store hangs, the intervals are empty,
-//! and its latencies are in the one in which it comes back.
+//! A request counts in the interval in which it ends. While the store hangs, intervals are empty;
+//! the latencies are in the interval in which it answers again.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval_at};
 
-use crate::client::core::stats::Tally;
-use crate::client::report::csv::{Interval, Phase, SERIES_HEADER, series_rows};
-use crate::client::report::progress::Watch;
-use crate::client::report::table::Table;
+use super::csv::{Phase, SERIES_HEADER, series_rows};
+use super::files::CannotWrite;
+use super::table::Table;
+use crate::client::core::live::LiveCounts;
+use crate::client::core::stats::Stats;
 use crate::clock;
 
-/// A file that gets a time series.
+/// The file of a time series.
 #[derive(Debug)]
-pub struct Series {
+pub(crate) struct Series {
     path: PathBuf,
     file: File,
     every: Duration,
-    /// Why nothing more is written. A run is worth more than its time series, and goes on.
+    /// The first error. The run goes on without its time series.
     failure: Option<io::Error>,
 }
 
-/// A run that is being recorded, or not.
-pub struct Recorder<'a> {
+/// Records a run, if there is a series to record it in.
+pub(crate) struct Recorder<'a> {
     series: Option<&'a mut Series>,
-    watch: Rc<Watch>,
-    began: Instant,
-    began_unix: Duration,
+    live: Rc<LiveCounts>,
+    /// When the run began.
+    pub(crate) began: Instant,
+    /// When the run began, as the time since 1970.
+    pub(crate) began_unix: Duration,
     /// When the last interval ended.
     last: Instant,
 }
 
 impl Series {
-    /// Makes the file, with the columns' names, for a row every so often.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be written.
-    pub fn create(path: &Path, every: Duration) -> io::Result<Self> {
-        let mut file = File::create(path)?;
-        file.write_all(SERIES_HEADER.as_bytes())?;
-        Ok(Self { path: path.to_owned(), file, every, failure: None })
+    /// Makes the file, with a header. It gets rows at intervals of `every`.
+    pub(crate) fn create(path: PathBuf, every: Duration) -> Result<Self, CannotWrite> {
+        let created = File::create(&path).and_then(|mut file| {
+            file.write_all(SERIES_HEADER.as_bytes())?;
+            Ok(file)
+        });
+        match created {
+            Ok(file) => Ok(Self { path, file, every, failure: None }),
+            Err(error) => Err((path, error)),
+        }
     }
 
-    /// Ends the series.
-    ///
-    /// # Errors
-    ///
-    /// If some of it could not be written.
-    pub fn finish(self) -> Result<(), (PathBuf, io::Error)> {
+    /// Ends the series. Returns the first error.
+    pub(crate) fn finish(self) -> Result<(), CannotWrite> {
         self.failure.map_or(Ok(()), |failure| Err((self.path, failure)))
     }
 
@@ -81,32 +81,20 @@ impl fmt::Display for Series {
 }
 
 impl<'a> Recorder<'a> {
-    /// Records a run that begins now, and that `watch` counts.
-    pub fn new(series: Option<&'a mut Series>, watch: Rc<Watch>) -> Self {
+    /// Records a run that begins now and is counted in `live`.
+    pub(crate) fn new(series: Option<&'a mut Series>, live: Rc<LiveCounts>) -> Self {
         let began = clock::now();
-        Self { series, watch, began, began_unix: clock::time_of_day(), last: began }
+        Self { series, live, began, began_unix: clock::time_of_day(), last: began }
     }
 
-    /// When the run began.
-    #[must_use]
-    pub fn began(&self) -> Instant {
-        self.began
-    }
-
-    /// When the run began, as the time since 1970.
-    #[must_use]
-    pub fn began_unix(&self) -> Duration {
-        self.began_unix
-    }
-
-    /// Records what the clients do while `work` goes on.
-    pub async fn during<T>(&mut self, phase: Phase, work: impl Future<Output = T>) -> T {
+    /// Records the clients' counts during `work`.
+    pub(crate) async fn during<T>(&mut self, phase: Phase, work: impl Future<Output = T>) -> T {
         let Some(every) = self.series.as_ref().map(|series| series.every) else {
             return work.await;
         };
         let mut work = pin!(work);
         let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
-        // After a moment in which nothing ran at all, one long interval says so.
+        // If the process was not run for a while, the interval is longer.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
@@ -120,18 +108,13 @@ impl<'a> Recorder<'a> {
     }
 
     fn end_interval(&mut self, phase: Phase) {
-        let (Some(series), Some(tally)) = (&mut self.series, &self.watch.interval) else { return };
+        let (Some(series), Some(stats)) = (&mut self.series, &self.live.interval) else { return };
         let now = clock::now();
         let (elapsed, length) = (now - self.began, now - self.last);
-        let tally: Tally = mem::take(&mut tally.borrow_mut());
-        let table = Table::new(&tally, |_| length);
-        let interval = Interval {
-            unix_s: (self.began_unix + elapsed).as_secs_f64(),
-            time_s: elapsed.as_secs_f64(),
-            interval_s: length.as_secs_f64(),
-            phase,
-        };
-        series.write(&series_rows(interval, &table));
+        let stats: Stats = mem::take(&mut stats.borrow_mut());
+        let table = Table::new(&stats, |_| length);
+        let times = [self.began_unix + elapsed, elapsed, length];
+        series.write(&series_rows(times.map(|time| time.as_secs_f64()), phase, &table));
         self.last = now;
     }
 }

@@ -1,429 +1,280 @@
-//! Gates: conditions under which a run counts as failed, such as `order.p99>50ms`.
+//! Thresholds: the conditions of `--fail-if`, each a path into `report.json` compared with a
+//! number.
 //!
-//! A gate names a figure of the report and says when it is bad. A figure that does not exist (the
-//! median of no orders, a rate over no time) fails its gate as well: a run that measured nothing
-//! must not pass for a good one.
+//! `requests.order.p99_ms>50` fails the run if that field is above 50. A field that is null (the
+//! median of no orders) fails the run, too: a run that measured nothing must not pass.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::client::core::stats::RequestType;
+use super::Report;
+
+const FORM: &str = "a condition is a field of report.json, one of > >= < <=, and a number, such as \
+                    requests.order.p99_ms>50 or errors>0";
 
 /// A condition under which a run fails.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Gate {
-    text: String,
-    /// What it looks at.
-    pub metric: Metric,
-    comparison: Comparison,
-    /// In the metric's [`Unit`].
+#[derive(Clone, Debug)]
+pub(crate) struct Threshold {
+    condition: String,
+    path: String,
+    holds: Comparison,
     bound: f64,
 }
 
-/// A figure of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// Of the whole run.
-    Run(Total),
-    /// Of one type of request.
-    Request(RequestType, Statistic),
-}
+/// Whether a value and a bound fulfil the condition.
+type Comparison = fn(&f64, &f64) -> bool;
 
-/// What all types of requests come to together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Total {
-    /// Requests that ended in an error.
-    Errors,
-    /// The share of such requests.
-    ErrorRatio,
-    /// Orders that were refused for lack of stock.
-    Refusals,
-    /// Attempts after a request's first.
-    Retries,
-    /// Attempts without an answer.
-    Unanswered,
-    /// Iterations per second.
-    Rate,
-    /// Iterations.
-    Iterations,
-    /// Iterations that were due and not made, in an open loop.
-    Missed,
-    /// Orders that were granted.
-    Orders,
-    /// Orders that may have been made without an answer.
-    OrdersInDoubt,
-    /// The cache's hits among the queries that passed it.
-    HitRatio,
-}
+/// The longer signs first, as each begins with a shorter one.
+const COMPARISONS: [(&str, Comparison); 4] =
+    [(">=", f64::ge), ("<=", f64::le), (">", f64::gt), ("<", f64::lt)];
 
-/// What is asked of one type of request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Statistic {
-    /// The shortest latency.
-    Min,
-    /// The mean latency.
-    Mean,
-    /// The median latency.
-    P50,
-    /// 90 % took at most this long.
-    P90,
-    /// 95 % took at most this long.
-    P95,
-    /// 99 % took at most this long.
-    P99,
-    /// 99.9 % took at most this long.
-    P999,
-    /// The longest latency.
-    Max,
-    /// Requests that were answered as hoped.
-    Count,
-    /// Requests that ended in an error.
-    Errors,
-    /// Attempts after a request's first.
-    Retries,
-    /// Requests per second that were answered as hoped.
-    Rate,
-}
-
-/// What a figure is counted in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    /// Milliseconds.
-    Ms,
-    /// A number of things.
-    Count,
-    /// Things per second.
-    PerSecond,
-    /// A share, from 0 to 1.
-    Ratio,
-}
-
-/// What became of a gate.
+/// The result of a threshold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judgement {
-    /// The gate, as it was given.
-    pub gate: String,
-    /// What its figure was; null if there is no such figure in this run.
+    /// The condition, as it was given.
+    #[serde(rename = "gate")]
+    pub condition: String,
+    /// The field's value; null if it has none in this run.
     pub value: Option<f64>,
-    /// What the value is counted in.
-    pub unit: Unit,
-    /// Whether the run may pass.
+    /// The value's unit: `ms`, `s`, `per_second`, `ratio` or `count`.
+    pub unit: &'static str,
+    /// Whether the run passes.
     pub outcome: Outcome,
 }
 
-/// Whether a run may pass a gate.
+/// Whether a run passes a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It may.
+    /// The condition does not hold.
     Passed,
-    /// The figure is bad.
+    /// The condition holds.
     Failed,
-    /// There is no such figure, for want of samples; this fails the run, too.
+    /// The field has no value, which fails the run, too.
     NoSamples,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comparison {
-    Above,
-    AtLeast,
-    Below,
-    AtMost,
-}
-
-impl Gate {
-    /// Holds the gate's figure against its bound.
-    #[must_use]
-    pub fn judge(&self, value: Option<f64>) -> Judgement {
+impl Threshold {
+    /// Compares the field in a report with the bound.
+    pub(crate) fn judge(&self, report: &Value) -> Judgement {
+        let value = number_at(report, &self.path).expect("every report has the same fields");
         let outcome = match value {
             None => Outcome::NoSamples,
-            Some(value) if self.comparison.holds(value, self.bound) => Outcome::Failed,
+            Some(value) if (self.holds)(&value, &self.bound) => Outcome::Failed,
             Some(_) => Outcome::Passed,
         };
-        Judgement { gate: self.text.clone(), value, unit: self.metric.unit(), outcome }
+        let (condition, unit) = (self.condition.clone(), unit_of(&self.path));
+        Judgement { condition, value, unit, outcome }
     }
 }
 
-impl Metric {
-    /// What it is counted in.
-    #[must_use]
-    pub fn unit(self) -> Unit {
-        match self {
-            Self::Run(Total::Rate) | Self::Request(_, Statistic::Rate) => Unit::PerSecond,
-            Self::Run(Total::ErrorRatio | Total::HitRatio) => Unit::Ratio,
-            Self::Run(_)
-            | Self::Request(_, Statistic::Count | Statistic::Errors | Statistic::Retries) => {
-                Unit::Count
-            }
-            Self::Request(_, _) => Unit::Ms,
-        }
-    }
-}
-
-impl Total {
-    const NAMES: [(&str, Self); 11] = [
-        ("errors", Self::Errors),
-        ("error_ratio", Self::ErrorRatio),
-        ("refusals", Self::Refusals),
-        ("retries", Self::Retries),
-        ("unanswered", Self::Unanswered),
-        ("rate", Self::Rate),
-        ("iterations", Self::Iterations),
-        ("missed", Self::Missed),
-        ("orders", Self::Orders),
-        ("orders_in_doubt", Self::OrdersInDoubt),
-        ("hit_ratio", Self::HitRatio),
-    ];
-}
-
-impl Statistic {
-    const NAMES: [(&str, Self); 12] = [
-        ("min", Self::Min),
-        ("mean", Self::Mean),
-        ("p50", Self::P50),
-        ("p90", Self::P90),
-        ("p95", Self::P95),
-        ("p99", Self::P99),
-        ("p999", Self::P999),
-        ("max", Self::Max),
-        ("count", Self::Count),
-        ("errors", Self::Errors),
-        ("retries", Self::Retries),
-        ("rate", Self::Rate),
-    ];
-}
-
-impl Comparison {
-    /// The longer ones first, as the shorter are their beginnings.
-    const NAMES: [(&str, Self); 4] =
-        [(">=", Self::AtLeast), ("<=", Self::AtMost), (">", Self::Above), ("<", Self::Below)];
-
-    fn holds(self, value: f64, bound: f64) -> bool {
-        match self {
-            Self::Above => value > bound,
-            Self::AtLeast => value >= bound,
-            Self::Below => value < bound,
-            Self::AtMost => value <= bound,
-        }
-    }
-}
-
-impl FromStr for Gate {
+impl FromStr for Threshold {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        const FORM: &str = "a gate is a metric, one of > >= < <=, and a bound, such as \
-                            order.p99>50ms or errors>0";
-        let at = text.find(['<', '>']).ok_or(FORM)?;
-        let (metric, rest) = text.split_at(at);
-        let compared = Comparison::NAMES
-            .iter()
-            .find_map(|(sign, comparison)| Some((*comparison, rest.strip_prefix(sign)?)));
-        let (comparison, bound) = compared.ok_or(FORM)?;
-        let metric: Metric = metric.trim().parse()?;
-        let bound = metric.unit().read(bound.trim()).ok_or_else(|| {
-            format!("the bound of {} is {}", metric_name(text), metric.unit().described())
+    fn from_str(condition: &str) -> Result<Self, String> {
+        let (path, rest) = condition.split_at(condition.find(['<', '>']).ok_or(FORM)?);
+        let path = path.trim();
+        number_at(&Report::empty().to_json(), path)?;
+        let mut comparisons = COMPARISONS.into_iter();
+        let compared =
+            comparisons.find_map(|(sign, holds)| Some((holds, rest.strip_prefix(sign)?)));
+        let (holds, bound) = compared.ok_or(FORM)?;
+        // Rust reads "inf" and "NaN" as numbers, too; no value is above either.
+        let is_bound = |bound: &f64| bound.is_finite() && *bound >= 0.0;
+        let number = bound.trim().parse().ok().filter(is_bound).ok_or_else(|| {
+            format!("'{bound}' is not a bound; write a number of at least 0, without a unit")
         })?;
-        Ok(Self { text: text.to_owned(), metric, comparison, bound })
+        Ok(Self { condition: condition.to_owned(), path: path.to_owned(), holds, bound: number })
     }
 }
 
-fn metric_name(gate: &str) -> &str {
-    gate.split(['<', '>']).next().unwrap_or_default().trim()
-}
-
-impl FromStr for Metric {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let found = match name.split_once('.') {
-            None => named(&Total::NAMES, name).map(Self::Run),
-            Some((request, statistic)) => RequestType::ALL
-                .into_iter()
-                .find(|known| known.name() == request)
-                .zip(named(&Statistic::NAMES, statistic))
-                .map(|(request, statistic)| Self::Request(request, statistic)),
-        };
-        found.ok_or_else(|| {
-            format!(
-                "there is no metric '{name}'; there are {}; and TYPE.STATISTIC, where TYPE is {} \
-                 and STATISTIC is {}",
-                list(Total::NAMES.map(|(name, _)| name)),
-                list(RequestType::ALL.map(RequestType::name)),
-                list(Statistic::NAMES.map(|(name, _)| name)),
-            )
-        })
-    }
-}
-
-impl Unit {
-    /// Reads a figure of this unit. `None` if the text is none, or below 0.
-    fn read(self, text: &str) -> Option<f64> {
-        let (number, factor) = match self {
-            Self::Ms => {
-                let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-                let factor = match &text[digits.len()..] {
-                    "us" => 0.001,
-                    "ms" => 1.0,
-                    "s" => 1_000.0,
-                    _ => return None,
-                };
-                (digits.trim_end(), factor)
-            }
-            Self::Ratio => match text.strip_suffix('%') {
-                Some(percent) => (percent.trim_end(), 0.01),
-                None => (text, 1.0),
-            },
-            Self::Count | Self::PerSecond => (text, 1.0),
-        };
-        // Rust reads "inf" and "NaN" as numbers, too; nothing is above the one or the other.
-        let number = number.parse::<f64>().ok()?;
-        (number.is_finite() && number >= 0.0).then_some(number * factor)
-    }
-
-    fn described(self) -> &'static str {
-        match self {
-            Self::Ms => "a time: a number with us, ms or s, such as 50ms",
-            Self::Count => "a count: a number without a unit, such as 0",
-            Self::PerSecond => "a number per second, without a unit, such as 100",
-            Self::Ratio => "a share: a number such as 0.01, or 1%",
+/// The number in the field that `path` leads to; `None` if the field is null.
+fn number_at(report: &Value, path: &str) -> Result<Option<f64>, String> {
+    let (mut value, mut fields) = (report, report.as_object());
+    for name in path.split('.') {
+        if let Some(inside) = value.as_object() {
+            fields = Some(inside);
         }
+        value = match value.get(name) {
+            Some(value) => value,
+            // `statuses` has only the statuses that occurred.
+            None if path.ends_with(&format!("statuses.{name}")) && is_status(name) => {
+                return Ok(Some(0.0));
+            }
+            None => {
+                let problem = format!("report.json has no field '{path}'");
+                return Err(format!("{problem}; {}", choice(path, fields)));
+            }
+        };
+    }
+    if value.is_null() || value.is_number() {
+        return Ok(value.as_f64());
+    }
+    let fields = value.as_object().or(fields);
+    Err(format!("'{path}' is not a number; {}", choice(path, fields)))
+}
+
+fn is_status(name: &str) -> bool {
+    name.parse().is_ok_and(|status: u16| (100..600).contains(&status))
+}
+
+/// The fields to choose from: those that are numbers or have such fields.
+fn choice(path: &str, fields: Option<&Map<String, Value>>) -> String {
+    let names = fields.into_iter().flatten().filter(|(name, value)| {
+        let leads_on = value.as_object().is_some_and(|inside| !inside.is_empty());
+        value.is_number() || value.is_null() || leads_on || *name == "statuses"
+    });
+    let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+    match names.as_slice() {
+        [] if path.contains("statuses") => "name a status, such as statuses.503".into(),
+        [] => "no field there is a number".into(),
+        names => format!("there are {}", names.join(", ")),
     }
 }
 
-fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Option<T> {
-    names.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-}
-
-fn list<const N: usize>(names: [&str; N]) -> String {
-    names.join(", ")
+/// The unit that a field's name tells.
+fn unit_of(path: &str) -> &'static str {
+    let ends = [
+        ("_ms", "ms"),
+        ("per_second", "per_second"),
+        ("run.rate", "per_second"),
+        ("_ratio", "ratio"),
+        ("_s", "s"),
+    ];
+    ends.into_iter().find(|(end, _)| path.ends_with(end)).map_or("count", |(_, unit)| unit)
 }
 
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = match self.unit {
-            Unit::Ms => " ms",
-            Unit::PerSecond => "/s",
-            Unit::Count | Unit::Ratio => "",
+            "ms" => " ms",
+            "s" => " s",
+            "per_second" => "/s",
+            _ => "",
         };
-        match (self.outcome, self.value) {
-            (Outcome::NoSamples, _) | (_, None) => {
-                write!(f, "{}: failed, there are no samples", self.gate)
-            }
-            (Outcome::Passed, Some(value)) => {
-                write!(f, "{}: passed, it is {}{unit}", self.gate, Short(value))
-            }
-            (Outcome::Failed, Some(value)) => {
-                write!(f, "{}: failed, it is {}{unit}", self.gate, Short(value))
-            }
-        }
-    }
-}
-
-/// A number with at most three decimals.
-struct Short(f64);
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{:.3}", self.0);
-        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+        let Some(value) = self.value else {
+            return write!(f, "{}: failed, there are no samples", self.condition);
+        };
+        let outcome = if self.outcome == Outcome::Passed { "passed" } else { "failed" };
+        let value = format!("{value:.3}");
+        let value = value.trim_end_matches('0').trim_end_matches('.');
+        write!(f, "{}: {outcome}, it is {value}{unit}", self.condition)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn gate(text: &str) -> Gate {
+    fn threshold(text: &str) -> Threshold {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    fn outcome(text: &str, value: f64) -> Outcome {
-        gate(text).judge(Some(value)).outcome
+    /// The judgement of a run in which the condition's field has this value.
+    fn judged(text: &str, value: Option<f64>) -> Judgement {
+        let threshold = threshold(text);
+        let mut report = Report::empty().to_json();
+        let pointer = format!("/{}", threshold.path.replace('.', "/"));
+        *report.pointer_mut(&pointer).expect("the field exists") = json!(value);
+        threshold.judge(&report)
     }
 
     #[test]
-    fn a_gate_fails_when_its_condition_holds() {
+    fn a_run_fails_when_the_condition_holds() {
         for (text, fails, passes) in [
-            ("order.p99>50ms", 50.001, 50.0),
-            ("order.p99>=50ms", 50.0, 49.999),
-            ("rate<100", 99.9, 100.0),
-            ("rate<=100", 100.0, 100.1),
+            ("requests.order.p99_ms>50", 50.001, 50.0),
+            ("requests.order.p99_ms >= 50", 50.0, 49.999),
+            ("iterations_per_second<100", 99.9, 100.0),
+            (" hit_ratio<=1e-1", 0.1, 0.11),
         ] {
-            assert_eq!(outcome(text, fails), Outcome::Failed, "{text}");
-            assert_eq!(outcome(text, passes), Outcome::Passed, "{text}");
+            assert_eq!(judged(text, Some(fails)).outcome, Outcome::Failed, "{text}");
+            assert_eq!(judged(text, Some(passes)).outcome, Outcome::Passed, "{text}");
         }
     }
 
     #[test]
-    fn bounds_have_the_units_of_their_figures() {
-        for (text, bound) in [
-            ("query_hit.p50>250us", 0.25),
-            ("order_query.max > 1.5s", 1_500.0),
-            ("query.mean>1e1 ms", 10.0),
-            ("order_refused.count<1", 1.0),
-            ("hit_ratio<90%", 0.9),
-            ("error_ratio>0.01", 0.01),
-            ("query_miss.rate<5", 5.0),
-        ] {
-            assert!((gate(text).bound - bound).abs() < 1e-9, "{text}: {}", gate(text).bound);
-        }
-    }
-
-    #[test]
-    fn without_samples_no_gate_is_passed() {
-        for text in ["order.p99>50ms", "order.p99<50ms", "rate<1", "hit_ratio<0.5"] {
-            let judgement = gate(text).judge(None);
+    fn without_samples_no_threshold_is_passed() {
+        for text in ["requests.order.p99_ms>50", "requests.order.p99_ms<50", "hit_ratio<0.5"] {
+            let judgement = judged(text, None);
             assert_eq!(judgement.outcome, Outcome::NoSamples);
             assert_eq!(judgement.to_string(), format!("{text}: failed, there are no samples"));
         }
     }
 
     #[test]
-    fn every_metric_can_be_named() {
-        for request in RequestType::ALL {
-            for (name, statistic) in Statistic::NAMES {
-                let metric = format!("{}.{name}", request.name()).parse();
-                assert_eq!(metric, Ok(Metric::Request(request, statistic)));
+    fn every_number_of_a_report_can_be_named() {
+        let mut values = vec![(String::new(), Report::empty().to_json())];
+        let mut named = 0;
+        while let Some((path, value)) = values.pop() {
+            if value.is_number() || value.is_null() {
+                threshold(&format!("{path}>0"));
+                named += 1;
+            }
+            for (name, inside) in value.as_object().into_iter().flatten() {
+                let dot = if path.is_empty() { "" } else { "." };
+                values.push((format!("{path}{dot}{name}"), inside.clone()));
             }
         }
-        for (name, total) in Total::NAMES {
-            assert_eq!(name.parse(), Ok(Metric::Run(total)));
-        }
+        assert!(named > 100, "{named} numbers");
     }
 
     #[test]
-    fn what_is_no_gate_is_told_what_would_be_one() {
+    fn a_status_that_did_not_occur_occurred_0_times() {
+        let mut report = Report::empty().to_json();
+        report["statuses"] = json!({"503": 2});
+        let of = |text: &str| threshold(text).judge(&report).value;
+        assert_eq!(of("statuses.503>0"), Some(2.0));
+        assert_eq!(of("statuses.500>0"), Some(0.0));
+        assert_eq!(of("requests.order.statuses.503>0"), Some(0.0));
+    }
+
+    #[test]
+    fn an_invalid_condition_is_refused_with_a_hint() {
         for (text, hint) in [
-            ("", "order.p99>50ms"),
-            ("errors", "order.p99>50ms"),
-            ("errors=0", "order.p99>50ms"),
-            ("order.p98>50ms", "p50, p90, p95, p99, p999, max, count, errors"),
-            ("buy.p99>50ms", "query, query_hit, query_miss, order, order_refused, order_query"),
-            ("order>5", "errors, error_ratio, refusals, retries"),
-            ("order.p99>50", "us, ms or s"),
-            ("order.p99>50m", "us, ms or s"),
-            ("order.p99>ms", "us, ms or s"),
-            ("order.p99>-1ms", "us, ms or s"),
-            ("errors>5ms", "without a unit"),
-            ("errors>NaN", "without a unit"),
-            ("errors>", "without a unit"),
+            ("", "such as requests.order.p99_ms>50"),
+            ("errors", "such as requests.order.p99_ms>50"),
+            ("errors=0", "such as requests.order.p99_ms>50"),
+            (">5", "no field ''; there are check, checking_s, "),
+            ("slow>5", "no field 'slow'; there are check, checking_s, "),
+            (
+                "requests.order.p98_ms>50",
+                "p95_ms, p999_ms, p99_ms, per_second, refusals, retries, statuses, ",
+            ),
+            ("requests.buy.p99_ms>50", "order, order_query, order_refused, query, query_hit, "),
+            ("requests.order>5", "not a number; there are count, errors, max_ms, mean_ms, "),
+            ("errors.all>5", "no field 'errors.all'; there are check, "),
+            ("run.loop>5", "'run.loop' is not a number; there are clients, duration_s, "),
+            ("interrupted>0", "'interrupted' is not a number"),
+            ("clients>0", "'clients' is not a number"),
+            ("complaints.order>0", "no field there is a number"),
+            ("statuses.5xx>0", "name a status, such as statuses.503"),
+            ("requests.order.p99_ms>50ms", "without a unit"),
+            ("hit_ratio<90%", "without a unit"),
+            ("errors>-1", "at least 0"),
+            ("errors>NaN", "write a number"),
+            ("errors>", "write a number"),
             ("errors=>5", "'errors='"),
-            ("hit_ratio<9x", "1%"),
         ] {
-            let error = text.parse::<Gate>().expect_err(text);
+            let error = text.parse::<Threshold>().expect_err(text);
             assert!(error.contains(hint), "{text}: {error}");
         }
     }
 
     #[test]
-    fn a_judgement_tells_the_figure() {
-        let judged = |text: &str, value| gate(text).judge(Some(value)).to_string();
-        assert_eq!(judged("order.p99>50ms", 73.25), "order.p99>50ms: failed, it is 73.25 ms");
-        assert_eq!(judged("errors>0", 0.0), "errors>0: passed, it is 0");
-        assert_eq!(judged("rate<10", 100.0), "rate<10: passed, it is 100/s");
+    fn a_judgement_tells_the_value_and_its_unit() {
+        for (text, value, end) in [
+            ("requests.order.p99_ms>50", 73.25, "failed, it is 73.25 ms"),
+            ("errors>0", 0.0, "passed, it is 0"),
+            ("requests.query.per_second<10", 100.0, "passed, it is 100/s"),
+            ("hit_ratio<0.9", 0.5, "failed, it is 0.5"),
+            ("checking_s>1", 2.5, "failed, it is 2.5 s"),
+        ] {
+            assert_eq!(judged(text, Some(value)).to_string(), format!("{text}: {end}"));
+        }
     }
 }
