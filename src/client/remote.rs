@@ -76,7 +76,7 @@ pub(crate) enum Request<'a> {
 
 /// The store's answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     /// The HTTP status.
     pub(crate) status: u16,
     /// The type of query that `X-Cache` makes it; `None` where there is no cache.
@@ -125,7 +125,7 @@ impl Remote {
         &self,
         request: Request<'_>,
         time_limit: Duration,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<HttpAnswer, NoAnswer> {
         let sending = match request {
             Request::Toy(name) => self.http.get(toy_url(self.address(), name)).send(),
             Request::Purchase(body, key) => {
@@ -140,7 +140,7 @@ impl Remote {
     }
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The `data` of an answer 200, or what is wrong with the answer.
     pub(crate) fn data<T: DeserializeOwned>(&self) -> Result<T, String> {
         if self.status != 200 {
@@ -188,7 +188,7 @@ async fn list_toys(address: &Address) -> Result<Vec<ToyName>, String> {
 async fn receive(
     sending: awc::SendClientRequest,
     time_limit: Duration,
-) -> Result<Answer, NoAnswer> {
+) -> Result<HttpAnswer, NoAnswer> {
     let answer = async {
         let mut response = sending.await.map_err(|error| classify(&error))?;
         let body = response.body().limit(LARGEST_ANSWER).await;
@@ -204,7 +204,7 @@ async fn receive(
             Some(b"miss") => Some(RequestType::QueryMiss),
             Some(_) | None => None,
         };
-        Ok(Answer { status: response.status().as_u16(), cached, body })
+        Ok(HttpAnswer { status: response.status().as_u16(), cached, body })
     };
     actix_web::rt::time::timeout(time_limit, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
 }
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_200_tells_its_status_and_message() {
         let body = Bytes::from_static(br#"{"error":{"code":503,"message":"no leader"}}"#);
-        let answer = Answer { status: 503, cached: None, body };
+        let answer = HttpAnswer { status: 503, cached: None, body };
         assert_eq!(answer.data::<Toy>().unwrap_err(), "it answered 503: no leader");
     }
 }

@@ -11,12 +11,12 @@ use actix_web::rt::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::core::live::{LiveCounts, count};
-use super::core::receipts::{FailedCheck, Fetched, Receipts};
-use super::core::retry::{AttemptFailure, Retry, time_limit};
+use super::core::receipts::{FailedCheck, FetchedOrder, Receipts};
+use super::core::retry::{AttemptFailure, Attempts, time_limit};
 use super::core::schedule::{End, Schedule, lateness};
-use super::core::shopper::{Next, Shopper, Shown};
+use super::core::shopper::{NextStep, Shopper, Shown};
 use super::core::stats::{NoAnswer, RequestType, Stats};
-use super::remote::{Answer, Remote, Request};
+use super::remote::{HttpAnswer, Remote, Request};
 use crate::clock;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::PurchaseBody;
@@ -64,16 +64,16 @@ pub(crate) struct Timetable {
 /// A toy to query or order, and how much later than due the iteration began. Its latencies count
 /// from when it was due.
 #[derive(Clone, Copy)]
-struct Turn {
+struct DueToy {
     toy: usize,
     late: Duration,
 }
 
 /// Whether a request got an answer, of whatever kind.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Contact {
-    Answered,
-    Unanswered,
+enum Connectivity {
+    Up,
+    Down,
 }
 
 impl Timetable {
@@ -111,26 +111,26 @@ impl Customer {
         for number in 0.. {
             let Some(late) = timetable.await_turn(self.client - 1, number).await else { break };
             let Some(iteration) = self.shopper.next_iteration() else { break };
-            let turn = Turn { toy: iteration.toy, late };
-            let (mut contact, shown) = self.query(turn).await;
-            if iteration.after_query(shown) == Next::Order {
-                contact = self.order(turn).await;
+            let due = DueToy { toy: iteration.toy, late };
+            let (mut connectivity, shown) = self.query(due).await;
+            if iteration.after_query(shown) == NextStep::Order {
+                connectivity = self.order(due).await;
             }
             self.note(|stats| stats.iterations += 1);
             count(&self.live.iterations);
-            if contact == Contact::Unanswered && timetable.schedule == Schedule::ClosedLoop {
+            if connectivity == Connectivity::Down && timetable.schedule == Schedule::ClosedLoop {
                 timetable.pause(PAUSE_WITHOUT_ANSWER).await;
             }
         }
     }
 
-    async fn query(&mut self, turn: Turn) -> (Contact, Shown) {
+    async fn query(&mut self, due: DueToy) -> (Connectivity, Shown) {
         let began = clock::now();
         let store = self.remote.store.clone();
-        let (retry, name) = (Retry::of_query(store.frontends.len()), &store.toys[turn.toy]);
-        let answer = self.ask(RequestType::Query, Request::Toy(name), retry).await;
-        let took = clock::now() - began + turn.late;
-        let contact = Contact::of(&answer);
+        let (attempts, name) = (Attempts::of_query(store.frontends.len()), &store.toys[due.toy]);
+        let answer = self.ask(RequestType::Query, Request::Toy(name), attempts).await;
+        let took = clock::now() - began + due.late;
+        let connectivity = Connectivity::of(&answer);
         let toy = data_of::<Toy>(&answer).and_then(|toy| {
             let same = toy.name == *name;
             same.then_some(toy).ok_or_else(|| "it answered with another toy".into())
@@ -139,7 +139,7 @@ impl Customer {
             Ok(toy) => toy,
             Err(reason) => {
                 self.fail(RequestType::Query, &reason);
-                return (contact, Shown::Nothing);
+                return (connectivity, Shown::Nothing);
             }
         };
         let cached = answer.ok().and_then(|answer| answer.cached);
@@ -150,28 +150,28 @@ impl Customer {
                 stats.answered(kind, 200);
             }
         });
-        (contact, Shown::Quantity(toy.quantity))
+        (connectivity, Shown::Quantity(toy.quantity))
     }
 
     /// Orders a toy under a fresh key. The key does not depend on the seed: a second run with the
     /// same seed makes new orders.
-    async fn order(&mut self, turn: Turn) -> Contact {
+    async fn order(&mut self, due: DueToy) -> Connectivity {
         let key = format!("{:032x}", rand::random::<u128>());
         let store = &self.remote.store;
-        let (name, quantity) = (store.toys[turn.toy].clone(), store.quantity);
+        let (name, quantity) = (store.toys[due.toy].clone(), store.quantity);
         let body = PurchaseBody { name, quantity };
         let began = clock::now();
-        let retry = Retry::of_order(store.frontends.len());
-        let answer = self.ask(RequestType::Order, Request::Purchase(&body, &key), retry).await;
-        let took = clock::now() - began + turn.late;
-        let contact = Contact::of(&answer);
+        let attempts = Attempts::of_order(store.frontends.len());
+        let answer = self.ask(RequestType::Order, Request::Purchase(&body, &key), attempts).await;
+        let took = clock::now() - began + due.late;
+        let connectivity = Connectivity::of(&answer);
         if answer.as_ref().is_ok_and(|answer| answer.status == 409) {
             self.note(|stats| {
                 stats.succeeded(RequestType::OrderRefused, took);
                 stats.answered(RequestType::OrderRefused, 409);
             });
             count(&self.live.refusals);
-            return contact;
+            return connectivity;
         }
         match data_of::<Receipt>(&answer) {
             Ok(Receipt { order_number: number }) => {
@@ -187,24 +187,24 @@ impl Customer {
                 }
             }
         }
-        contact
+        connectivity
     }
 
     /// Fetches every order and compares it with its receipt. Returns the checks that failed.
     pub(crate) async fn check(&mut self) -> Vec<FailedCheck> {
         let mut failures = Vec::new();
         let mut unfetched_in_a_row = 0;
-        for row in 0..self.receipts.rows().len() {
-            let number = self.receipts.rows()[row].order.number;
+        for row in 0..self.receipts.rows.len() {
+            let number = self.receipts.rows[row].order.number;
             let fetched = if unfetched_in_a_row < MOST_UNFETCHED {
                 self.fetch(number).await
             } else {
-                Fetched::Failed("not tried, because the store had stopped answering".into())
+                FetchedOrder::Failed("not tried, because the store had stopped answering".into())
             };
-            let failed = matches!(fetched, Fetched::Failed(_));
+            let failed = matches!(fetched, FetchedOrder::Failed(_));
             unfetched_in_a_row = if failed { unfetched_in_a_row + 1 } else { 0 };
             if let Some(problem) = self.receipts.compare(row, fetched) {
-                let finding = self.receipts.rows()[row].finding;
+                let finding = self.receipts.rows[row].finding;
                 failures.push(FailedCheck { client: self.client, number, finding, problem });
             }
             count(&self.live.checked);
@@ -212,20 +212,20 @@ impl Customer {
         failures
     }
 
-    async fn fetch(&mut self, number: OrderNumber) -> Fetched {
+    async fn fetch(&mut self, number: OrderNumber) -> FetchedOrder {
         let began = clock::now();
-        let retry = Retry::of_order(self.remote.store.frontends.len());
-        let answer = self.ask(RequestType::OrderQuery, Request::Order(number), retry).await;
+        let attempts = Attempts::of_order(self.remote.store.frontends.len());
+        let answer = self.ask(RequestType::OrderQuery, Request::Order(number), attempts).await;
         let took = clock::now() - began;
         match data_of::<Order>(&answer) {
             Ok(order) => {
                 self.note(|stats| stats.succeeded(RequestType::OrderQuery, took));
-                Fetched::Order(order)
+                FetchedOrder::Order(order)
             }
             Err(reason) => {
                 self.fail(RequestType::OrderQuery, &reason);
                 let unknown = answer.is_ok_and(|answer| answer.status == 404);
-                if unknown { Fetched::Unknown } else { Fetched::Failed(reason) }
+                if unknown { FetchedOrder::Unknown } else { FetchedOrder::Failed(reason) }
             }
         }
     }
@@ -235,8 +235,8 @@ impl Customer {
         &mut self,
         kind: RequestType,
         request: Request<'_>,
-        mut retry: Retry,
-    ) -> Result<Answer, NoAnswer> {
+        mut attempts: Attempts,
+    ) -> Result<HttpAnswer, NoAnswer> {
         let began = clock::now();
         let mut elapsed = Duration::ZERO;
         loop {
@@ -248,7 +248,7 @@ impl Customer {
             let Some(failure) = failure_of(&answer) else { return answer };
             self.remote.move_on();
             elapsed = clock::now() - began;
-            let Some(backoff) = retry.after(failure, elapsed) else { return answer };
+            let Some(backoff) = attempts.after(failure, elapsed) else { return answer };
             if !backoff.is_zero() {
                 sleep(backoff).await;
                 elapsed += backoff;
@@ -271,20 +271,22 @@ impl Customer {
     }
 }
 
-impl Contact {
-    fn of(answer: &Result<Answer, NoAnswer>) -> Self {
-        if answer.is_ok() { Self::Answered } else { Self::Unanswered }
+impl Connectivity {
+    fn of(answer: &Result<HttpAnswer, NoAnswer>) -> Self {
+        if answer.is_ok() { Self::Up } else { Self::Down }
     }
 }
 
 /// The data of an answer, or the reason why there is none.
-fn data_of<T: serde::de::DeserializeOwned>(answer: &Result<Answer, NoAnswer>) -> Result<T, String> {
+fn data_of<T: serde::de::DeserializeOwned>(
+    answer: &Result<HttpAnswer, NoAnswer>,
+) -> Result<T, String> {
     answer.as_ref().map_err(NoAnswer::to_string)?.data()
 }
 
 /// Whether an attempt failed in a way that a retry may help against: without an answer, or if the
 /// store, or a proxy before it, says that it cannot answer now.
-fn failure_of(answer: &Result<Answer, NoAnswer>) -> Option<AttemptFailure> {
+fn failure_of(answer: &Result<HttpAnswer, NoAnswer>) -> Option<AttemptFailure> {
     match answer {
         Err(_) => Some(AttemptFailure::NoAnswer),
         Ok(answer) => matches!(answer.status, 502..=504).then_some(AttemptFailure::Unavailable),
@@ -340,8 +342,8 @@ mod tests {
         let timetable = open_loop(Duration::ZERO);
         let interruption = async { timetable.stop.cancel() };
         let waiting = timetable.await_turn(0, 99);
-        let (turn, ()) = tokio::join!(waiting, interruption);
-        assert_eq!(turn, None);
+        let (due, ()) = tokio::join!(waiting, interruption);
+        assert_eq!(due, None);
         assert!(clock::now() - timetable.began < Duration::from_secs(9));
     }
 }

@@ -14,12 +14,13 @@ use crate::wire::order::{Order, OrderNumber};
 /// The orders of one client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Receipts {
-    rows: Vec<Receipt>,
+    /// The orders, oldest first.
+    pub(crate) rows: Vec<OrderRecord>,
 }
 
 /// An order that the store has granted, and the result of its check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Receipt {
+pub(crate) struct OrderRecord {
     /// The number that the store gave, and what was asked for.
     pub(crate) order: Order,
     /// What the final check found.
@@ -46,7 +47,7 @@ pub enum Finding {
 
 /// The store's answer to the query of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fetched {
+pub(crate) enum FetchedOrder {
     /// The order.
     Order(Order),
     /// There is no such order.
@@ -71,12 +72,7 @@ pub struct FailedCheck {
 impl Receipts {
     /// Keeps an order that the store has granted.
     pub(crate) fn keep(&mut self, order: Order) {
-        self.rows.push(Receipt { order, finding: Finding::Unchecked });
-    }
-
-    /// The orders, oldest first.
-    pub(crate) fn rows(&self) -> &[Receipt] {
-        &self.rows
+        self.rows.push(OrderRecord { order, finding: Finding::Unchecked });
     }
 
     /// How many toys were bought.
@@ -96,19 +92,19 @@ impl Receipts {
     }
 
     /// Compares the order in `row` with the store's answer. Returns the problem, if there is one.
-    pub(crate) fn compare(&mut self, row: usize, fetched: Fetched) -> Option<String> {
-        let Receipt { order: ours, finding } = &mut self.rows[row];
+    pub(crate) fn compare(&mut self, row: usize, fetched: FetchedOrder) -> Option<String> {
+        let OrderRecord { order: ours, finding } = &mut self.rows[row];
         let ordered = format!("{} was ordered", goods(ours));
         let (found, problem) = match fetched {
-            Fetched::Order(order) if order == *ours => (Finding::Match, None),
-            Fetched::Order(order) => {
+            FetchedOrder::Order(order) if order == *ours => (Finding::Match, None),
+            FetchedOrder::Order(order) => {
                 let theirs = format!("the store says order {}: {}", order.number, goods(&order));
                 (Finding::Different, Some(format!("{ordered}, {theirs}")))
             }
-            Fetched::Unknown => {
+            FetchedOrder::Unknown => {
                 (Finding::Missing, Some(format!("{ordered}, the store has no such order")))
             }
-            Fetched::Failed(reason) => {
+            FetchedOrder::Failed(reason) => {
                 (Finding::Unfetched, Some(format!("could not be fetched: {reason}")))
             }
         };
@@ -175,21 +171,21 @@ mod tests {
         receipts
     }
 
-    fn checked(fetched: Fetched) -> (Finding, Option<String>) {
+    fn checked(fetched: FetchedOrder) -> (Finding, Option<String>) {
         let mut receipts = receipts(&[7]);
         let problem = receipts.compare(0, fetched);
-        (receipts.rows()[0].finding, problem)
+        (receipts.rows[0].finding, problem)
     }
 
     #[test]
     fn an_order_that_the_store_returns_unchanged_matches() {
-        assert_eq!(checked(Fetched::Order(order(7, "Tux", 2))), (Finding::Match, None));
+        assert_eq!(checked(FetchedOrder::Order(order(7, "Tux", 2))), (Finding::Match, None));
     }
 
     #[test]
     fn another_number_name_or_quantity_is_a_failed_check() {
         for other in [order(8, "Tux", 2), order(7, "Uno", 2), order(7, "Tux", 1)] {
-            let (finding, problem) = checked(Fetched::Order(other));
+            let (finding, problem) = checked(FetchedOrder::Order(other));
             assert_eq!(finding, Finding::Different);
             assert!(problem.unwrap().starts_with("2 × Tux was ordered, the store says "));
         }
@@ -197,8 +193,8 @@ mod tests {
 
     #[test]
     fn an_order_that_is_missing_or_cannot_be_fetched_is_a_failed_check() {
-        assert_eq!(checked(Fetched::Unknown).0, Finding::Missing);
-        assert_eq!(checked(Fetched::Failed("timeout".into())).0, Finding::Unfetched);
+        assert_eq!(checked(FetchedOrder::Unknown).0, Finding::Missing);
+        assert_eq!(checked(FetchedOrder::Failed("timeout".into())).0, Finding::Unfetched);
     }
 
     #[test]
@@ -208,7 +204,7 @@ mod tests {
         assert_eq!(repeats.len(), 1);
         assert_eq!((repeats[0].client, repeats[0].number), (2, OrderNumber(1)));
         assert!(repeats[0].problem.contains("client 1"));
-        assert_eq!(all[1].rows()[1].finding, Finding::Repeated);
+        assert_eq!(all[1].rows[1].finding, Finding::Repeated);
     }
 
     #[test]

@@ -30,10 +30,10 @@ const MOST_ROUNDS: usize = 20;
 
 /// The attempts of one request.
 #[derive(Clone, Debug)]
-pub(crate) struct Retry {
+pub(crate) struct Attempts {
     policy: Policy,
     frontends: usize,
-    attempts: usize,
+    failed: usize,
     backoff: Duration,
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum AttemptFailure {
     Unavailable,
 }
 
-impl Retry {
+impl Attempts {
     /// For a query, with `frontends` front-ends to try.
     pub(crate) fn of_query(frontends: usize) -> Self {
         Self::new(Policy::EachFrontendOnce, frontends)
@@ -64,16 +64,16 @@ impl Retry {
     }
 
     fn new(policy: Policy, frontends: usize) -> Self {
-        Self { policy, frontends, attempts: 0, backoff: SHORTEST_BACKOFF }
+        Self { policy, frontends, failed: 0, backoff: SHORTEST_BACKOFF }
     }
 
     /// The backoff before the next attempt, after a failed one. `None` to give up.
     pub(crate) fn after(&mut self, failure: AttemptFailure, elapsed: Duration) -> Option<Duration> {
-        self.attempts += 1;
+        self.failed += 1;
         let backoff = match (self.policy, failure) {
             (Policy::EachFrontendOnce, AttemptFailure::Unavailable) => None,
             (Policy::EachFrontendOnce, AttemptFailure::NoAnswer) => {
-                (self.attempts < self.frontends.max(2)).then_some(Duration::ZERO)
+                (self.failed < self.frontends.max(2)).then_some(Duration::ZERO)
             }
             (Policy::UntilDeadline, _) => self.next_backoff(),
         };
@@ -81,10 +81,10 @@ impl Retry {
     }
 
     fn next_backoff(&mut self) -> Option<Duration> {
-        if self.attempts >= MOST_ROUNDS * self.frontends {
+        if self.failed >= MOST_ROUNDS * self.frontends {
             return None;
         }
-        if !self.attempts.is_multiple_of(self.frontends) {
+        if !self.failed.is_multiple_of(self.frontends) {
             return Some(Duration::ZERO);
         }
         let backoff = self.backoff;
@@ -103,10 +103,10 @@ mod tests {
     use super::*;
 
     /// The backoffs until it gives up, if attempts themselves take no time.
-    fn backoffs(mut retry: Retry, failure: AttemptFailure) -> Vec<u128> {
+    fn backoffs(mut attempts: Attempts, failure: AttemptFailure) -> Vec<u128> {
         let mut elapsed = Duration::ZERO;
         std::iter::from_fn(|| {
-            let backoff = retry.after(failure, elapsed)?;
+            let backoff = attempts.after(failure, elapsed)?;
             elapsed += backoff;
             Some(backoff.as_millis())
         })
@@ -115,34 +115,34 @@ mod tests {
 
     #[test]
     fn an_order_is_tried_at_every_frontend_before_each_backoff() {
-        let backoffs = backoffs(Retry::of_order(2), AttemptFailure::NoAnswer);
+        let backoffs = backoffs(Attempts::of_order(2), AttemptFailure::NoAnswer);
         assert_eq!(backoffs[..6], [0, 50, 0, 100, 0, 200]);
     }
 
     #[test]
     fn an_order_is_tried_until_shortly_before_the_deadline() {
         for failure in [AttemptFailure::NoAnswer, AttemptFailure::Unavailable] {
-            let total: u128 = backoffs(Retry::of_order(1), failure).iter().sum();
+            let total: u128 = backoffs(Attempts::of_order(1), failure).iter().sum();
             assert!((13_000..15_000).contains(&total), "{total} ms");
         }
     }
 
     #[test]
     fn a_query_tries_each_frontend_once_and_a_lone_one_twice() {
-        assert_eq!(backoffs(Retry::of_query(3), AttemptFailure::NoAnswer), [0, 0]);
-        assert_eq!(backoffs(Retry::of_query(1), AttemptFailure::NoAnswer), [0]);
+        assert_eq!(backoffs(Attempts::of_query(3), AttemptFailure::NoAnswer), [0, 0]);
+        assert_eq!(backoffs(Attempts::of_query(1), AttemptFailure::NoAnswer), [0]);
     }
 
     #[test]
     fn a_query_that_is_answered_503_is_not_retried() {
-        assert_eq!(backoffs(Retry::of_query(3), AttemptFailure::Unavailable), [0; 0]);
+        assert_eq!(backoffs(Attempts::of_query(3), AttemptFailure::Unavailable), [0; 0]);
     }
 
     #[test]
     fn no_attempt_goes_on_after_the_deadline() {
-        let mut retry = Retry::of_order(1);
+        let mut attempts = Attempts::of_order(1);
         assert_eq!(time_limit(Duration::ZERO), ATTEMPT_LIMIT);
         assert_eq!(time_limit(Duration::from_secs(10)), Duration::from_secs(5));
-        assert_eq!(retry.after(AttemptFailure::NoAnswer, DEADLINE), None);
+        assert_eq!(attempts.after(AttemptFailure::NoAnswer, DEADLINE), None);
     }
 }

@@ -47,7 +47,7 @@ pub(crate) enum Shown {
 
 /// What follows the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum NextStep {
     /// An order of the toy.
     Order,
     /// The next iteration.
@@ -91,12 +91,12 @@ impl Shopper {
 
 impl Iteration {
     /// What to do after the query.
-    pub(crate) fn after_query(&self, shown: Shown) -> Next {
+    pub(crate) fn after_query(&self, shown: Shown) -> NextStep {
         match shown {
             Shown::Quantity(quantity) if quantity > 0 && self.coin < self.probability.0 => {
-                Next::Order
+                NextStep::Order
             }
-            Shown::Quantity(_) | Shown::Nothing => Next::MoveOn,
+            Shown::Quantity(_) | Shown::Nothing => NextStep::MoveOn,
         }
     }
 }
@@ -122,7 +122,7 @@ mod tests {
     fn bought(iterations: &[Iteration]) -> Vec<bool> {
         iterations
             .iter()
-            .map(|iteration| iteration.after_query(Shown::Quantity(1)) == Next::Order)
+            .map(|iteration| iteration.after_query(Shown::Quantity(1)) == NextStep::Order)
             .collect()
     }
 
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn nothing_is_ordered_that_is_not_in_stock_or_was_not_shown() {
         for iteration in iterations(7, 2, "1") {
-            assert_eq!(iteration.after_query(Shown::Quantity(0)), Next::MoveOn);
-            assert_eq!(iteration.after_query(Shown::Nothing), Next::MoveOn);
+            assert_eq!(iteration.after_query(Shown::Quantity(0)), NextStep::MoveOn);
+            assert_eq!(iteration.after_query(Shown::Nothing), NextStep::MoveOn);
         }
     }
 

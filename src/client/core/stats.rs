@@ -33,7 +33,7 @@ pub enum RequestType {
 
 /// The counts of one type of request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct RequestCounts {
     /// The latencies of the requests that succeeded.
     pub(crate) latency: Latency,
     /// Requests that ended in an error, after all attempts.
@@ -73,7 +73,7 @@ pub(crate) enum NoAnswer {
 /// The counts of one client, or of all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stats {
-    counts: [Counts; RequestType::ALL.len()],
+    counts: [RequestCounts; RequestType::ALL.len()],
     /// The reasons of errors, and how often each occurred.
     pub(crate) reasons: BTreeMap<String, u64>,
     /// Iterations.
@@ -118,7 +118,7 @@ impl Unanswered {
     }
 }
 
-impl Counts {
+impl RequestCounts {
     fn add(&mut self, other: &Self) {
         self.latency.add(&other.latency);
         self.errors += other.errors;
@@ -185,13 +185,13 @@ impl Stats {
     }
 
     /// The counts of one type of request.
-    pub(crate) fn of(&self, request: RequestType) -> &Counts {
+    pub(crate) fn of(&self, request: RequestType) -> &RequestCounts {
         &self.counts[request as usize]
     }
 
     /// The counts of all attempts. Its latencies lack those of refused orders.
-    pub(crate) fn of_all(&self) -> Counts {
-        let mut sum = Counts::default();
+    pub(crate) fn of_all(&self) -> RequestCounts {
+        let mut sum = RequestCounts::default();
         for sent in RequestType::SENT {
             sum.add(self.of(sent));
         }

@@ -57,7 +57,7 @@ pub(crate) fn orders(report: &Report) -> String {
     written(|f| {
         writeln!(f, "client,number,name,quantity,check")?;
         for (client, receipts) in (1..).zip(&report.receipts) {
-            for receipt in receipts.rows() {
+            for receipt in &receipts.rows {
                 let (order, finding) = (&receipt.order, receipt.finding);
                 let name = quoted(order.name.as_str());
                 writeln!(f, "{client},{},{name},{},{finding}", order.number, order.quantity)?;

@@ -89,7 +89,7 @@ pub struct Report {
     /// Each client, in the order of their numbers.
     pub clients: Vec<ClientReport>,
     /// The final check.
-    pub check: Check,
+    pub check: FinalCheck,
     /// The results of `--fail-if`.
     #[serde(rename = "gates")]
     pub thresholds: Vec<Judgement>,
@@ -143,7 +143,7 @@ pub struct ClientReport {
 
 /// The final check.
 #[derive(Clone, Debug, Serialize)]
-pub struct Check {
+pub struct FinalCheck {
     /// Orders to check.
     pub orders: u64,
     /// Orders for which the store gave a usable answer.
@@ -208,7 +208,7 @@ impl Report {
             results.into_iter().map(|result| (result.failures, result.receipts)).unzip();
         let mut failures: Vec<FailedCheck> = failures.into_iter().flatten().collect();
         failures.extend(find_repeats(&mut receipts));
-        let orders = receipts.iter().map(|receipts| receipts.rows().len() as u64).sum();
+        let orders = receipts.iter().map(|receipts| receipts.rows.len() as u64).sum();
         let Stats { iterations, orders_in_doubt, .. } = all;
         let schedule = settings.schedule;
         let due = settings.end.iterations_due(schedule, settings.clients, times.interrupted);
@@ -239,7 +239,7 @@ impl Report {
             units: receipts.iter().map(Receipts::units).sum(),
             hit_ratio: share(hits, hits + misses),
             clients,
-            check: Check::new(orders, &receipts, failures),
+            check: FinalCheck::new(orders, &receipts, failures),
             thresholds: Vec::new(),
             receipts,
         }
@@ -328,14 +328,14 @@ impl ClientReport {
             frontend: result.frontend.clone(),
             iterations: result.stats.iterations,
             requests_made: result.stats.requests(),
-            orders: result.receipts.rows().len() as u64,
+            orders: result.receipts.rows.len() as u64,
             units: result.receipts.units(),
             requests: Table::new(&result.stats, |request| times.of(request)),
         }
     }
 }
 
-impl Check {
+impl FinalCheck {
     fn new(orders: u64, receipts: &[Receipts], mut failures: Vec<FailedCheck>) -> Self {
         let failed = failures.len() as u64;
         failures.truncate(MOST_FAILURES);
