@@ -1,8 +1,8 @@
 //! One call to another role: its answer, [`CallError::Unreachable`] or [`CallError::Refused`].
 //!
 //! Only this file decides that a peer is unreachable. Each worker thread has a [`Peer`] of its own
-//! for each of the other roles: awc's permits are per client, so a peer that hangs cannot use up the
-//! connections to those that answer.
+//! for each of the other roles: awc's permits are per client, so a peer that hangs cannot use up
+//! the connections to those that answer.
 
 use std::any::Any;
 use std::fmt;
@@ -104,7 +104,7 @@ pub enum CallError {
 #[derive(Debug)]
 pub enum Unreachable {
     /// The connection was refused: the process is down, and the call certainly had no effect.
-    NobodyListens,
+    ConnectionRefused,
     /// It did not answer in time.
     Silent,
     /// The connection broke, or the answer made no sense.
@@ -261,7 +261,7 @@ fn classify(error: &SendRequestError) -> CallError {
     if let SendRequestError::Connect(ConnectError::Io(cause)) = error
         && cause.kind() == io::ErrorKind::ConnectionRefused
     {
-        return CallError::Unreachable(Unreachable::NobodyListens);
+        return CallError::Unreachable(Unreachable::ConnectionRefused);
     }
     let timed_out = matches!(
         error,
@@ -294,7 +294,7 @@ impl fmt::Display for CallError {
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NobodyListens => f.write_str("the connection was refused"),
+            Self::ConnectionRefused => f.write_str("the connection was refused"),
             Self::Silent => f.write_str("it did not answer in time"),
             Self::Broken(how) => f.write_str(how),
         }

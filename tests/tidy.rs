@@ -50,13 +50,15 @@ const SERVICE: [&str; 12] = [
 ];
 
 /// Libraries that a core may use: they compute, and do nothing else.
-const PURE_LIBRARIES: [&str; 5] = ["std", "serde", "hashlink", "hdrhistogram", "percent_encoding"];
+const PURE_LIBRARIES: [&str; 6] =
+    ["std", "serde", "hashlink", "hdrhistogram", "rand", "rand_chacha"];
 
 /// The only files that may speak SQL: what databases share, and one database per service.
 const DATABASES: [&str; 3] = ["storage/", "catalog/journal/", "order/order_log.rs"];
 
 /// Names by which a core would reach the world without importing anything.
-const IMPURE: [&str; 4] = ["Instant::now", "SystemTime::now", "log::", "std::net"];
+const IMPURE: [&str; 6] =
+    ["Instant::now", "SystemTime::now", "log::", "std::net", "rand::rng", "rand::random"];
 
 /// Lines that a file may have before its tests. A reader should see the whole of it in a few
 /// screens.

@@ -64,7 +64,7 @@ measure() { # TOOL REPETITION SECONDS
 # that of the tool, so it is the only process in here that works.
 run_client() { # SECONDS
   "$TOYSTORE_BIN" client -c "$CLIENTS" -d "$1" -p 0 --format csv --fail-if 'errors>0' \
-    --fail-if 'hit_ratio<99%' >"$work/client.csv" </dev/null
+    --fail-if 'hit_ratio<0.99' >"$work/client.csv" </dev/null
   awk -F , '$1 == "all" && $2 == "query" { print $3 }' "$work/client.csv"
 }
 

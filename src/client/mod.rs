@@ -1,119 +1,88 @@
 //! The client: shops, measures and checks.
 //!
-//! Several clients shop at once, each with connections, random numbers and counts of its own:
+//! Several clients run at once, each with its own connections, random numbers and counts:
 //!
 //! ```text
-//! shopper  ── which toy, and whether to buy it ─┐
-//! pace     ── when, and until when ─────────────┤
-//! patience ── whether to ask again ─────────────┼─► service ─► remote ─► a front-end
-//! tally, latency ◄── how it went ───────────────┤             (connection, http)
-//! receipts ◄── what was bought ─────────────────┘
+//! core/shopper   ── which toy, and whether to buy it ─┐
+//! core/schedule  ── when, and until when ─────────────┤
+//! core/retry     ── whether to try again ─────────────┼─► service ─► remote ─► a front-end
+//! core/stats, latency ◄── counts and latencies ───────┤
+//! core/receipts  ◄── orders ──────────────────────────┘
 //! ```
 //!
 //! When all have stopped shopping, each fetches every order that it made and compares it with its
-//! receipt; then [`report`] puts everything together, [`gate`] judges it, and [`render`] and
-//! [`csv`] write it. Meanwhile [`progress`] and [`series`] tell how it goes. A client has to cost
-//! less than the store that it measures; `eval/overhead` shows whether it does.
+//! receipt. Then [`report`] puts the results together, judges them by thresholds and writes them.
+//! `eval/overhead` measures that a client costs less than the store that it measures.
 
 pub mod arguments;
-pub mod connection;
-pub mod csv;
-pub mod gate;
-pub mod http;
-pub mod interruption;
-pub mod latency;
-pub mod pace;
-pub mod patience;
-pub mod progress;
-pub mod receipts;
-pub mod remote;
-pub mod render;
+pub mod core;
+mod interruption;
+mod remote;
 pub mod report;
-pub mod series;
-pub mod service;
-pub mod shopper;
-pub mod table;
-pub mod tally;
+mod service;
 
 use std::cell::RefCell;
-use std::fmt;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::core::live::LiveCounts;
+use self::core::receipts::Receipts;
+use self::core::schedule::End;
+use self::core::shopper::Shopper;
+use self::core::stats::Stats;
 use crate::roles::Address;
 use crate::{clock, process};
 pub use arguments::{Arguments, Format, Settings};
-use csv::Phase;
-use gate::Outcome;
-use interruption::{Interruption, interrupted_twice};
-use pace::End;
-use progress::{Progress, Watch};
-use remote::{Remote, Store, StoreClosed};
-use report::{Homecoming, Report, Run, Times, Verdict};
-use series::{Recorder, Series};
+use interruption::interrupted_twice;
+pub use remote::StoreClosed;
+use remote::{Remote, Store};
+use report::csv::Phase;
+use report::progress::Progress;
+use report::series::{Recorder, Series};
+use report::thresholds::Outcome;
+use report::{ClientResult, Report, Run, RunResult, Times, csv, files, text};
 use service::{Customer, Timetable};
-use shopper::Shopper;
-use tally::RequestType;
 
 /// The exit status of a program that Ctrl-C has ended, by the shells' custom.
 const INTERRUPTED: u8 = 130;
 
-/// The exit status of a run in which all went well, but for a gate.
-const GATE_FAILED: u8 = 3;
+/// The exit status of a run in which only a threshold failed.
+const THRESHOLD_FAILED: u8 = 3;
 
-/// What is written to the `--out` folder.
-const FILES: [&str; 5] =
-    ["report.json", "latencies.csv", "histograms.csv", "statuses.csv", "orders.csv"];
+/// The exit status of a run that failed otherwise.
+const FAILED: u8 = 1;
 
-/// Why there is no report, or no good one.
+/// Why a run failed, in a sentence, and its exit status.
 #[derive(Debug)]
-enum Failed {
-    Closed(StoreClosed),
-    Write(PathBuf, io::Error),
-    Print(io::Error),
-    Interrupted,
-    Check(u64),
-    NoneSucceeded(RequestType, Vec<Address>),
-    Gates(Vec<String>),
-}
+struct Failed(u8, String);
 
 /// Runs the client: shops, checks, reports. It uses the front-ends that the arguments name, else
 /// the `known` ones.
 pub async fn run(arguments: Arguments, known: &[Address]) -> ExitCode {
     let settings = Settings::new(&arguments, known);
-    // Each client has a connection of its own.
+    // Each client has its own connection.
     process::raise_file_limit();
     let stop = CancellationToken::new();
     let outcome = tokio::select! {
-        outcome = shop_and_report(&settings, &arguments, &stop) => outcome,
+        // First, so that signals have their handlers before the first request is sent.
+        biased;
         () = interrupted_twice(&stop) => return ExitCode::from(INTERRUPTED),
+        outcome = shop_and_report(&settings, &arguments, &stop) => outcome,
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            let status = process::fail(&failed);
-            match failed {
-                Failed::Interrupted => INTERRUPTED.into(),
-                Failed::Gates(_) => GATE_FAILED.into(),
-                Failed::Closed(_)
-                | Failed::Write(..)
-                | Failed::Print(_)
-                | Failed::Check(_)
-                | Failed::NoneSucceeded(..) => status,
-            }
-        }
-    }
+    let Err(Failed(status, sentence)) = outcome else { return ExitCode::SUCCESS };
+    let failure = process::fail(&sentence);
+    if status == FAILED { failure } else { status.into() }
 }
 
-/// Opens the store and shops in it; see [`shop`].
+/// Opens the store, lets all clients shop, and checks their orders.
 ///
 /// # Errors
 ///
-/// If no front-end says what there is to buy.
+/// If no front-end answers with its toys.
 pub async fn open_and_shop(
     settings: &Settings,
     stop: &CancellationToken,
@@ -122,33 +91,33 @@ pub async fn open_and_shop(
     Ok(shop(settings, Rc::new(store), stop, None).await)
 }
 
-/// Lets all clients shop until the end or until `stop`, and then check their orders. If there is a
-/// `series`, it gets what happens.
-///
-/// # Panics
-///
-/// If a client does, which is a bug.
-pub async fn shop(
+/// Lets all clients shop until the end or until `stop`, and then check their orders. The `series`,
+/// if there is one, is written meanwhile.
+async fn shop(
     settings: &Settings,
     store: Rc<Store>,
     stop: &CancellationToken,
     series: Option<&mut Series>,
 ) -> Report {
     let interval = series.is_some().then(RefCell::default);
-    let watch = Rc::new(Watch { interval, ..Watch::default() });
-    let progress = Progress::show(watch.clone(), settings.end, settings.clients);
-    let mut recorder = Recorder::new(series, watch.clone());
+    let live = Rc::new(LiveCounts { interval, ..LiveCounts::default() });
+    let progress = Progress::show(live.clone(), settings.end, settings.clients);
+    let mut recorder = Recorder::new(series, live.clone());
     let timetable = Rc::new(Timetable {
-        began: recorder.began(),
-        pace: settings.pace,
+        began: recorder.began,
+        schedule: settings.schedule,
         end: settings.end,
         clients: settings.clients,
         stop: stop.clone(),
     });
-    let interruption = Interruption::of(stop);
+    let cancelled = stop.clone();
+    let interruption = actix_web::rt::spawn(async move {
+        cancelled.cancelled().await;
+        clock::now()
+    });
     let shopping = (1..=settings.clients).map(|client| {
         let (mut customer, timetable) =
-            (settings.customer(client, store.clone(), watch.clone()), timetable.clone());
+            (settings.customer(client, store.clone(), live.clone()), timetable.clone());
         actix_web::rt::spawn(async move {
             customer.shop(&timetable).await;
             customer
@@ -156,26 +125,28 @@ pub async fn shop(
     });
     let customers = recorder.during(Phase::Shopping, all_of(shopping.collect())).await;
     let stopped = clock::now();
-    let interrupted = interruption.after(timetable.began).await;
+    // An interruption from now on does not count.
+    let interrupted = if stop.is_cancelled() { interruption.await.ok() } else { None };
+    let interrupted = interrupted.map(|at| at - timetable.began);
     let checking = customers.into_iter().map(|customer| actix_web::rt::spawn(check(customer)));
-    let home = recorder.during(Phase::Checking, all_of(checking.collect())).await;
+    let results = recorder.during(Phase::Checking, all_of(checking.collect())).await;
     drop(progress);
     let shopping = stopped - timetable.began;
     let checking = clock::now() - stopped;
-    let times = Times { started_unix: recorder.began_unix(), interrupted, shopping, checking };
-    Report::new(settings, times, home)
+    let times = Times { started_unix: recorder.began_unix, interrupted, shopping, checking };
+    Report::new(settings, times, results)
 }
 
-async fn check(mut customer: Customer) -> Homecoming {
+async fn check(mut customer: Customer) -> ClientResult {
     let failures = customer.check().await;
     let frontend = customer.remote.address().to_string();
-    Homecoming { frontend, tally: customer.tally, receipts: customer.receipts, failures }
+    ClientResult { frontend, stats: customer.stats, receipts: customer.receipts, failures }
 }
 
 async fn all_of<T>(tasks: Vec<actix_web::rt::task::JoinHandle<T>>) -> Vec<T> {
     let mut results = Vec::with_capacity(tasks.len());
     for task in tasks {
-        results.push(task.await.expect("a client does not panic, and nobody aborts it"));
+        results.push(task.await.expect("a client does not panic and is not aborted"));
     }
     results
 }
@@ -185,132 +156,83 @@ async fn shop_and_report(
     arguments: &Arguments,
     stop: &CancellationToken,
 ) -> Result<(), Failed> {
-    // Whether the files can be written is better known before a long run than after it.
-    if let Some(folder) = &arguments.out {
-        std::fs::create_dir_all(folder).map_err(|error| Failed::Write(folder.clone(), error))?;
-    }
+    let out = arguments.out.as_deref();
+    out.map_or(Ok(()), files::make)?;
     let store = tokio::select! {
         store = Store::open(&settings.frontends, settings.quantity) => store,
-        () = stop.cancelled() => return Err(Failed::Interrupted),
+        () = stop.cancelled() => {
+            return Err(Failed(INTERRUPTED, "interrupted before the shopping began".into()));
+        }
     };
-    let store = store.map_err(Failed::Closed)?;
-    if let Some(folder) = &arguments.out {
-        FILES.iter().try_for_each(|name| try_to_write(folder.join(name)))?;
-    }
-    let mut series = open_series(arguments)?;
+    let store = store.map_err(|closed| Failed(FAILED, closed.to_string()))?;
+    out.map_or(Ok(()), files::try_to_write)?;
+    let series = arguments
+        .interval
+        .map(|every| Series::create(out.unwrap_or(Path::new("")).join("series.csv"), every.get()));
+    let mut series = series.transpose()?;
     if arguments.format == Format::Text {
-        print(&render::headline(&Run::new(settings)))?;
+        print(&text::headline(&Run::new(settings)))?;
         if let Some(series) = &series {
             print(&format!("{series}\n"))?;
         }
     }
     let mut report = shop(settings, Rc::new(store), stop, series.as_mut()).await;
     report.judge(&arguments.fail_if);
-    // A file that cannot be written is no reason to keep the report from being printed.
-    let written = arguments.out.as_ref().map_or(Ok(()), |folder| write_files(&report, folder));
+    // The report is printed even if a file cannot be written.
+    let written = out.map_or(Ok(()), |folder| files::write(&report, folder));
     print(&match arguments.format {
-        Format::Text => render::text(&report),
-        Format::Json => to_json(&report),
+        Format::Text => text::text(&report),
+        Format::Json => files::json(&report),
         Format::Csv => csv::latencies(&report),
     })?;
     written?;
-    match report.verdict() {
-        Verdict::Passed => series.map_or(Ok(()), Series::finish).map_err(Failed::write),
-        Verdict::CheckFailed => Err(Failed::Check(report.check.failed)),
-        Verdict::NoneSucceeded(kind) => {
-            Err(Failed::NoneSucceeded(kind, settings.frontends.clone()))
+    match report.result() {
+        RunResult::Passed => Ok(series.map_or(Ok(()), Series::finish)?),
+        RunResult::CheckFailed => {
+            let failed = report.check.failed;
+            Err(Failed(FAILED, format!("{failed} of the final checks failed; see the report")))
         }
-        Verdict::GateFailed => {
-            let failed = report.gates.iter().filter(|gate| gate.outcome != Outcome::Passed);
-            Err(Failed::Gates(failed.map(ToString::to_string).collect()))
+        RunResult::NoneSucceeded(kind) => {
+            let (kind, tried) = (kind.name().replace('_', " "), report.run.frontends.join(", "));
+            let reason =
+                "see the report for the reasons, and ./run.sh status for the store's state";
+            Err(Failed(FAILED, format!("no {kind} succeeded; tried {tried}; {reason}")))
+        }
+        RunResult::ThresholdFailed => {
+            let failed = report.thresholds.iter().filter(|one| one.outcome != Outcome::Passed);
+            let failed: Vec<String> = failed.map(ToString::to_string).collect();
+            Err(Failed(THRESHOLD_FAILED, format!("--fail-if: {}", failed.join("; "))))
         }
     }
-}
-
-/// The time series, if one is asked for.
-fn open_series(arguments: &Arguments) -> Result<Option<Series>, Failed> {
-    let Some(every) = arguments.interval else { return Ok(None) };
-    let folder = arguments.out.as_deref().unwrap_or(Path::new(""));
-    let path = folder.join("series.csv");
-    let series = Series::create(&path, every.get());
-    series.map(Some).map_err(|error| Failed::Write(path, error))
-}
-
-/// Whether a file can be written. It is left as it is: a run that breaks off leaves no empty file,
-/// and takes nothing from an earlier one.
-fn try_to_write(path: PathBuf) -> Result<(), Failed> {
-    let existed = path.exists();
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(&path);
-    let removed = || if existed { Ok(()) } else { std::fs::remove_file(&path) };
-    opened.and_then(|_file| removed()).map_err(|error| Failed::Write(path, error))
-}
-
-fn write_files(report: &Report, folder: &Path) -> Result<(), Failed> {
-    let texts = [
-        to_json(report),
-        csv::latencies(report),
-        csv::histograms(report),
-        csv::statuses(report),
-        csv::orders(report),
-    ];
-    FILES.iter().zip(texts).try_for_each(|(name, text)| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|error| Failed::Write(path, error))
-    })
-}
-
-fn to_json(report: &Report) -> String {
-    serde_json::to_string_pretty(report).expect("a report has nothing that JSON cannot say") + "\n"
 }
 
 fn print(text: &str) -> Result<(), Failed> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failed::Print)
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failed(FAILED, format!("cannot print the report: {error}")))
 }
 
 impl Settings {
-    fn customer(&self, client: u32, store: Rc<Store>, watch: Rc<Watch>) -> Customer {
-        let visits = match self.end {
-            End::Visits(visits) => Some(visits),
+    fn customer(&self, client: u32, store: Rc<Store>, live: Rc<LiveCounts>) -> Customer {
+        let iterations = match self.end {
+            End::Iterations(iterations) => Some(iterations),
             End::Time(_) => None,
         };
-        let toys = store.toys().len();
+        let toys = store.toys.len();
         Customer {
             client,
-            shopper: Shopper::new(self.seed, client, toys, self.probability, visits),
+            shopper: Shopper::new(self.seed, client, toys, self.probability, iterations),
             remote: Remote::new(store, client as usize - 1),
-            tally: tally::Tally::default(),
-            receipts: receipts::Receipts::default(),
-            watch,
+            stats: Stats::default(),
+            receipts: Receipts::default(),
+            live,
         }
     }
 }
 
-impl Failed {
-    fn write((path, error): (PathBuf, io::Error)) -> Self {
-        Self::Write(path, error)
-    }
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed(closed) => closed.fmt(f),
-            Self::Write(path, error) => write!(f, "cannot write {}: {error}", path.display()),
-            Self::Print(error) => write!(f, "cannot print the report: {error}"),
-            Self::Check(failed) => write!(f, "{failed} of the final checks failed; see the report"),
-            Self::Gates(gates) => write!(f, "--fail-if: {}", gates.join("; ")),
-            Self::Interrupted => f.write_str("interrupted before the shopping began"),
-            Self::NoneSucceeded(kind, addresses) => {
-                let kind = kind.name().replace('_', " ");
-                let addresses: Vec<&str> = addresses.iter().map(Address::as_str).collect();
-                let addresses = addresses.join(", ");
-                write!(
-                    f,
-                    "no {kind} succeeded; tried {addresses}; see the report for the reasons, and \
-                     ./run.sh status for how the store is"
-                )
-            }
-        }
+impl From<files::CannotWrite> for Failed {
+    fn from((path, error): files::CannotWrite) -> Self {
+        Self(FAILED, format!("cannot write {}: {error}", path.display()))
     }
 }

@@ -1,221 +1,154 @@
 //! HTTP out: the front-ends as a client reaches them.
 //!
 //! Unlike the calls between roles, a client looks at the status and at `X-Cache`. Each client has
-//! connections of its own, which are kept alive. What does not change of a request (all of a query,
-//! a purchase's body) is made once, when the store is opened.
+//! its own awc client, and so its own connections: clients never wait for one another.
 
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use actix_web::web::Bytes;
+use awc::error::{ConnectError, SendRequestError};
+use awc::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
-use super::connection::Connection;
-use super::http::{CacheMark, Reuse};
-use super::patience::REQUEST_LIMIT;
+use super::core::retry::ATTEMPT_LIMIT;
+use super::core::stats::{NoAnswer, RequestType};
 use crate::roles::Address;
-use crate::transport::Unreachable;
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::PurchaseBody;
 use crate::wire::quantity::Quantity;
 use crate::wire::reply::{Data, Failure};
 use crate::wire::toy::{Toy, ToyName};
 
-/// What a name may keep in a URL. All else is encoded, the dots of a toy called ".." included.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+/// The characters of a name that a URL may not have as they are. A toy called ".." is encoded, too.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
+/// Connecting takes a round trip; the client may be further from the store than the roles are from
+/// one another.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// How long an unused connection is kept. Front-ends keep theirs longer (see `server.rs`), so that
+/// a request is never sent into a connection that is being closed.
+const IDLE_LIMIT: Duration = Duration::from_secs(15);
+/// The largest answer: a list of some ten thousand toys.
+const LARGEST_ANSWER: usize = 4 << 20;
 
-/// What the store sells and where, ready to be asked for.
+/// The store's toys and front-ends.
 #[derive(Debug)]
-pub struct Store {
-    frontends: Vec<Frontend>,
-    toys: Vec<ToyName>,
-    quantity: Quantity,
-    /// The body of a purchase of each toy.
-    purchases: Vec<String>,
+pub(crate) struct Store {
+    /// The addresses of the front-ends.
+    pub(crate) frontends: Vec<Address>,
+    /// The names of the toys.
+    pub(crate) toys: Vec<ToyName>,
+    /// How many of a toy a purchase buys.
+    pub(crate) quantity: Quantity,
 }
 
-#[derive(Debug)]
-struct Frontend {
-    address: Address,
-    /// The request for each toy.
-    queries: Vec<String>,
-}
-
-/// The store could not be opened: where that was tried, and what happened.
+/// The store could not be opened: the addresses that were tried, and what happened at each.
 #[derive(Debug)]
 pub struct StoreClosed {
     attempts: Vec<(Address, String)>,
 }
 
 /// The front-ends as one client reaches them.
-#[derive(Debug)]
-pub struct Remote {
-    store: Rc<Store>,
-    /// A connection to each front-end, unless it has to be made first.
-    connections: Vec<Option<Connection>>,
+pub(crate) struct Remote {
+    /// The store.
+    pub(crate) store: Rc<Store>,
+    http: awc::Client,
     /// The front-end in use.
     at: usize,
 }
 
-/// What can be asked of the store.
+/// A request to the store.
 #[derive(Clone, Copy, Debug)]
-pub enum Request<'a> {
-    /// The toy at this place of the list.
-    Toy(usize),
-    /// A purchase of the toy at this place of the list.
-    Purchase(usize, &'a str),
-    /// The order with this number.
+pub(crate) enum Request<'a> {
+    /// A query of a toy.
+    Toy(&'a ToyName),
+    /// A purchase under this idempotency key.
+    Purchase(&'a PurchaseBody, &'a str),
+    /// A query of the order with this number.
     Order(OrderNumber),
 }
 
-/// What the store answered.
+/// The store's answer.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct HttpAnswer {
     /// The HTTP status.
-    pub status: u16,
-    /// What it says of the cache.
-    pub cache: CacheMark,
-    body: Vec<u8>,
+    pub(crate) status: u16,
+    /// The type of query that `X-Cache` makes it; `None` where there is no cache.
+    pub(crate) cached: Option<RequestType>,
+    body: Bytes,
 }
 
 impl Store {
-    /// Asks the front-ends in turn what the store sells, to buy so many of each toy at a time.
-    ///
-    /// # Errors
-    ///
-    /// If none of them answers with at least one toy.
-    pub async fn open(addresses: &[Address], quantity: Quantity) -> Result<Self, StoreClosed> {
+    /// Asks the front-ends in turn for the list of toys; one of them has to answer with at least
+    /// one toy. Purchases will buy `quantity` of a toy.
+    pub(crate) async fn open(
+        addresses: &[Address],
+        quantity: Quantity,
+    ) -> Result<Self, StoreClosed> {
         let mut attempts = Vec::new();
         for address in addresses {
             match list_toys(address).await {
-                Ok(toys) => return Ok(Self::new(addresses, toys, quantity)),
+                Ok(toys) => return Ok(Self { frontends: addresses.to_vec(), toys, quantity }),
                 Err(problem) => attempts.push((address.clone(), problem)),
             }
         }
         Err(StoreClosed { attempts })
     }
-
-    fn new(addresses: &[Address], toys: Vec<ToyName>, quantity: Quantity) -> Self {
-        let purchase = |name: &ToyName| {
-            let body = PurchaseBody { name: name.clone(), quantity };
-            serde_json::to_string(&body).expect("a purchase has nothing that JSON cannot say")
-        };
-        Self {
-            frontends: addresses.iter().map(|address| Frontend::new(address, &toys)).collect(),
-            purchases: toys.iter().map(purchase).collect(),
-            toys,
-            quantity,
-        }
-    }
-
-    /// What it sells.
-    #[must_use]
-    pub fn toys(&self) -> &[ToyName] {
-        &self.toys
-    }
-
-    /// How many of a toy a purchase buys.
-    #[must_use]
-    pub fn quantity(&self) -> Quantity {
-        self.quantity
-    }
-
-    /// How many front-ends it has.
-    #[must_use]
-    pub fn frontends(&self) -> usize {
-        self.frontends.len()
-    }
-}
-
-impl Frontend {
-    fn new(address: &Address, toys: &[ToyName]) -> Self {
-        let query = |name: &ToyName| {
-            let name = utf8_percent_encode(name.as_str(), ENCODED);
-            get(address, &format!("/products/{name}"))
-        };
-        Self { address: address.clone(), queries: toys.iter().map(query).collect() }
-    }
-
-    fn purchase(&self, body: &str, key: &str) -> String {
-        format!(
-            "POST /orders HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nIdempotency-Key: {key}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )
-    }
 }
 
 impl Remote {
-    /// The front-ends of `store`, beginning at the one that is `first` in turn. To be used on one
-    /// thread.
-    #[must_use]
-    pub fn new(store: Rc<Store>, first: usize) -> Self {
+    /// The front-ends of `store`, beginning at number `first` in turn. To be used on one thread.
+    pub(crate) fn new(store: Rc<Store>, first: usize) -> Self {
         let at = first % store.frontends.len();
-        let connections = store.frontends.iter().map(|_| None).collect();
-        Self { store, connections, at }
+        Self { store, http: new_http(), at }
     }
 
-    /// What the store sells.
-    #[must_use]
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// The front-end in use.
-    #[must_use]
-    pub fn address(&self) -> &Address {
-        &self.store.frontends[self.at].address
+    /// The address of the front-end in use.
+    pub(crate) fn address(&self) -> &Address {
+        &self.store.frontends[self.at]
     }
 
     /// Uses the next front-end from now on.
-    pub fn move_on(&mut self) {
+    pub(crate) fn move_on(&mut self) {
         self.at = (self.at + 1) % self.store.frontends.len();
     }
 
-    /// Sends a request to the front-end in use and awaits the whole answer.
-    ///
-    /// # Errors
-    ///
-    /// If no answer came within `time_limit`.
-    pub async fn send(
-        &mut self,
+    /// Sends a request to the front-end in use and awaits the whole answer, for at most
+    /// `time_limit`.
+    pub(crate) async fn send(
+        &self,
         request: Request<'_>,
         time_limit: Duration,
-    ) -> Result<Answer, Unreachable> {
-        let frontend = &self.store.frontends[self.at];
-        let made;
-        let request = match request {
-            Request::Toy(toy) => &frontend.queries[toy],
-            Request::Purchase(toy, key) => {
-                made = frontend.purchase(&self.store.purchases[toy], key);
-                &made
+    ) -> Result<HttpAnswer, NoAnswer> {
+        let sending = match request {
+            Request::Toy(name) => self.http.get(toy_url(self.address(), name)).send(),
+            Request::Purchase(body, key) => {
+                let request = self.http.post(format!("http://{}/orders", self.address()));
+                request.insert_header((IDEMPOTENCY_KEY, key)).send_json(body)
             }
             Request::Order(number) => {
-                made = get(&frontend.address, &format!("/orders/{number}"));
-                &made
+                self.http.get(format!("http://{}/orders/{number}", self.address())).send()
             }
         };
-        let connection = &mut self.connections[self.at];
-        let exchange = exchange(&frontend.address, connection, request.as_bytes());
-        in_time(time_limit, exchange).await
+        receive(sending, time_limit).await
     }
 }
 
-impl Answer {
-    /// The `data` of a good answer; else why there is none.
-    ///
-    /// # Errors
-    ///
-    /// If the status is not 200 or the body is not what was to be expected.
-    pub fn data<T: DeserializeOwned>(&self) -> Result<T, String> {
+impl HttpAnswer {
+    /// The `data` of an answer 200, or what is wrong with the answer.
+    pub(crate) fn data<T: DeserializeOwned>(&self) -> Result<T, String> {
         if self.status != 200 {
             return Err(format!("it answered {}: {}", self.status, self.message()));
         }
         serde_json::from_slice::<Data<T>>(&self.body)
             .map(|reply| reply.data)
-            .map_err(|error| format!("the answer is unclear: {error}"))
+            .map_err(|error| format!("invalid answer: {error}"))
     }
 
     fn message(&self) -> String {
@@ -226,46 +159,67 @@ impl Answer {
     }
 }
 
-fn get(address: &Address, path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")
+fn toy_url(address: &Address, name: &ToyName) -> String {
+    format!("http://{address}/products/{}", utf8_percent_encode(name.as_str(), ENCODED))
+}
+
+/// One client's connections. A connection is never too old to be used: replacing it would lengthen
+/// the latency of a request.
+fn new_http() -> awc::Client {
+    let connector = awc::Connector::new()
+        .timeout(CONNECT_LIMIT)
+        .conn_keep_alive(IDLE_LIMIT)
+        .conn_lifetime(Duration::MAX);
+    // `receive` limits the time: awc's own limit ends at the head of the answer.
+    let http = awc::Client::builder().connector(connector).disable_timeout();
+    http.disable_redirects().no_default_headers().finish()
 }
 
 async fn list_toys(address: &Address) -> Result<Vec<ToyName>, String> {
-    let request = get(address, "/products");
-    let mut connection = None;
-    let exchange = exchange(address, &mut connection, request.as_bytes());
-    let answer = in_time(REQUEST_LIMIT, exchange).await.map_err(|how| how.to_string())?;
-    let toys: Vec<Toy> = answer.data()?;
+    let answer = new_http().get(format!("http://{address}/products")).send();
+    let answer = receive(answer, ATTEMPT_LIMIT).await;
+    let toys: Vec<Toy> = answer.map_err(|error| error.to_string())?.data()?;
     if toys.is_empty() {
-        return Err("it sells nothing".into());
+        return Err("it has no toys".into());
     }
     Ok(toys.into_iter().map(|toy| toy.name).collect())
 }
 
-/// Sends a request over the connection that there is, or over a new one, and keeps the connection
-/// if it can be used again. (It is taken out meanwhile: whatever ends this early ends it too.)
-async fn exchange(
-    address: &Address,
-    kept: &mut Option<Connection>,
-    request: &[u8],
-) -> Result<Answer, Unreachable> {
-    let mut connection = match kept.take().filter(Connection::is_quiet) {
-        Some(connection) => connection,
-        None => Connection::open(address).await?,
+async fn receive(
+    sending: awc::SendClientRequest,
+    time_limit: Duration,
+) -> Result<HttpAnswer, NoAnswer> {
+    let answer = async {
+        let mut response = sending.await.map_err(|error| classify(&error))?;
+        let body = response.body().limit(LARGEST_ANSWER).await;
+        let body = body.map_err(|e| NoAnswer::Broken(format!("cannot read the answer: {e}")))?;
+        // awc takes the end of the connection for the end of the body.
+        let length =
+            response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        if length.is_some_and(|length: usize| body.len() < length) {
+            return Err(NoAnswer::Broken("the answer broke off".into()));
+        }
+        let cached = match response.headers().get(X_CACHE).map(HeaderValue::as_bytes) {
+            Some(b"hit") => Some(RequestType::QueryHit),
+            Some(b"miss") => Some(RequestType::QueryMiss),
+            Some(_) | None => None,
+        };
+        Ok(HttpAnswer { status: response.status().as_u16(), cached, body })
     };
-    let message = connection.exchange(request).await?;
-    if message.reuse == Reuse::KeepAlive {
-        *kept = Some(connection);
-    }
-    Ok(Answer { status: message.status, cache: message.cache, body: message.body })
+    actix_web::rt::time::timeout(time_limit, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
 }
 
-async fn in_time(
-    limit: Duration,
-    exchange: impl Future<Output = Result<Answer, Unreachable>>,
-) -> Result<Answer, Unreachable> {
-    let in_time = actix_web::rt::time::timeout(limit, exchange).await;
-    in_time.unwrap_or(Err(Unreachable::Silent))
+fn classify(error: &SendRequestError) -> NoAnswer {
+    if let SendRequestError::Connect(ConnectError::Io(cause)) = error
+        && cause.kind() == io::ErrorKind::ConnectionRefused
+    {
+        return NoAnswer::Refused;
+    }
+    let timed_out = matches!(
+        error,
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout)
+    );
+    if timed_out { NoAnswer::TimedOut } else { NoAnswer::Broken(error.to_string()) }
 }
 
 impl fmt::Display for StoreClosed {
@@ -275,7 +229,7 @@ impl fmt::Display for StoreClosed {
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{address} ({problem})")?;
         }
-        f.write_str("; start the store with ./run.sh, or say where it is with --frontend")
+        f.write_str("; start the store with ./run.sh, or name its address with --frontend")
     }
 }
 
@@ -292,26 +246,24 @@ mod tests {
     #[test]
     fn names_are_percent_encoded() {
         let toys = ["Rubik's Cube", "Play-Doh", "a/b?c#d%", "Ünö", ".."].map(ToyName::from);
-        let frontend = Frontend::new(&address(), &toys);
-        let path = |query: &String| query.split(' ').nth(1).unwrap().to_owned();
-        let paths: Vec<String> = frontend.queries.iter().map(path).collect();
+        let urls = toys.map(|name| toy_url(&address(), &name));
         let names = ["Rubik%27s%20Cube", "Play-Doh", "a%2Fb%3Fc%23d%25", "%C3%9Cn%C3%B6", "%2E%2E"];
-        assert_eq!(paths, names.map(|name| format!("/products/{name}")));
+        assert_eq!(urls, names.map(|name| format!("http://127.0.0.1:8080/products/{name}")));
     }
 
     #[test]
     fn a_store_that_is_closed_says_where_it_was_tried_and_how_to_start_it() {
-        let closed = StoreClosed { attempts: vec![(address(), "nobody listens there".into())] };
-        let text = closed.to_string();
-        assert!(text.contains("127.0.0.1:8080 (nobody listens there)"), "{text}");
+        let attempts = vec![(address(), "the connection was refused".into())];
+        let text = StoreClosed { attempts }.to_string();
+        assert!(text.contains("127.0.0.1:8080 (the connection was refused)"), "{text}");
         assert!(text.contains("./run.sh"), "{text}");
         assert!(!text.contains('\n'), "{text}");
     }
 
     #[test]
     fn an_answer_that_is_not_200_tells_its_status_and_message() {
-        let body = br#"{"error":{"code":503,"message":"no leader"}}"#.to_vec();
-        let answer = Answer { status: 503, cache: CacheMark::Unmarked, body };
+        let body = Bytes::from_static(br#"{"error":{"code":503,"message":"no leader"}}"#);
+        let answer = HttpAnswer { status: 503, cached: None, body };
         assert_eq!(answer.data::<Toy>().unwrap_err(), "it answered 503: no leader");
     }
 }

@@ -316,7 +316,7 @@ impl Service {
             Err(error) => {
                 log::debug!("replica {replica} gave no answer: {error}");
                 let attempt = match error {
-                    CallError::Unreachable(Unreachable::NobodyListens) => Attempt::Gone,
+                    CallError::Unreachable(Unreachable::ConnectionRefused) => Attempt::Gone,
                     CallError::Unreachable(_) | CallError::Refused { .. } => Attempt::Unanswered,
                 };
                 (attempt, Err(FrontendError::Undecided(error.to_string())))

@@ -92,7 +92,7 @@ impl Service {
         loop {
             let check = match remote.check(replica).await {
                 Ok(status) => Check::Answered(status),
-                Err(CallError::Unreachable(Unreachable::NobodyListens)) => Check::Gone,
+                Err(CallError::Unreachable(Unreachable::ConnectionRefused)) => Check::Gone,
                 Err(CallError::Refused { status, message }) => {
                     log::error!("replica {replica} refuses health checks: {status} {message}");
                     Check::Missed

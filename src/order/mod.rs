@@ -1,8 +1,8 @@
 //! An order replica: it keeps the orders on its own disk and, if it leads, sells.
 //!
 //! [`core`] decides: which rows continue the log, who leads, what goes into a batch, when an order
-//! is acknowledged. Around it, `service` answers what other roles ask, `tasks` is what a replica does
-//! on its own time, and [`order_log`] is the database.
+//! is acknowledged. Around it, `service` answers what other roles ask, `tasks` is what a replica
+//! does on its own time, and [`order_log`] is the database.
 
 pub mod core;
 pub mod order_log;

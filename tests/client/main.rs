@@ -1,8 +1,9 @@
-//! The client, played against a store of a test's own: as a library, and as the executable.
+//! The client against a small store that each test configures: as a library and as the executable.
 
-mod gates;
+mod answers;
 mod program;
 mod reports;
 mod series;
 mod shopping;
 mod store;
+mod thresholds;

@@ -9,11 +9,11 @@ use actix_web::web;
 use serde_json::{Value, json};
 use toystore::roles::Address;
 
-use crate::store::{Fails, Manners, Store};
+use crate::store::{Fails, Faults, Store};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// An address where nobody listens.
+/// An address where no process listens.
 fn closed_address() -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let address = listener.local_addr().expect("a listener has an address");
@@ -35,7 +35,7 @@ pub(crate) async fn toystore(arguments: &[&str]) -> Output {
 }
 
 pub(crate) async fn finish<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let working = actix_web::rt::time::timeout(PATIENCE, web::block(work));
+    let working = actix_web::rt::time::timeout(TIME_LIMIT, web::block(work));
     working.await.expect("the executable ends in time").expect("the work does not panic")
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn stdout(output: &Output) -> &str {
 }
 
 pub(crate) fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).expect("complaints are UTF-8")
+    std::str::from_utf8(&output.stderr).expect("errors are UTF-8")
 }
 
 #[actix_web::test]
@@ -53,14 +53,14 @@ async fn a_store_that_is_closed_is_one_clear_line_and_status_1() {
     let output = toystore(&["--frontend", address.as_str()]).await;
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stdout(&output), "");
-    let complaint = stderr(&output);
-    assert_eq!(complaint.lines().count(), 1, "{complaint}");
-    assert!(complaint.contains(address.as_str()) && complaint.contains("./run.sh"), "{complaint}");
+    let error = stderr(&output);
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.contains(address.as_str()) && error.contains("./run.sh"), "{error}");
 }
 
 #[actix_web::test]
-async fn whoever_names_a_front_end_needs_no_roles_toml() {
-    let store = Store::open(Manners::default());
+async fn with_a_front_end_in_the_arguments_no_roles_toml_is_needed() {
+    let store = Store::open(Faults::default());
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
@@ -76,7 +76,7 @@ async fn whoever_names_a_front_end_needs_no_roles_toml() {
 
 #[actix_web::test]
 async fn a_failed_check_is_printed_and_status_1() {
-    let store = Store::open(Manners { lies_about: Some(0), ..Manners::default() });
+    let store = Store::open(Faults { lies_about: Some(0), ..Faults::default() });
     let address = store.address.as_str();
     let output = toystore(&["-c", "1", "-n", "2", "-p", "1", "--frontend", address]).await;
     assert_eq!(output.status.code(), Some(1));
@@ -101,16 +101,16 @@ async fn interrupted(store: &mut Store, signal: &str, arguments: &[&str]) -> Out
         command(&[&base[..], arguments].concat()).spawn().expect("the executable can be run");
     let pid = child.id().to_string();
     let shopping = store.queries.wait_for(|queries| *queries >= 20);
-    let shopping = actix_web::rt::time::timeout(PATIENCE, shopping).await;
+    let shopping = actix_web::rt::time::timeout(TIME_LIMIT, shopping).await;
     shopping.expect("the client shops in time").expect("the store is open");
     send(signal, &pid);
     finish(move || child.wait_with_output().expect("the executable ends")).await
 }
 
 #[actix_web::test]
-async fn ctrl_c_and_sigterm_end_the_shopping_and_orders_are_checked_all_the_same() {
+async fn after_ctrl_c_or_sigterm_orders_are_still_checked() {
     for signal in ["-INT", "-TERM"] {
-        let mut store = Store::open(Manners::default());
+        let mut store = Store::open(Faults::default());
         let output = interrupted(&mut store, signal, &[]).await;
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -122,9 +122,9 @@ async fn ctrl_c_and_sigterm_end_the_shopping_and_orders_are_checked_all_the_same
 
 #[actix_web::test]
 async fn what_was_due_after_ctrl_c_is_not_missing() {
-    let mut store = Store::open(Manners::default());
-    let gate = ["--rate", "100", "--fail-if", "missed>100"];
-    let output = interrupted(&mut store, "-INT", &gate).await;
+    let mut store = Store::open(Faults::default());
+    let threshold = ["--rate", "100", "--fail-if", "iterations_missed>100"];
+    let output = interrupted(&mut store, "-INT", &threshold).await;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let due = report["iterations_due"].as_f64().unwrap();
@@ -134,7 +134,7 @@ async fn what_was_due_after_ctrl_c_is_not_missing() {
 
 #[actix_web::test]
 async fn ctrl_c_before_the_store_is_open_ends_the_client() {
-    // It takes connections and says nothing.
+    // It accepts connections and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let child = command(&["--frontend", &address]).spawn().unwrap();
@@ -148,8 +148,8 @@ async fn ctrl_c_before_the_store_is_open_ends_the_client() {
 }
 
 #[actix_web::test]
-async fn a_run_whose_orders_all_failed_is_no_success() {
-    let store = Store::open(Manners { fails: Fails::Purchases, ..Manners::default() });
+async fn a_run_whose_orders_all_failed_is_not_a_success() {
+    let store = Store::open(Faults { fails: Fails::Purchases, ..Faults::default() });
     let address = store.address.as_str();
     let output = toystore(&["-c", "1", "-n", "2", "-p", "1", "--frontend", address]).await;
     assert_eq!(output.status.code(), Some(1));
@@ -159,9 +159,9 @@ async fn a_run_whose_orders_all_failed_is_no_success() {
 
 #[actix_web::test]
 async fn a_folder_that_cannot_be_written_is_known_before_the_run() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     let address = store.address.as_str();
-    // Nobody, not even root, makes files there.
+    // Not even root can make files there.
     let output = toystore(&["--frontend", address, "-n", "1", "--out", "/proc"]).await;
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
     assert!(stderr(&output).contains("/proc/report.json"), "{}", stderr(&output));
@@ -170,14 +170,14 @@ async fn a_folder_that_cannot_be_written_is_known_before_the_run() {
 
 #[actix_web::test]
 async fn an_address_may_be_written_as_a_browser_shows_it() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     let address = format!("http://{}/", store.address);
     let output = toystore(&["-n", "1", "--frontend", &address]).await;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[actix_web::test]
-async fn arguments_that_make_no_sense_are_refused_with_what_would_do() {
+async fn invalid_arguments_are_refused_with_a_hint() {
     for (arguments, hint) in [
         (&["-p", "1.5"][..], "from 0 to 1"),
         (&["-p", "-0.1"], "from 0 to 1"),
@@ -190,8 +190,8 @@ async fn arguments_that_make_no_sense_are_refused_with_what_would_do() {
         (&["--rate", "0"], "above 0"),
         (&["--frontend", "localhost"], "host:port"),
         (&["--interval", "0"], "30s"),
-        (&["--fail-if", "order.p99>50"], "us, ms or s"),
-        (&["--fail-if", "slow"], "order.p99>50ms"),
+        (&["--fail-if", "requests.order.p98_ms>50"], "p95_ms, p999_ms, p99_ms"),
+        (&["--fail-if", "slow"], "requests.order.p99_ms>50"),
     ] {
         let output = toystore(arguments).await;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -200,8 +200,8 @@ async fn arguments_that_make_no_sense_are_refused_with_what_would_do() {
 }
 
 #[actix_web::test]
-async fn on_a_terminal_a_bar_tells_the_rate_and_the_errors_and_is_gone_at_the_end() {
-    let store = Store::open(Manners::default());
+async fn on_a_terminal_a_bar_shows_the_rate_and_the_errors_and_is_cleared_at_the_end() {
+    let store = Store::open(Faults::default());
     let program = env!("CARGO_BIN_EXE_toystore");
     let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles.toml");
     let line = format!(

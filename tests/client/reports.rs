@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::program::{stderr, stdout, toystore};
-use crate::store::{Fails, Manners, Store};
+use crate::store::{Fails, Faults, Store};
 
 #[actix_web::test]
 async fn the_text_report_begins_with_the_loop_and_the_seed_and_ends_with_the_check() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     let address = store.address.as_str();
     let output = toystore(&["-c", "2", "-n", "5", "-p", "1", "--frontend", address]).await;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -27,7 +27,7 @@ async fn the_text_report_begins_with_the_loop_and_the_seed_and_ends_with_the_che
 
 #[actix_web::test]
 async fn json_and_csv_can_be_read_back() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("new/folder");
     let base = ["--frontend", store.address.as_str(), "-n", "8", "-p", "1", "--seed", "42"];
@@ -88,7 +88,7 @@ fn sum_of<'a>(rows: impl Iterator<Item = &'a HashMap<&'a str, &'a str>>) -> u64 
 
 #[actix_web::test]
 async fn every_sample_is_in_a_histogram_for_all_and_for_its_client() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().to_str().unwrap();
     let address = store.address.as_str();
@@ -119,8 +119,8 @@ async fn every_sample_is_in_a_histogram_for_all_and_for_its_client() {
 
 #[actix_web::test]
 async fn each_type_of_request_has_its_statuses_and_refusals_are_counted_apart() {
-    let manners = Manners { stock: Some(2), unavailable: 1, ..Manners::default() };
-    let store = Store::open(manners);
+    let faults = Faults { stock: Some(2), unavailable: 1, ..Faults::default() };
+    let store = Store::open(faults);
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().to_str().unwrap();
     let address = store.address.as_str();
@@ -155,13 +155,14 @@ async fn each_type_of_request_has_its_statuses_and_refusals_are_counted_apart() 
     for percentile in ["p50", "p90", "p95", "p99", "p99.9", "max"] {
         assert!(block[1].contains(&format!("  {percentile} ")), "{block:?}");
     }
-    assert!(block[2].contains(" ms  ") && block[2].ends_with(['█', '▌', '▏']), "{block:?}");
+    let bar_ends = ['█', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    assert!(block[2].contains(" ms  ") && block[2].ends_with(bar_ends), "{block:?}");
     assert!(!text.contains("\norder query: "), "no order was fetched: {text}");
 }
 
 #[actix_web::test]
 async fn a_run_of_errors_has_no_figure_made_of_nothing() {
-    let store = Store::open(Manners { fails: Fails::Queries, ..Manners::default() });
+    let store = Store::open(Faults { fails: Fails::Queries, ..Faults::default() });
     let address = store.address.as_str();
     for format in ["text", "json", "csv"] {
         let arguments = ["--frontend", address, "-n", "3", "--format", format];
@@ -188,7 +189,7 @@ async fn a_run_of_errors_has_no_figure_made_of_nothing() {
 
 #[actix_web::test]
 async fn the_first_line_says_which_loop_it_is() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     let base = ["--frontend", store.address.as_str(), "-c", "2", "-n", "3"];
     let output = toystore(&base).await;
     assert!(stdout(&output).starts_with("closed loop: "), "{}", stdout(&output));

@@ -6,11 +6,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use toystore::client::tally::RequestType;
+use toystore::client::core::stats::RequestType;
 
-use crate::program::{PATIENCE, command, finish, stderr, stdout, toystore};
+use crate::program::{TIME_LIMIT, command, finish, stderr, stdout, toystore};
 use crate::reports::rows;
-use crate::store::{Manners, Store};
+use crate::store::{Faults, Store};
 
 fn number(row: &HashMap<&str, &str>, column: &str) -> f64 {
     row[column].parse().expect("a number")
@@ -18,7 +18,7 @@ fn number(row: &HashMap<&str, &str>, column: &str) -> f64 {
 
 #[actix_web::test]
 async fn the_intervals_together_are_the_run() {
-    let store = Store::open(Manners { stock: Some(6), unavailable: 2, ..Manners::default() });
+    let store = Store::open(Faults { stock: Some(6), unavailable: 2, ..Faults::default() });
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().to_str().unwrap();
     let base = ["--frontend", store.address.as_str(), "-n", "40", "-p", "1", "-q", "2"];
@@ -48,10 +48,10 @@ async fn the_intervals_together_are_the_run() {
         assert!(most.zip(known).is_none_or(|(ours, all)| (ours - all).abs() < 1e-5));
         assert_eq!(most.is_some(), known.is_some());
     }
-    // One stretch follows another, without a gap, from the start to the end of the check.
-    let stretches: Vec<_> = series.iter().filter(|row| row["type"] == "query").collect();
+    // One interval follows another, without a gap, from the start to the end of the check.
+    let intervals: Vec<_> = series.iter().filter(|row| row["type"] == "query").collect();
     let mut end = 0.0;
-    for row in &stretches {
+    for row in &intervals {
         assert!(
             (number(row, "time_s") - end - number(row, "interval_s")).abs() < 0.0021,
             "{row:?}"
@@ -61,8 +61,8 @@ async fn the_intervals_together_are_the_run() {
     let whole = report["shopping_s"].as_f64().unwrap() + report["checking_s"].as_f64().unwrap();
     assert!(end > 0.0 && end <= whole + 0.001, "{whole} and {end}");
     let began = report["started_unix_s"].as_f64().unwrap();
-    assert!((number(stretches[0], "unix_s") - number(stretches[0], "time_s") - began).abs() < 0.01);
-    let phases: Vec<_> = stretches.iter().map(|row| row["phase"]).collect();
+    assert!((number(intervals[0], "unix_s") - number(intervals[0], "time_s") - began).abs() < 0.01);
+    let phases: Vec<_> = intervals.iter().map(|row| row["phase"]).collect();
     assert!(phases.is_sorted_by_key(|phase| *phase == "checking"), "{phases:?}");
     assert!(phases.contains(&"shopping") && phases.contains(&"checking"), "{phases:?}");
 }
@@ -80,8 +80,8 @@ fn queries(path: &Path) -> (usize, f64) {
 }
 
 #[actix_web::test]
-async fn what_is_over_is_on_disk_even_if_the_client_is_killed_while_the_store_hangs() {
-    let mut store = Store::open(Manners { hangs_from: Some(30), ..Manners::default() });
+async fn if_the_client_is_killed_while_the_store_hangs_all_earlier_intervals_are_in_the_file() {
+    let mut store = Store::open(Faults { hangs_from: Some(30), ..Faults::default() });
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().to_str().unwrap();
     let base = ["--frontend", store.address.as_str(), "-c", "2", "-d", "1h", "-p", "0"];
@@ -89,8 +89,8 @@ async fn what_is_over_is_on_disk_even_if_the_client_is_killed_while_the_store_ha
     command.stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     let hanging = store.queries.wait_for(|queries| *queries >= 32);
-    actix_web::rt::time::timeout(PATIENCE, hanging).await.unwrap().unwrap();
-    // All that was answered gets there, and then one interval after the other in which nothing is.
+    actix_web::rt::time::timeout(TIME_LIMIT, hanging).await.unwrap().unwrap();
+    // All that was answered is written, and then one empty interval after the other.
     let path = out.path().join("series.csv");
     let written = async {
         let mut after = None;
@@ -102,7 +102,7 @@ async fn what_is_over_is_on_disk_even_if_the_client_is_killed_while_the_store_ha
             actix_web::rt::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let counted = actix_web::rt::time::timeout(PATIENCE, written).await;
+    let counted = actix_web::rt::time::timeout(TIME_LIMIT, written).await;
     child.kill().unwrap();
     finish(move || child.wait().unwrap()).await;
     assert_eq!(counted, Ok(30.0));
@@ -111,7 +111,7 @@ async fn what_is_over_is_on_disk_even_if_the_client_is_killed_while_the_store_ha
 
 #[actix_web::test]
 async fn without_a_folder_the_series_is_in_this_one_and_the_report_says_where() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     let here = tempfile::tempdir().unwrap();
     let address = store.address.to_string();
     let mut command = command(&["--frontend", &address, "-n", "2", "--interval", "1"]);
@@ -125,7 +125,7 @@ async fn without_a_folder_the_series_is_in_this_one_and_the_report_says_where() 
 
 #[actix_web::test]
 async fn a_series_that_cannot_be_written_is_known_before_the_run() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     let here = tempfile::tempdir().unwrap();
     std::fs::create_dir(here.path().join("series.csv")).unwrap();
     let folder = here.path().to_str().unwrap();

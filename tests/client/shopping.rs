@@ -5,22 +5,22 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use toystore::client::pace::{End, Pace};
-use toystore::client::receipts::Finding;
-use toystore::client::report::{Report, Verdict};
-use toystore::client::tally::RequestType;
+use toystore::client::core::receipts::Finding;
+use toystore::client::core::schedule::{End, Schedule};
+use toystore::client::core::stats::RequestType;
+use toystore::client::report::{Report, RunResult};
 use toystore::client::{Settings, open_and_shop};
 use toystore::roles::Address;
 use toystore::wire::quantity::Quantity;
 
-use crate::store::{Connections, Fails, Manners, Store, TOYS};
+use crate::store::{Connections, Fails, Faults, Store, TOYS};
 
-/// Three clients of ten visits each that buy whatever they see.
+/// Three clients of ten iterations each that always buy.
 fn settings(frontends: &[&Address]) -> Settings {
     Settings {
         clients: 3,
-        end: End::Visits(10),
-        pace: Pace::Closed,
+        end: End::Iterations(10),
+        schedule: Schedule::ClosedLoop,
         probability: "1".parse().expect("1 is a probability"),
         quantity: Quantity::ONE,
         seed: 7,
@@ -32,7 +32,7 @@ async fn shop(settings: &Settings) -> Report {
     open_and_shop(settings, &CancellationToken::new()).await.expect("the store is open")
 }
 
-/// An address where nobody listens.
+/// An address where no process listens.
 fn closed_address() -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let address = listener.local_addr().expect("a listener has an address");
@@ -40,10 +40,10 @@ fn closed_address() -> Address {
 }
 
 #[actix_web::test]
-async fn whoever_buys_everything_has_an_order_for_every_visit() {
-    let store = Store::open(Manners::default());
+async fn a_client_that_always_buys_has_an_order_for_every_iteration() {
+    let store = Store::open(Faults::default());
     let report = shop(&settings(&[&store.address])).await;
-    assert_eq!(report.verdict(), Verdict::Passed);
+    assert_eq!(report.result(), RunResult::Passed);
     assert_eq!((report.iterations, report.orders, report.units), (30, 30, 30));
     assert_eq!((report.check.checked, report.check.matching), (30, 30));
     for (request, count) in [
@@ -64,7 +64,7 @@ async fn whoever_buys_everything_has_an_order_for_every_visit() {
 
 #[actix_web::test]
 async fn every_purchase_has_a_key_of_its_own_in_every_run() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     shop(&settings(&[&store.address])).await;
     shop(&settings(&[&store.address])).await;
     let keys = store.read(|books| books.keys.clone());
@@ -76,10 +76,11 @@ async fn every_purchase_has_a_key_of_its_own_in_every_run() {
 async fn the_same_seed_asks_for_the_same_toys_and_buys_the_same() {
     let mut logs = Vec::new();
     for seed in [7, 7, 8] {
-        let store = Store::open(Manners::default());
+        let store = Store::open(Faults::default());
         let probability = "0.4".parse().unwrap();
         let settings = settings(&[&store.address]);
-        shop(&Settings { clients: 1, end: End::Visits(50), seed, probability, ..settings }).await;
+        shop(&Settings { clients: 1, end: End::Iterations(50), seed, probability, ..settings })
+            .await;
         logs.push(store.read(|books| books.log.clone()));
     }
     assert_eq!(logs[0], logs[1]);
@@ -88,14 +89,14 @@ async fn the_same_seed_asks_for_the_same_toys_and_buys_the_same() {
 }
 
 #[actix_web::test]
-async fn an_order_that_the_store_tells_wrong_or_not_at_all_fails_the_check() {
-    for (manners, number, finding) in [
-        (Manners { lies_about: Some(4), ..Manners::default() }, 4, Finding::Different),
-        (Manners { forgets: Some(5), ..Manners::default() }, 5, Finding::Missing),
+async fn an_order_that_the_store_returns_wrongly_or_not_at_all_fails_the_check() {
+    for (faults, number, finding) in [
+        (Faults { lies_about: Some(4), ..Faults::default() }, 4, Finding::Different),
+        (Faults { forgets: Some(5), ..Faults::default() }, 5, Finding::Missing),
     ] {
-        let store = Store::open(manners);
+        let store = Store::open(faults);
         let report = shop(&settings(&[&store.address])).await;
-        assert_eq!(report.verdict(), Verdict::CheckFailed);
+        assert_eq!(report.result(), RunResult::CheckFailed);
         assert_eq!((report.check.failed, report.check.matching), (1, 29));
         let failure = &report.check.failures[0];
         assert_eq!((failure.number.0, failure.finding), (number, finding));
@@ -103,20 +104,20 @@ async fn an_order_that_the_store_tells_wrong_or_not_at_all_fails_the_check() {
 }
 
 #[actix_web::test]
-async fn a_number_that_is_given_out_twice_fails_the_check() {
-    let store = Store::open(Manners { repeats_numbers: true, ..Manners::default() });
-    let report = shop(&Settings { end: End::Visits(1), ..settings(&[&store.address]) }).await;
-    assert_eq!(report.verdict(), Verdict::CheckFailed);
+async fn a_number_that_is_given_twice_fails_the_check() {
+    let store = Store::open(Faults { repeats_numbers: true, ..Faults::default() });
+    let report = shop(&Settings { end: End::Iterations(1), ..settings(&[&store.address]) }).await;
+    assert_eq!(report.result(), RunResult::CheckFailed);
     let repeated = report.check.failures.iter().filter(|f| f.finding == Finding::Repeated);
     assert_eq!(repeated.count(), 2);
 }
 
 #[actix_web::test]
-async fn an_order_answered_503_is_tried_again_with_the_same_key() {
-    let store = Store::open(Manners { unavailable: 1, ..Manners::default() });
-    let one = Settings { clients: 1, end: End::Visits(1), ..settings(&[&store.address]) };
+async fn an_order_that_is_answered_503_is_retried_under_the_same_key() {
+    let store = Store::open(Faults { unavailable: 1, ..Faults::default() });
+    let one = Settings { clients: 1, end: End::Iterations(1), ..settings(&[&store.address]) };
     let report = shop(&one).await;
-    assert_eq!(report.verdict(), Verdict::Passed);
+    assert_eq!(report.result(), RunResult::Passed);
     assert_eq!((report.orders, report.check.matching), (1, 1));
     let row = report.requests.of(RequestType::Order);
     assert_eq!((row.count, row.retries, row.errors), (1, 1, 0));
@@ -127,11 +128,11 @@ async fn an_order_answered_503_is_tried_again_with_the_same_key() {
 }
 
 #[actix_web::test]
-async fn an_order_whose_answer_broke_off_is_found_and_not_bought_again() {
-    let store = Store::open(Manners { broken: 1, ..Manners::default() });
-    let one = Settings { clients: 1, end: End::Visits(1), ..settings(&[&store.address]) };
+async fn an_order_whose_answer_broke_off_is_not_bought_again() {
+    let store = Store::open(Faults { broken: 1, ..Faults::default() });
+    let one = Settings { clients: 1, end: End::Iterations(1), ..settings(&[&store.address]) };
     let report = shop(&one).await;
-    assert_eq!(report.verdict(), Verdict::Passed);
+    assert_eq!(report.result(), RunResult::Passed);
     assert_eq!((report.orders, report.requests.of(RequestType::Order).retries), (1, 1));
     assert_eq!((report.unanswered.broken, report.orders_in_doubt), (1, 0));
     assert_eq!(store.read(|books| (books.orders.len(), books.keys.len())), (1, 2));
@@ -139,10 +140,10 @@ async fn an_order_whose_answer_broke_off_is_found_and_not_bought_again() {
 
 #[actix_web::test]
 async fn a_purchase_refused_for_lack_of_stock_is_no_error() {
-    let store = Store::open(Manners { stock: Some(2), ..Manners::default() });
+    let store = Store::open(Faults { stock: Some(2), ..Faults::default() });
     let quantity = Quantity::new(3).unwrap();
     let report = shop(&Settings { quantity, ..settings(&[&store.address]) }).await;
-    assert_eq!(report.verdict(), Verdict::Passed);
+    assert_eq!(report.result(), RunResult::Passed);
     assert_eq!(report.orders, 0);
     let row = report.requests.of(RequestType::Order);
     assert_eq!((row.count, row.refusals, row.errors, row.retries), (0, 30, 0, 0));
@@ -152,43 +153,43 @@ async fn a_purchase_refused_for_lack_of_stock_is_no_error() {
 
 #[actix_web::test]
 async fn a_toy_that_is_sold_out_is_not_ordered() {
-    let store = Store::open(Manners { stock: Some(0), ..Manners::default() });
+    let store = Store::open(Faults { stock: Some(0), ..Faults::default() });
     let report = shop(&settings(&[&store.address])).await;
-    assert_eq!(report.verdict(), Verdict::Passed);
+    assert_eq!(report.result(), RunResult::Passed);
     assert_eq!(store.read(|books| books.keys.len()), 0);
 }
 
 #[actix_web::test]
 async fn clients_of_a_frontend_that_is_down_go_on_to_the_next() {
-    let store = Store::open(Manners::default());
+    let store = Store::open(Faults::default());
     let report = shop(&settings(&[&closed_address(), &store.address])).await;
-    assert_eq!(report.verdict(), Verdict::Passed);
+    assert_eq!(report.result(), RunResult::Passed);
     assert_eq!((report.orders, report.check.matching), (30, 30));
-    // The first and the third client begin at the front-end that is down, and leave it for good.
+    // The first and the third client begin at the front-end that is down, and do not return to it.
     assert_eq!(report.requests.of(RequestType::Query).retries, 2);
-    assert_eq!(report.unanswered.nobody_listens, 2);
+    assert_eq!(report.unanswered.refused, 2);
     assert!(report.clients.iter().all(|client| client.frontend == store.address.as_str()));
 }
 
 #[actix_web::test]
-async fn errors_are_counted_by_reason_and_never_measured() {
-    let store = Store::open(Manners { fails: Fails::Queries, ..Manners::default() });
+async fn errors_are_counted_by_reason_and_have_no_latency() {
+    let store = Store::open(Faults { fails: Fails::Queries, ..Faults::default() });
     let report = shop(&settings(&[&store.address])).await;
-    assert_eq!(report.verdict(), Verdict::NoneSucceeded(RequestType::Query));
+    assert_eq!(report.result(), RunResult::NoneSucceeded(RequestType::Query));
     let row = report.requests.of(RequestType::Query);
     assert_eq!((row.count, row.errors, row.latency.mean_ms), (0, 30, None));
-    assert_eq!(report.complaints, [("query: it answered 500: a bug".to_owned(), 30)].into());
+    assert_eq!(report.reasons, [("query: it answered 500: a bug".to_owned(), 30)].into());
 }
 
 #[actix_web::test]
-async fn an_open_loop_makes_its_visits_and_ends_in_time() {
-    let store = Store::open(Manners::default());
-    let pace = Pace::Open("1000".parse().unwrap());
+async fn an_open_loop_makes_its_iterations_and_ends_in_time() {
+    let store = Store::open(Faults::default());
+    let schedule = Schedule::OpenLoop("1000".parse().unwrap());
     let end = End::Time("0.1".parse().unwrap());
-    let report = shop(&Settings { pace, end, ..settings(&[&store.address]) }).await;
-    assert_eq!(report.verdict(), Verdict::Passed);
+    let report = shop(&Settings { schedule, end, ..settings(&[&store.address]) }).await;
+    assert_eq!(report.result(), RunResult::Passed);
     assert!((1..=100).contains(&report.iterations), "{} iterations", report.iterations);
-    assert_eq!(report.run.pace, "open");
+    assert_eq!(report.run.schedule, "open");
     assert_eq!(report.iterations_due, Some(100));
 }
 
@@ -196,11 +197,11 @@ async fn an_open_loop_makes_its_visits_and_ends_in_time() {
 async fn runs_with_the_cache_and_without_it_are_pairs() {
     let mut runs = Vec::new();
     for without_cache in [false, true] {
-        let store = Store::open(Manners { without_cache, ..Manners::default() });
+        let store = Store::open(Faults { without_cache, ..Faults::default() });
         let settings = settings(&[&store.address]);
         let report = shop(&Settings { probability: "0.4".parse().unwrap(), ..settings }).await;
         assert_eq!(report.hit_ratio.is_none(), without_cache);
-        // Three clients at once: what they do is the same, in which order is the store's doing.
+        // Three clients at once: the store decides in which order their requests arrive.
         let mut log = store.read(|books| books.log.clone());
         log.sort();
         runs.push(log);
@@ -210,37 +211,40 @@ async fn runs_with_the_cache_and_without_it_are_pairs() {
 
 #[actix_web::test]
 async fn clients_are_spread_over_the_frontends_and_check_where_they_bought() {
-    let store = Store::open(Manners::default());
-    let other = store.another_door();
+    let store = Store::open(Faults::default());
+    let other = store.another_frontend();
     let report = shop(&settings(&[&store.address, &other])).await;
-    assert_eq!(report.verdict(), Verdict::Passed);
+    assert_eq!(report.result(), RunResult::Passed);
     assert_eq!((report.orders, report.check.matching), (30, 30));
     let used: Vec<&str> = report.clients.iter().map(|client| client.frontend.as_str()).collect();
     assert_eq!(used, [store.address.as_str(), other.as_str(), store.address.as_str()]);
-    let doors = [(store.address.to_string(), 20), (other.to_string(), 10)].into();
-    assert_eq!(store.read(|books| books.doors.clone()), doors);
+    let hosts = [(store.address.to_string(), 20), (other.to_string(), 10)].into();
+    assert_eq!(store.read(|books| books.hosts.clone()), hosts);
 }
 
 #[actix_web::test]
-async fn a_store_that_ends_each_connection_is_asked_over_new_ones() {
-    let store = Store::open(Manners { connections: Connections::Ended, ..Manners::default() });
+async fn a_store_that_closes_each_connection_gets_new_ones() {
+    let store = Store::open(Faults { connections: Connections::Ended, ..Faults::default() });
     let report = shop(&settings(&[&store.address])).await;
-    assert_eq!(report.verdict(), Verdict::Passed);
+    assert_eq!(report.result(), RunResult::Passed);
     assert_eq!(report.requests.of(RequestType::Query).retries, 0);
     assert_eq!(report.statuses, [(200, 90)].into());
 }
 
-/// A store that hangs for half a second hangs for all who would have come meanwhile. At 100 visits
-/// a second, those that were due 100 ms or more before its end (the sixth up to the 45th, at the
-/// least) waited as long, though a client that waits for its answers sent one of them only.
+/// A store hangs for half a second. At 100 iterations per second, those that were due 100 ms or
+/// more before the end of it (at least the sixth to the 45th) waited for more than 100 ms, though a
+/// client that waits for its answers sent only one of them.
 #[actix_web::test]
-async fn in_an_open_loop_those_who_would_have_waited_did() {
-    for (pace, slow) in [(Pace::Closed, 1..=50), (Pace::Open("100".parse().unwrap()), 40..=50)] {
+async fn in_an_open_loop_all_iterations_that_were_due_while_the_store_hung_count_as_slow() {
+    for (schedule, slow) in
+        [(Schedule::ClosedLoop, 1..=50), (Schedule::OpenLoop("100".parse().unwrap()), 40..=50)]
+    {
         let stalls = Some((4, Duration::from_millis(500)));
-        let store = Store::open(Manners { stalls, ..Manners::default() });
+        let store = Store::open(Faults { stalls, ..Faults::default() });
         let probability = "0".parse().unwrap();
         let settings = settings(&[&store.address]);
-        let one = Settings { clients: 1, end: End::Visits(50), pace, probability, ..settings };
+        let one =
+            Settings { clients: 1, end: End::Iterations(50), schedule, probability, ..settings };
         let report = shop(&one).await;
         let bins = &report.requests.of(RequestType::Query).histogram;
         let waited: u64 = bins.iter().filter(|bin| bin.up_to_ms > 100.0).map(|bin| bin.count).sum();

@@ -1,5 +1,5 @@
-//! The store that the client is played against: one small server on a port of its own, which keeps
-//! real books, and misbehaves exactly as each test asks.
+//! A small store for the client's tests: one server on a free port, which decides purchases like
+//! the real one and has the faults that each test asks for.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -13,34 +13,35 @@ use tokio::sync::watch;
 use toystore::roles::Address;
 
 pub(crate) const TOYS: [&str; 4] = ["Tux", "Rubik's Cube", "Play-Doh", "Ünö, \"quoted\""];
-/// How the store misbehaves.
+
+/// The store's faults.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Manners {
-    /// So many purchases are answered 503 before they are looked at.
+pub(crate) struct Faults {
+    /// This many purchases are answered 503 and not decided.
     pub(crate) unavailable: u32,
-    /// So many purchases are decided, and then the answer breaks off.
+    /// This many purchases are decided, but their answer breaks off.
     pub(crate) broken: u32,
-    /// This order's content is told wrong.
+    /// This order is returned with another quantity.
     pub(crate) lies_about: Option<usize>,
-    /// This order is not known any more.
+    /// This order is answered with 404.
     pub(crate) forgets: Option<usize>,
     /// Every order gets number 0.
     pub(crate) repeats_numbers: bool,
-    /// What is answered 500.
+    /// Requests that are answered 500.
     pub(crate) fails: Fails,
-    /// The query with this number, from 0 on, is answered so much later.
+    /// The query with this number, from 0 on, is answered this much later.
     pub(crate) stalls: Option<(u64, Duration)>,
     /// Queries with this number and later ones are never answered.
     pub(crate) hangs_from: Option<u64>,
-    /// Answers say nothing of a cache.
+    /// Answers have no `X-Cache`.
     pub(crate) without_cache: bool,
-    /// What becomes of a connection after an answer.
+    /// Whether a connection is kept after an answer.
     pub(crate) connections: Connections,
     /// The stock of each toy.
     pub(crate) stock: Option<u64>,
 }
 
-/// What is answered with an error.
+/// Requests that are answered with an error.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Fails {
     #[default]
@@ -49,7 +50,7 @@ pub(crate) enum Fails {
     Purchases,
 }
 
-/// What becomes of a connection after an answer.
+/// Whether a connection is kept after an answer.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Connections {
     #[default]
@@ -58,16 +59,16 @@ pub(crate) enum Connections {
 }
 
 pub(crate) struct Books {
-    manners: Manners,
+    faults: Faults,
     stock: HashMap<String, u64>,
     pub(crate) orders: Vec<(String, u64)>,
     decisions: HashMap<String, (u16, Value)>,
-    /// The toys that were asked for, and those that were bought (marked by a `+`), in sequence.
+    /// The toys that were queried, and those that were bought (marked by a `+`), in sequence.
     pub(crate) log: Vec<String>,
-    /// The keys of all purchases, also of those that were repeated.
+    /// The keys of all purchases, retries included.
     pub(crate) keys: Vec<String>,
-    /// How many queries came in by which door: the `Host` that they were sent to.
-    pub(crate) doors: HashMap<String, u64>,
+    /// How many queries were sent to which `Host`.
+    pub(crate) hosts: HashMap<String, u64>,
 }
 
 pub(crate) struct Store {
@@ -78,16 +79,16 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn open(manners: Manners) -> Self {
-        let stock = manners.stock.unwrap_or(1_000_000);
+    pub(crate) fn open(faults: Faults) -> Self {
+        let stock = faults.stock.unwrap_or(1_000_000);
         let books = Data::new(Mutex::new(Books {
-            manners,
+            faults,
             stock: TOYS.iter().map(|name| ((*name).to_owned(), stock)).collect(),
             orders: Vec::new(),
             decisions: HashMap::new(),
             log: Vec::new(),
             keys: Vec::new(),
-            doors: HashMap::new(),
+            hosts: HashMap::new(),
         }));
         let (counter, queries) = watch::channel(0);
         let counter = Data::from(Arc::new(counter));
@@ -96,7 +97,7 @@ impl Store {
     }
 
     /// A further front-end of the same store.
-    pub(crate) fn another_door(&self) -> Address {
+    pub(crate) fn another_frontend(&self) -> Address {
         serve(self.books.clone(), self.counter.clone())
     }
 
@@ -151,11 +152,11 @@ async fn query(
         number = *count;
         *count += 1;
     });
-    let manners = books.lock().expect("no handler panics").manners;
-    if let Some((_, time)) = manners.stalls.filter(|(stalled, _)| *stalled == number) {
+    let faults = books.lock().expect("no handler panics").faults;
+    if let Some((_, time)) = faults.stalls.filter(|(stalled, _)| *stalled == number) {
         actix_web::rt::time::sleep(time).await;
     }
-    if manners.hangs_from.is_some_and(|from| number >= from) {
+    if faults.hangs_from.is_some_and(|from| number >= from) {
         std::future::pending::<()>().await;
     }
     books.lock().expect("no handler panics").answer(&request, &name)
@@ -170,16 +171,16 @@ async fn purchase(
     let key = request.headers().get("idempotency-key").expect("every purchase has a key");
     let key = key.to_str().expect("a key is ASCII").to_owned();
     books.keys.push(key.clone());
-    if books.manners.fails == Fails::Purchases {
+    if books.faults.fails == Fails::Purchases {
         return error(500, "a bug");
     }
-    if books.manners.unavailable > 0 {
-        books.manners.unavailable -= 1;
+    if books.faults.unavailable > 0 {
+        books.faults.unavailable -= 1;
         return error(503, "no leader");
     }
     let (status, body) = books.decide(key, &body);
-    if books.manners.broken > 0 {
-        books.manners.broken -= 1;
+    if books.faults.broken > 0 {
+        books.faults.broken -= 1;
         let chunks = [Ok(Bytes::from_static(b"{\"da")), Err(std::io::Error::other("cut"))];
         return HttpResponse::Ok().streaming(futures_util::stream::iter(chunks));
     }
@@ -190,8 +191,8 @@ impl Books {
     fn answer(&mut self, request: &HttpRequest, name: &str) -> HttpResponse {
         let host = request.headers().get("host").expect("every request names its host");
         let host = host.to_str().expect("an address is ASCII").to_owned();
-        *self.doors.entry(host).or_default() += 1;
-        if self.manners.fails == Fails::Queries {
+        *self.hosts.entry(host).or_default() += 1;
+        if self.faults.fails == Fails::Queries {
             return error(500, "a bug");
         }
         let Some(quantity) = self.stock.get(name).copied() else {
@@ -200,10 +201,10 @@ impl Books {
         let mark = if self.log.iter().any(|seen| seen == name) { "hit" } else { "miss" };
         self.log.push(name.to_owned());
         let mut response = HttpResponse::Ok();
-        if !self.manners.without_cache {
+        if !self.faults.without_cache {
             response.insert_header(("x-cache", mark));
         }
-        if self.manners.connections == Connections::Ended {
+        if self.faults.connections == Connections::Ended {
             response.force_close();
         }
         let toy = json!({ "name": name, "price": 15.99, "quantity": quantity });
@@ -221,7 +222,7 @@ impl Books {
             *stock = rest;
             self.log.push(format!("+{name}"));
             self.orders.push((name, quantity));
-            let number = if self.manners.repeats_numbers { 0 } else { self.orders.len() - 1 };
+            let number = if self.faults.repeats_numbers { 0 } else { self.orders.len() - 1 };
             (200, json!({ "order_number": number }))
         } else {
             (409, Value::Null)
@@ -233,8 +234,8 @@ impl Books {
 
 async fn order(number: web::Path<usize>, books: Data<Mutex<Books>>) -> HttpResponse {
     let books = books.lock().expect("no handler panics");
-    let known = books.orders.get(*number).filter(|_| books.manners.forgets != Some(*number));
+    let known = books.orders.get(*number).filter(|_| books.faults.forgets != Some(*number));
     let Some((name, quantity)) = known else { return error(404, "order not found") };
-    let quantity = quantity + u64::from(books.manners.lies_about == Some(*number));
+    let quantity = quantity + u64::from(books.faults.lies_about == Some(*number));
     data(&json!({ "number": *number, "name": name, "quantity": quantity }))
 }

@@ -72,10 +72,10 @@ proptest! {
             prop_assert!((0.0..=1.0).contains(&settings.probability.get()));
             prop_assert!(settings.quantity.get() >= 1);
             prop_assert!(!settings.frontends.is_empty());
-            // When the first visits are due, and how many there are, can be told.
+            // When the first iterations are due, and how many there are, can be told.
             let clients = settings.clients;
-            let _at_some_time = settings.pace.due(clients - 1, clients, 1_000_000);
-            let _so_many = settings.end.visits_due(settings.pace, settings.clients, None);
+            let _at_some_time = settings.schedule.due(clients - 1, clients, 1_000_000);
+            let _so_many = settings.end.iterations_due(settings.schedule, settings.clients, None);
         }
     }
 

@@ -213,7 +213,7 @@ impl Network {
             }
             let handlers = network.handlers.borrow().get(&to).cloned();
             let Some(handlers) = handlers else {
-                let refused = Err(CallError::Unreachable(Unreachable::NobodyListens));
+                let refused = Err(CallError::Unreachable(Unreachable::ConnectionRefused));
                 network.answer(to, from, refused, answers).await;
                 return;
             };

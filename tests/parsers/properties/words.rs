@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use actix_web::http::Uri;
-use toystore::client::pace::{Rate, RunTime};
-use toystore::client::shopper::Probability;
+use toystore::client::core::schedule::{Rate, RunTime};
+use toystore::client::core::shopper::Probability;
 use toystore::roles::{Address, Role};
 use toystore::wire::order::Chain;
 use toystore::wire::purchase::IdempotencyKey;

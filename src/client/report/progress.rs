@@ -1,6 +1,5 @@
-//! How far the run is, for whoever watches: a bar on standard error, if that is a terminal.
+//! The progress of a run: a bar on standard error, if that is a terminal.
 
-use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stderr};
 use std::rc::Rc;
@@ -9,61 +8,43 @@ use std::time::Duration;
 use actix_web::rt::task::JoinHandle;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::latency::per_second;
-use super::pace::End;
-use super::tally::Tally;
+use crate::client::core::latency::per_second;
+use crate::client::core::live::LiveCounts;
+use crate::client::core::schedule::End;
 use crate::clock;
 
 /// How often the bar is drawn.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// The time that the rate in the bar is taken over.
+/// The bar shows the rate over this time.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// What all clients have done so far. They share one thread, so plain cells will do.
-#[derive(Debug, Default)]
-pub struct Watch {
-    /// Iterations.
-    pub visits: Cell<u64>,
-    /// Orders that were granted.
-    pub orders: Cell<u64>,
-    /// Orders that were refused for lack of stock.
-    pub refusals: Cell<u64>,
-    /// Requests that ended in an error.
-    pub errors: Cell<u64>,
-    /// Orders that were checked.
-    pub checked: Cell<u64>,
-    /// What all clients count in the interval of a time series, if there is one.
-    pub interval: Option<RefCell<Tally>>,
-}
-
-/// How many visits there were in the last moments.
+/// The iterations of the last [`RECENT`].
 #[derive(Clone, Debug, Default)]
 struct Recent {
-    /// When how many had been made, the latest last.
+    /// Times, and how many iterations had been made by then; the latest last.
     marks: VecDeque<(Duration, u64)>,
 }
 
-/// A bar that follows a [`Watch`] until it is dropped.
+/// A bar that shows [`LiveCounts`] until it is dropped.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     shown: Option<(ProgressBar, JoinHandle<()>)>,
 }
 
 impl Progress {
     /// Shows the progress of a run, if there is a terminal to show it on.
-    #[must_use]
-    pub fn show(watch: Rc<Watch>, end: End, clients: u32) -> Self {
+    pub(crate) fn show(live: Rc<LiveCounts>, end: End, clients: u32) -> Self {
         if !stderr().is_terminal() {
             return Self { shown: None };
         }
         let bar = match end {
-            End::Visits(each) => ProgressBar::new(each.saturating_mul(clients.into())),
+            End::Iterations(each) => ProgressBar::new(each.saturating_mul(clients.into())),
             End::Time(time) => {
                 ProgressBar::new(u64::try_from(time.get().as_millis()).unwrap_or(u64::MAX))
             }
         };
         bar.set_style(style());
-        let task = actix_web::rt::spawn(follow(bar.clone(), watch, end));
+        let task = actix_web::rt::spawn(follow(bar.clone(), live, end));
         Self { shown: Some((bar, task)) }
     }
 }
@@ -79,17 +60,17 @@ impl Drop for Progress {
 
 fn style() -> ProgressStyle {
     ProgressStyle::with_template("{wide_bar} {percent:>3} % {elapsed} {msg}")
-        .expect("the template is a constant that works")
+        .expect("the template is a valid constant")
 }
 
-async fn follow(bar: ProgressBar, watch: Rc<Watch>, end: End) {
+async fn follow(bar: ProgressBar, live: Rc<LiveCounts>, end: End) {
     let began = clock::now();
     let mut recent = Recent::default();
     let mut ticks = actix_web::rt::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
         let elapsed = clock::now() - began;
-        let (orders, checked) = (watch.orders.get(), watch.checked.get());
+        let (orders, checked) = (live.orders.get(), live.checked.get());
         if checked > 0 {
             bar.set_length(orders);
             bar.set_position(checked);
@@ -97,11 +78,11 @@ async fn follow(bar: ProgressBar, watch: Rc<Watch>, end: End) {
             continue;
         }
         bar.set_position(match end {
-            End::Visits(_) => watch.visits.get(),
+            End::Iterations(_) => live.iterations.get(),
             End::Time(_) => u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         });
-        let rate = recent.rate(elapsed, watch.visits.get()).unwrap_or(0.0);
-        let (refusals, errors) = (watch.refusals.get(), watch.errors.get());
+        let rate = recent.rate(elapsed, live.iterations.get()).unwrap_or(0.0);
+        let (refusals, errors) = (live.refusals.get(), live.errors.get());
         bar.set_message(format!(
             "{rate:.0} iterations/s, {orders} orders, {refusals} refused, {errors} errors"
         ));
@@ -109,20 +90,15 @@ async fn follow(bar: ProgressBar, watch: Rc<Watch>, end: End) {
 }
 
 impl Recent {
-    /// Visits per second over the last [`RECENT`], when so many have been made by now.
-    fn rate(&mut self, now: Duration, visits: u64) -> Option<f64> {
+    /// Iterations per second over the last [`RECENT`], if `iterations` have been made by now.
+    fn rate(&mut self, now: Duration, iterations: u64) -> Option<f64> {
         while self.marks.len() > 1 && self.marks[1].0 + RECENT <= now {
             self.marks.pop_front();
         }
-        self.marks.push_back((now, visits));
+        self.marks.push_back((now, iterations));
         let (since, before) = self.marks.front()?;
-        per_second(visits - before, now.saturating_sub(*since))
+        per_second(iterations - before, now.saturating_sub(*since))
     }
-}
-
-/// Adds one.
-pub fn count(cell: &Cell<u64>) {
-    cell.set(cell.get() + 1);
 }
 
 #[cfg(test)]
@@ -132,7 +108,7 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_the_last_second() {
         let mut recent = Recent::default();
-        let mut rate = |at_ms, visits| recent.rate(Duration::from_millis(at_ms), visits);
+        let mut rate = |at_ms, iterations| recent.rate(Duration::from_millis(at_ms), iterations);
         assert_eq!(rate(0, 0), None);
         assert_eq!(rate(500, 10), Some(20.0));
         assert_eq!(rate(1_000, 20), Some(20.0));

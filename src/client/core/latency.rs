@@ -1,9 +1,8 @@
 //! How long requests took: one histogram for each type of request.
 //!
-//! A histogram of high dynamic range keeps three digits of every latency in a few kilobytes,
-//! however many there are, so a run of an hour needs no more memory than one of a second. The
-//! extremes and the mean are kept exactly. Only answered requests are recorded; an error has no
-//! latency.
+//! A histogram of high dynamic range keeps three digits of every latency in a few kilobytes, so a
+//! run of an hour needs no more memory than one of a second. The extremes and the mean are exact.
+//! Only requests that succeeded are recorded; an error has no latency.
 
 use std::time::Duration;
 
@@ -15,16 +14,15 @@ const DIGITS: u8 = 3;
 
 /// The latencies of one type of request.
 #[derive(Clone, Debug, Default)]
-pub struct Latency {
-    /// In microseconds. Made with the first sample: most clients never see some types.
+pub(crate) struct Latency {
+    /// In microseconds. Allocated at the first sample: most clients never see some types.
     histogram: Option<Histogram<u32>>,
-    count: u64,
     sum: Duration,
     min: Duration,
     max: Duration,
 }
 
-/// What is reported of latencies, in milliseconds; all null without a sample.
+/// The figures that are reported, in milliseconds; all null without a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// The shortest.
@@ -45,65 +43,61 @@ pub struct Summary {
     pub max_ms: Option<f64>,
 }
 
-/// Some latencies that are about the same.
+/// Latencies of about the same length.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bin {
-    /// They are at most this long, in milliseconds, and longer than those of the bin before.
+    /// The longest, in milliseconds. The bin before ends where this one begins.
     pub up_to_ms: f64,
-    /// How many they are.
+    /// How many there are.
     pub count: u64,
 }
 
+impl Summary {
+    /// The columns of tables.
+    #[must_use]
+    pub fn columns(&self) -> [Option<f64>; 7] {
+        let Self { min_ms, mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms, .. } = *self;
+        [min_ms, mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms]
+    }
+}
+
 impl Latency {
-    /// Records a request that took so long.
-    ///
-    /// # Panics
-    ///
-    /// If the histogram cannot grow, which is a bug.
-    pub fn record(&mut self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let recorded = self.histogram.get_or_insert_with(new_histogram).record(micros);
-        assert!(recorded.is_ok(), "a histogram that grows has room for any latency");
-        self.min = if self.count == 0 { took } else { self.min.min(took) };
+    /// Records one latency.
+    pub(crate) fn record(&mut self, took: Duration) {
+        self.min = if self.count() == 0 { took } else { self.min.min(took) };
         self.max = self.max.max(took);
         self.sum += took;
-        self.count += 1;
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let recorded = self.histogram.get_or_insert_with(new_histogram).record(micros);
+        recorded.expect("a histogram that grows has room for any latency");
     }
 
     /// Adds what another client recorded.
-    ///
-    /// # Panics
-    ///
-    /// If the histograms cannot be added, which is a bug.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         let Some(theirs) = &other.histogram else { return };
-        let ours = self.histogram.get_or_insert_with(new_histogram);
-        let added = ours.add(theirs);
-        assert!(added.is_ok(), "a histogram that grows has room for any other");
-        self.min = if self.count == 0 { other.min } else { self.min.min(other.min) };
+        self.min = if self.count() == 0 { other.min } else { self.min.min(other.min) };
         self.max = self.max.max(other.max);
         self.sum += other.sum;
-        self.count += other.count;
+        let added = self.histogram.get_or_insert_with(new_histogram).add(theirs);
+        added.expect("a histogram that grows has room for any other");
     }
 
-    /// How many requests were recorded.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.count
+    /// How many latencies were recorded.
+    pub(crate) fn count(&self) -> u64 {
+        self.histogram.as_ref().map_or(0, Histogram::len)
     }
 
-    /// What to report.
-    #[must_use]
-    pub fn summary(&self) -> Summary {
+    /// The figures to report.
+    pub(crate) fn summary(&self) -> Summary {
         let Some(histogram) = &self.histogram else { return Summary::default() };
-        // A bucket's upper end may lie beyond the longest latency; nothing took that long.
+        // A bucket's upper end may lie beyond the longest latency.
         let quantile = |quantile| {
             let upper_end = Duration::from_micros(histogram.value_at_quantile(quantile));
             Some(in_ms(upper_end.clamp(self.min, self.max)))
         };
         Summary {
             min_ms: Some(in_ms(self.min)),
-            mean_ms: Some(in_ms(self.sum) / as_float(self.count)),
+            mean_ms: Some(in_ms(self.sum) / as_float(self.count())),
             p50_ms: quantile(0.5),
             p90_ms: quantile(0.9),
             p95_ms: quantile(0.95),
@@ -113,35 +107,28 @@ impl Latency {
         }
     }
 
-    /// How many took up to 10, 20, 50, 100, … microseconds, from the first bin that has any to the
-    /// last; nothing without a sample.
-    #[must_use]
-    pub fn bins(&self) -> Vec<Bin> {
-        let cells: Vec<(u64, u64)> = self.recorded_us().collect();
-        let (Some((shortest_us, _)), Some((longest_us, _))) = (cells.first(), cells.last()) else {
-            return Vec::new();
-        };
+    /// How many latencies were at most 10, 20, 50, 100, … microseconds, from the first bin that is
+    /// not empty to the last.
+    pub(crate) fn bins(&self) -> Vec<Bin> {
+        let mut cells = self.recorded_us().peekable();
         let mut bins = Vec::new();
-        let mut before_us = None;
         for edge_us in edges_us() {
-            if before_us.is_some_and(|before_us| *longest_us <= before_us) {
+            if cells.peek().is_none() {
                 break;
             }
-            let within =
-                |us: u64| us <= edge_us && before_us.is_none_or(|before_us| us > before_us);
-            if *shortest_us <= edge_us {
-                let inside = cells.iter().filter(|(us, _)| within(*us));
-                let up_to_ms = in_ms(Duration::from_micros(edge_us));
-                bins.push(Bin { up_to_ms, count: inside.map(|(_, count)| count).sum() });
+            let mut count = 0;
+            while let Some((_, more)) = cells.next_if(|(us, _)| *us <= edge_us) {
+                count += more;
             }
-            before_us = Some(edge_us);
+            if count > 0 || !bins.is_empty() {
+                bins.push(Bin { up_to_ms: in_ms(Duration::from_micros(edge_us)), count });
+            }
         }
         bins
     }
 
-    /// All that is known: a bin for each latency that occurred, to three digits.
-    #[must_use]
-    pub fn all_bins(&self) -> Vec<Bin> {
+    /// A bin for each latency that occurred, to three digits.
+    pub(crate) fn all_bins(&self) -> Vec<Bin> {
         let bin = |(lowest_us, count)| Bin {
             up_to_ms: in_ms(Duration::from_micros(self.highest_equivalent_us(lowest_us))),
             count,
@@ -149,8 +136,8 @@ impl Latency {
         self.recorded_us().map(bin).collect()
     }
 
-    /// The shortest latency in microseconds that each cell with samples stands for, and how many
-    /// samples it has.
+    /// The histogram's cells that are not empty, shortest first: the shortest latency of each, in
+    /// microseconds, and its count.
     fn recorded_us(&self) -> impl Iterator<Item = (u64, u64)> {
         self.histogram.iter().flat_map(|histogram| {
             histogram.iter_recorded().map(|cell| {
@@ -170,20 +157,18 @@ fn edges_us() -> impl Iterator<Item = u64> {
     (1..=12).flat_map(|decade| [1, 2, 5].map(|step| step * 10_u64.pow(decade)))
 }
 
-/// How many of them there were per second. `None` if there were none, or no time has passed.
-#[must_use]
-pub fn per_second(count: u64, elapsed: Duration) -> Option<f64> {
+/// The rate per second. `None` if the count or the time is zero.
+pub(crate) fn per_second(count: u64, elapsed: Duration) -> Option<f64> {
     (count > 0 && !elapsed.is_zero()).then(|| as_float(count) / elapsed.as_secs_f64())
 }
 
-/// A part's share of a whole, from 0 to 1. `None` if the whole is nothing.
-#[must_use]
-pub fn share(part: u64, whole: u64) -> Option<f64> {
+/// A part's share of a whole, from 0 to 1. `None` if the whole is zero.
+pub(crate) fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| as_float(part) / as_float(whole))
 }
 
 fn new_histogram() -> Histogram<u32> {
-    Histogram::new(DIGITS).expect("three digits are among the zero to five that there are")
+    Histogram::new(DIGITS).expect("three digits are within the allowed zero to five")
 }
 
 fn in_ms(duration: Duration) -> f64 {
@@ -191,8 +176,7 @@ fn in_ms(duration: Duration) -> f64 {
 }
 
 /// A count as a number that can be divided.
-#[must_use]
-pub fn as_float(count: u64) -> f64 {
+fn as_float(count: u64) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
         reason = "counts of requests are far below the 2^53 that a double counts exactly"

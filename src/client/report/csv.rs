@@ -4,32 +4,20 @@
 
 use std::fmt::{self, Write as _};
 
-use super::report::Report;
 use super::table::{Row, Table};
+use super::{Report, written};
 
 const LATENCIES_HEADER: &str = "client,type,count,errors,refusals,retries,per_second,min_ms,\
                                 mean_ms,p50_ms,p90_ms,p99_ms,p999_ms,max_ms,p95_ms,unanswered,loop";
 
 /// The first line of a time series.
-pub const SERIES_HEADER: &str = "unix_s,time_s,interval_s,phase,type,count,errors,refusals,retries,\
-                                 unanswered,per_second,mean_ms,p50_ms,p95_ms,p99_ms,max_ms\n";
+pub(crate) const SERIES_HEADER: &str = "unix_s,time_s,interval_s,phase,type,count,errors,refusals,\
+                                        retries,unanswered,per_second,mean_ms,p50_ms,p95_ms,\
+                                        p99_ms,max_ms\n";
 
-/// A stretch of a time series.
-#[derive(Clone, Copy, Debug)]
-pub struct Interval {
-    /// When it ended, in seconds since 1970.
-    pub unix_s: f64,
-    /// When it ended, in seconds since the run began.
-    pub time_s: f64,
-    /// How long it was, in seconds.
-    pub interval_s: f64,
-    /// What the clients were at.
-    pub phase: Phase,
-}
-
-/// What the clients are at.
+/// A part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Queries and orders.
     Shopping,
     /// The final check.
@@ -38,43 +26,38 @@ pub enum Phase {
 
 /// The report's figures: a row per type of request, for all clients together (client `all`) and for
 /// each.
-#[must_use]
-pub fn latencies(report: &Report) -> String {
+pub(crate) fn latencies(report: &Report) -> String {
     of_all_and_each(report, LATENCIES_HEADER, |f, client, request, row| {
         let Row { count, errors, refusals, retries, latency: l, .. } = row;
         write!(f, "{client},{request},{count},{errors},{refusals},{retries}")?;
-        let times = [l.min_ms, l.mean_ms, l.p50_ms, l.p90_ms, l.p99_ms, l.p999_ms, l.max_ms];
-        write_figures(f, [row.per_second].into_iter().chain(times).chain([l.p95_ms]))?;
-        // A latency means something else in each loop.
-        writeln!(f, ",{},{}", row.unanswered.sum(), report.run.pace)
+        write_figures(f, [row.per_second].into_iter().chain(l.columns()).chain([l.p95_ms]))?;
+        // A latency counts from a different moment in each loop.
+        writeln!(f, ",{},{}", row.unanswered.sum(), report.run.schedule)
     })
 }
 
-/// How many requests took how long, to three digits.
-#[must_use]
-pub fn histograms(report: &Report) -> String {
+/// The histograms, to three digits.
+pub(crate) fn histograms(report: &Report) -> String {
     of_all_and_each(report, "client,type,up_to_ms,count", |f, client, request, row| {
         let mut bins = row.all_bins.iter();
         bins.try_for_each(|bin| writeln!(f, "{client},{request},{:.3},{}", bin.up_to_ms, bin.count))
     })
 }
 
-/// How many attempts were answered with which HTTP status.
-#[must_use]
-pub fn statuses(report: &Report) -> String {
+/// Attempts by HTTP status.
+pub(crate) fn statuses(report: &Report) -> String {
     of_all_and_each(report, "client,type,status,count", |f, client, request, row| {
         let mut statuses = row.statuses.iter();
         statuses.try_for_each(|(status, n)| writeln!(f, "{client},{request},{status},{n}"))
     })
 }
 
-/// The clients' orders, each with what the final check found.
-#[must_use]
-pub fn orders(report: &Report) -> String {
+/// The clients' orders, each with the finding of the final check.
+pub(crate) fn orders(report: &Report) -> String {
     written(|f| {
         writeln!(f, "client,number,name,quantity,check")?;
         for (client, receipts) in (1..).zip(&report.receipts) {
-            for receipt in receipts.rows() {
+            for receipt in &receipts.rows {
                 let (order, finding) = (&receipt.order, receipt.finding);
                 let name = quoted(order.name.as_str());
                 writeln!(f, "{client},{},{name},{},{finding}", order.number, order.quantity)?;
@@ -84,10 +67,10 @@ pub fn orders(report: &Report) -> String {
     })
 }
 
-/// A row per type of request for one stretch of a time series.
-#[must_use]
-pub fn series_rows(interval: Interval, table: &Table) -> String {
-    let Interval { unix_s, time_s, interval_s, phase } = interval;
+/// A row per type of request for one interval of a time series: its end, counted from 1970 and
+/// from the start of the run, and its length; all in seconds.
+pub(crate) fn series_rows(times: [f64; 3], phase: Phase, table: &Table) -> String {
+    let [unix_s, since_start_s, interval_s] = times;
     let phase = match phase {
         Phase::Shopping => "shopping",
         Phase::Checking => "checking",
@@ -96,7 +79,7 @@ pub fn series_rows(interval: Interval, table: &Table) -> String {
         for (request, row) in &table.0 {
             let Row { count, errors, refusals, retries, latency: l, .. } = row;
             let unanswered = row.unanswered.sum();
-            write!(f, "{unix_s:.3},{time_s:.3},{interval_s:.3},{phase},{}", request.name())?;
+            write!(f, "{unix_s:.3},{since_start_s:.3},{interval_s:.3},{phase},{}", request.name())?;
             write!(f, ",{count},{errors},{refusals},{retries},{unanswered}")?;
             let figures = [row.per_second, l.mean_ms, l.p50_ms, l.p95_ms, l.p99_ms, l.max_ms];
             write_figures(f, figures)?;
@@ -106,8 +89,7 @@ pub fn series_rows(interval: Interval, table: &Table) -> String {
     })
 }
 
-/// Writes a header, and what `write_row` makes of each type of request, for all clients together
-/// and for each.
+/// Writes a header, and the rows of each type of request, for all clients together and for each.
 fn of_all_and_each(
     report: &Report,
     header: &str,
@@ -132,12 +114,6 @@ fn write_figures(f: &mut String, figures: impl IntoIterator<Item = Option<f64>>)
     })
 }
 
-fn written(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
-    let mut text = String::new();
-    write(&mut text).expect("a string takes whatever is written to it");
-    text
-}
-
 /// A field; quoted if it has to be (RFC 4180).
 fn quoted(field: &str) -> String {
     if field.contains(['"', ',', '\n', '\r']) {
@@ -152,17 +128,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::client::tally::{RequestType, Tally};
+    use crate::client::core::stats::{RequestType, Stats};
 
     #[test]
-    fn a_stretch_without_requests_has_rows_of_zeros_and_no_latencies() {
-        let mut tally = Tally::default();
-        tally.succeeded(RequestType::Query, Duration::from_millis(2));
-        tally.failed(RequestType::Order, "a reason");
-        let table = Table::new(&tally, |_| Duration::from_millis(500));
-        let interval =
-            Interval { unix_s: 9.5, time_s: 1.5, interval_s: 0.5, phase: Phase::Shopping };
-        let rows = series_rows(interval, &table);
+    fn an_interval_without_requests_has_rows_of_zeros_and_no_latencies() {
+        let mut stats = Stats::default();
+        stats.succeeded(RequestType::Query, Duration::from_millis(2));
+        stats.failed(RequestType::Order, "a reason");
+        let table = Table::new(&stats, |_| Duration::from_millis(500));
+        let rows = series_rows([9.5, 1.5, 0.5], Phase::Shopping, &table);
         let rows: Vec<&str> = rows.lines().collect();
         assert_eq!(rows.len(), RequestType::ALL.len());
         let two = "2.000000";

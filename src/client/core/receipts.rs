@@ -1,8 +1,8 @@
-//! The record of each successful order, and its comparison with what the store says at the end.
+//! The record of each successful order, and its comparison with the store's.
 //!
-//! A client believes nothing but its own record: the number that it was given and what it asked for
-//! under it. At the end every order must be found under its number with the same content, and no
-//! number may have been given out twice, to whichever clients.
+//! A client records the number that each order was given and what it ordered. At the end the store
+//! must return every order under its number with the same content, and no number may have been
+//! given twice, to one client or to two.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,17 +13,18 @@ use crate::wire::order::{Order, OrderNumber};
 
 /// The orders of one client.
 #[derive(Clone, Debug, Default)]
-pub struct Receipts {
-    rows: Vec<Receipt>,
+pub(crate) struct Receipts {
+    /// The orders, oldest first.
+    pub(crate) rows: Vec<OrderRecord>,
 }
 
-/// An order that the store has granted, and what became of it.
+/// An order that the store has granted, and the result of its check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
+pub(crate) struct OrderRecord {
     /// The number that the store gave, and what was asked for.
-    pub order: Order,
+    pub(crate) order: Order,
     /// What the final check found.
-    pub finding: Finding,
+    pub(crate) finding: Finding,
 }
 
 /// What the final check found of an order.
@@ -32,27 +33,27 @@ pub struct Receipt {
 pub enum Finding {
     /// It was not checked: the run was broken off.
     Unchecked,
-    /// The store knows it as the client does.
+    /// The store returned the same order.
     Match,
-    /// The store knows another order by this number.
+    /// The store returned another order under this number.
     Different,
     /// The store does not know it.
     Missing,
-    /// The store did not answer the question.
+    /// The store gave no usable answer.
     Unfetched,
-    /// The number was given out twice.
+    /// The number was given twice.
     Repeated,
 }
 
-/// What the store says of an order at the end.
+/// The store's answer to the query of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// This is it.
+pub(crate) enum FetchedOrder {
+    /// The order.
     Order(Order),
     /// There is no such order.
     Unknown,
-    /// Nothing that can be used; why.
-    Nothing(String),
+    /// No usable answer, and the reason.
+    Failed(String),
 }
 
 /// A check that failed.
@@ -70,74 +71,50 @@ pub struct FailedCheck {
 
 impl Receipts {
     /// Keeps an order that the store has granted.
-    pub fn keep(&mut self, order: Order) {
-        self.rows.push(Receipt { order, finding: Finding::Unchecked });
-    }
-
-    /// The orders, in the sequence in which they were made.
-    #[must_use]
-    pub fn rows(&self) -> &[Receipt] {
-        &self.rows
+    pub(crate) fn keep(&mut self, order: Order) {
+        self.rows.push(OrderRecord { order, finding: Finding::Unchecked });
     }
 
     /// How many toys were bought.
-    #[must_use]
-    pub fn units(&self) -> u64 {
+    pub(crate) fn units(&self) -> u64 {
         self.rows.iter().map(|row| row.order.quantity.get()).fold(0, u64::saturating_add)
     }
 
-    /// Of how many orders the store has said something.
-    #[must_use]
-    pub fn answered(&self) -> u64 {
+    /// How many orders the store gave a usable answer for.
+    pub(crate) fn answered(&self) -> u64 {
         let open = [Finding::Unchecked, Finding::Unfetched];
         self.rows.iter().filter(|row| !open.contains(&row.finding)).count() as u64
     }
 
-    /// How many orders are on the store's side what they are on this one.
-    #[must_use]
-    pub fn matching(&self) -> u64 {
+    /// How many orders the store returned unchanged.
+    pub(crate) fn matching(&self) -> u64 {
         self.rows.iter().filter(|row| row.finding == Finding::Match).count() as u64
     }
 
-    /// Compares the order in `row` with what the store says of it. The problem, if there is one.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such row.
-    pub fn compare(&mut self, row: usize, told: Told) -> Option<String> {
-        let receipt = &mut self.rows[row];
-        let (finding, problem) = receipt.judge(told);
-        receipt.finding = finding;
+    /// Compares the order in `row` with the store's answer. Returns the problem, if there is one.
+    pub(crate) fn compare(&mut self, row: usize, fetched: FetchedOrder) -> Option<String> {
+        let OrderRecord { order: ours, finding } = &mut self.rows[row];
+        let ordered = format!("{} was ordered", goods(ours));
+        let (found, problem) = match fetched {
+            FetchedOrder::Order(order) if order == *ours => (Finding::Match, None),
+            FetchedOrder::Order(order) => {
+                let theirs = format!("the store says order {}: {}", order.number, goods(&order));
+                (Finding::Different, Some(format!("{ordered}, {theirs}")))
+            }
+            FetchedOrder::Unknown => {
+                (Finding::Missing, Some(format!("{ordered}, the store has no such order")))
+            }
+            FetchedOrder::Failed(reason) => {
+                (Finding::Unfetched, Some(format!("could not be fetched: {reason}")))
+            }
+        };
+        *finding = found;
         problem
     }
 }
 
-impl Receipt {
-    fn judge(&self, told: Told) -> (Finding, Option<String>) {
-        match told {
-            Told::Order(order) if order == self.order => (Finding::Match, None),
-            Told::Order(order) => {
-                let (ours, theirs) = (Goods(&self.order), Goods(&order));
-                let number = order.number;
-                let problem =
-                    format!("{ours} was ordered, the store says order {number}: {theirs}");
-                (Finding::Different, Some(problem))
-            }
-            Told::Unknown => {
-                let problem =
-                    format!("{} was ordered, the store knows nothing", Goods(&self.order));
-                (Finding::Missing, Some(problem))
-            }
-            Told::Nothing(why) => {
-                (Finding::Unfetched, Some(format!("could not be fetched: {why}")))
-            }
-        }
-    }
-}
-
-/// Finds the numbers that were given out more than once, to one client or to several. `all` are the
-/// clients' receipts, the first one's first.
-pub fn find_repeats(all: &mut [Receipts]) -> Vec<FailedCheck> {
+/// Finds the numbers that were given more than once. `all` are the receipts of client 1, 2, ….
+pub(crate) fn find_repeats(all: &mut [Receipts]) -> Vec<FailedCheck> {
     let mut holders: HashMap<OrderNumber, u32> = HashMap::new();
     let mut repeats = Vec::new();
     for (client, receipts) in (1..).zip(all) {
@@ -145,7 +122,7 @@ pub fn find_repeats(all: &mut [Receipts]) -> Vec<FailedCheck> {
             let number = receipt.order.number;
             if let Some(first) = holders.insert(number, client) {
                 receipt.finding = Finding::Repeated;
-                let problem = format!("the number was given out before, to client {first}");
+                let problem = format!("the number was given before, to client {first}");
                 repeats.push(FailedCheck { client, number, finding: Finding::Repeated, problem });
             }
         }
@@ -153,13 +130,8 @@ pub fn find_repeats(all: &mut [Receipts]) -> Vec<FailedCheck> {
     repeats
 }
 
-/// What an order buys, for a sentence.
-struct Goods<'a>(&'a Order);
-
-impl fmt::Display for Goods<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} × {}", self.0.quantity, self.0.name)
-    }
+fn goods(order: &Order) -> String {
+    format!("{} × {}", order.quantity, order.name)
 }
 
 impl fmt::Display for Finding {
@@ -199,21 +171,21 @@ mod tests {
         receipts
     }
 
-    fn checked(told: Told) -> (Finding, Option<String>) {
+    fn checked(fetched: FetchedOrder) -> (Finding, Option<String>) {
         let mut receipts = receipts(&[7]);
-        let problem = receipts.compare(0, told);
-        (receipts.rows()[0].finding, problem)
+        let problem = receipts.compare(0, fetched);
+        (receipts.rows[0].finding, problem)
     }
 
     #[test]
-    fn an_order_that_the_store_knows_as_the_client_does_matches() {
-        assert_eq!(checked(Told::Order(order(7, "Tux", 2))), (Finding::Match, None));
+    fn an_order_that_the_store_returns_unchanged_matches() {
+        assert_eq!(checked(FetchedOrder::Order(order(7, "Tux", 2))), (Finding::Match, None));
     }
 
     #[test]
     fn another_number_name_or_quantity_is_a_failed_check() {
         for other in [order(8, "Tux", 2), order(7, "Uno", 2), order(7, "Tux", 1)] {
-            let (finding, problem) = checked(Told::Order(other));
+            let (finding, problem) = checked(FetchedOrder::Order(other));
             assert_eq!(finding, Finding::Different);
             assert!(problem.unwrap().starts_with("2 × Tux was ordered, the store says "));
         }
@@ -221,8 +193,8 @@ mod tests {
 
     #[test]
     fn an_order_that_is_missing_or_cannot_be_fetched_is_a_failed_check() {
-        assert_eq!(checked(Told::Unknown).0, Finding::Missing);
-        assert_eq!(checked(Told::Nothing("silence".into())).0, Finding::Unfetched);
+        assert_eq!(checked(FetchedOrder::Unknown).0, Finding::Missing);
+        assert_eq!(checked(FetchedOrder::Failed("timeout".into())).0, Finding::Unfetched);
     }
 
     #[test]
@@ -232,7 +204,7 @@ mod tests {
         assert_eq!(repeats.len(), 1);
         assert_eq!((repeats[0].client, repeats[0].number), (2, OrderNumber(1)));
         assert!(repeats[0].problem.contains("client 1"));
-        assert_eq!(all[1].rows()[1].finding, Finding::Repeated);
+        assert_eq!(all[1].rows[1].finding, Finding::Repeated);
     }
 
     #[test]

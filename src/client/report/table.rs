@@ -1,41 +1,41 @@
-//! The figures of each type of request, as reports and the time series write them.
+//! The figures of each type of request, for reports and time series.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::latency::{Bin, Summary, per_second};
-use super::tally::{RequestType, Tally, Unanswered};
+use crate::client::core::latency::{Bin, Summary, per_second};
+use crate::client::core::stats::{RequestType, Stats, Unanswered};
 
-/// Requests by type; an object in JSON: `{"query": {…}, "query_hit": {…}, …}`. `query` is all
-/// queries, `query_hit` and `query_miss` those of them with such an `X-Cache`; `order` are the
-/// granted ones, `order_refused` those refused for lack of stock, with latencies of their own.
+/// Requests by type; an object in JSON: `{"query": {…}, "query_hit": {…}, …}`. `query` has all
+/// queries, also those of `query_hit` and `query_miss`; `order` has the granted orders, and
+/// `order_refused` those that were refused for lack of stock.
 #[derive(Clone, Debug)]
 pub struct Table(pub Vec<(RequestType, Row)>);
 
 /// The requests of one type.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Those that were answered as hoped. The latencies are theirs.
+    /// Requests that succeeded. The latencies are theirs.
     pub count: u64,
-    /// Those that ended in an error, after all attempts. (Of queries and orders as a whole.)
+    /// Requests that ended in an error, after all attempts. (Of `query`, `order`, `order_query`.)
     pub errors: u64,
-    /// Those that were refused for lack of stock, which is no error. (Of orders.)
+    /// Requests that were refused for lack of stock, which is no error. (Of `order`.)
     pub refusals: u64,
-    /// Attempts after a request's first one.
+    /// Attempts after a request's first.
     pub retries: u64,
     /// `count` per second of shopping, or of checking.
     pub per_second: Option<f64>,
     /// The latencies.
     #[serde(flatten)]
     pub latency: Summary,
-    /// Attempts by HTTP status. Of `query`, `order` and `order_query` all attempts, whatever they
-    /// came to; of the other types the answers that make a request one of them.
+    /// Attempts by HTTP status. Of `query`, `order` and `order_query` all attempts; of the other
+    /// types the answers that give a request this type.
     pub statuses: BTreeMap<u16, u64>,
     /// Attempts that got no answer. (Of `query`, `order` and `order_query`.)
     pub unanswered: Unanswered,
-    /// How many of `count` took how long.
+    /// The latencies in bins of 10, 20, 50, 100, … microseconds.
     pub histogram: Vec<Bin>,
     /// The same to three digits, for `histograms.csv`.
     #[serde(skip)]
@@ -43,13 +43,12 @@ pub struct Row {
 }
 
 impl Table {
-    /// The figures of what was counted in the time that `elapsed` tells for each type.
-    #[must_use]
-    pub fn new(tally: &Tally, elapsed: impl Fn(RequestType) -> Duration) -> Self {
+    /// The figures of counts that took the time `elapsed`, which may depend on the type.
+    pub(crate) fn new(stats: &Stats, elapsed: impl Fn(RequestType) -> Duration) -> Self {
         let row = |request| {
-            let counts = tally.of(request);
+            let counts = stats.of(request);
             let refusals = if request == RequestType::Order {
-                tally.of(RequestType::OrderRefused).latency.count()
+                stats.of(RequestType::OrderRefused).latency.count()
             } else {
                 0
             };
@@ -79,6 +78,6 @@ impl Table {
 
 impl Serialize for Table {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(request, row)| (request, row)))
+        serializer.collect_map(self.0.iter().map(|(request, row)| (request.name(), row)))
     }
 }

@@ -1,24 +1,24 @@
-//! When a client's visits are due, and when the run ends.
+//! When a client's iterations are due, and when the run ends.
 //!
 //! # The idea
 //!
-//! In a *closed loop* a client begins a visit when the one before it has ended, so a store that
-//! hangs also stops being asked, and the requests that would have waited are missing from the
-//! latencies: coordinated omission. In an *open loop* visits are due at times that were fixed
-//! before. A client that is behind does its visits one right after the other, and each is charged
-//! for how late it began:
+//! In a *closed loop* a client's next iteration begins when the last one has ended. While the store
+//! hangs, no requests are sent, and those that would have waited are missing from the latencies:
+//! coordinated omission. In an *open loop* iterations are due at times that are fixed beforehand. A
+//! client that is behind makes its iterations one right after the other, and the latency of each
+//! counts from when it was due:
 //!
 //! ```text
 //! due        0    1    2    3    4
 //! query      |----------- hangs -----------|--|--|--|
-//! charged    <----------------------------->
+//! latency    <----------------------------->
 //!                 <--------------------------->
 //!                      <------------------------->        …
 //! ```
 //!
-//! A client that had to wait for its visit is not late by its timer's own roughness, a millisecond
-//! or two; that is not the store's doing, and would be most of a cached answer's latency. All that
-//! is beyond it counts.
+//! A client that waited for its turn wakes up to two milliseconds late, because timers are that
+//! coarse. The store did not cause that delay, which would be most of a cached answer's latency, so
+//! only what exceeds it counts.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,28 +28,28 @@ const LONGEST_RUN_S: f64 = 7.0 * 24.0 * 3_600.0;
 /// The highest rate; far more than one client process can make.
 const HIGHEST_RATE: f64 = 1_000_000.0;
 
-/// A timer counts whole milliseconds, and the process has to be woken: a visit that waited for its
-/// time is not late by less than this.
+/// A timer counts whole milliseconds, and the process has to be woken: an iteration that waited
+/// until it was due is late only if it begins later than this.
 const TIMER_SLACK: Duration = Duration::from_millis(2);
 
-/// When visits begin.
+/// When iterations begin.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// Each when the one before it has ended.
-    Closed,
-    /// At fixed times, so many a second.
-    Open(Rate),
+pub enum Schedule {
+    /// Each when the last one has ended.
+    ClosedLoop,
+    /// At fixed times, this many per second.
+    OpenLoop(Rate),
 }
 
-/// Visits per second, of all clients together.
+/// Iterations per second, of all clients together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate(f64);
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// After so many visits of each client.
-    Visits(u64),
+    /// After this many iterations of each client.
+    Iterations(u64),
     /// After this time.
     Time(RunTime),
 }
@@ -58,24 +58,24 @@ pub enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunTime(Duration);
 
-impl Pace {
-    /// When a client's visit is due, counted from the start of the run: the clients take turns.
-    /// (Clients and visits are counted from 0 here.) `None` in a closed loop.
+impl Schedule {
+    /// When a client's iteration is due, counted from the start of the run: the clients take turns.
+    /// Clients and iterations are counted from 0. `None` in a closed loop.
     #[must_use]
-    pub fn due(self, client: u32, clients: u32, visit: u64) -> Option<Duration> {
-        let Self::Open(rate) = self else { return None };
+    pub fn due(self, client: u32, clients: u32, iteration: u64) -> Option<Duration> {
+        let Self::OpenLoop(rate) = self else { return None };
         #[expect(
             clippy::cast_precision_loss,
-            reason = "visits are far fewer than the 2^53 that a double counts exactly"
+            reason = "iterations are far fewer than the 2^53 that a double counts exactly"
         )]
-        let turns = (visit * u64::from(clients) + u64::from(client)) as f64;
-        // A visit after the end of time is never reached; it only has to stay a duration.
+        let turns = (iteration * u64::from(clients) + u64::from(client)) as f64;
+        // An overflow is further away than any run is long.
         Some(Duration::try_from_secs_f64(turns / rate.0).unwrap_or(Duration::MAX))
     }
 }
 
-/// How late a visit is that waited until it was due, and then began at `now`. (Both are counted
-/// from the start of the run.)
+/// How late an iteration is that waited until it was `due` and then began at `now`, both counted
+/// from the start of the run.
 #[must_use]
 pub fn lateness(due: Duration, now: Duration) -> Duration {
     let late = now.saturating_sub(due);
@@ -83,24 +83,23 @@ pub fn lateness(due: Duration, now: Duration) -> Duration {
 }
 
 impl End {
-    /// How many visits a run at this pace should make. What of it was not made, because the store
-    /// was too slow, is missing from the latencies. If the run was ended early (the time is counted
-    /// from its start), it is what was due by then. `None` in a closed loop.
+    /// How many iterations were due by the end of the run, or by the time at which it was
+    /// interrupted (counted from its start). `None` in a closed loop.
     #[must_use]
-    pub fn visits_due(
+    pub fn iterations_due(
         self,
-        pace: Pace,
+        schedule: Schedule,
         clients: u32,
-        ended_early: Option<Duration>,
+        interrupted: Option<Duration>,
     ) -> Option<u64> {
-        let Pace::Open(rate) = pace else { return None };
+        let Schedule::OpenLoop(rate) = schedule else { return None };
         let planned = match self {
-            Self::Visits(visits) => visits.saturating_mul(clients.into()),
-            Self::Time(time) => rate.visits_within(time.0),
+            Self::Iterations(iterations) => iterations.saturating_mul(clients.into()),
+            Self::Time(time) => rate.iterations_within(time.0),
         };
         // One that was just about to begin is not missing.
-        let ended_early = ended_early.map(|time| time.saturating_sub(TIMER_SLACK));
-        Some(ended_early.map_or(planned, |time| rate.visits_within(time).min(planned)))
+        let interrupted = interrupted.map(|time| time.saturating_sub(TIMER_SLACK));
+        Some(interrupted.map_or(planned, |time| rate.iterations_within(time).min(planned)))
     }
 }
 
@@ -111,8 +110,8 @@ impl Rate {
         self.0
     }
 
-    /// How many visits are due before a time, counted from the start.
-    fn visits_within(self, time: Duration) -> u64 {
+    /// How many iterations are due before `time`, counted from the start.
+    fn iterations_within(self, time: Duration) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -168,33 +167,35 @@ mod tests {
 
     #[test]
     fn in_an_open_loop_the_clients_take_turns() {
-        let pace = Pace::Open("10".parse().unwrap());
-        let due = |client, visit| pace.due(client, 2, visit).unwrap().as_millis();
+        let schedule = Schedule::OpenLoop("10".parse().unwrap());
+        let due = |client, iteration| schedule.due(client, 2, iteration).unwrap().as_millis();
         assert_eq!([due(0, 0), due(1, 0), due(0, 1), due(1, 1)], [0, 100, 200, 300]);
     }
 
     #[test]
-    fn visits_due_are_those_that_begin_before_the_end() {
-        let (pace, end) = (Pace::Open("10".parse().unwrap()), End::Time("0.25".parse().unwrap()));
+    fn iterations_due_are_those_that_begin_before_the_end() {
+        let (schedule, end) =
+            (Schedule::OpenLoop("10".parse().unwrap()), End::Time("0.25".parse().unwrap()));
         // At 0, 100 and 200 ms.
-        assert_eq!(end.visits_due(pace, 2, None), Some(3));
-        assert_eq!(End::Visits(7).visits_due(pace, 2, None), Some(14));
-        assert_eq!(end.visits_due(Pace::Closed, 2, None), None);
+        assert_eq!(end.iterations_due(schedule, 2, None), Some(3));
+        assert_eq!(End::Iterations(7).iterations_due(schedule, 2, None), Some(14));
+        assert_eq!(end.iterations_due(Schedule::ClosedLoop, 2, None), None);
     }
 
     #[test]
-    fn of_a_run_that_was_ended_early_only_what_was_due_by_then_counts() {
-        let (pace, end) = (Pace::Open("10".parse().unwrap()), End::Time("1h".parse().unwrap()));
+    fn in_an_interrupted_run_only_what_was_due_by_then_counts() {
+        let (schedule, end) =
+            (Schedule::OpenLoop("10".parse().unwrap()), End::Time("1h".parse().unwrap()));
         let due = |end: End, after_ms| {
-            end.visits_due(pace, 2, Some(Duration::from_millis(after_ms))).unwrap()
+            end.iterations_due(schedule, 2, Some(Duration::from_millis(after_ms))).unwrap()
         };
         // At 0, 100 and 200 ms; the one of 200 ms may not have begun yet at 201 ms.
         assert_eq!([due(end, 150), due(end, 201), due(end, 250)], [2, 2, 3]);
-        assert_eq!(due(End::Visits(1), 5_000), 2);
+        assert_eq!(due(End::Iterations(1), 5_000), 2);
     }
 
     #[test]
-    fn a_visit_that_waited_is_late_only_beyond_what_timers_are_rough_by() {
+    fn an_iteration_that_waited_is_late_only_beyond_the_coarseness_of_timers() {
         let late = |now_ms| lateness(Duration::from_millis(100), Duration::from_millis(now_ms));
         assert_eq!([late(99), late(100), late(102)], [Duration::ZERO; 3]);
         assert_eq!(late(103), Duration::from_millis(3));
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn in_a_closed_loop_nothing_is_due() {
-        assert_eq!(Pace::Closed.due(0, 2, 7), None);
+        assert_eq!(Schedule::ClosedLoop.due(0, 2, 7), None);
     }
 
     #[test]

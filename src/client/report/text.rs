@@ -3,25 +3,23 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use super::latency::Bin;
-use super::report::{Report, Run};
 use super::table::Row;
-use super::tally::{RequestType, Unanswered};
+use super::{Report, Run, written};
+use crate::client::core::latency::Bin;
+use crate::client::core::stats::{RequestType, Unanswered};
 
 /// The width of the longest bar of a histogram.
 const BAR_COLUMNS: u64 = 30;
-/// Clients that the text tells of one by one; JSON and CSV have all.
+/// Clients with a line of their own; JSON and CSV have all.
 const MOST_CLIENTS: usize = 20;
 
 /// The whole report as text, after its [`headline`].
-#[must_use]
-pub fn text(report: &Report) -> String {
+pub(crate) fn text(report: &Report) -> String {
     written(|f| write_text(f, report))
 }
 
-/// A line on what is run: which loop it is, and the seed with which it can be run again.
-#[must_use]
-pub fn headline(run: &Run) -> String {
+/// A line with the run's settings: the loop, and the seed that repeats the run.
+pub(crate) fn headline(run: &Run) -> String {
     let clients = plural(u64::from(run.clients), "client");
     let pace = match run.rate {
         Some(rate) => format!(
@@ -37,20 +35,14 @@ pub fn headline(run: &Run) -> String {
     format!("{pace}, {end}, p = {probability}, quantity {quantity}, seed {seed}\n")
 }
 
-fn written(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
-    let mut text = String::new();
-    write(&mut text).expect("a string takes whatever is written to it");
-    text
-}
-
 fn write_text(f: &mut String, report: &Report) -> fmt::Result {
-    let cut = if report.interrupted { ", interrupted" } else { "" };
-    let missed = report.iterations_due.unwrap_or_default().saturating_sub(report.iterations);
-    let missed = if missed > 0 { format!("; {missed} more were due") } else { String::new() };
+    let interrupted = if report.interrupted { ", interrupted" } else { "" };
+    let missed = report.iterations_missed.filter(|missed| *missed > 0);
+    let missed = missed.map_or(String::new(), |missed| format!("; {missed} more were due"));
     let frontends = report.run.frontends.join(", ");
     writeln!(
         f,
-        "{} at {frontends} in {:.3} s{cut}{missed}\n",
+        "{} at {frontends} in {:.3} s{interrupted}{missed}\n",
         plural(report.iterations, "iteration"),
         report.shopping_s
     )?;
@@ -58,8 +50,8 @@ fn write_text(f: &mut String, report: &Report) -> fmt::Result {
     write_sums(f, report)?;
     report.requests.0.iter().try_for_each(|(request, row)| write_type(f, *request, row))?;
     write_clients(f, report)?;
-    write_complaints(f, report)?;
-    write_gates(f, report)?;
+    write_reasons(f, report)?;
+    write_thresholds(f, report)?;
     write_check(f, report)
 }
 
@@ -74,7 +66,7 @@ fn write_types(f: &mut String, report: &Report) -> fmt::Result {
         let mut cells = vec![spoken(*request)];
         cells.extend(counts);
         cells.push(figure(row.per_second, 1));
-        cells.extend(latencies(row).map(|latency| figure(latency, 3)));
+        cells.extend(row.latency.columns().map(|latency| figure(latency, 3)));
         rows.push(cells);
     }
     write_table(f, &rows)
@@ -148,7 +140,7 @@ fn write_histogram(f: &mut String, bins: &[Bin]) -> fmt::Result {
     Ok(())
 }
 
-/// A bar in eighths of a column. Whatever is there at all can be seen.
+/// A bar in eighths of a column. A count above zero has at least one eighth.
 fn bar(count: u64, most: u64) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = u128::from(count) * u128::from(BAR_COLUMNS * 8) / u128::from(most);
@@ -165,14 +157,14 @@ fn write_statuses(f: &mut String, statuses: &BTreeMap<u16, u64>) -> fmt::Result 
     f.write_str(&statuses.join(", "))
 }
 
-fn write_unanswered(f: &mut String, lost: Unanswered) -> fmt::Result {
-    if lost.sum() == 0 {
+fn write_unanswered(f: &mut String, attempts: Unanswered) -> fmt::Result {
+    if attempts.sum() == 0 {
         return Ok(());
     }
     write!(
         f,
         "; attempts without an answer: nobody listens × {}, silent × {}, broken × {}",
-        lost.nobody_listens, lost.silent, lost.broken
+        attempts.refused, attempts.timed_out, attempts.broken
     )
 }
 
@@ -199,24 +191,24 @@ fn write_clients(f: &mut String, report: &Report) -> fmt::Result {
     write_table(f, &rows)?;
     match report.clients.len().checked_sub(MOST_CLIENTS) {
         None | Some(0) => Ok(()),
-        Some(untold) => writeln!(f, "… and {untold} more, in JSON and CSV"),
+        Some(more) => writeln!(f, "… and {more} more, in JSON and CSV"),
     }
 }
 
-fn write_complaints(f: &mut String, report: &Report) -> fmt::Result {
-    if report.complaints.is_empty() {
+fn write_reasons(f: &mut String, report: &Report) -> fmt::Result {
+    if report.reasons.is_empty() {
         return Ok(());
     }
     writeln!(f, "\nerrors:")?;
-    report.complaints.iter().try_for_each(|(reason, count)| writeln!(f, "  {count} × {reason}"))
+    report.reasons.iter().try_for_each(|(reason, count)| writeln!(f, "  {count} × {reason}"))
 }
 
-fn write_gates(f: &mut String, report: &Report) -> fmt::Result {
-    if report.gates.is_empty() {
+fn write_thresholds(f: &mut String, report: &Report) -> fmt::Result {
+    if report.thresholds.is_empty() {
         return Ok(());
     }
     writeln!(f, "\ngates:")?;
-    report.gates.iter().try_for_each(|judgement| writeln!(f, "  {judgement}"))
+    report.thresholds.iter().try_for_each(|judgement| writeln!(f, "  {judgement}"))
 }
 
 fn write_check(f: &mut String, report: &Report) -> fmt::Result {
@@ -230,11 +222,11 @@ fn write_check(f: &mut String, report: &Report) -> fmt::Result {
     }
     writeln!(f, "{} failed", plural(check.failed, "check"))?;
     check.failures.iter().try_for_each(|failure| writeln!(f, "  {failure}"))?;
-    let untold = check.failed - check.failures.len() as u64;
-    if untold > 0 { writeln!(f, "  … and {untold} more") } else { Ok(()) }
+    let more = check.failed - check.failures.len() as u64;
+    if more > 0 { writeln!(f, "  … and {more} more") } else { Ok(()) }
 }
 
-/// Writes rows in columns: the first to the left, figures to the right.
+/// Writes rows in columns: the first one flush left, the figures flush right.
 fn write_table(f: &mut String, rows: &[Vec<String>]) -> fmt::Result {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
@@ -249,11 +241,6 @@ fn write_table(f: &mut String, rows: &[Vec<String>]) -> fmt::Result {
         writeln!(f)?;
     }
     Ok(())
-}
-
-fn latencies(row: &Row) -> [Option<f64>; 7] {
-    let l = &row.latency;
-    [l.min_ms, l.mean_ms, l.p50_ms, l.p90_ms, l.p99_ms, l.p999_ms, l.max_ms]
 }
 
 fn figure(value: Option<f64>, digits: usize) -> String {
@@ -273,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_are_as_long_as_their_counts_and_never_nothing_for_something() {
+    fn a_bar_is_as_long_as_its_count_and_never_empty_for_a_count_above_zero() {
         assert_eq!(bar(0, 100), "");
         assert_eq!(bar(100, 100), "█".repeat(30));
         assert_eq!(bar(50, 100), "█".repeat(15));
