@@ -180,7 +180,8 @@ impl Service {
                 if let Some((replica, length)) = longest.filter(|(_, len)| *len > journal.length) {
                     log::error!(
                         "replica {replica} has {length} orders and the journal {}: no replica can \
-                         lead. If the catalog's database was removed, see `toystore rebuild --help`",
+                         lead. If the catalog's database was removed, see `toystore rebuild \
+                         --help`",
                         journal.length
                     );
                 }

@@ -166,7 +166,7 @@ impl Judge {
             let on_disk = scene.logs[&id.0].read(|log| log.orders.len() as u64);
             assert!(
                 length <= on_disk,
-                "leader {leader} acknowledges {length} orders, and replica {id}'s disk has {on_disk}"
+                "leader {leader} acknowledges {length} orders; replica {id}'s disk has {on_disk}"
             );
         }
     }
