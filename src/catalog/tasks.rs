@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::core::steps::{Answer, Asked, Clearing, GRACE, Restock};
+use super::core::steps::{BatchReply, GRACE, LockedToys, ReceivedBatch, Restock};
 use super::core::stock::Change;
-use super::core::{Core, Stored};
+use super::core::{Core, WriteOutcome};
 use super::remote::Remote;
 use super::service::{CatalogError, Job, Service};
 use crate::clock;
@@ -64,27 +64,27 @@ impl Service {
                 log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
             }
         }
-        let batch = Asked::new(request);
+        let batch = ReceivedBatch::new(request);
         let recorded = self.store(self.journal.recorded(batch.keys())).await?;
         let locked = match self.decide(|core, now| batch.lock(core, recorded, now)) {
             Ok(locked) => locked,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
-        self.clear(remote, locked.clearing()).await;
+        self.clear(remote, locked.locked_toys()).await;
         let planned = match self.decide(|core, now| locked.plan(core, now)) {
             Ok(planned) => planned,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
         let outcome = self.make_durable(planned.change()).await;
-        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| Stored::Durable);
+        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| WriteOutcome::Durable);
         let sold = self.decide(|core, _| planned.publish(core, stored));
         let Some(sold) = sold else { return Err(outcome.err().unwrap_or(CatalogError::Ending)) };
         if !sold.orders().is_empty() {
             failpoint::pass(failpoint::CATALOG_PUBLISHED);
         }
-        match sold.answer() {
-            Answer::Ready(reply) => Ok(reply),
-            Answer::WithRows(from, verdicts) => {
+        match sold.reply() {
+            BatchReply::Ready(reply) => Ok(reply),
+            BatchReply::NeedsRows { from, verdicts } => {
                 Ok(CommitReply::Decided { verdicts, rows: self.rows(from).await? })
             }
         }
@@ -93,12 +93,12 @@ impl Service {
     /// Restocks what is sold out. Returns when to come again if some of it had to wait.
     async fn restock(self: &Arc<Self>, remote: &Remote) -> Option<Duration> {
         let restock = self.decide(Restock::lock)?;
-        self.clear(remote, restock.clearing()).await;
+        self.clear(remote, restock.locked_toys()).await;
         let (change, again) = self.decide(|core, now| restock.plan(core, now));
         let names: Vec<&str> = change.shelves.iter().map(|s| s.toy.name.as_str()).collect();
         let restocked = names.join(", ");
         let outcome = self.make_durable(&change).await;
-        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| Stored::Durable);
+        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| WriteOutcome::Durable);
         self.decide(|core, _| core.publish(&change, stored));
         if !change.is_empty() {
             failpoint::pass(failpoint::CATALOG_PUBLISHED);
@@ -145,7 +145,7 @@ impl Service {
 
     /// Has the holders of locked toys drop them; returns when all are clear, or after [`GRACE`].
     /// Those that are not clear by then stay locked, and are told on.
-    async fn clear(self: &Arc<Self>, remote: &Remote, clearing: &Clearing) {
+    async fn clear(self: &Arc<Self>, remote: &Remote, clearing: &LockedToys) {
         for session in &clearing.unacknowledged {
             remote.push(self, *session);
         }

@@ -5,10 +5,10 @@
 //! is answered, and `tasks` what a front-end does on its own time.
 
 pub mod core;
-pub mod misses;
 mod remote;
 mod routes;
 mod service;
+pub mod single_flight;
 mod tasks;
 
 use std::net::TcpListener;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::core::cache::{Answer, Cache};
-use super::core::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
-use super::core::selection::{Attempt, Selection};
-use super::misses::Misses;
+use super::core::cache::{Cache, ConfirmedLookup};
+use super::core::retry::{DEADLINE, QUERY_DEADLINE, Retry, RetryDecision};
+use super::core::selection::{AttemptOutcome, Selection};
 use super::remote::Remote;
+use super::single_flight::SingleFlight;
 use crate::clock;
 use crate::health::Readiness;
 use crate::roles::{CacheSettings, Roles};
@@ -37,7 +37,7 @@ pub(super) struct Service {
     /// A hit copies a pointer under this lock, which is cheaper than sharing the map between
     /// readers would be.
     cache: Mutex<Cache<Bytes>>,
-    misses: Misses<Result<ToyAnswer, FrontendError>>,
+    single_flight: SingleFlight<Result<ToyAnswer, FrontendError>>,
     selection: Mutex<Selection>,
     /// The leader may be another one now: attempts that are under way look again.
     leader_changed: watch::Sender<()>,
@@ -73,7 +73,7 @@ impl Service {
             number,
             settings: roles.cache,
             cache: Mutex::new(Cache::new(roles.cache.capacity)),
-            misses: Misses::default(),
+            single_flight: SingleFlight::default(),
             selection: Mutex::new(Selection::new(roles.orders.iter().map(|order| order.id))),
             leader_changed: watch::Sender::new(()),
             selecting: Notify::new(),
@@ -96,9 +96,9 @@ impl Service {
         }
         let lookup = self.cached(|cache| cache.look_up(name, clock::now()));
         match lookup.confirmed(clock::now()) {
-            Answer::Hit(answer) => Ok(ToyAnswer::Hit(answer)),
-            Answer::Unknown => Ok(ToyAnswer::Unknown),
-            Answer::Ask(session) => self.ask_for_toy(remote, name, session).await,
+            ConfirmedLookup::Hit(answer) => Ok(ToyAnswer::Hit(answer)),
+            ConfirmedLookup::Unknown => Ok(ToyAnswer::Unknown),
+            ConfirmedLookup::Ask(session) => self.ask_for_toy(remote, name, session).await,
         }
     }
 
@@ -187,7 +187,7 @@ impl Service {
         session: Option<SessionId>,
     ) -> Result<ToyAnswer, FrontendError> {
         let request = FillRequest { name: name.into(), session };
-        let answer = self.misses.ask(request.name.clone(), self.fill(remote, request));
+        let answer = self.single_flight.run(request.name.clone(), self.fill(remote, request));
         match actix_web::rt::time::timeout(QUERY_DEADLINE, answer).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(FrontendError::NoCatalog("the front-end is ending".into())),
@@ -222,8 +222,8 @@ impl Service {
                 Err(error) => error,
             };
             match retry.failed(clock::now()) {
-                Next::Again(pause) => actix_web::rt::time::sleep(pause).await,
-                Next::GiveUp => return Err(FrontendError::NoCatalog(error.to_string())),
+                RetryDecision::Again(pause) => actix_web::rt::time::sleep(pause).await,
+                RetryDecision::GiveUp => return Err(FrontendError::NoCatalog(error.to_string())),
             }
         }
     }
@@ -251,7 +251,7 @@ impl Service {
                     () = self.another_than(leader, &mut changes) => continue,
                 }
             }
-            let Next::Again(pause) = retry.failed(clock::now()) else { return Err(error) };
+            let RetryDecision::Again(pause) = retry.failed(clock::now()) else { return Err(error) };
             // A new leader is worth asking at once.
             let _either = actix_web::rt::time::timeout(pause, changes.changed()).await;
         }
@@ -264,13 +264,17 @@ impl Service {
         outcome: Result<Result<T, Leadership>, CallError>,
     ) -> Result<T, FrontendError> {
         let (attempt, answer) = match outcome {
-            Ok(Ok(answer)) => (Attempt::Answered, Ok(answer)),
-            Ok(Err(leadership)) => (Attempt::NotLeader(leadership), Err(FrontendError::NoLeader)),
+            Ok(Ok(answer)) => (AttemptOutcome::Answered, Ok(answer)),
+            Ok(Err(leadership)) => {
+                (AttemptOutcome::NotLeader(leadership), Err(FrontendError::NoLeader))
+            }
             Err(error) => {
                 log::debug!("replica {replica} gave no answer: {error}");
                 let attempt = match error {
-                    CallError::Unreachable(Unreachable::NobodyListens) => Attempt::Gone,
-                    CallError::Unreachable(_) | CallError::Refused { .. } => Attempt::Unanswered,
+                    CallError::Unreachable(Unreachable::NobodyListens) => AttemptOutcome::Gone,
+                    CallError::Unreachable(_) | CallError::Refused { .. } => {
+                        AttemptOutcome::Unanswered
+                    }
                 };
                 (attempt, Err(FrontendError::Undecided(error.to_string())))
             }

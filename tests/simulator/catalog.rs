@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use toystore::catalog::core::sessions::Sessions;
-use toystore::catalog::core::steps::{Answer, Asked, Clearing, GRACE, Restock};
-use toystore::catalog::core::stock::{Change, Recorded, Shelf, Stock};
-use toystore::catalog::core::{Core, Stored};
+use toystore::catalog::core::steps::{BatchReply, GRACE, LockedToys, ReceivedBatch, Restock};
+use toystore::catalog::core::stock::{Change, RecordedDecision, Shelf, Stock};
+use toystore::catalog::core::{Core, WriteOutcome};
 use toystore::wire::lease::{Invalidation, Registration, SessionId};
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, IdempotencyKey, Verdict};
@@ -37,7 +37,7 @@ pub(crate) struct Journal {
     pub(crate) orders: Vec<Order>,
     /// The position behind each order.
     pub(crate) ends: Vec<Position>,
-    pub(crate) decisions: BTreeMap<IdempotencyKey, Recorded>,
+    pub(crate) decisions: BTreeMap<IdempotencyKey, RecordedDecision>,
     pub(crate) leadership: Leadership,
     pub(crate) sessions: BTreeSet<SessionId>,
 }
@@ -77,8 +77,11 @@ impl Journal {
                 Decision::Granted(number) => Some(*number),
                 Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
             };
-            let recorded =
-                Recorded { name: purchase.name.clone(), quantity: purchase.quantity, number };
+            let recorded = RecordedDecision {
+                name: purchase.name.clone(),
+                quantity: purchase.quantity,
+                number,
+            };
             let earlier = self.decisions.insert(purchase.key.clone(), recorded);
             assert!(earlier.is_none(), "{} is decided twice", purchase.key);
         }
@@ -170,7 +173,7 @@ impl Catalog {
             journal.sessions.retain(|session| !ended.contains(session));
             journal.sessions.extend(begun);
         });
-        self.stored(noted.await) == Stored::Durable
+        self.stored(noted.await) == WriteOutcome::Durable
     }
 
     async fn rows(&self, from: u64) -> Option<Rows> {
@@ -219,7 +222,7 @@ impl Catalog {
 
     async fn write_batch(self: &Rc<Self>, request: CommitRequest) -> Reply {
         let leader = request.leader;
-        let batch = Asked::new(request);
+        let batch = ReceivedBatch::new(request);
         self.env.moment().await;
         let recorded: HashMap<_, _> = self.scene.journal.read(|journal| {
             let known =
@@ -233,7 +236,7 @@ impl Catalog {
             Ok(locked) => locked,
             Err(leadership) => return Reply::Committed(CommitReply::Deposed(leadership)),
         };
-        self.clear(locked.clearing()).await;
+        self.clear(locked.locked_toys()).await;
         let planned = match self.decide(|core, now| locked.plan(core, now)) {
             Ok(planned) => planned,
             Err(leadership) => return Reply::Committed(CommitReply::Deposed(leadership)),
@@ -246,10 +249,10 @@ impl Catalog {
         for order in sold.orders() {
             self.env.trace(|| format!("sells {order:?} for replica {leader}"));
         }
-        let (verdicts, rows) = match sold.answer() {
-            Answer::Ready(CommitReply::Decided { verdicts, rows }) => (verdicts, rows),
-            Answer::Ready(CommitReply::Deposed(_)) => unreachable!("it has been decided"),
-            Answer::WithRows(from, verdicts) => {
+        let (verdicts, rows) = match sold.reply() {
+            BatchReply::Ready(CommitReply::Decided { verdicts, rows }) => (verdicts, rows),
+            BatchReply::Ready(CommitReply::Deposed(_)) => unreachable!("it has been decided"),
+            BatchReply::NeedsRows { from, verdicts } => {
                 self.env.reached("a batch was answered with rows of the journal");
                 let Some(rows) = self.rows(from).await else { return Reply::Unavailable };
                 (verdicts, rows)
@@ -263,7 +266,7 @@ impl Catalog {
 
     async fn restock(self: &Rc<Self>) -> Option<Duration> {
         let restock = self.decide(Restock::lock)?;
-        self.clear(restock.clearing()).await;
+        self.clear(restock.locked_toys()).await;
         let (change, again) = self.decide(|core, now| restock.plan(core, now));
         let stored = self.make_durable(&change).await;
         self.decide(|core, _| core.publish(&change, stored));
@@ -290,7 +293,7 @@ impl Catalog {
                 scene.judge.records(leadership);
                 journal.leadership = leadership;
             });
-            if self.stored(written.await) != Stored::Durable {
+            if self.stored(written.await) != WriteOutcome::Durable {
                 return Reply::Unavailable;
             }
             self.decide(|core, _| core.adopt_leadership(leadership));
@@ -311,7 +314,7 @@ impl Catalog {
         longest
     }
 
-    async fn clear(self: &Rc<Self>, clearing: &Clearing) {
+    async fn clear(self: &Rc<Self>, clearing: &LockedToys) {
         for session in &clearing.unacknowledged {
             self.push(*session);
         }
@@ -364,9 +367,9 @@ impl Catalog {
         }
     }
 
-    async fn make_durable(&self, change: &Change) -> Stored {
+    async fn make_durable(&self, change: &Change) -> WriteOutcome {
         if change.is_empty() {
-            return Stored::Durable;
+            return WriteOutcome::Durable;
         }
         let change = change.clone();
         let written = self.scene.journal.write(move |journal| journal.apply(&change));
@@ -374,13 +377,13 @@ impl Catalog {
     }
 
     /// A process whose disk failed ends.
-    fn stored(&self, outcome: Result<(), DiskError>) -> Stored {
+    fn stored(&self, outcome: Result<(), DiskError>) -> WriteOutcome {
         match outcome {
-            Ok(()) => Stored::Durable,
-            Err(DiskError::Full) => Stored::Unchanged,
+            Ok(()) => WriteOutcome::Durable,
+            Err(DiskError::Full) => WriteOutcome::Unchanged,
             Err(DiskError::Broken) => {
                 self.scene.fail(Node::Catalog);
-                Stored::Unknown
+                WriteOutcome::Unknown
             }
         }
     }

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use tokio::sync::Notify;
-use toystore::frontend::core::cache::{Answer, Cache, Lookup};
-use toystore::frontend::core::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
-use toystore::frontend::core::selection::{Attempt, Check, Selection};
-use toystore::frontend::core::session::{NextCall, RENEWAL_INTERVAL, Renewed, SessionKeeper};
-use toystore::frontend::misses::Misses;
+use toystore::frontend::core::cache::{Cache, ConfirmedLookup, Lookup};
+use toystore::frontend::core::health::HealthCheck;
+use toystore::frontend::core::retry::{DEADLINE, QUERY_DEADLINE, Retry, RetryDecision};
+use toystore::frontend::core::selection::{AttemptOutcome, Selection};
+use toystore::frontend::core::session::{
+    NextCall, RENEWAL_INTERVAL, RenewalOutcome, SessionKeeper,
+};
+use toystore::frontend::single_flight::SingleFlight;
 use toystore::wire::lease::{FillReply, FillRequest, SessionId};
 use toystore::wire::order::OrderNumber;
 use toystore::wire::purchase::{Purchase, PurchaseReply};
@@ -33,7 +36,7 @@ struct Frontend {
     scene: Rc<Scene>,
     number: u32,
     cache: RefCell<Cache<Shown>>,
-    misses: Misses<Option<Reply>>,
+    single_flight: SingleFlight<Option<Reply>>,
     selection: RefCell<Selection>,
     leader_changed: Changes,
     selecting: Notify,
@@ -49,7 +52,7 @@ pub(crate) fn start(scene: &Rc<Scene>, number: u32) {
         scene: Rc::clone(scene),
         number,
         cache: RefCell::new(Cache::new(scene.cache_capacity)),
-        misses: Misses::default(),
+        single_flight: SingleFlight::default(),
         selection: RefCell::new(Selection::new(scene.replicas.iter().copied())),
         leader_changed: Changes::default(),
         selecting: Notify::new(),
@@ -82,9 +85,9 @@ impl Frontend {
         let was_hit = matches!(lookup, Lookup::Hit(..));
         self.env.moment().await;
         match lookup.confirmed(self.env.now()) {
-            Answer::Hit(shown) => Some(Reply::Shown(Shown { is_hit: true, ..shown })),
-            Answer::Unknown => unreachable!("shoppers ask for toys that there are"),
-            Answer::Ask(session) => {
+            ConfirmedLookup::Hit(shown) => Some(Reply::Shown(Shown { is_hit: true, ..shown })),
+            ConfirmedLookup::Unknown => unreachable!("shoppers ask for toys that there are"),
+            ConfirmedLookup::Ask(session) => {
                 if was_hit {
                     self.env.reached("a lease ended between look-up and answer");
                 }
@@ -100,7 +103,7 @@ impl Frontend {
             asked_itself.set(true);
             self.fill(request).await
         };
-        let answer = self.misses.ask(name, fill);
+        let answer = self.single_flight.run(name, fill);
         let answer = self.env.timeout(QUERY_DEADLINE, answer).await;
         if !asked_itself.get() && matches!(answer, Some(Some(Some(_)))) {
             self.env.reached("a miss was shared");
@@ -115,8 +118,8 @@ impl Frontend {
                 Ok(Reply::Toy(FillReply::Found(fill))) => break fill,
                 Ok(other) => unreachable!("{other:?}"),
                 Err(_) => match retry.failed(self.env.now()) {
-                    Next::Again(pause) => self.env.sleep(pause).await,
-                    Next::GiveUp => return None,
+                    RetryDecision::Again(pause) => self.env.sleep(pause).await,
+                    RetryDecision::GiveUp => return None,
                 },
             }
         };
@@ -190,7 +193,7 @@ impl Frontend {
                     }
                 }
             }
-            let Next::Again(pause) = retry.failed(self.env.now()) else { return None };
+            let RetryDecision::Again(pause) = retry.failed(self.env.now()) else { return None };
             let _either = self.env.timeout(pause, changes.news()).await;
         }
     }
@@ -218,7 +221,7 @@ impl Frontend {
                     if let Ok(Reply::Renewed(reply)) = asked.await {
                         let mut cache = self.cache.borrow_mut();
                         let renewed = keeper.renewed(&mut cache, session, sent, reply);
-                        if renewed == Renewed::RanOut {
+                        if renewed == RenewalOutcome::Expired {
                             continue;
                         }
                     }
@@ -231,10 +234,10 @@ impl Frontend {
     async fn check_health(self: Rc<Self>, replica: ReplicaId) {
         loop {
             let check = match self.ask(Node::replica(replica), Request::Status, CHECK).await {
-                Ok(Reply::Status(status)) => Check::Answered(status),
+                Ok(Reply::Status(status)) => HealthCheck::Answered(status),
                 Ok(other) => unreachable!("{other:?}"),
-                Err(Failure::NobodyListens) => Check::Gone,
-                Err(Failure::NoAnswer | Failure::Unavailable) => Check::Missed,
+                Err(Failure::NobodyListens) => HealthCheck::Gone,
+                Err(Failure::NoAnswer | Failure::Unavailable) => HealthCheck::Missed,
             };
             self.select(|selection| selection.checked(replica, check));
             self.selecting.notify_one();
@@ -288,11 +291,11 @@ impl Frontend {
     }
 }
 
-fn judge(outcome: Result<Result<Reply, Leadership>, Failure>) -> (Attempt, Option<Reply>) {
+fn judge(outcome: Result<Result<Reply, Leadership>, Failure>) -> (AttemptOutcome, Option<Reply>) {
     match outcome {
-        Ok(Ok(reply)) => (Attempt::Answered, Some(reply)),
-        Ok(Err(leadership)) => (Attempt::NotLeader(leadership), None),
-        Err(Failure::NobodyListens) => (Attempt::Gone, None),
-        Err(Failure::NoAnswer | Failure::Unavailable) => (Attempt::Unanswered, None),
+        Ok(Ok(reply)) => (AttemptOutcome::Answered, Some(reply)),
+        Ok(Err(leadership)) => (AttemptOutcome::NotLeader(leadership), None),
+        Err(Failure::NobodyListens) => (AttemptOutcome::Gone, None),
+        Err(Failure::NoAnswer | Failure::Unavailable) => (AttemptOutcome::Unanswered, None),
     }
 }

@@ -26,7 +26,7 @@ impl Leases {
                 let recorded: HashMap<_, _> = state.disk.decisions.clone().into_iter().collect();
                 let request = self.request(purchase);
                 let stock = &state.catalog.stock;
-                let plan = stock.plan_batch(&self.directory, &request, &recorded, is_clear);
+                let plan = stock.plan_batch(&self.toy_index, &request, &recorded, is_clear);
                 let plan = plan.expect("there is one leader");
                 (Some(plan.verdicts[0]), plan.change)
             }
@@ -82,7 +82,7 @@ impl Leases {
             catalog.sessions.unlock(&change.touched());
         }
         if !self.keeps(Rule::DurableBeforeVisible) {
-            catalog.stock.apply(&self.directory, &change);
+            catalog.stock.apply(&self.toy_index, &change);
         }
         if change.is_empty() {
             self.reply(state, job, &plan);
@@ -100,11 +100,11 @@ impl Leases {
                 Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
             };
             let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-            let recorded = Recorded { name, quantity, number };
+            let recorded = RecordedDecision { name, quantity, number };
             let before = state.disk.decisions.insert(purchase.key.clone(), recorded);
             assert!(before.is_none(), "a key is decided once");
         }
-        state.disk.stock.apply(&self.directory, &change);
+        state.disk.stock.apply(&self.toy_index, &change);
         if !self.keeps(Rule::LockedUntilPublished) {
             state.catalog.sessions.unlock(&change.touched());
         }

@@ -92,7 +92,7 @@ impl Leases {
                 self.sights.note("a front-end registers anew");
             }
             (Question::Renew(session), Phase::Renewed) => {
-                frontend.cache.prolong_session(session, lease_end);
+                frontend.cache.renew_session(session, lease_end);
             }
             (_, Phase::Expired) => {
                 frontend.previous = frontend.cache.end_session();

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 
 use stateright::{Model, Property};
 use toystore::catalog::core::sessions::{LEASE_MS, Sessions};
-use toystore::catalog::core::stock::{Change, Directory, Recorded, Shelf, Stock};
+use toystore::catalog::core::stock::{Change, RecordedDecision, Shelf, Stock, ToyIndex};
 use toystore::frontend::core::cache::{Cache, Lookup};
 use toystore::wire::lease::{RenewalReply, SessionId, Version};
 use toystore::wire::order::Position;
@@ -102,7 +102,7 @@ struct Leases {
     without: Option<Rule>,
     size: Size,
     base: Instant,
-    directory: Directory,
+    toy_index: ToyIndex,
     sights: Sights,
 }
 
@@ -137,7 +137,7 @@ struct Left {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Disk {
     stock: Stock,
-    decisions: BTreeMap<IdempotencyKey, Recorded>,
+    decisions: BTreeMap<IdempotencyKey, RecordedDecision>,
     sessions: BTreeSet<SessionId>,
 }
 
@@ -248,10 +248,10 @@ impl Leases {
             without,
             size,
             base: toystore::clock::now(),
-            directory: Directory::new(),
+            toy_index: ToyIndex::new(),
             sights: Sights::default(),
         };
-        Self { directory: model.new_stock().directory(), ..model }
+        Self { toy_index: model.new_stock().toy_index(), ..model }
     }
 
     fn keeps(&self, rule: Rule) -> bool {

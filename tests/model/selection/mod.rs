@@ -38,7 +38,8 @@ use std::time::Instant;
 
 use stateright::{Model, Property};
 use toystore::catalog::core::stock::Stock;
-use toystore::frontend::core::selection::{Check, Nominee, Selection, YIELDING};
+use toystore::frontend::core::health::HealthCheck;
+use toystore::frontend::core::selection::{Nominee, Selection, YIELD_CHECKS};
 use toystore::order::core::replica::Replica;
 use toystore::wire::order::Position;
 use toystore::wire::replication::{
@@ -155,25 +156,25 @@ impl Choosing {
         }
     }
 
-    fn check(&self, state: &State, number: usize, id: ReplicaId) -> Check {
+    fn check(&self, state: &State, number: usize, id: ReplicaId) -> HealthCheck {
         if state.cuts.contains(&(number, id)) {
             let known = state.frontends[number].selection.statuses();
             let before = known.filter_map(|(_, status)| status).find(|status| status.id == id);
             return match before {
                 Some(before) if !self.keeps(Rule::SilentLeadersAreReplaced) => {
-                    Check::Answered(before)
+                    HealthCheck::Answered(before)
                 }
-                _ => Check::Missed,
+                _ => HealthCheck::Missed,
             };
         }
-        let Some(replica) = state.replicas[place(id)].as_ref() else { return Check::Gone };
+        let Some(replica) = state.replicas[place(id)].as_ref() else { return HealthCheck::Gone };
         let state = match replica.state() {
             ReplicaState::Follower if !self.keeps(Rule::IdleLeadersAreReplaced) => {
                 ReplicaState::Leader
             }
             told @ (ReplicaState::Leader | ReplicaState::Follower | ReplicaState::Syncing) => told,
         };
-        Check::Answered(ReplicaStatus {
+        HealthCheck::Answered(ReplicaStatus {
             id,
             state,
             fitness: replica.fitness(self.base),
@@ -267,7 +268,7 @@ impl Choosing {
         }
         let mut state = last.clone();
         let mut rested = 0;
-        for _ in 0..YIELDING + 20 {
+        for _ in 0..YIELD_CHECKS + 20 {
             let before = state.stock.status().leadership;
             for number in 0..2 {
                 self.check_all(&mut state, number);
@@ -378,7 +379,7 @@ impl Model for Choosing {
             Step::LoseCheck(number, id) => {
                 state.left.losses -= 1;
                 let forgiven = self.keeps(Rule::MissesAreForgiven);
-                let check = if forgiven { Check::Missed } else { Check::Gone };
+                let check = if forgiven { HealthCheck::Missed } else { HealthCheck::Gone };
                 state.frontends[number].selection.checked(id, check);
             }
         }
