@@ -331,7 +331,7 @@ mod tests {
         let committed = again.publish(&mut core, WriteOutcome::Durable).unwrap();
         match committed.reply() {
             BatchReply::NeedsRows { from, verdicts } => {
-                assert_eq!((from, verdicts), (0, vec![GRANTED]))
+                assert_eq!((from, verdicts), (0, vec![GRANTED]));
             }
             BatchReply::Ready(_) => unreachable!("the log is behind the journal"),
         }
