@@ -1,7 +1,7 @@
 //! The task that writes: everything that changes anything in the catalog, one after the other.
 //!
-//! It takes each change through its [steps](super::core::steps), and has the disk and the front-ends do
-//! what the steps need.
+//! It takes each change through its [steps](super::core::steps), and has the disk and the
+//! front-ends do what the steps need.
 
 use std::sync::Arc;
 use std::time::Duration;

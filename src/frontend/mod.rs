@@ -1,8 +1,8 @@
 //! The front-end: the store's door, which clients talk to.
 //!
 //! [`core`] decides: what the cache may answer, how the session with the catalog is kept, which
-//! replica leads, when a call is retried. Around it, `routes` are what clients ask, `service` how it
-//! is answered, and `tasks` what a front-end does on its own time.
+//! replica leads, when a call is retried. Around it, `routes` are what clients ask, `service` how
+//! it is answered, and `tasks` what a front-end does on its own time.
 
 pub mod core;
 mod remote;

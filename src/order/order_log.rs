@@ -38,7 +38,7 @@ impl OrderLog {
             Err(error @ StorageError::Corrupt(..)) => {
                 let aside = rename_aside(path)?;
                 log::error!(
-                    "{error}; it is set aside as {} and its orders are fetched from the other roles",
+                    "{error}; it is set aside as {}, and its orders are fetched from other roles",
                     aside.display()
                 );
                 Self::open(path)

@@ -44,8 +44,8 @@ impl Worker {
 
     /// Runs `work` on the thread, after all earlier jobs.
     ///
-    /// The job is queued when this function returns. So jobs run in the order of the calls, whatever
-    /// the order in which the futures are awaited.
+    /// The job is queued when this function returns. So jobs run in the order of the calls, in
+    /// whatever order the futures are awaited.
     pub(crate) fn run<T, F>(
         &self,
         work: F,

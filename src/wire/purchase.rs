@@ -72,7 +72,7 @@ pub enum Decision {
 pub enum Verdict {
     /// The purchase is decided.
     Decided(Decision),
-    /// Nothing is decided yet: a front-end may still have the toy cached. Send it again in a moment.
+    /// Nothing is decided: a front-end may still have the toy cached. Retry in a moment.
     Wait,
 }
 

@@ -4,8 +4,8 @@
 //!
 //! One catalog: the production's `Stock`, with its database (journal, decisions, leadership). Two
 //! or three replicas: the production's `Replica` (and with it `Followers`), `Queue` and `LogCache`,
-//! with the steps of `order/leader.rs`, `order/leadership.rs` and `order/service.rs`. Clients that ask
-//! again under the same key, as often as they like to, whether or not they were answered.
+//! with the steps of `order/tasks.rs` and `order/service.rs`. Clients that retry under the same
+//! key, as often as they like, whether or not they were answered.
 //!
 //! ```text
 //! client    ask│
