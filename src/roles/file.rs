@@ -127,7 +127,10 @@ impl Validator<'_> {
         }
         let message = parse_error::in_plain_words(&error.message(), "a table");
         let message = match message.strip_prefix("unknown field ") {
-            Some(rest) => format!("unknown key {}", rest.replacen("expected", "allowed:", 1)),
+            Some(rest) => {
+                let rest = rest.replacen("expected one of", "allowed:", 1);
+                format!("unknown key {}", rest.replacen("expected", "allowed:", 1))
+            }
             None => message.replacen("missing field", "missing key", 1),
         };
         match key_before(self.text.get(..place).unwrap_or_default()) {

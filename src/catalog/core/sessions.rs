@@ -17,14 +17,15 @@
 //!   | invalidate -------------------------------->|
 //! ```
 //!
-//! So a toy is *locked* first. Its holders are told to drop it, and acknowledge, or their leases
-//! expire. Then the toy is *clear*: it may change, and is unlocked. While it is locked, a
-//! front-end that asks for it gets the old quantity and may not cache it.
+//! So a toy is *locked* first. Its holders, and only they, are told to drop it, and acknowledge, or
+//! their leases expire. Then the toy is *clear*: it may change, and is unlocked. While it is locked,
+//! a front-end that asks for it gets the old quantity and may not cache it.
 //!
 //! # Why before the commit, and not between commit and publishing?
 //!
-//! Invalidating after the commit, but before anyone is shown the new quantity, would keep readers
-//! consistent, too, as long as nothing fails. It is worse in two ways when something does:
+//! The assignment has the catalog send an invalidation after each purchase and restock. To send it
+//! after the commit, but before the new quantity is shown to any reader, would be consistent, too,
+//! as long as nothing fails. It is worse in two ways when something does:
 //!
 //! 1. *A crash.* A catalog that restarts shows what is on disk. If it crashes while holders still
 //!    have the toy, its new process shows the new quantity beside a cached old one, unless it also
