@@ -18,8 +18,8 @@
 //! ```
 //!
 //! So a toy is *locked* first. Its holders, and only they, are told to drop it, and acknowledge, or
-//! their leases expire. Then the toy is *clear*: it may change, and is unlocked. While it is locked,
-//! a front-end that asks for it gets the old quantity and may not cache it.
+//! their leases expire. Then the toy is *clear*: it may change, and is unlocked. While a toy is
+//! locked, a front-end that asks for it gets the old quantity and may not cache it.
 //!
 //! # Why before the commit, and not between commit and publishing?
 //!
