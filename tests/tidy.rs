@@ -2,6 +2,7 @@
 //!
 //! `docs/design.md` explains the structure; this is what keeps it true.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +60,16 @@ const DATABASES: [&str; 3] = ["storage/", "catalog/journal/", "order/order_log.r
 /// Names by which a core would reach the world without importing anything.
 const IMPURE: [&str; 6] =
     ["Instant::now", "SystemTime::now", "log::", "std::net", "rand::rng", "rand::random"];
+
+/// Type names that several files define on purpose, and why.
+const SHARED_NAMES: [(&str, &str); 3] = [
+    ("Core", "each service's decisions; the path says which service's"),
+    ("Service", "each service's use cases; the path says which service's"),
+    ("Remote", "each service's calls to others, and the trait in server.rs that all of them have"),
+];
+
+/// Folders that the rule of unique type names does not hold for yet.
+const NOT_YET_UNIQUE: [&str; 3] = ["client/", "cluster/", "order/core/"];
 
 /// Lines that a file may have before its tests. A reader should see the whole of it in a few
 /// screens.
@@ -151,6 +162,32 @@ fn every_file_says_what_it_owns_and_is_of_a_readable_size() {
 }
 
 #[test]
+fn a_type_name_means_one_thing() {
+    let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in sources("src") {
+        for name in type_names(before_tests(&text)) {
+            files.entry(name).or_default().insert(path.clone());
+        }
+    }
+    assert!(files.len() > 100, "there are types");
+    for (name, reason) in SHARED_NAMES {
+        let shared = files.remove(name).is_some_and(|files| files.len() > 1);
+        assert!(shared, "{name} is not shared any more ({reason}): take it off the list");
+    }
+    for (name, mut files) in files {
+        files.retain(|path| !NOT_YET_UNIQUE.iter().any(|folder| path.starts_with(folder)));
+        assert!(files.len() <= 1, "{name} is defined in {files:?}: name each for what it is");
+    }
+}
+
+#[test]
+fn type_names_are_found_however_they_are_declared() {
+    let code = "pub struct A;\npub(super) enum B {\nstruct C<T>(T);\npub(in crate::x) trait D {}\n\
+                type E = u8;\n    type Err = u8;\nfn f() {}\n// struct G\npub use x::H;";
+    assert_eq!(type_names(code), ["A", "B", "C", "D", "E"]);
+}
+
+#[test]
 fn there_is_no_drawer_for_odds_and_ends() {
     for (path, _) in sources("src") {
         for name in ["util", "common", "helper", "types", "model", "misc"] {
@@ -186,6 +223,21 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 
 fn before_tests(text: &str) -> &str {
     text.split("#[cfg(test)]\n").next().expect("a first part")
+}
+
+/// The names of the types that `code` declares at its top level.
+fn type_names(code: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let item = match line.strip_prefix("pub") {
+            Some(rest) if rest.starts_with('(') => rest.split_once(')')?.1.trim_start(),
+            Some(rest) => rest.trim_start(),
+            None => line,
+        };
+        let (kind, rest) = item.split_once(' ')?;
+        let name = rest.split(|c: char| !is_of_name(c)).next()?;
+        ["struct", "enum", "trait", "type", "union"].contains(&kind).then(|| name.to_owned())
+    };
+    code.lines().filter_map(name).collect()
 }
 
 /// Whether `path` is `module` or something in it.

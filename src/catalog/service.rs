@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::core::sessions::{Push, Sessions};
 use super::core::stock::Stock;
-use super::core::{Core, Registering, Stored};
+use super::core::{Core, NewSession, WriteOutcome};
 use super::journal::Loaded;
 use super::storage::Storage;
 use crate::health::Readiness;
@@ -118,7 +118,7 @@ impl Service {
     /// restarts knows which sessions to wait for.
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, CatalogError> {
         let registering = self.decide(|core, now| core.register(request, now));
-        let Some(Registering { session, ended }) = registering else {
+        let Some(NewSession { session, ended }) = registering else {
             return Err(CatalogError::UnknownFrontend(request.frontend));
         };
         self.store(self.storage.note_sessions(Some(session), ended)).await?;
@@ -236,11 +236,11 @@ impl Readiness for Service {
 
 impl CatalogError {
     /// Returns what this error says about a change that was to be stored.
-    pub(super) fn stored(&self) -> Stored {
+    pub(super) fn stored(&self) -> WriteOutcome {
         match self {
-            Self::Ending => Stored::Unknown,
+            Self::Ending => WriteOutcome::Unknown,
             Self::Storage(_) | Self::Busy | Self::LogBeyondJournal | Self::UnknownFrontend(_) => {
-                Stored::Unchanged
+                WriteOutcome::Unchanged
             }
         }
     }

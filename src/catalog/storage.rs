@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::core::stock::{Change, Recorded};
+use super::core::stock::{Change, RecordedDecision};
 use super::journal::Journal;
 use crate::storage::StorageError;
 use crate::wire::lease::SessionId;
@@ -21,8 +21,10 @@ pub type Outcome<'a, T> = LocalBoxFuture<'a, Result<T, StorageError>>;
 /// After any other failure its outcome is unknown, and the catalog has to end.
 pub trait Storage: Send + Sync {
     /// Looks up the decisions that were taken on any of `keys`.
-    fn recorded(&self, keys: Vec<IdempotencyKey>)
-    -> Outcome<'_, HashMap<IdempotencyKey, Recorded>>;
+    fn recorded(
+        &self,
+        keys: Vec<IdempotencyKey>,
+    ) -> Outcome<'_, HashMap<IdempotencyKey, RecordedDecision>>;
 
     /// Makes `change`, all of it or nothing; it is on disk when this ends.
     fn commit(&self, change: Change) -> Outcome<'_, ()>;
@@ -48,7 +50,7 @@ impl Storage for Journal {
     fn recorded(
         &self,
         keys: Vec<IdempotencyKey>,
-    ) -> Outcome<'_, HashMap<IdempotencyKey, Recorded>> {
+    ) -> Outcome<'_, HashMap<IdempotencyKey, RecordedDecision>> {
         Box::pin(Self::recorded(self, keys))
     }
 

@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::core::steps::{Answer, Asked, Clearing, GRACE, Restock};
+use super::core::steps::{BatchReply, GRACE, LockedToys, ReceivedBatch, Restock};
 use super::core::stock::Change;
-use super::core::{Core, Stored};
+use super::core::{Core, WriteOutcome};
 use super::remote::Remote;
 use super::service::{CatalogError, Job, Service};
 use crate::failpoint;
@@ -108,27 +108,27 @@ impl Service {
                 log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
             }
         }
-        let batch = Asked::new(request);
+        let batch = ReceivedBatch::new(request);
         let recorded = self.store(self.storage.recorded(batch.keys())).await?;
         let locked = match self.decide(|core, now| batch.lock(core, recorded, now)) {
             Ok(locked) => locked,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
-        self.clear(holders, locked.clearing()).await;
+        self.clear(holders, locked.locked_toys()).await;
         let planned = match self.decide(|core, now| locked.plan(core, now)) {
             Ok(planned) => planned,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
         let outcome = self.make_durable(planned.change()).await;
-        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| Stored::Durable);
+        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| WriteOutcome::Durable);
         let sold = self.decide(|core, _| planned.publish(core, stored));
         let Some(sold) = sold else { return Err(outcome.err().unwrap_or(CatalogError::Ending)) };
         if !sold.orders().is_empty() {
             failpoint::pass(failpoint::CATALOG_PUBLISHED);
         }
-        match sold.answer() {
-            Answer::Ready(reply) => Ok(reply),
-            Answer::WithRows(from, verdicts) => {
+        match sold.reply() {
+            BatchReply::Ready(reply) => Ok(reply),
+            BatchReply::NeedsRows { from, verdicts } => {
                 Ok(CommitReply::Decided { verdicts, rows: self.rows(from).await? })
             }
         }
@@ -137,12 +137,12 @@ impl Service {
     /// Restocks what is sold out. Returns how soon to come again if some of it had to wait.
     async fn restock(self: &Arc<Self>, holders: &Rc<Holders>) -> Option<Duration> {
         let restock = self.decide(Restock::lock)?;
-        self.clear(holders, restock.clearing()).await;
+        self.clear(holders, restock.locked_toys()).await;
         let (change, again) = self.decide(|core, now| restock.plan(core, now));
         let names: Vec<&str> = change.shelves.iter().map(|s| s.toy.name.as_str()).collect();
         let restocked = names.join(", ");
         let outcome = self.make_durable(&change).await;
-        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| Stored::Durable);
+        let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| WriteOutcome::Durable);
         self.decide(|core, _| core.publish(&change, stored));
         if !change.is_empty() {
             failpoint::pass(failpoint::CATALOG_PUBLISHED);
@@ -193,18 +193,18 @@ impl Service {
 
     /// Has the holders of locked toys drop them. Returns when all toys are clear, or after
     /// [`GRACE`]; toys that are not clear by then stay locked, and their holders are told on.
-    async fn clear(self: &Arc<Self>, holders: &Rc<Holders>, clearing: &Clearing) {
-        for session in &clearing.unacknowledged {
+    async fn clear(self: &Arc<Self>, holders: &Rc<Holders>, toys: &LockedToys) {
+        for session in &toys.unacknowledged {
             self.invalidate(holders, *session);
         }
         let cleared = async {
-            while self.decide(|core, now| core.is_worth_waiting(&clearing.toys, now)) {
+            while self.decide(|core, now| core.is_worth_waiting(&toys.toys, now)) {
                 self.acknowledged.notified().await;
             }
         };
         if self.runtime.timeout(GRACE, cleared).await.is_err() {
             log::debug!("a front-end is slow to acknowledge an invalidation");
-            self.decide(|core, now| core.mark_slow(&clearing.toys, now));
+            self.decide(|core, now| core.mark_slow(&toys.toys, now));
         }
     }
 

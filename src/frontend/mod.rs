@@ -5,10 +5,10 @@
 //! it is answered, and `tasks` what a front-end does on its own time.
 
 pub mod core;
-pub mod misses;
 pub mod remote;
 pub mod routes;
 pub mod service;
+pub mod single_flight;
 pub mod tasks;
 
 use std::net::TcpListener;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore};
 
-use super::core::cache::{Answer, Cache, Lookup};
-use super::core::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
-use super::core::selection::{Attempt, Selection};
-use super::misses::Misses;
+use super::core::cache::{Cache, ConfirmedLookup, Lookup};
+use super::core::retry::{DEADLINE, QUERY_DEADLINE, Retry, RetryDecision};
+use super::core::selection::{AttemptOutcome, Selection};
 use super::remote::Remote;
+use super::single_flight::SingleFlight;
 use crate::health::Readiness;
 use crate::roles::{CacheSettings, Roles};
 use crate::runtime::Runtime;
@@ -38,7 +38,7 @@ pub struct Service {
     /// A hit copies a pointer under this lock, which is cheaper than sharing the map between
     /// readers would be.
     cache: Mutex<Cache<Rendered>>,
-    misses: Misses<Result<ToyAnswer, FrontendError>>,
+    misses: SingleFlight<Result<ToyAnswer, FrontendError>>,
     selection: Mutex<Selection>,
     /// The leader may be another one now: attempts in flight look again.
     leader_changed: Notify,
@@ -97,7 +97,7 @@ impl Service {
             settings: roles.cache,
             runtime,
             cache: Mutex::new(Cache::new(roles.cache.capacity)),
-            misses: Misses::default(),
+            misses: SingleFlight::default(),
             selection: Mutex::new(Selection::new(roles.orders.iter().map(|order| order.id))),
             leader_changed: Notify::new(),
             selecting: Notify::new(),
@@ -121,9 +121,9 @@ impl Service {
         let lookup = self.cached(|cache| cache.look_up(name, self.runtime.now()));
         let was_known = !matches!(lookup, Lookup::Miss(_));
         match lookup.confirmed(self.runtime.now()) {
-            Answer::Hit(toy) => Ok(ToyAnswer::Found(toy, Source::Cache)),
-            Answer::Unknown => Ok(ToyAnswer::Unknown),
-            Answer::Ask(session) => {
+            ConfirmedLookup::Hit(toy) => Ok(ToyAnswer::Found(toy, Source::Cache)),
+            ConfirmedLookup::Unknown => Ok(ToyAnswer::Unknown),
+            ConfirmedLookup::Ask(session) => {
                 if was_known {
                     log::debug!("the lease ended while the cache was read; the catalog is asked");
                 }
@@ -227,7 +227,7 @@ impl Service {
         session: Option<SessionId>,
     ) -> Result<ToyAnswer, FrontendError> {
         let request = FillRequest { name: name.into(), session };
-        let answer = self.misses.ask(request.name.clone(), self.fill(remote, request));
+        let answer = self.misses.run(request.name.clone(), self.fill(remote, request));
         match self.runtime.timeout(QUERY_DEADLINE, answer).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(FrontendError::NoCatalog("the front-end is ending".into())),
@@ -266,8 +266,8 @@ impl Service {
                 Err(error) => error,
             };
             match retry.failed(self.runtime.now()) {
-                Next::Again(pause) => self.runtime.sleep(pause).await,
-                Next::GiveUp => return Err(FrontendError::NoCatalog(error.to_string())),
+                RetryDecision::Again(pause) => self.runtime.sleep(pause).await,
+                RetryDecision::GiveUp => return Err(FrontendError::NoCatalog(error.to_string())),
             }
         }
     }
@@ -299,7 +299,9 @@ impl Service {
                     }
                 }
             }
-            let Next::Again(pause) = retry.failed(self.runtime.now()) else { return Err(error) };
+            let RetryDecision::Again(pause) = retry.failed(self.runtime.now()) else {
+                return Err(error);
+            };
             let _either = self.runtime.timeout(pause, changed).await;
         }
     }
@@ -311,13 +313,17 @@ impl Service {
         outcome: Result<Result<T, Leadership>, CallError>,
     ) -> Result<T, FrontendError> {
         let (attempt, answer) = match outcome {
-            Ok(Ok(answer)) => (Attempt::Answered, Ok(answer)),
-            Ok(Err(leadership)) => (Attempt::NotLeader(leadership), Err(FrontendError::NoLeader)),
+            Ok(Ok(answer)) => (AttemptOutcome::Answered, Ok(answer)),
+            Ok(Err(leadership)) => {
+                (AttemptOutcome::NotLeader(leadership), Err(FrontendError::NoLeader))
+            }
             Err(error) => {
                 log::debug!("replica {replica} gave no answer: {error}");
                 let attempt = match error {
-                    CallError::Unreachable(Unreachable::ConnectionRefused) => Attempt::Gone,
-                    CallError::Unreachable(_) | CallError::Refused { .. } => Attempt::Unanswered,
+                    CallError::Unreachable(Unreachable::ConnectionRefused) => AttemptOutcome::Gone,
+                    CallError::Unreachable(_) | CallError::Refused { .. } => {
+                        AttemptOutcome::Unanswered
+                    }
                 };
                 (attempt, Err(FrontendError::Undecided(error.to_string())))
             }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::cache::Cache;
-use super::core::selection::Check;
-use super::core::session::{NextCall, RENEWAL_INTERVAL, Renewed, SessionKeeper};
+use super::core::health::HealthCheck;
+use super::core::session::{NextCall, RENEWAL_INTERVAL, RenewalOutcome, SessionKeeper};
 use super::remote::Remote;
 use super::service::Service;
 use crate::roles::Roles;
@@ -57,7 +57,7 @@ impl Service {
                 NextCall::Renew(session) => {
                     if let Ok(reply) = remote.renew(session).await
                         && self.cached(|cache| keeper.renewed(cache, session, sent, reply))
-                            == Renewed::RanOut
+                            == RenewalOutcome::Expired
                     {
                         log::warn!("session {session} with the catalog has run out");
                         continue;
@@ -91,13 +91,13 @@ impl Service {
     async fn check_health(self: Arc<Self>, remote: Rc<Remote>, replica: ReplicaId) {
         loop {
             let check = match remote.check(replica).await {
-                Ok(status) => Check::Answered(status),
-                Err(CallError::Unreachable(Unreachable::ConnectionRefused)) => Check::Gone,
+                Ok(status) => HealthCheck::Answered(status),
+                Err(CallError::Unreachable(Unreachable::ConnectionRefused)) => HealthCheck::Gone,
                 Err(CallError::Refused { status, message }) => {
                     log::error!("replica {replica} refuses health checks: {status} {message}");
-                    Check::Missed
+                    HealthCheck::Missed
                 }
-                Err(CallError::Unreachable(_)) => Check::Missed,
+                Err(CallError::Unreachable(_)) => HealthCheck::Missed,
             };
             self.select(|selection| selection.checked(replica, check));
             self.selecting.notify_one();

@@ -1,9 +1,8 @@
-//! An order replica's database: a durable prefix of the journal.
+//! An order replica's database: a copy of the journal's first orders, on disk.
 //!
 //! The table `log` has the orders and their chain hashes; the view `orders` is for people and their
-//! scripts. Nothing in the file differs between replicas that hold the same orders: no time, no id,
-//! no epoch. (After a checkpoint the files are equal to the byte, but for SQLite's change
-//! counters.)
+//! scripts. The file contains no time, no id and no epoch. So replicas with the same orders have
+//! the same file: after a checkpoint, byte for byte, except for SQLite's change counters.
 
 use std::path::{Path, PathBuf};
 
@@ -15,12 +14,12 @@ use crate::storage::{
 };
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
 
-/// What the table `log` has beside it.
+/// What this database has besides the table `log`.
 const VIEWS: &str = "
     CREATE VIEW IF NOT EXISTS orders AS SELECT number, name, quantity FROM log;
 ";
 
-/// The database, open.
+/// An open database.
 pub struct OrderLog {
     path: PathBuf,
     writer: Worker,
@@ -28,19 +27,18 @@ pub struct OrderLog {
 }
 
 impl OrderLog {
-    /// Opens or makes the database, checks every row's chain hash and tells where the log ends. A
-    /// file that is damaged is set aside, under a name that the log tells, and a new one begun: the
-    /// others have the orders.
+    /// Opens the database like [`OrderLog::open`], but replaces a damaged file by an empty log: the
+    /// other replicas and the catalog have the orders. The damaged file is kept under another name.
     ///
     /// # Errors
     ///
-    /// If the file cannot be used, or not be set aside.
+    /// If the file cannot be used, or cannot be renamed.
     pub fn open_or_set_aside(path: &Path) -> Result<(Self, Position), StorageError> {
         match Self::open(path) {
             Err(error @ StorageError::Corrupt(..)) => {
                 let aside = rename_aside(path)?;
                 log::error!(
-                    "{error}; it is set aside as {} and its orders are fetched from the others",
+                    "{error}; it is set aside as {}, and its orders are fetched from other roles",
                     aside.display()
                 );
                 Self::open(path)
@@ -49,11 +47,12 @@ impl OrderLog {
         }
     }
 
-    /// Opens or makes the database, checks every row's chain hash and tells where the log ends.
+    /// Opens the database, or creates it. Checks every row's chain hash, and returns where the log
+    /// ends.
     ///
     /// # Errors
     ///
-    /// If the file cannot be used, or holds anything but a prefix of a journal.
+    /// If the file cannot be used, or its rows are not the first orders of a journal.
     pub fn open(path: &Path) -> Result<(Self, Position), StorageError> {
         let connection = open_writer(path, &[log_table::SCHEMA, VIEWS])?;
         let end = verify(&connection, path)?;
@@ -66,13 +65,13 @@ impl OrderLog {
         Ok((log, end))
     }
 
-    /// Appends `orders` behind `after`, in one transaction that is on disk when the future ends,
-    /// with all that was queued before. They are queued when the call returns.
+    /// Appends `orders` after the position `after`, in one transaction. When the call returns, they
+    /// are queued; when the future returns, they and all that was queued before are on disk.
     ///
     /// # Errors
     ///
-    /// If the disk is full or was so for the orders before these (nothing changed), or the database
-    /// failed (unknown).
+    /// If the disk is full, or was full when the orders before these were written (nothing
+    /// changed), or the database failed (unknown).
     pub fn append(
         &self,
         after: Position,
@@ -81,7 +80,7 @@ impl OrderLog {
         let path = self.path.clone();
         let written = self.writer.run(move |connection| {
             let transaction = connection.transaction()?;
-            // If the append before this one failed, this one would leave a gap.
+            // The append before this one has failed, so this one would leave a gap.
             if length(&transaction)? != after.length {
                 return Ok(None);
             }
@@ -92,23 +91,22 @@ impl OrderLog {
         async move { written.await?.ok_or(StorageError::Full(path)) }
     }
 
-    /// Moves everything from SQLite's write-ahead log into the database file.
+    /// Moves all of SQLite's write-ahead log into the database file.
     ///
     /// # Errors
     ///
-    /// If the database failed; nothing is lost by that.
+    /// If the database failed. Nothing is lost.
     pub async fn checkpoint(&self) -> Result<(), StorageError> {
         self.writer.run(checkpoint).await
     }
 
-    /// Where the file is.
+    /// Returns the file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Keeps a copy of the database under another name and begins an empty log. Returns the copy's
-    /// name.
+    /// Copies the database to another name, and then empties the log. Returns the copy's name.
     ///
     /// # Errors
     ///
@@ -120,14 +118,15 @@ impl OrderLog {
             .run(move |connection| {
                 connection.execute("VACUUM INTO ?1", [name.to_string_lossy()])?;
                 connection.execute("DELETE FROM log", [])?;
-                // Without this the file is larger than it need be, and that is all.
+                // If this fails, the file is only larger than it need be.
                 connection.execute_batch("VACUUM").or(Ok(()))
             })
             .await?;
         Ok(copy)
     }
 
-    /// Ends when the writing thread has done all that it was asked before: it moves.
+    /// Returns when the writing thread has completed all earlier jobs, so that a caller can tell
+    /// whether the disk hangs.
     ///
     /// # Errors
     ///
@@ -136,13 +135,13 @@ impl OrderLog {
         self.writer.run(|_connection| Ok(()))
     }
 
-    /// One order.
+    /// Returns one order. `None` if the log does not have it.
     ///
     /// # Errors
     ///
     /// If the database failed.
     pub async fn order(&self, number: OrderNumber) -> Result<Option<Order>, StorageError> {
-        // A number that SQLite cannot hold is none that was ever given.
+        // A number that SQLite cannot hold was never given to an order.
         let Ok(number) = i64::try_from(number.0) else { return Ok(None) };
         self.reader
             .run(move |connection| {
@@ -154,8 +153,8 @@ impl OrderLog {
             .await
     }
 
-    /// At most `most` orders from number `from` on, with the position before them. `None` if the
-    /// log ends before `from`.
+    /// Returns at most `most` orders from number `from` on, with the position before them. `None`
+    /// if the log ends before `from`.
     ///
     /// # Errors
     ///
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_log_is_where_it_was_after_it_is_opened_again() {
+    async fn a_log_that_is_opened_again_has_its_orders() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("order-1.db");
         let (log, start) = OrderLog::open(&path).unwrap();
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn logs_with_the_same_orders_are_the_same_file() {
+    async fn logs_with_the_same_orders_are_the_same_file_byte_for_byte() {
         let folder = tempfile::tempdir().unwrap();
         // The same orders, in transactions of different sizes.
         for (name, sizes) in [("one.db", vec![400]), ("many.db", vec![1; 400])] {

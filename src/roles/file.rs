@@ -1,4 +1,8 @@
-//! The text of `roles.toml`: what may stand in it, and what is wrong with it.
+//! The text of `roles.toml`: which keys and values are allowed, and what is wrong with a file.
+//!
+//! Errors come from two sources: the TOML parser finds unknown keys and values of the wrong type;
+//! the [`Validator`] finds values that are well-formed and wrong, such as two roles with one
+//! address. Both name the line, the key and what is allowed.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -51,26 +55,26 @@ struct OrderTable {
     address: Spanned<Address>,
 }
 
-/// The largest stock; far beyond any toy store's shelf, and far within every integer used.
+/// The largest stock: far more than a toy store needs, and far within every integer used.
 const LARGEST_STOCK: u64 = 1_000_000_000;
 /// The longest restock interval: a year.
 const LONGEST_INTERVAL_MS: u64 = 365 * 24 * 3_600_000;
+/// The shortest secret, in characters: too long to be guessed.
+const SHORTEST_SECRET: usize = 16;
 
-/// Parses and checks the text of a file in `folder`. The error names the line and what is allowed.
+/// Parses and validates the text of a file in `folder`.
 pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
-    let check = Check { text };
-    let file: File = toml::from_str(text).map_err(|error| {
-        let line = check.line_at(error.span().map_or(0, |span| span.start));
-        format!("line {line}: {}", parse_error::in_plain_words(&error.message(), "a table"))
-    })?;
-    check.data_dir(&file.data_dir)?;
-    check.addresses(&file)?;
-    check.toys(&file.catalog.toys)?;
-    check.range("restock_interval_ms", &file.catalog.restock_interval_ms, LONGEST_INTERVAL_MS)?;
-    check.range("initial_stock", &file.catalog.initial_stock, LARGEST_STOCK)?;
-    check.replicas(&file.order)?;
+    let validator = Validator { text };
+    let file: File = toml::from_str(text).map_err(|error| validator.explain(&error))?;
+    validator.data_dir(&file.data_dir)?;
+    validator.addresses(&file)?;
+    validator.toys(&file.catalog.toys)?;
+    let interval = &file.catalog.restock_interval_ms;
+    validator.range("restock_interval_ms", interval, LONGEST_INTERVAL_MS)?;
+    validator.range("initial_stock", &file.catalog.initial_stock, LARGEST_STOCK)?;
+    validator.replicas(&file.order)?;
     if let Some(secret) = &file.secret {
-        check.secret(secret)?;
+        validator.secret(secret)?;
     }
 
     let mut orders: Vec<OrderRole> = file
@@ -103,12 +107,38 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
     })
 }
 
-/// Finds what the parser cannot: values that are well-formed and wrong all the same.
-struct Check<'a> {
+/// Finds what is wrong with a file.
+struct Validator<'a> {
     text: &'a str,
 }
 
-impl Check<'_> {
+impl Validator<'_> {
+    /// Explains an error of the TOML parser: the line, the key if the error is about a value, and
+    /// what is allowed.
+    fn explain(&self, error: &toml::de::Error) -> String {
+        let place = error.span().map_or(0, |span| span.start);
+        let number = self.line_at(place);
+        // [order] before another [[order]] is reported as a duplicate key, at the second of them.
+        let is_duplicate = error.message().starts_with("duplicate key");
+        let mut headers =
+            (1..).zip(self.text.lines()).filter(|(n, _)| is_duplicate || *n == number);
+        if let Some((number, hint)) = headers.find_map(|(n, l)| Some((n, brackets(l)?))) {
+            return format!("line {number}: {hint}");
+        }
+        let message = parse_error::in_plain_words(&error.message(), "a table");
+        let message = match message.strip_prefix("unknown field ") {
+            Some(rest) => {
+                let rest = rest.replacen("expected one of", "allowed:", 1);
+                format!("unknown key {}", rest.replacen("expected", "allowed:", 1))
+            }
+            None => message.replacen("missing field", "missing key", 1),
+        };
+        match key_before(self.text.get(..place).unwrap_or_default()) {
+            Some(key) => format!("line {number}: {key}: {message}"),
+            None => format!("line {number}: {message}"),
+        }
+    }
+
     fn line<T>(&self, value: &Spanned<T>) -> usize {
         self.line_at(value.span().start)
     }
@@ -124,7 +154,7 @@ impl Check<'_> {
     fn data_dir(&self, folder: &Spanned<String>) -> Result<(), String> {
         let name = folder.get_ref();
         if name.is_empty() || name.contains(char::is_control) {
-            return self.fail(folder, "data_dir names a folder, without control characters");
+            return self.fail(folder, "data_dir must name a folder, without control characters");
         }
         Ok(())
     }
@@ -132,12 +162,12 @@ impl Check<'_> {
     fn addresses(&self, file: &File) -> Result<(), String> {
         let frontends = file.frontend.get_ref().iter().map(|frontend| &frontend.address);
         let orders = file.order.get_ref().iter().map(|order| &order.address);
-        let mut taken = HashMap::new();
+        let mut lines = HashMap::new();
         for address in std::iter::once(&file.catalog.address).chain(orders).chain(frontends) {
             let line = self.line(address);
-            if let Some(first) = taken.insert(address.get_ref(), line) {
+            if let Some(first) = lines.insert(address.get_ref(), line) {
                 let problem = format!(
-                    "address {} is taken by the role on line {first}; each role needs its own",
+                    "address {} is used on line {first} already; each role needs its own",
                     address.get_ref()
                 );
                 return self.fail(address, problem);
@@ -150,19 +180,20 @@ impl Check<'_> {
     }
 
     fn replicas(&self, orders: &Spanned<Vec<OrderTable>>) -> Result<(), String> {
-        let mut ids = HashSet::new();
+        let mut lines = HashMap::new();
         for order in orders.get_ref() {
             let id = *order.id.get_ref();
             if id == 0 {
-                return self.fail(&order.id, "an order replica's id is a whole number from 1 on");
+                return self.fail(&order.id, "id is 0; it must be a whole number, 1 or more");
             }
-            if !ids.insert(id) {
-                let problem =
-                    format!("id {id} stands twice; each [[order]] needs an id of its own");
+            if let Some(first) = lines.insert(id, self.line(&order.id)) {
+                let problem = format!(
+                    "id {id} is used on line {first} already; each [[order]] needs its own"
+                );
                 return self.fail(&order.id, problem);
             }
         }
-        if ids.is_empty() {
+        if lines.is_empty() {
             return self.fail(orders, "at least one [[order]] is needed");
         }
         Ok(())
@@ -176,17 +207,18 @@ impl Check<'_> {
             if length == 0 || length > ToyName::LONGEST || name.as_str().contains(char::is_control)
             {
                 let problem = format!(
-                    "a toy's name has 1 to {} bytes and no control characters",
+                    "the toy's name must have 1 to {} bytes, and no control characters",
                     ToyName::LONGEST
                 );
                 return self.fail(toy, problem);
             }
             if !names.insert(name) {
-                return self.fail(toy, format!("toy \"{name}\" stands twice"));
+                let problem = format!("toy \"{name}\" is listed twice; each name must be unique");
+                return self.fail(toy, problem);
             }
         }
         if names.is_empty() {
-            return self.fail(toys, "at least one toy is needed");
+            return self.fail(toys, "toys must list at least one toy");
         }
         Ok(())
     }
@@ -201,11 +233,30 @@ impl Check<'_> {
 
     fn secret(&self, secret: &Spanned<Secret>) -> Result<(), String> {
         let Secret(text) = secret.get_ref();
-        if text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if text.len() >= SHORTEST_SECRET && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(());
         }
-        self.fail(secret, "secret needs at least 16 characters, all of them visible ASCII")
+        let problem =
+            format!("secret must have at least {SHORTEST_SECRET} characters, all visible ASCII");
+        self.fail(secret, problem)
     }
+}
+
+/// Returns what to write if `line` is a table's header with the wrong number of brackets.
+fn brackets(line: &str) -> Option<&'static str> {
+    match line.split('#').next().unwrap_or_default().trim() {
+        "[frontend]" => Some("write [[frontend]], even if there is only one"),
+        "[order]" => Some("write [[order]], once for each replica"),
+        "[[catalog]]" => Some("write [catalog]; there can be only one"),
+        "[[cache]]" => Some("write [cache]; there can be only one"),
+        _ => None,
+    }
+}
+
+/// Returns the key whose value begins where `text` ends, if one does.
+fn key_before(text: &str) -> Option<&str> {
+    let before = text.trim_end_matches(' ').strip_suffix('=')?.trim_end_matches(' ');
+    before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().filter(|k| !k.is_empty())
 }
 
 pub(super) fn yes() -> bool {
@@ -245,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_file_is_right() {
+    fn the_shipped_file_is_valid() {
         let roles = parse(SHIPPED, Path::new("/store")).unwrap();
         assert_eq!(roles.data_dir, Path::new("/store/data"));
         assert!(roles.catalog.toys.len() >= 12);
@@ -254,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_that_scripts_edit_stand_once_on_lines_of_their_own() {
+    fn each_setting_that_scripts_edit_is_once_in_the_shipped_file_on_its_own_line() {
         for key in ["data_dir", "restock_interval_ms", "initial_stock", "enabled", "capacity"] {
             let starts = |line: &&str| line.starts_with(&format!("{key} = "));
             assert_eq!(SHIPPED.lines().filter(starts).count(), 1, "{key}");
@@ -264,16 +315,29 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_the_allowed_ones() {
         let problem = problem_of("capacity = 1000", "capacty = 1000");
-        for part in ["line ", "capacty", "`enabled`", "`capacity`"] {
+        for part in ["line ", "unknown key `capacty`", "allowed: `enabled` or `capacity`"] {
             assert!(problem.contains(part), "{problem}");
         }
     }
 
     #[test]
+    fn a_table_with_the_wrong_number_of_brackets_is_refused_with_the_right_one() {
+        for (from, to, right) in [
+            ("[[frontend]]", "[frontend]", "write [[frontend]]"),
+            ("[[order]]", "[order]", "write [[order]]"),
+            ("[catalog]", "[[catalog]]", "write [catalog]"),
+            ("[cache]", "[[cache]]", "write [cache]"),
+        ] {
+            let problem = problem_of(from, to);
+            assert!(problem.starts_with("line ") && problem.contains(right), "{to}: {problem}");
+        }
+    }
+
+    #[test]
     fn two_roles_cannot_share_an_address_or_an_id() {
-        assert!(problem_of("127.0.0.1:8092", "127.0.0.1:8091").contains("taken by the role on"));
-        assert!(problem_of("id = 2", "id = 1").contains("id 1 stands twice"));
-        assert!(problem_of("id = 1", "id = 0").contains("from 1 on"));
+        assert!(problem_of("127.0.0.1:8092", "127.0.0.1:8091").contains("is used on line"));
+        assert!(problem_of("id = 2", "id = 1").contains("id 1 is used on line"));
+        assert!(problem_of("id = 1", "id = 0").contains("1 or more"));
     }
 
     #[test]
@@ -301,10 +365,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_or_no_number_is_refused_in_plain_words() {
+    fn values_of_the_wrong_type_are_refused_in_plain_english() {
         for (from, to, plain) in [
+            ("initial_stock = 100", "initial_stock = \"many\"", "initial_stock: invalid type"),
             ("initial_stock = 100", "initial_stock = \"many\"", "expected a whole number"),
+            ("capacity = 1000", "capacity = 1.5", "capacity: invalid type"),
             ("capacity = 1000", "capacity = 1.5", "expected a whole number"),
+            ("price = 15.99", "price = true", "price: invalid type"),
             ("price = 15.99", "price = true", "expected a number"),
             ("{ name = \"Tux\", price = 15.99 }", "\"Tux\"", "expected a table"),
             ("enabled = true", "enabled = ", "line "),

@@ -1,8 +1,8 @@
-//! `roles.toml`: who runs where, and with what settings.
+//! `roles.toml`: which roles there are, where each runs, and the settings.
 //!
-//! The file is parsed once, at start, into a [`Roles`] that is right by construction: whatever
-//! could be wrong with it (unknown keys, two roles at one address, a price below nothing) is an
-//! error that names the line and says what is allowed.
+//! The file is parsed once, at start. A [`Roles`] is valid by construction: an unknown key, two
+//! roles with one address or a negative price is an error that names the line, the key and what is
+//! allowed.
 
 mod file;
 
@@ -18,7 +18,7 @@ use crate::wire::toy::{Price, ToyName};
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Roles {
-    /// Where databases, logs and pid files are.
+    /// The folder of databases, logs and pid files.
     pub data_dir: PathBuf,
     /// The front-ends, numbered from 1 on.
     pub frontends: Vec<Address>,
@@ -28,24 +28,24 @@ pub struct Roles {
     pub orders: Vec<OrderRole>,
     /// The front-ends' caches.
     pub cache: CacheSettings,
-    /// What guards the calls between roles.
+    /// The secret that guards the calls between roles.
     pub secret: Option<Secret>,
 }
 
 /// The catalog's settings.
 #[derive(Clone, Debug)]
 pub struct CatalogRole {
-    /// Where it listens.
+    /// Its address.
     pub address: Address,
-    /// How often it looks for toys that are sold out.
+    /// How often it restocks the toys that are sold out.
     pub restock_interval: Duration,
-    /// How many of each toy there are at first and after a restock.
+    /// The quantity of each toy at first and after a restock.
     pub initial_stock: u64,
-    /// The toys, in the order in which `GET /products` lists them.
+    /// The toys, in catalog order.
     pub toys: Vec<ToyRole>,
 }
 
-/// A toy to sell.
+/// A toy in the catalog.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToyRole {
@@ -60,18 +60,18 @@ pub struct ToyRole {
 pub struct OrderRole {
     /// Its id.
     pub id: ReplicaId,
-    /// Where it listens.
+    /// Its address.
     pub address: Address,
 }
 
-/// The front-ends' caches.
+/// The settings of the front-ends' caches.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheSettings {
     /// Whether to cache at all.
     #[serde(default = "file::yes")]
     pub enabled: bool,
-    /// How many toys at most; the least recently used leaves first.
+    /// How many toys a cache holds at most; the least recently used is evicted first.
     #[serde(default = "file::default_capacity")]
     pub capacity: usize,
 }
@@ -81,7 +81,7 @@ pub struct CacheSettings {
 #[serde(try_from = "String")]
 pub struct Address(String);
 
-/// The cluster's secret; it shows itself to nobody.
+/// The secret of the cluster. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -97,7 +97,8 @@ pub enum Role {
     Frontend(u32),
 }
 
-/// Why `roles.toml` cannot be used. The message names the file, the line and what is allowed.
+/// What is wrong with `roles.toml`. The message names the file, the line, the key and what is
+/// allowed.
 #[derive(Debug)]
 pub struct RolesError {
     path: PathBuf,
@@ -105,33 +106,33 @@ pub struct RolesError {
 }
 
 impl Roles {
-    /// Reads and checks the file at `path`. A relative `data_dir` is relative to the file's folder.
+    /// Reads the file at `path`. A relative `data_dir` is relative to the file's folder.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or anything in it is wrong.
+    /// If the file cannot be read or is invalid.
     pub fn read(path: &Path) -> Result<Self, RolesError> {
         let text = std::fs::read_to_string(path).map_err(|cause| {
             let problem = format!(
-                "{cause}; name the file with --config or the environment's ROLES, or run where \
-                 roles.toml is"
+                "{cause}; name the file with --config or in the environment variable ROLES, or run \
+                 this in the folder that has roles.toml"
             );
             RolesError { path: path.to_owned(), problem }
         })?;
         Self::parse(&text, path)
     }
 
-    /// Checks the text of the file at `path`.
+    /// Parses the text of the file at `path`.
     ///
     /// # Errors
     ///
-    /// If anything in it is wrong.
+    /// If it is invalid.
     pub fn parse(text: &str, path: &Path) -> Result<Self, RolesError> {
         let folder = path.parent().unwrap_or(Path::new(""));
         file::parse(text, folder).map_err(|problem| RolesError { path: path.to_owned(), problem })
     }
 
-    /// All roles, in the order in which the store starts them.
+    /// Returns all roles, in the order in which the store starts them.
     #[must_use]
     pub fn in_start_order(&self) -> Vec<Role> {
         let orders = self.orders.iter().map(|order| Role::Order(order.id));
@@ -139,7 +140,7 @@ impl Roles {
         std::iter::once(Role::Catalog).chain(orders).chain(frontends).collect()
     }
 
-    /// Where a role listens. `None` if the file has no such role.
+    /// Returns a role's address. `None` if the file has no such role.
     #[must_use]
     pub fn address_of(&self, role: Role) -> Option<&Address> {
         match role {
@@ -153,7 +154,7 @@ impl Roles {
         }
     }
 
-    /// A role's file in the data folder, such as `order-1.db`.
+    /// Returns the path of a role's file in the data folder, such as `order-1.db`.
     #[must_use]
     pub fn file_of(&self, role: Role, extension: &str) -> PathBuf {
         self.data_dir.join(format!("{role}.{extension}"))
@@ -161,7 +162,7 @@ impl Roles {
 }
 
 impl Address {
-    /// The address as text, `host:port`.
+    /// Returns the address as text, `host:port`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -173,21 +174,24 @@ impl TryFrom<String> for Address {
 
     fn try_from(text: String) -> Result<Self, String> {
         let parsed = text.rsplit_once(':').filter(|(host, port)| {
-            // Two ways to write one port would hide that two roles share an address.
+            // If 080 and 80 were both allowed, two roles could share an address unnoticed.
             let number = port.parse::<u16>().ok().filter(|number| *number != 0);
             is_host(host) && number.is_some_and(|number| number.to_string() == *port)
         });
         if parsed.is_none() {
-            return Err(format!("{text:?} is no address; write host:port, as 127.0.0.1:8080"));
+            return Err(format!(
+                "{text:?} is not an address; write host:port, such as 127.0.0.1:8080"
+            ));
         }
         Ok(Self(text))
     }
 }
 
-/// Whether a URL can have this host: a name, an IPv4 address, or an IPv6 address in brackets.
+/// Returns whether a URL can have this host: a name, an IPv4 address, or an IPv6 address in
+/// brackets.
 fn is_host(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
-        // It is read and no more; what connects to it is `transport.rs`.
+        // It is parsed only, to check it; `transport.rs` connects to the text.
         let ip = rest.strip_suffix(']').map(str::parse::<core::net::Ipv6Addr>);
         return matches!(ip, Some(Ok(_)));
     }
@@ -196,7 +200,7 @@ fn is_host(host: &str) -> bool {
 }
 
 impl Secret {
-    /// The secret itself, for a header or a comparison and never for a log.
+    /// Returns the secret itself, for a header or a comparison and never for a log.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,7 +1,7 @@
-//! The table `log`: orders in the sequence of their numbers, each with the chain hash behind it.
+//! The table `log`: orders in the sequence of their numbers, each with its chain hash.
 //!
-//! The catalog's journal and each replica's log are such a table, so that one can be compared with
-//! the other, copied to the other, and checked by the same code.
+//! The catalog's journal and each replica's log are such a table. So the same code writes, reads,
+//! checks and compares all of them.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// Appends `orders` behind the position `after`; returns the position behind them.
+/// Appends `orders` after the position `after`. Returns the position after them.
 pub(crate) fn insert(
     connection: &Connection,
     after: Position,
@@ -54,7 +54,7 @@ pub(crate) fn length(connection: &Connection) -> rusqlite::Result<u64> {
 ///
 /// # Errors
 ///
-/// If there is none, or it cannot be read.
+/// If there is no database, or it cannot be read.
 pub(crate) fn length_at(path: &Path) -> Result<u64, StorageError> {
     let connection = open_reader(path)?;
     length(&connection).map_err(|error| classify(path, &error))
@@ -86,7 +86,7 @@ fn position_before(connection: &Connection, from: u64) -> rusqlite::Result<Optio
         .optional()
 }
 
-/// Follows the chain through the whole table: every number, every hash.
+/// Checks the number and the chain hash of every row. Returns the position at the end.
 pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Position, StorageError> {
     let walk = || -> rusqlite::Result<Result<Position, String>> {
         let mut statement =
@@ -108,7 +108,7 @@ pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Position, S
     match walk() {
         Ok(Ok(end)) => Ok(end),
         Ok(Err(problem)) => Err(StorageError::Corrupt(path.to_owned(), problem)),
-        // A value of the wrong type is damage, too; what SQLite itself reports is classified.
+        // An error without an SQLite code is a value of the wrong type, which is damage, too.
         Err(error) if error.sqlite_error_code().is_none() => {
             Err(StorageError::Corrupt(path.to_owned(), error.to_string()))
         }

@@ -1,15 +1,18 @@
-//! What survives a crash: the catalog's journal and the replicas' order logs, in SQLite.
+//! What the catalog's database and the replicas' databases share: how an SQLite file is opened,
+//! written, checked and set aside.
 //!
-//! Only this folder speaks SQL. Each database has one connection that writes, on a thread of its
-//! own, and one that reads, on another; what the threads are to do is sent to them as closures, so
-//! that no server thread ever waits for a disk.
+//! Each database has one connection that writes, on a thread of its own, and one that reads, on
+//! another. Jobs are sent to the threads as closures, so that no server thread waits for a disk.
 //!
-//! A transaction is on disk when its job ends (`journal_mode=WAL`, `synchronous=FULL`: the log is
-//! synced at each commit). If SQLite reports an I/O error, whether the transaction will be there
-//! after a restart is unknown. Retrying a failed fsync is known not to help (the kernel may drop
-//! the dirty pages; see Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC
-//! 2020), so the process ends, and whoever waited asks again under the same key. A full disk is
-//! different: SQLite has rolled back, nothing has happened, and reads go on.
+//! # When a write fails
+//!
+//! A transaction is on disk when its job completes (`journal_mode=WAL` and `synchronous=FULL`:
+//! SQLite syncs the write-ahead log at each commit). If SQLite reports an I/O error, it is unknown
+//! whether the transaction will be there after a restart. A second fsync would not help: the kernel
+//! may have dropped the dirty pages, and report success (Rebello et al., "Can Applications Recover
+//! from fsync Failures?", USENIX ATC 2020). So the process shuts down, its next run reads what is
+//! on disk, and clients retry under the same keys. A full disk is different: SQLite has rolled the
+//! transaction back, nothing has changed, and reads go on.
 
 pub(crate) mod log_table;
 mod worker;
@@ -23,25 +26,25 @@ pub(crate) use self::worker::Worker;
 
 use crate::failpoint;
 
-/// How long SQLite waits for another process's lock, such as a shell's that reads the database.
+/// How long SQLite waits for another process's lock, such as one of the `sqlite3` shell.
 const BUSY_TIMEOUT_MS: u32 = 2_000;
-/// Prepared statements that a connection keeps.
+/// Prepared statements that a connection keeps: more than there are in the code.
 const CACHED_STATEMENTS: usize = 32;
 
-/// Why a database did not do what it was asked.
+/// Why a job of a database failed.
 #[derive(Debug)]
 pub enum StorageError {
     /// The disk is full. Nothing has changed.
     Full(PathBuf),
-    /// Too much waits for the disk. Nothing has changed.
+    /// Too many jobs wait, or another process holds a lock. Nothing has changed.
     Busy(PathBuf),
-    /// The database cannot be used; whether the last transaction is in it is unknown.
+    /// The database failed. Whether the last transaction is on disk is unknown.
     Broken(PathBuf, String),
-    /// The database holds what it cannot hold.
+    /// The database contains what no run of the store can have written.
     Corrupt(PathBuf, String),
 }
 
-/// Opens the database at `path` for writing, with the settings that durability rests on.
+/// Opens the database at `path` for writing, with the settings that durability needs.
 pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, StorageError> {
     let open = || {
         let connection = Connection::open(path)?;
@@ -72,7 +75,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StorageError> {
     open().map_err(|error| classify(path, &error))
 }
 
-/// Gives a damaged database, and SQLite's files beside it, another name.
+/// Renames a damaged database, and SQLite's files beside it. Returns the new name.
 pub(crate) fn rename_aside(path: &Path) -> Result<PathBuf, StorageError> {
     let aside = free_name(path);
     for suffix in ["", "-wal", "-shm"] {
@@ -86,7 +89,7 @@ pub(crate) fn rename_aside(path: &Path) -> Result<PathBuf, StorageError> {
     Ok(aside)
 }
 
-/// The first of `order-1.db.aside-1`, `order-1.db.aside-2` … that is free.
+/// Returns the first of `order-1.db.aside-1`, `order-1.db.aside-2` … that does not exist.
 pub(crate) fn free_name(path: &Path) -> PathBuf {
     let mut names = (1_u64..).map(|count| with_suffix(path, &format!(".aside-{count}")));
     names.find(|name| !name.exists()).expect("there are more numbers than files")
@@ -105,7 +108,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")
 }
 
-/// Makes a transaction durable, on a disk that a test may have hang or be full.
+/// Commits a transaction. A test can make the disk hang or be full here.
 pub(crate) fn commit(transaction: Transaction<'_>) -> rusqlite::Result<()> {
     failpoint::pass(failpoint::DISK_HANGS);
     if failpoint::fails(failpoint::DISK_FULL) {
@@ -115,11 +118,12 @@ pub(crate) fn commit(transaction: Transaction<'_>) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
+/// Moves all of SQLite's write-ahead log into the database file.
 pub(crate) fn checkpoint(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
 }
 
-/// Reads the settings back: SQLite ignores a pragma that it cannot follow.
+/// Reads the settings back: SQLite ignores a pragma that it cannot follow, and reports no error.
 fn check_settings(connection: &Connection, path: &Path) -> Result<(), StorageError> {
     let read = || {
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
@@ -133,16 +137,17 @@ fn check_settings(connection: &Connection, path: &Path) -> Result<(), StorageErr
     Err(StorageError::Broken(
         path.to_owned(),
         format!(
-            "journal_mode is {mode} and synchronous {level} where wal and 2 (FULL) are needed; \
-             put data_dir on a local disk"
+            "SQLite set journal_mode to {mode} and synchronous to {level}, but wal and 2 (FULL) \
+             are needed; put data_dir on a local disk"
         ),
     ))
 }
 
+/// Says what an error of SQLite means for the transaction.
 pub(crate) fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StorageError::Full(path.to_owned()),
-        // Somebody else's transaction, such as a shell's, is in the way; ours has not begun.
+        // Another process has a transaction open, such as a shell; ours has not begun.
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             StorageError::Busy(path.to_owned())
         }
@@ -156,16 +161,12 @@ pub(crate) fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full(path) => write!(
-                f,
-                "the disk is full; nothing was changed in {}; free some space",
-                path.display()
-            ),
-            Self::Busy(path) => write!(
-                f,
-                "too much waits for the database {}; try again in a moment",
-                path.display()
-            ),
+            Self::Full(path) => {
+                write!(f, "the disk is full: {} is unchanged; free some space", path.display())
+            }
+            Self::Busy(path) => {
+                write!(f, "the database {} is busy; try again in a moment", path.display())
+            }
             Self::Broken(path, problem) => {
                 write!(f, "the database {} cannot be used: {problem}", path.display())
             }

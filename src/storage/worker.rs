@@ -1,4 +1,4 @@
-//! A database connection on a thread of its own: jobs in, outcomes out, in order.
+//! A database connection on a thread of its own, which runs jobs in the order of their arrival.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -9,30 +9,31 @@ use tokio::sync::oneshot;
 
 use super::{StorageError, classify};
 
-/// Jobs that may wait for one thread; far more than a disk that is well leaves waiting.
+/// Jobs that may wait for one thread. A disk that works leaves a few waiting; at this limit it
+/// hangs, and callers are told that the database is busy.
 const MOST_JOBS: usize = 1_024;
 
-/// A connection and the thread that owns it.
+/// A connection, and the thread that owns it.
 pub(crate) struct Worker {
     path: PathBuf,
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<SyncSender<QueuedJob>>,
     thread: Option<JoinHandle<()>>,
 }
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+type QueuedJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
 impl Worker {
-    /// Puts `connection` on a thread.
+    /// Starts a thread that owns `connection`.
     pub(crate) fn start(
         name: &str,
         path: &Path,
         mut connection: Connection,
     ) -> Result<Self, StorageError> {
-        let (jobs, queue) = sync_channel::<Job>(MOST_JOBS);
+        let (jobs, queue) = sync_channel::<QueuedJob>(MOST_JOBS);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                // Ends when the last sender is gone, and closes the database with it.
+                // The loop ends when the sender is dropped, and the connection is closed.
                 for job in queue {
                     job(&mut connection);
                 }
@@ -41,10 +42,10 @@ impl Worker {
         Ok(Self { path: path.to_owned(), jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Runs `work` on the thread, after all that was asked before.
+    /// Runs `work` on the thread, after all earlier jobs.
     ///
-    /// The job is in the queue when this function returns, so that two calls are done in the order
-    /// in which they were made, whenever their futures are awaited.
+    /// The job is queued when this function returns. So jobs run in the order of the calls, in
+    /// whatever order the futures are awaited.
     pub(crate) fn run<T, F>(
         &self,
         work: F,
@@ -55,9 +56,9 @@ impl Worker {
     {
         let path = self.path.clone();
         let (done, outcome) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            // Nobody waits for the outcome any more if the receiver is gone.
-            let _unheard = done.send(work(connection));
+        let job: QueuedJob = Box::new(move |connection| {
+            // The caller may have stopped waiting; the job is done all the same.
+            let _caller_gone = done.send(work(connection));
         });
         let queued = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
         async move {
@@ -66,19 +67,19 @@ impl Worker {
             }
             match outcome.await {
                 Ok(result) => result.map_err(|error| classify(&path, &error)),
-                Err(_) => Err(StorageError::Broken(path, "its thread has ended".into())),
+                Err(_) => Err(StorageError::Broken(path, "its thread has panicked".into())),
             }
         }
     }
 }
 
 impl Drop for Worker {
-    /// Lets the thread finish what it was asked and close the database in order.
+    /// Waits until the thread has run all queued jobs and closed the database.
     fn drop(&mut self) {
         drop(self.jobs.take());
         let ended = self.thread.take().map(JoinHandle::join);
         if let Some(Err(_panic)) = ended {
-            log::error!("the thread of {} ended in a panic", self.path.display());
+            log::error!("the thread of the database {} panicked", self.path.display());
         }
     }
 }

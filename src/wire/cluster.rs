@@ -1,4 +1,4 @@
-//! The state of the whole cluster, as `GET /cluster` shows it.
+//! The body of `GET /cluster`: the state of the cluster as one front-end sees it.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::toy::ToyName;
 pub struct ClusterView {
     /// The newest epoch that the front-end knows of.
     pub epoch: Epoch,
-    /// The replica that it takes for the leader.
+    /// The replica that it sends purchases to.
     pub leader: Option<ReplicaId>,
     /// The catalog.
     pub catalog: CatalogView,
@@ -24,11 +24,11 @@ pub struct ClusterView {
 /// The catalog, as a front-end sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogView {
-    /// Where it listens.
+    /// Its address.
     pub address: String,
     /// Whether it answers.
     pub state: CatalogState,
-    /// The journal's last order.
+    /// The number of the journal's last order.
     pub last_order: Option<OrderNumber>,
 }
 
@@ -47,23 +47,23 @@ pub enum CatalogState {
 pub struct ReplicaView {
     /// Its id.
     pub id: ReplicaId,
-    /// Where it listens.
+    /// Its address.
     pub address: String,
-    /// What it does.
+    /// Its state.
     pub state: ReplicaViewState,
-    /// The last order on its disk.
+    /// The number of the last order on its disk.
     pub last_order: Option<OrderNumber>,
 }
 
-/// What a replica does, or that it does not answer.
+/// The state of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaViewState {
     /// It leads.
     Leader,
-    /// It is in step with the leader.
+    /// It has what the leader has, or nearly.
     Follower,
-    /// It is fetching what it missed.
+    /// It is fetching the orders that it missed.
     Syncing,
     /// It does not answer.
     Down,
@@ -72,18 +72,18 @@ pub enum ReplicaViewState {
 /// A front-end's cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheView {
-    /// Whether it is used at all.
+    /// Whether it is enabled in `roles.toml`.
     pub enabled: bool,
     /// How many toys it may hold.
     pub capacity: usize,
     /// How many it holds.
     pub entries: usize,
-    /// Which, the most recently used first.
+    /// The toys that it holds, the most recently used first.
     pub items: Vec<ToyName>,
-    /// Queries that it answered since the front-end started.
+    /// Queries that were answered from it since the front-end started.
     pub hits: u64,
     /// Queries that went to the catalog.
     pub misses: u64,
-    /// Toys that the catalog had dropped.
+    /// Toys that the catalog invalidated.
     pub invalidations: u64,
 }

@@ -1,4 +1,16 @@
-//! Between the front-ends and the catalog: sessions, fills and invalidations of the cache.
+//! The messages that keep a front-end's cache coherent: sessions, fills and invalidations.
+//!
+//! ```text
+//! front-end                            catalog
+//!   | Registration -------------------->|
+//!   |<------------- Registered, a lease |
+//!   | FillRequest: Tux? --------------->| now a holder of Tux
+//!   |<------------------ FillReply: Tux |
+//!   |<-------------- Invalidation: Tux  | Tux is about to change
+//!   | 200, dropped -------------------->| Tux changes
+//!   | Renewal ------------------------->| every 200 ms
+//!   |<---------------------RenewalReply |
+//! ```
 
 use std::fmt;
 
@@ -7,31 +19,31 @@ use serde::{Deserialize, Serialize};
 use super::count;
 use super::toy::{Toy, ToyName};
 
-/// A front-end's session with the catalog. No two are ever the same: `boot` is drawn at random at
-/// each start of the catalog, and `serial` counts the sessions since.
+/// The id of a front-end's session with the catalog. It is never used again: `boot` is drawn at
+/// random at each start of the catalog, and `serial` counts the sessions since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId {
-    /// The catalog's start.
-    #[serde(deserialize_with = "count::deserialize_drawn")]
+    /// Which run of the catalog.
+    #[serde(deserialize_with = "count::deserialize_random")]
     pub boot: u64,
-    /// The session's place among that start's.
+    /// Which session of that run.
     #[serde(deserialize_with = "count::deserialize")]
     pub serial: u64,
 }
 
-/// A toy's version: counts the changes of its stock.
+/// The version of a toy's stock, which counts its changes.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct Version(#[serde(deserialize_with = "count::deserialize")] pub u64);
 
-/// A front-end registers, its cache empty at that moment (`POST /internal/register`).
+/// A front-end asks for a session (`POST /internal/register`). Its cache is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
-    /// The front-end's id, by which the catalog finds its address in `roles.toml`.
+    /// The front-end's id, which gives its address in `roles.toml`.
     pub frontend: u32,
-    /// The session that this process had before, which it has dropped.
+    /// The session that this process had before, which the catalog need not wait for any more.
     pub previous: Option<SessionId>,
 }
 
@@ -40,14 +52,14 @@ pub struct Registration {
 pub struct Registered {
     /// The session.
     pub session: SessionId,
-    /// How long it lasts from when the registration was sent, in milliseconds.
+    /// How long it lasts, counted from when the registration was sent.
     pub lease_ms: u64,
-    /// All the toys there are, so that unknown ones need not be asked for.
+    /// The names of all toys, so that the front-end need not ask for unknown ones.
     pub toys: Vec<ToyName>,
 }
 
-/// A front-end prolongs its session (`POST /internal/renew`), or ends it because it is ending
-/// itself (`POST /internal/end`).
+/// A front-end renews its session (`POST /internal/renew`), or ends it since it shuts down
+/// (`POST /internal/end`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {
     /// The session.
@@ -58,12 +70,12 @@ pub struct Renewal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RenewalReply {
-    /// Prolonged, from when the renewal was sent.
+    /// The session is renewed.
     Renewed {
-        /// For so many milliseconds.
+        /// How long it lasts, counted from when the renewal was sent.
         lease_ms: u64,
     },
-    /// The session has run out: empty the cache and register anew.
+    /// The session has expired: empty the cache and register anew.
     Expired,
 }
 
@@ -72,7 +84,7 @@ pub enum RenewalReply {
 pub struct FillRequest {
     /// The toy.
     pub name: ToyName,
-    /// The session under which the answer would be cached.
+    /// The session under which the front-end would cache the answer.
     pub session: Option<SessionId>,
 }
 
@@ -86,28 +98,28 @@ pub enum FillReply {
     Unknown,
 }
 
-/// A toy, and whether it may be cached.
+/// A toy, and whether the front-end may cache it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fill {
     /// The toy as it is now.
     pub toy: Toy,
     /// Its version.
     pub version: Version,
-    /// The session whose holder of this toy the front-end now is; without one it must not cache.
+    /// The session that now holds the toy. Without one, the front-end must not cache the answer.
     pub cacheable_under: Option<SessionId>,
 }
 
-/// The catalog tells a holder to drop toys (`POST /internal/invalidate`). Any 200 acknowledges.
+/// The catalog tells a holder to drop toys (`POST /internal/invalidate`). Status 200 acknowledges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invalidation {
     /// The session that holds them.
     pub session: SessionId,
-    /// The toys, each with the version that it is about to have.
+    /// The toys, each with the version that it will have.
     pub toys: Vec<(ToyName, Version)>,
 }
 
 impl Version {
-    /// The version after this one.
+    /// Returns the version after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)

@@ -1,10 +1,9 @@
-//! What crosses a socket: the words that the services share, and nothing that they decide.
+//! What crosses a socket: the types that the services share.
 //!
-//! Services never import one another; what two of them must agree on stands here. Everything is
-//! JSON. The bodies that clients see are in [`toy`], [`order`], [`purchase`], [`cluster`] and
-//! [`reply`]; the bodies between roles (paths under `/internal`) are in [`purchase`],
-//! [`replication`] and [`lease`]. [`parse_error`] says what is wrong with a body
-//! that is none of them.
+//! Services never import one another; what two of them must agree on is here. All bodies are JSON.
+//! The bodies that clients see are in [`toy`], [`order`], [`purchase`], [`cluster`] and [`reply`];
+//! the bodies between roles (paths under `/internal`) are in [`purchase`], [`replication`] and
+//! [`lease`]. [`parse_error`] explains a body that is invalid.
 
 pub mod calls;
 pub mod cluster;

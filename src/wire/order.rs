@@ -1,8 +1,13 @@
-//! Orders, the positions of logs that hold them, and the chain hash that compares two logs at once.
+//! Orders, positions in a log of orders, and the chain hash that compares two logs.
 //!
-//! The catalog's journal and the order replicas' logs are one sequence of orders. Every order
-//! carries a hash over itself and its predecessor's hash (as in a Merkle–Damgård chain), so two
-//! logs that agree on the hash at one number agree on everything before it.
+//! The catalog's journal and the replicas' logs are copies of one sequence of orders. Each order
+//! has a hash over itself and the hash before it, as the blocks of a Merkle–Damgård construction
+//! do. So two logs with the same hash at one number have the same orders up to there:
+//!
+//! ```text
+//! order     0         1         2
+//! chain  h(∅,0) ─► h(·,1) ─► h(·,2)      a position: length 3, and this hash
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +19,7 @@ use super::count;
 use super::quantity::Quantity;
 use super::toy::ToyName;
 
-/// An order's number: 0, 1, 2 … without a gap or a repeat.
+/// An order's number. Orders are numbered 0, 1, 2 … without a gap or a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OrderNumber(#[serde(deserialize_with = "count::deserialize")] pub u64);
@@ -24,30 +29,30 @@ pub struct OrderNumber(#[serde(deserialize_with = "count::deserialize")] pub u64
 pub struct Order {
     /// Its number.
     pub number: OrderNumber,
-    /// What was bought.
+    /// The toy.
     pub name: ToyName,
-    /// How many.
+    /// How many of it.
     pub quantity: Quantity,
 }
 
-/// A hash over an order and all before it; in JSON and in logs, 32 hexadecimal digits.
+/// A hash over an order and all orders before it. In JSON it has 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Chain([u8; 16]);
 
-/// How far a log reaches, and the chain hash at its end.
+/// The length of a log, and the chain hash at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
-    /// The number of orders in the log, which is the number of the order that it lacks next.
+    /// How many orders the log has, which is the number of the next order.
     #[serde(deserialize_with = "count::deserialize")]
     pub length: u64,
-    /// The hash over all of them.
+    /// The hash over all its orders.
     pub chain: Chain,
 }
 
-/// Orders in sequence, with the position that they continue.
+/// Orders in sequence, with the position before them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rows {
-    /// The position just before the first of them.
+    /// The position before the first order.
     pub after: Position,
     /// The orders, numbered from `after.length` on.
     pub orders: Vec<Order>,
@@ -57,10 +62,10 @@ impl Chain {
     /// The hash of an empty log.
     pub const EMPTY: Self = Self([0; 16]);
 
-    /// The hash of this log continued by `order`.
+    /// Returns the hash after `order`, if this is the hash before it.
     ///
-    /// SHA-256 over the previous hash, the number, the quantity and the name, cut to 128 bits: it
-    /// is there to find foreign or damaged files, which nobody has forged.
+    /// It is SHA-256 over the previous hash, the number, the quantity and the name, cut to 128
+    /// bits: enough to detect a foreign or damaged file, and no defence against a forged one.
     #[must_use]
     pub fn continued_by(self, order: &Order) -> Self {
         let mut hasher = Sha256::new();
@@ -73,13 +78,13 @@ impl Chain {
         Self(chain)
     }
 
-    /// The hash as bytes, the way the databases keep it.
+    /// Returns the hash as bytes, the way it is stored.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// The hash that the databases kept. `None` unless there are 16 bytes.
+    /// Reads the hash as it is stored. `None` unless there are 16 bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -90,19 +95,18 @@ impl Position {
     /// The start of every log.
     pub const START: Self = Self { length: 0, chain: Chain::EMPTY };
 
-    /// The position behind `order`, which must be the next one.
+    /// Returns the position after `order`, which must be the next one.
     ///
     /// # Panics
     ///
-    /// If `order` does not have the next number: a gap or a repeat must never be hashed, written
-    /// or sent on.
+    /// If `order` does not have the next number: a gap or a repeat must never be written or sent.
     #[must_use]
     pub fn continued_by(self, order: &Order) -> Self {
         assert_eq!(order.number.0, self.length, "orders continue a log without a gap or a repeat");
         Self { length: self.length + 1, chain: self.chain.continued_by(order) }
     }
 
-    /// The last order's number, if there is one.
+    /// Returns the number of the last order, if there is one.
     #[must_use]
     pub fn last(self) -> Option<OrderNumber> {
         self.length.checked_sub(1).map(OrderNumber)
@@ -110,19 +114,19 @@ impl Position {
 }
 
 impl Rows {
-    /// No rows, at a position.
+    /// Returns no rows, at a position.
     #[must_use]
     pub fn none(after: Position) -> Self {
         Self { after, orders: Vec::new() }
     }
 
-    /// The length of a log that ends with these rows.
+    /// Returns the length of a log that ends with these rows.
     #[must_use]
     pub fn end_length(&self) -> u64 {
         self.after.length + self.orders.len() as u64
     }
 
-    /// Whether the numbers are what `after` says; a message that fails this is nonsense.
+    /// Returns whether the orders are numbered from `after` on; else the message is invalid.
     #[must_use]
     pub fn are_numbered(&self) -> bool {
         self.orders.iter().zip(self.after.length..).all(|(order, number)| order.number.0 == number)
@@ -148,7 +152,7 @@ impl FromStr for Chain {
         // The standard library's parser would take fewer digits, and a sign.
         let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let chain = u128::from_str_radix(text, 16).ok().filter(|_| digits);
-        chain.map(|chain| Self(chain.to_be_bytes())).ok_or("a chain is 32 hexadecimal digits")
+        chain.map(|chain| Self(chain.to_be_bytes())).ok_or("a chain hash has 32 hexadecimal digits")
     }
 }
 
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_that_differ_anywhere_differ_at_the_end() {
+    fn logs_that_differ_anywhere_have_different_hashes_at_the_end() {
         let ends = [["Tux", "Uno"], ["Uno", "Tux"], ["Tux", "Tux"]].map(|names| {
             names.iter().zip(0..).fold(Position::START, |position, (name, number)| {
                 position.continued_by(&order(number, name))
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_survives_json_and_the_database() {
+    fn a_chain_hash_is_read_from_json_and_the_database_as_it_was_written() {
         let chain = Chain::EMPTY.continued_by(&order(0, "Tux"));
         let json = serde_json::to_string(&chain).unwrap();
         assert_eq!(serde_json::from_str::<Chain>(&json).unwrap(), chain);
@@ -193,7 +197,7 @@ mod tests {
         assert_eq!(Chain::from_bytes(b"short"), None);
         for text in ["", "7", "+0000000000000000000000000000007", &"0".repeat(33), &"g".repeat(32)]
         {
-            assert!(text.parse::<Chain>().is_err(), "{text} was a chain");
+            assert!(text.parse::<Chain>().is_err(), "{text} was read as a chain hash");
         }
     }
 }

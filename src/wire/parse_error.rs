@@ -1,16 +1,17 @@
-//! What a parser has to complain of, in words for people who need not know Rust.
+//! Turns a parser's error message into one line of plain English.
 //!
-//! The parsers name what they expected after Rust's types (`u64`, `struct Nomination`), quote what
-//! they were given as it is, and may take several lines for it. Whoever reads the answer of a
-//! server or the last words of a process wants one line that a terminal prints as it stands.
+//! The JSON and TOML parsers name what they expected after Rust's types (`u64`, `struct
+//! Nomination`), quote the input with its control characters, and may use several lines. The
+//! reader of an error reply or of a log need not know Rust, and wants one line that is safe to
+//! print on a terminal.
 
 use std::fmt;
 
-/// The most characters of a parse error; what was given may be a whole body.
+/// The most characters of a message, which may quote a whole body.
 const LONGEST: usize = 400;
-/// What comes before the names that are Rust's, not the reader's.
+/// What stands before the names of Rust's types.
 const EXPECTED: &str = "expected ";
-/// Rust's kinds of types, each of which is an object (or a table) or one of several words.
+/// Rust's kinds of types, each of which the reader knows as an object or a table.
 const KINDS: [&str; 8] = [
     "tuple struct ",
     "unit struct ",
@@ -22,12 +23,12 @@ const KINDS: [&str; 8] = [
     "struct ",
 ];
 
-/// A parse error in one line of plain words; `object` is what the format calls a thing with
-/// named fields.
+/// Rewrites a parser's message. `object` is the format's word for a value with named fields, such
+/// as "a table".
 #[must_use]
 pub fn in_plain_words(parse_error: &impl fmt::Display, object: &str) -> String {
     let parse_error = parse_error.to_string();
-    // What was given stands before what was expected, and may say anything.
+    // The input is quoted before what was expected, and may contain the same word.
     let plain = match parse_error.rfind(EXPECTED) {
         Some(place) => {
             let (given, expected) = parse_error.split_at(place + EXPECTED.len());
@@ -50,11 +51,11 @@ pub fn in_plain_words(parse_error: &impl fmt::Display, object: &str) -> String {
     line
 }
 
-/// What was expected, without the names that Rust has for it.
+/// Describes what was expected without Rust's names for it.
 fn expectation(expected: &str, object: &str) -> String {
     let numbers = [
-        ("u64", "a whole number from 0 on"),
-        ("usize", "a whole number from 0 on"),
+        ("u64", "a whole number, 0 or more"),
+        ("usize", "a whole number, 0 or more"),
         ("u32", "a whole number from 0 to 4294967295"),
         ("f64", "a number"),
     ];
@@ -64,7 +65,7 @@ fn expectation(expected: &str, object: &str) -> String {
         }
     }
     if let Some(rest) = expected.strip_prefix("enum ") {
-        return format!("one of the words for it{}", after_name(rest));
+        return format!("one of the allowed words{}", after_name(rest));
     }
     for kind in KINDS {
         if let Some(rest) = expected.strip_prefix(kind) {
@@ -74,7 +75,7 @@ fn expectation(expected: &str, object: &str) -> String {
     expected.to_owned()
 }
 
-/// What follows a type's name, such as ` at line 1 column 7`.
+/// Returns what follows a type's name, such as ` at line 1 column 7`.
 fn after_name(text: &str) -> &str {
     text.trim_start_matches(|letter: char| letter.is_alphanumeric() || "_:".contains(letter))
 }
@@ -86,12 +87,12 @@ mod tests {
     use crate::wire::replication::{Acquisition, AcquisitionReply, CatalogStatus};
 
     fn parse_error<T: serde::de::DeserializeOwned>(json: &str) -> String {
-        let error = serde_json::from_str::<T>(json).err().expect("it is no such thing");
+        let error = serde_json::from_str::<T>(json).err().expect("the body is invalid");
         in_plain_words(&error, "an object")
     }
 
     #[test]
-    fn types_have_names_that_people_know() {
+    fn rusts_types_are_named_in_plain_english() {
         for (parse_error, plain) in [
             (parse_error::<Acquisition>("7"), "expected an object at line 1"),
             (parse_error::<Acquisition>(r#"{"nominee":-1}"#), "expected a whole number from 0 to"),
@@ -105,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_is_told_in_one_line_and_not_at_any_length() {
+    fn the_message_is_one_line_of_a_limited_length() {
         assert_eq!(in_plain_words(&"a\nb\u{1b}[2J\r", ""), "a; b\\u{1b}[2J\\r");
         assert_eq!(in_plain_words(&"x".repeat(1 << 20), "").chars().count(), LONGEST + 1);
         assert_eq!(
             in_plain_words(&"`expected u64`, expected u64", ""),
-            "`expected u64`, expected a whole number from 0 on"
+            "`expected u64`, expected a whole number, 0 or more"
         );
     }
 }

@@ -1,7 +1,13 @@
-//! Purchases: asked under an idempotency key, and decided once.
+//! The messages of a purchase, which is sent under an idempotency key and decided once.
 //!
-//! A purchase is *asked*; an order is *granted*. The catalog decides each key exactly once and
-//! answers every repetition with the first decision, so whoever is in doubt just asks again.
+//! A *purchase* is a request; an *order* is what a granted purchase becomes. The catalog decides
+//! each key once, and answers each retry with the first decision. So a caller that got no answer
+//! just sends the purchase again, under the same key.
+//!
+//! ```text
+//! client ─PurchaseBody─► front-end ─Purchase─► leader ─CommitRequest, a batch─► catalog
+//!        ◄──Receipt─────           ◄PurchaseReply─    ◄──CommitReply───────────
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +19,10 @@ use super::quantity::{self, Quantity};
 use super::replication::{Epoch, Leadership, ReplicaId};
 use super::toy::ToyName;
 
-/// What names a purchase for good: the client's `Idempotency-Key`, or 128 random bits.
+/// The key that identifies a purchase for ever: the client's `Idempotency-Key`, or 128 random bits.
 ///
-/// The two kinds live in name spaces of their own (`client:…`, `random:…`), so that no client can
-/// hit a key that the front-end drew for somebody else.
+/// The two kinds have different prefixes (`client:…`, `random:…`), so that no client can send a
+/// key that a front-end drew for another one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(from = "String")]
 pub struct IdempotencyKey(Arc<str>);
@@ -27,21 +33,21 @@ pub struct IdempotencyKey(Arc<str>);
 pub struct PurchaseBody {
     /// The toy.
     pub name: ToyName,
-    /// How many.
+    /// How many of it.
     #[serde(deserialize_with = "quantity::deserialize_any_length")]
     pub quantity: Quantity,
 }
 
-/// A purchase on its way through the store.
+/// A purchase on its way to the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Purchase {
-    /// The key that every retry repeats.
+    /// The key, which is the same in every retry.
     pub key: IdempotencyKey,
     /// The toy.
     pub name: ToyName,
-    /// How many.
+    /// How many of it.
     pub quantity: Quantity,
-    /// The client's `X-Request-Id`, by which the purchase is followed through the roles' logs.
+    /// The client's `X-Request-Id`, by which the purchase can be found in each role's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
@@ -50,34 +56,34 @@ pub struct Purchase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// Sold; final.
+    /// The toy is sold, under this order number. Recorded under the key.
     Granted(OrderNumber),
-    /// Refused, because the stock did not suffice; final.
+    /// There was not enough stock. Recorded under the key.
     OutOfStock,
-    /// No such toy; not recorded, for it may come into the catalog one day.
+    /// There is no such toy. Not recorded: the toy may be added to `roles.toml` later.
     UnknownToy,
-    /// The key belongs to a purchase of something else.
+    /// The key belongs to another purchase.
     KeyReused,
 }
 
-/// The catalog's word on one purchase of a batch.
+/// The catalog's answer to one purchase of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It is decided.
+    /// The purchase is decided.
     Decided(Decision),
-    /// Some front-end may still show the toy's old quantity; ask again in a moment.
+    /// Nothing is decided: a front-end may still have the toy cached. Retry in a moment.
     Wait,
 }
 
-/// A leader's batch for the catalog (`POST /internal/commit`).
+/// A leader sends a batch of purchases to the catalog (`POST /internal/commit`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CommitRequest {
     /// The replica that sends it.
     pub leader: ReplicaId,
-    /// The epoch in which it leads: the fencing token.
+    /// The epoch in which it leads, as the fencing token.
     pub epoch: Epoch,
-    /// Where its log ends, what it is still writing included; the answer's rows start here.
+    /// Where its log ends, including rows that it is still writing. The answer's rows start here.
     pub log: Position,
     /// The purchases.
     pub purchases: Vec<Purchase>,
@@ -87,14 +93,15 @@ pub struct CommitRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommitReply {
-    /// A verdict for each purchase in turn, and the journal's rows from the leader's position on.
+    /// The batch is decided.
     Decided {
-        /// In the order of the request.
+        /// A verdict for each purchase, in the order of the request.
         verdicts: Vec<Verdict>,
-        /// At most [`super::replication::MOST_ROWS`] of them.
+        /// The journal's rows from the leader's position on, at most
+        /// [`MOST_ROWS`](super::replication::MOST_ROWS).
         rows: Rows,
     },
-    /// The sender leads no longer; nothing was decided.
+    /// The sender does not lead any more. Nothing was decided.
     Deposed(Leadership),
 }
 
@@ -102,9 +109,9 @@ pub enum CommitReply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PurchaseReply {
-    /// Decided and, if granted, on disk here and on every live follower.
+    /// The purchase is decided and, if granted, on disk here and on every live follower.
     Decided(Decision),
-    /// This replica does not lead; who does, as far as it knows.
+    /// This replica does not lead. Who does, as far as it knows.
     NotLeader(Leadership),
 }
 
@@ -112,7 +119,7 @@ impl IdempotencyKey {
     /// The most characters that a client's key may have.
     pub const LONGEST: usize = 255;
 
-    /// The key that a client sent. `None` unless it is 1 to 255 visible ASCII characters.
+    /// Creates the key that a client sent. `None` unless it is 1 to 255 visible ASCII characters.
     #[must_use]
     pub fn from_client(text: &[u8]) -> Option<Self> {
         let fits = (1..=Self::LONGEST).contains(&text.len());
@@ -121,13 +128,13 @@ impl IdempotencyKey {
             .then(|| Self(format!("client:{text}").into()))
     }
 
-    /// The key for a purchase whose client sent none.
+    /// Creates a key for a purchase whose client sent none.
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
         Self(format!("random:{bits:032x}").into())
     }
 
-    /// The key as text.
+    /// Returns the key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -167,7 +174,7 @@ mod tests {
     fn a_key_is_1_to_255_visible_ascii_characters() {
         assert!(IdempotencyKey::from_client(&[b'x'; 255]).is_some());
         for text in [&b""[..], &[b'x'; 256], b"a b", b"a\tb", "ü".as_bytes(), b"\xff", b"\x7f"] {
-            assert!(IdempotencyKey::from_client(text).is_none(), "{text:?} was a key");
+            assert!(IdempotencyKey::from_client(text).is_none(), "{text:?} was read as a key");
         }
     }
 
@@ -181,7 +188,7 @@ mod tests {
         }
         assert_eq!(read("7").unwrap().quantity.get(), 7);
         for text in ["0", "-1", "-0", "1.0", "1e0", "1e99", "\"1\"", "null", "{}", "[1]"] {
-            assert!(read(text).is_err(), "{text} was a quantity");
+            assert!(read(text).is_err(), "{text} was read as a quantity");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How many of a toy are bought.
+//! The quantity of a purchase.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -6,24 +6,24 @@ use std::num::NonZeroU64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 
-/// How many of a toy are bought: a whole number from 1 on.
+/// How many of a toy are bought: a whole number, 1 or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Quantity(NonZeroU64);
 
 impl Quantity {
-    /// One piece.
+    /// One.
     pub const ONE: Self = Self(NonZeroU64::MIN);
-    /// The largest quantity that is told apart: what an SQLite integer holds. Larger ones are taken
-    /// for this one, which no stock suffices for either.
+    /// The largest quantity: what an SQLite integer holds. A larger number is read as this one,
+    /// since neither is ever in stock.
     pub const MAX: u64 = i64::MAX as u64;
 
-    /// A quantity of `count`, at most [`Quantity::MAX`]. `None` for 0.
+    /// Creates a quantity of `count`, or of [`Quantity::MAX`] if it is larger. `None` for 0.
     #[must_use]
     pub fn new(count: u64) -> Option<Self> {
         NonZeroU64::new(count.min(Self::MAX)).map(Self)
     }
 
-    /// The number of pieces.
+    /// Returns the quantity as a number.
     #[must_use]
     pub fn get(self) -> u64 {
         self.0.get()
@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Quantity {
             type Value = Quantity;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number from 1 on")
+                f.write_str("a whole number, 1 or more")
             }
 
             fn visit_u64<E: de::Error>(self, count: u64) -> Result<Quantity, E> {
@@ -63,8 +63,8 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
-/// Reads a client's quantity, which may have more digits than any integer here: it is a whole
-/// number all the same, and no stock suffices for it.
+/// Reads a client's quantity, which may have any number of digits: it is a whole number all the
+/// same, and the answer is "not enough stock".
 pub(super) fn deserialize_any_length<'de, D>(deserializer: D) -> Result<Quantity, D::Error>
 where
     D: Deserializer<'de>,
@@ -72,23 +72,26 @@ where
     let text = Box::<RawValue>::deserialize(deserializer)?;
     let text = text.get();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // JSON knows no leading zeros, so what does not fit is larger than what does.
+        // JSON has no leading zeros, so a number that does not fit in 64 bits is too large.
         let quantity = Quantity::new(text.parse().unwrap_or(Quantity::MAX));
         return quantity.ok_or_else(|| de::Error::custom(NOT_WHOLE));
     }
     Err(de::Error::custom(NOT_WHOLE))
 }
 
-const NOT_WHOLE: &str = "a quantity is a whole number from 1 on";
+const NOT_WHOLE: &str = "a quantity must be a whole number, 1 or more";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_numbers_from_one_on_are_quantities() {
+    fn only_a_whole_number_of_at_least_one_is_a_quantity() {
         for text in ["0", "-1", "1.5", "1e99", "\"1\"", "null", "true", "[1]", "1.0"] {
-            assert!(serde_json::from_str::<Quantity>(text).is_err(), "{text} was a quantity");
+            assert!(
+                serde_json::from_str::<Quantity>(text).is_err(),
+                "{text} was read as a quantity"
+            );
         }
         for (text, count) in [("1", 1), ("5000000000", 5_000_000_000)] {
             assert_eq!(serde_json::from_str::<Quantity>(text).unwrap().get(), count);
@@ -96,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantity_beyond_the_database_is_the_largest_one() {
+    fn a_quantity_that_a_database_cannot_hold_is_read_as_the_largest() {
         let quantity: Quantity = serde_json::from_str("18446744073709551615").unwrap();
         assert_eq!(quantity.get(), Quantity::MAX);
     }

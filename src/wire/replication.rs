@@ -1,4 +1,15 @@
-//! Between the front-ends, the order replicas and the catalog: who leads, and rows on their way.
+//! The messages of leadership and replication: who leads, and how orders reach the followers.
+//!
+//! ```text
+//! front-end          replica 2           catalog            replica 1
+//!   | Nomination ------->|                  |                   |
+//!   |                    | Acquisition ---->| epoch 8: 2        |
+//!   |                    |<--- Won, journal |                   |
+//!   |<-------------- Won |                  |                   |
+//!   | Leadership ---------------------------------------------->|
+//!   |                    | AppendRequest: rows, or a heartbeat >|
+//!   |                    |<------------------------ AppendReply |
+//! ```
 
 use std::fmt;
 
@@ -7,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::count;
 use super::order::{Order, Position, Rows};
 
-/// The most rows that one message carries: about 60 KiB of JSON, a few milliseconds of work, so
-/// that a replica that catches up does not hold up anybody's health check.
+/// The most rows in one message: about 60 KiB of JSON and a few milliseconds of work, so that
+/// catching up does not delay health checks.
 pub const MOST_ROWS: u64 = 1_000;
 
 /// A replica's id, as in `roles.toml`.
@@ -16,14 +27,15 @@ pub const MOST_ROWS: u64 = 1_000;
 #[serde(transparent)]
 pub struct ReplicaId(pub u32);
 
-/// Counts the changes of leader; each epoch has one leader, and a lower one may decide nothing.
+/// A number that grows with each change of leader (a *term* in Raft). Each epoch has one leader,
+/// and the leader of an earlier epoch can sell nothing.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct Epoch(#[serde(deserialize_with = "count::deserialize")] pub u64);
 
-/// An epoch and who leads in it; epoch 0 has no leader.
+/// An epoch and its leader. Epoch 0 has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Leadership {
     /// The epoch.
@@ -35,57 +47,56 @@ pub struct Leadership {
 /// A front-end asks a replica to become leader (`POST /internal/nominate`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nomination {
-    /// The newest epoch that the front-end knows of, the one that it wants to end.
+    /// The epoch to end: the newest that the front-end knows of.
     pub seen: Epoch,
 }
 
-/// What came of a nomination.
+/// The nominee's answer to a front-end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NominationReply {
-    /// The replica leads.
+    /// The nominee leads.
     Won(Leadership),
-    /// The catalog knows a newer epoch than the front-end did: adopt it.
+    /// There is a newer epoch already: adopt it.
     Lost(Leadership),
-    /// The replica could not acquire leadership; why.
+    /// The nominee could not ask the catalog, or may not lead; why.
     Unable(String),
 }
 
-/// A nominee acquires leadership at the catalog (`POST /internal/acquire`).
+/// A nominee asks the catalog to become leader (`POST /internal/acquire`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Acquisition {
-    /// Who wants to lead.
+    /// The replica that asks.
     pub nominee: ReplicaId,
-    /// The epoch to end. The acquisition loses if the catalog knows a newer one.
+    /// The epoch to end. The acquisition loses if there is a newer one.
     pub seen: Epoch,
-    /// Where the nominee's log ends. It must be a prefix of the journal.
+    /// Where the nominee's log ends. The log must be a prefix of the journal.
     pub log: Position,
 }
 
-/// What came of an acquisition.
+/// The catalog's answer to a nominee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AcquisitionReply {
-    /// The nominee leads, durably, and must hold the journal up to `journal` before it serves.
+    /// The nominee leads; that is on disk. It must have all orders up to `journal` before it sells.
     Won {
         /// The new epoch.
         leadership: Leadership,
         /// The journal's end.
         journal: Position,
     },
-    /// The epoch to end is not the present one. Either somebody else was faster, or the nominee won
-    /// before and did not hear of it.
+    /// There is a newer epoch. Another nominee was faster, or this one won before and did not
+    /// receive the answer.
     Lost(CatalogStatus),
-    /// The nominee's log is no prefix of the journal: one of the two databases is not of this
-    /// cluster, or was damaged.
+    /// The nominee's log is not a prefix of the journal: one of the two databases is from another
+    /// store, or was replaced or damaged.
     Foreign {
         /// The journal's end.
         journal: Position,
     },
 }
 
-/// Who leads and how long the journal is: the catalog's status (`GET
-/// /internal/catalog-status`).
+/// The catalog's status (`GET /internal/catalog-status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CatalogStatus {
     /// Who leads.
@@ -94,52 +105,53 @@ pub struct CatalogStatus {
     pub journal: Position,
 }
 
-/// The leader passes orders on (`POST /internal/append`); without rows, a sign of life.
+/// The leader replicates orders to a follower (`POST /internal/append`). Without rows it is a
+/// heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AppendRequest {
-    /// In whose name.
+    /// The sender's leadership.
     pub leadership: Leadership,
-    /// The rows that follow what the leader thinks the follower has.
+    /// The rows after those that the leader thinks the follower has.
     pub rows: Rows,
-    /// The length of the leader's log, by which the follower knows how far behind it is.
+    /// The length of the leader's log, from which the follower knows how far it is behind.
     #[serde(deserialize_with = "count::deserialize")]
     pub leader_length: u64,
-    /// The `X-Request-Id`s of the purchases whose orders these are, as far as they had one.
+    /// The `X-Request-Id`s of the purchases behind these orders, as far as they had one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub request_ids: Vec<String>,
 }
 
-/// A follower's answer to an append.
+/// A follower's answer to the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AppendReply {
-    /// Everything up to this length is on the follower's disk.
+    /// All orders up to this length are on the follower's disk.
     Synced {
         /// The length of the follower's log.
         #[serde(deserialize_with = "count::deserialize")]
         length: u64,
     },
-    /// The rows did not continue the follower's log, which ends here.
+    /// The rows do not continue the follower's log, which ends here.
     Gap {
         /// The length of the follower's log.
         #[serde(deserialize_with = "count::deserialize")]
         length: u64,
     },
-    /// The sender leads no longer.
+    /// The sender does not lead any more.
     Stale(Leadership),
     /// The follower's log is not a prefix of the leader's.
     Diverged,
 }
 
-/// What a replica does at present.
+/// What a replica does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaState {
     /// It leads.
     Leader,
-    /// It holds what the leader holds, or nearly.
+    /// It has the orders that the leader has, or nearly.
     Follower,
-    /// It is fetching what it missed.
+    /// It is fetching the orders that it missed.
     Syncing,
 }
 
@@ -147,13 +159,13 @@ pub enum ReplicaState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fitness {
-    /// Its disk moves and it reaches the catalog.
+    /// Writes to its disk complete, and it reaches the catalog.
     Ready,
-    /// It lives, but could not serve.
+    /// It answers, but could not sell.
     Unfit,
 }
 
-/// What a replica says of itself (`GET /internal/status`): the selection's health check.
+/// A replica's answer to a health check (`GET /internal/status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReplicaStatus {
     /// Its id.
@@ -168,18 +180,18 @@ pub struct ReplicaStatus {
     pub log: Position,
 }
 
-/// A replica's or the catalog's answer to a question for one order.
+/// A replica's or the catalog's answer to an order query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderReply {
-    /// Here it is.
+    /// The order.
     Found(Order),
-    /// There is no such order: the journal was asked, and it ends before this number.
+    /// There is no such order: the journal ends before this number.
     Unknown,
 }
 
 impl Leadership {
-    /// Whether `replica` leads in this epoch.
+    /// Returns whether `replica` leads in this epoch.
     #[must_use]
     pub fn is_led_by(&self, replica: ReplicaId) -> bool {
         self.leader == Some(replica)
@@ -187,7 +199,7 @@ impl Leadership {
 }
 
 impl Epoch {
-    /// The epoch after this one.
+    /// Returns the epoch after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -210,7 +222,7 @@ impl fmt::Display for Leadership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.leader {
             Some(leader) => write!(f, "replica {leader} leads, epoch {}", self.epoch),
-            None => write!(f, "nobody leads, epoch {}", self.epoch),
+            None => write!(f, "no replica leads, epoch {}", self.epoch),
         }
     }
 }

@@ -1,33 +1,33 @@
-//! The two shapes that every reply has: `{"data": …}` and `{"error": {"code": …, "message": …}}`.
+//! The two forms of a reply: `{"data": …}` and `{"error": {"code": …, "message": …}}`.
 
 use serde::{Deserialize, Serialize};
 
 use super::order::OrderNumber;
 
-/// A reply that went well.
+/// A reply to a request that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data<T> {
-    /// What was asked for.
+    /// The requested data.
     pub data: T,
 }
 
-/// A reply that did not.
+/// A reply to a request that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What went wrong.
+    /// The error.
     pub error: Problem,
 }
 
-/// What went wrong.
+/// The error in a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// The HTTP status again.
+    /// The HTTP status.
     pub code: u16,
-    /// A sentence for people.
+    /// What happened, for a person to read.
     pub message: String,
 }
 
-/// The data of an accepted purchase: `{"order_number":10}`.
+/// The data of a reply to a granted purchase: `{"order_number":10}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The new order's number.

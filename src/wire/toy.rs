@@ -1,4 +1,4 @@
-//! Toys: their names, prices and what `GET /products` tells of them.
+//! Toys as `GET /products` shows them: names, prices, quantities.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A toy's name, as it stands in `roles.toml`; any text, and cheap to clone.
+/// A toy's name, as it is in `roles.toml`. It is cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(from = "String")]
 pub struct ToyName(Arc<str>);
 
-/// A price in cents, written in JSON as a decimal number: `15.99`.
+/// A price in cents. In JSON it is a decimal number: `15.99`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Price {
     cents: u64,
@@ -28,14 +28,14 @@ pub struct Toy {
     pub quantity: u64,
 }
 
-/// The highest price that a toy may have: a million, far within what a JSON number holds exactly.
+/// The highest price of a toy. Its cents are far within what a JSON number represents exactly.
 const HIGHEST_PRICE: f64 = 1_000_000.0;
 
 impl ToyName {
-    /// The most bytes that a toy's name may have: percent-encoded, it still fits a request line.
+    /// The most bytes of a toy's name: percent-encoded, it still fits in a request line.
     pub const LONGEST: usize = 1_000;
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -43,13 +43,14 @@ impl ToyName {
 }
 
 impl Price {
-    /// A price of so many cents.
+    /// Creates a price from cents.
     #[must_use]
     pub fn from_cents(cents: u64) -> Self {
         Self { cents }
     }
 
-    /// Reads a decimal amount. `None` unless it is positive, at most a million, and in whole cents.
+    /// Creates a price from a decimal amount. `None` unless it is above 0, at most 1,000,000 and in
+    /// whole cents.
     #[must_use]
     pub fn from_decimal(amount: f64) -> Option<Self> {
         if !(amount > 0.0 && amount <= HIGHEST_PRICE) {
@@ -62,19 +63,19 @@ impl Price {
             reason = "the check above keeps the value within u64"
         )]
         let price = Self { cents: cents as u64 };
-        // A text with two decimals and this quotient are both the double nearest to the price.
+        // A text with two decimals and this quotient both give the double nearest to the price.
         #[expect(clippy::float_cmp, reason = "an amount is in whole cents exactly, or it is not")]
         let whole = price.as_decimal() == amount;
         whole.then_some(price)
     }
 
-    /// The price in cents.
+    /// Returns the price in cents.
     #[must_use]
     pub fn cents(self) -> u64 {
         self.cents
     }
 
-    /// The price as a decimal amount, the way JSON and the database show it.
+    /// Returns the price as a decimal amount, the way JSON and the database have it.
     #[must_use]
     pub fn as_decimal(self) -> f64 {
         #[expect(
@@ -125,7 +126,9 @@ impl Serialize for Price {
 impl<'de> Deserialize<'de> for Price {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::from_decimal(f64::deserialize(deserializer)?).ok_or_else(|| {
-            de::Error::custom("a price is above 0, at most 1000000, and has at most two decimals")
+            de::Error::custom(
+                "a price must be above 0, at most 1000000, and have at most two decimals",
+            )
         })
     }
 }
@@ -143,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn prices_that_no_till_could_take_are_refused() {
+    fn a_price_that_is_not_in_whole_cents_up_to_a_million_is_refused() {
         for text in ["0", "-1", "0.001", "1e-9", "1e99", "1000000.01", "\"1\"", "0.0100000001"] {
-            assert!(serde_json::from_str::<Price>(text).is_err(), "{text} was taken for a price");
+            assert!(serde_json::from_str::<Price>(text).is_err(), "{text} was read as a price");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use send_wrapper::SendWrapper;
 use toystore::catalog;
-use toystore::catalog::core::stock::{Change, Recorded, Shelf};
+use toystore::catalog::core::stock::{Change, RecordedDecision, Shelf};
 use toystore::order;
 use toystore::storage::StorageError;
 use toystore::wire::lease::SessionId;
@@ -56,7 +56,7 @@ impl Log {
 pub(crate) struct Journal {
     pub(crate) shelves: Vec<Shelf>,
     pub(crate) log: Log,
-    pub(crate) decisions: BTreeMap<IdempotencyKey, Recorded>,
+    pub(crate) decisions: BTreeMap<IdempotencyKey, RecordedDecision>,
     pub(crate) leadership: Leadership,
     pub(crate) sessions: BTreeSet<SessionId>,
 }
@@ -95,8 +95,11 @@ impl Journal {
                 Decision::Granted(number) => Some(*number),
                 Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
             };
-            let recorded =
-                Recorded { name: purchase.name.clone(), quantity: purchase.quantity, number };
+            let recorded = RecordedDecision {
+                name: purchase.name.clone(),
+                quantity: purchase.quantity,
+                number,
+            };
             let earlier = self.decisions.insert(purchase.key.clone(), recorded);
             assert!(earlier.is_none(), "{} is decided twice", purchase.key);
         }
@@ -165,7 +168,7 @@ impl catalog::storage::Storage for CatalogStorage {
     fn recorded(
         &self,
         keys: Vec<IdempotencyKey>,
-    ) -> catalog::storage::Outcome<'_, HashMap<IdempotencyKey, Recorded>> {
+    ) -> catalog::storage::Outcome<'_, HashMap<IdempotencyKey, RecordedDecision>> {
         Box::pin(async move {
             let known = |journal: &Journal| {
                 let known = |key: IdempotencyKey| {

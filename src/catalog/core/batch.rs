@@ -1,19 +1,29 @@
-//! Deciding a batch: its purchases one after the other, each with what is left of the stock.
+//! Deciding a batch: its purchases one after the other, each with the stock that is left by then.
+//!
+//! A purchase whose key was decided before gets the recorded decision again. One of a toy that is
+//! not clear is told to wait, and decides nothing. Any other is granted or refused, and that is
+//! recorded under its key:
+//!
+//! ```text
+//! 2 Tux left:  a buys 2  → granted, order 0
+//!              b buys 1  → out of stock; recorded, though no stock changes
+//!              a again   → granted, order 0, as before
+//! ```
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::stock::{Change, Directory, Recorded, Shelf, Stock};
+use super::stock::{Change, RecordedDecision, Shelf, Stock, ToyIndex};
 use crate::wire::order::{Order, OrderNumber, Position};
 use crate::wire::purchase::{CommitRequest, Decision, IdempotencyKey, Purchase, Verdict};
 use crate::wire::replication::Leadership;
 use crate::wire::toy::ToyName;
 
-/// A batch's verdicts, and the change that must be durable before anybody hears of them.
+/// A batch's verdicts, and the change that must be on disk before they are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// In the order of the batch.
+    /// One for each purchase, in the order of the batch.
     pub verdicts: Vec<Verdict>,
-    /// What to store.
+    /// The change to write.
     pub change: Change,
 }
 
@@ -23,39 +33,39 @@ impl Stock {
     ///
     /// # Errors
     ///
-    /// The leadership, if the batch's sender leads no longer.
+    /// The current leadership, if the batch's sender does not lead any more.
     pub fn plan_batch(
         &self,
-        directory: &Directory,
+        toy_index: &ToyIndex,
         request: &CommitRequest,
-        recorded: &HashMap<IdempotencyKey, Recorded>,
+        recorded: &HashMap<IdempotencyKey, RecordedDecision>,
         is_clear: impl Fn(&ToyName) -> bool,
     ) -> Result<Plan, Leadership> {
         let led = self.status().leadership.is_led_by(request.leader);
         if request.epoch != self.status().leadership.epoch || !led {
             return Err(self.status().leadership);
         }
-        let mut draft = Draft::of(self);
+        let mut builder = ChangeBuilder::of(self);
         let verdicts = request
             .purchases
             .iter()
-            .map(|purchase| draft.decide(directory, purchase, recorded, &is_clear))
+            .map(|purchase| builder.decide(toy_index, purchase, recorded, &is_clear))
             .collect();
-        Ok(Plan { verdicts, change: draft.into_change() })
+        Ok(Plan { verdicts, change: builder.finish() })
     }
 }
 
-/// A change in the making: later purchases of a batch see what earlier ones took.
-struct Draft<'a> {
+/// Builds a batch's change purchase by purchase, so that later ones see what earlier ones took.
+struct ChangeBuilder<'a> {
     stock: &'a Stock,
     touched: BTreeMap<usize, Shelf>,
     end: Position,
     orders: Vec<Order>,
-    decided: HashMap<IdempotencyKey, Recorded>,
+    decided: HashMap<IdempotencyKey, RecordedDecision>,
     decisions: Vec<(Purchase, Decision)>,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> ChangeBuilder<'a> {
     fn of(stock: &'a Stock) -> Self {
         Self {
             stock,
@@ -69,16 +79,16 @@ impl<'a> Draft<'a> {
 
     fn decide(
         &mut self,
-        directory: &Directory,
+        toy_index: &ToyIndex,
         purchase: &Purchase,
-        recorded: &HashMap<IdempotencyKey, Recorded>,
+        recorded: &HashMap<IdempotencyKey, RecordedDecision>,
         is_clear: impl Fn(&ToyName) -> bool,
     ) -> Verdict {
         let known = self.decided.get(&purchase.key).or_else(|| recorded.get(&purchase.key));
         if let Some(known) = known {
-            return Verdict::Decided(known.answer(purchase));
+            return Verdict::Decided(known.repeat_for(purchase));
         }
-        let Some(&place) = directory.get(&purchase.name) else {
+        let Some(&place) = toy_index.get(&purchase.name) else {
             return Verdict::Decided(Decision::UnknownToy);
         };
         let before = &self.stock.shelves()[place];
@@ -109,13 +119,13 @@ impl<'a> Draft<'a> {
             Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
         };
         let recorded =
-            Recorded { name: purchase.name.clone(), quantity: purchase.quantity, number };
+            RecordedDecision { name: purchase.name.clone(), quantity: purchase.quantity, number };
         self.decided.insert(purchase.key.clone(), recorded);
         self.decisions.push((purchase.clone(), decision));
         decision
     }
 
-    fn into_change(self) -> Change {
+    fn finish(self) -> Change {
         Change {
             shelves: self.touched.into_values().collect(),
             after: self.stock.status().journal,
@@ -125,9 +135,9 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Recorded {
-    /// The first answer again, to the same purchase only.
-    fn answer(&self, purchase: &Purchase) -> Decision {
+impl RecordedDecision {
+    /// Returns the decision again, if `purchase` is the one that it was taken on.
+    fn repeat_for(&self, purchase: &Purchase) -> Decision {
         if self.name != purchase.name || self.quantity != purchase.quantity {
             return Decision::KeyReused;
         }
@@ -159,14 +169,14 @@ mod tests {
     fn plan(
         stock: &Stock,
         purchases: Vec<Purchase>,
-        recorded: &HashMap<IdempotencyKey, Recorded>,
+        recorded: &HashMap<IdempotencyKey, RecordedDecision>,
     ) -> Plan {
-        stock.plan_batch(&stock.directory(), &batch(purchases), recorded, |_toy| true).unwrap()
+        stock.plan_batch(&stock.toy_index(), &batch(purchases), recorded, |_toy| true).unwrap()
     }
 
     fn sell(stock: &mut Stock, purchases: Vec<Purchase>) -> Vec<Verdict> {
         let plan = plan(stock, purchases, &HashMap::new());
-        stock.apply(&stock.directory(), &plan.change);
+        stock.apply(&stock.toy_index(), &plan.change);
         plan.verdicts
     }
 
@@ -175,7 +185,7 @@ mod tests {
     const OUT_OF_STOCK: Verdict = Verdict::Decided(Decision::OutOfStock);
 
     #[test]
-    fn a_batch_sells_no_more_than_there_is() {
+    fn a_batch_sells_no_more_than_is_in_stock() {
         let mut stock = stock(3);
         let verdicts = sell(
             &mut stock,
@@ -196,9 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn a_known_key_gets_its_first_answer_whatever_the_stock_is_now() {
+    fn a_known_key_gets_its_first_decision_whatever_the_stock_is_now() {
         let stock = stock(3);
-        let known = |quantity, number| Recorded {
+        let known = |quantity, number| RecordedDecision {
             name: "Tux".into(),
             quantity: Quantity::new(quantity).unwrap(),
             number,
@@ -239,11 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn a_toy_that_is_not_clear_holds_up_nobody_else() {
+    fn a_toy_that_is_not_clear_does_not_delay_the_others() {
         let stock = stock(3);
         let purchases = vec![purchase("a", "Tux", 1), purchase("b", "Uno", 1)];
         let plan = stock
-            .plan_batch(&stock.directory(), &batch(purchases), &HashMap::new(), |toy| {
+            .plan_batch(&stock.toy_index(), &batch(purchases), &HashMap::new(), |toy| {
                 toy.as_str() != "Tux"
             })
             .unwrap();
@@ -256,13 +266,13 @@ mod tests {
         let mut stock = stock(3);
         let next = Leadership { epoch: Epoch(8), leader: Some(ReplicaId(2)) };
         stock.adopt_leadership(next);
-        let directory = stock.directory();
+        let toy_index = stock.toy_index();
         let mut request = batch(vec![purchase("a", "Tux", 1)]);
-        let refused = stock.plan_batch(&directory, &request, &HashMap::new(), |_| true);
+        let refused = stock.plan_batch(&toy_index, &request, &HashMap::new(), |_| true);
         assert_eq!(refused, Err(next));
-        // Nor does somebody who knows the epoch and does not lead in it.
+        // Nor does a replica that knows the epoch and does not lead in it.
         request.epoch = Epoch(8);
-        let refused = stock.plan_batch(&directory, &request, &HashMap::new(), |_| true);
+        let refused = stock.plan_batch(&toy_index, &request, &HashMap::new(), |_| true);
         assert_eq!(refused, Err(next));
     }
 }

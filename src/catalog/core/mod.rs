@@ -1,21 +1,23 @@
-//! The catalog's decisions under one roof: the stock and the sessions, which must not be torn
-//! apart.
+//! The catalog's decisions: the stock and the front-ends' sessions, decided together.
 //!
-//! Whether a front-end becomes a toy's holder and what quantity it is told is one decision; so is
-//! that a change is published and its toys are unlocked. Here they are single calls. The server
-//! around it makes each under one lock, the simulator between two events; neither can come between.
-//! How a change comes about, step by step, is in [`steps`].
+//! Some decisions concern both and must not be torn apart. Whether a front-end becomes a holder of
+//! a toy, and which quantity it is told, is one decision; publishing a change and unlocking its
+//! toys is another. Each is one method of [`Core`]. The server calls it under one lock, and the
+//! simulator between two events, so nothing can happen in between.
+//!
+//! [`stock`] decides purchases, restocks and leaders; [`batch`] is the part for many purchases at
+//! once; [`sessions`] decides when a toy may change; [`steps`] takes a change through all of this.
 
 pub mod batch;
 pub mod sessions;
 pub mod steps;
 pub mod stock;
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use self::sessions::{LEASE_MS, Push, Sessions};
-use self::stock::{Change, Directory, Shelf, Stock};
+use self::steps::LockedToys;
+use self::stock::{Change, Shelf, Stock, ToyIndex};
 use crate::wire::lease::{
     Fill, FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };
@@ -23,103 +25,103 @@ use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::replication::{Acquisition, AcquisitionReply, CatalogStatus, Leadership};
 use crate::wire::toy::{Toy, ToyName};
 
-/// A disk that has not moved for so long makes the catalog unready.
+/// The catalog is not ready while no write to its database has completed for this long.
 const LONGEST_STALL: Duration = Duration::from_secs(1);
 
-/// The catalog, but for what storage keeps.
+/// All of the catalog but its database.
 #[derive(Clone, Debug)]
 pub struct Core {
     pub(super) stock: Stock,
     pub(super) sessions: Sessions,
-    pub(super) directory: Directory,
-    /// How many front-ends roles.toml has. Others cannot be told to drop anything.
+    pub(super) toy_index: ToyIndex,
+    /// The number of front-ends in `roles.toml`. Invalidations can reach no others.
     frontends: u32,
     disk_moved: Instant,
 }
 
-/// A session that has begun. The front-end may hear of it once it is on disk.
+/// A session that has begun. The front-end may be told once it is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registering {
-    /// To be put on disk.
+pub struct NewSession {
+    /// The session to write to disk.
     pub session: SessionId,
-    /// To be taken off the disk with it.
+    /// The sessions to delete from disk with it.
     pub ended: Vec<SessionId>,
 }
 
-/// What became of a change that was to be stored.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
-    /// It is on disk.
+pub enum WriteOutcome {
+    /// The change is on disk.
     Durable,
-    /// Nothing has changed; the disk is full, most likely.
+    /// Nothing has changed, most likely because the disk is full.
     Unchanged,
-    /// Nobody knows before the next start, and the catalog is ending.
+    /// Whether the change is on disk will be known after a restart; the catalog shuts down.
     Unknown,
 }
 
 impl Core {
-    /// A catalog that begins with what was stored, in a world with so many front-ends.
+    /// Creates a catalog from what is on disk, for this number of front-ends.
     #[must_use]
     pub fn new(stock: Stock, sessions: Sessions, frontends: u32, now: Instant) -> Self {
-        let directory = stock.directory();
-        Self { stock, sessions, directory, frontends, disk_moved: now }
+        let toy_index = stock.toy_index();
+        Self { stock, sessions, toy_index, frontends, disk_moved: now }
     }
 
-    /// The disk has done what it was asked at `asked`.
+    /// Notes that a write which began at `asked` has completed.
     pub fn disk_moved(&mut self, asked: Instant) {
         self.disk_moved = asked;
     }
 
-    /// Whether the disk has moved lately. Without that the catalog can sell nothing.
+    /// Returns whether writes complete. Without them the catalog can sell nothing.
     #[must_use]
     pub fn is_ready(&self, now: Instant) -> bool {
         now < self.disk_moved + LONGEST_STALL
     }
 
-    /// Who leads, and where the journal ends.
+    /// Returns who leads, and where the journal ends.
     #[must_use]
     pub fn status(&self) -> CatalogStatus {
         self.stock.status()
     }
 
-    /// All shelves, in catalog order.
+    /// Returns the stock of all toys, in catalog order.
     #[must_use]
     pub fn shelves(&self) -> &[Shelf] {
         self.stock.shelves()
     }
 
-    /// All toys, in catalog order.
+    /// Returns all toys, in catalog order.
     #[must_use]
     pub fn toys(&self) -> Vec<Toy> {
         self.stock.shelves().iter().map(|shelf| shelf.toy.clone()).collect()
     }
 
-    /// One toy; the asking front-end becomes its holder if it may.
+    /// Returns one toy. The front-end that asks becomes a holder of it, if it may.
     pub fn fill(&mut self, request: &FillRequest, now: Instant) -> FillReply {
-        let Some(&place) = self.directory.get(&request.name) else { return FillReply::Unknown };
+        let Some(&place) = self.toy_index.get(&request.name) else { return FillReply::Unknown };
         let hold = |id| self.sessions.hold(id, &request.name, now);
         let cacheable_under = request.session.and_then(hold);
         let Shelf { toy, version, .. } = self.stock.shelves()[place].clone();
         FillReply::Found(Fill { toy, version, cacheable_under })
     }
 
-    /// Begins a session. `None` if there is no such front-end.
-    pub fn register(&mut self, request: Registration, now: Instant) -> Option<Registering> {
+    /// Begins a session. Returns `None` if `roles.toml` has no such front-end.
+    pub fn register(&mut self, request: Registration, now: Instant) -> Option<NewSession> {
         if !(1..=self.frontends).contains(&request.frontend) {
             return None;
         }
         let session = self.sessions.register(request.frontend, request.previous, now);
-        Some(Registering { session, ended: request.previous.into_iter().collect() })
+        Some(NewSession { session, ended: request.previous.into_iter().collect() })
     }
 
-    /// What a front-end is told whose session is on disk.
+    /// Returns the answer to a registration whose session is on disk.
     #[must_use]
     pub fn registered(&self, session: SessionId) -> Registered {
         let toys = self.stock.shelves().iter().map(|shelf| shelf.toy.name.clone()).collect();
         Registered { session, lease_ms: LEASE_MS, toys }
     }
 
-    /// Prolongs a session, if it may be.
+    /// Renews a session, if it may be renewed.
     pub fn renew(&mut self, session: SessionId, now: Instant) -> RenewalReply {
         self.sessions.renew(session, now)
     }
@@ -129,7 +131,7 @@ impl Core {
         self.sessions.end(session);
     }
 
-    /// What a session has yet to acknowledge.
+    /// Returns the invalidations that a session has yet to acknowledge.
     #[must_use]
     pub fn push_for(&self, session: SessionId, now: Instant) -> Option<Push> {
         self.sessions.push_for(session, now)
@@ -140,52 +142,50 @@ impl Core {
         self.sessions.acknowledged(session, toys);
     }
 
-    /// Forgets the sessions that have run out, whose ids may leave the disk.
+    /// Removes the sessions that have expired, and returns them, to be deleted from disk.
     pub fn sweep(&mut self, now: Instant) -> Vec<SessionId> {
         self.sessions.sweep(now)
     }
 
-    /// Gives up the locks that no batch asks for any more. To be called between changes only.
+    /// Releases the locks that no batch asks for any more. Must be called between changes only.
     pub fn give_up_locks(&mut self, now: Instant) {
         self.sessions.give_up_locks(now);
     }
 
-    /// Locks toys that are about to change. Returns who must be told, and waited for.
-    pub(super) fn lock(
-        &mut self,
-        toys: &[(ToyName, Version)],
-        now: Instant,
-    ) -> BTreeSet<SessionId> {
-        self.sessions.lock(toys, now);
-        self.sessions.unacknowledged(toys, now)
+    /// Locks toys that are about to change.
+    pub(super) fn lock(&mut self, toys: Vec<(ToyName, Version)>, now: Instant) -> LockedToys {
+        self.sessions.lock(&toys, now);
+        let unacknowledged = self.sessions.unacknowledged(&toys, now);
+        LockedToys { toys, unacknowledged }
     }
 
-    /// Whether a moment's patience may clear one of `toys`.
+    /// Returns whether a short wait may clear one of `toys`.
     #[must_use]
     pub fn is_worth_waiting(&self, toys: &[(ToyName, Version)], now: Instant) -> bool {
         self.sessions.is_worth_waiting(toys, now)
     }
 
-    /// Notes that the holders of `toys` have kept somebody waiting for as long as anybody should.
+    /// Notes that the holders of `toys` did not acknowledge within [`steps::GRACE`].
     pub fn mark_slow(&mut self, toys: &[(ToyName, Version)], now: Instant) {
         self.sessions.mark_slow(toys, now);
     }
 
-    /// Publishes a change that is on disk, and unlocks its toys. One that is not is given up.
+    /// Publishes a change that is on disk, and unlocks its toys. A change that is not on disk is
+    /// abandoned.
     ///
-    /// If nobody knows whether it is on disk, the toys stay locked: until the catalog has ended
-    /// nobody may cache what might be old by then.
-    pub fn publish(&mut self, change: &Change, stored: Stored) {
-        match stored {
-            Stored::Durable => self.stock.apply(&self.directory, change),
-            Stored::Unchanged => {}
-            Stored::Unknown => return,
+    /// If the outcome of the write is unknown, the toys stay locked: the old quantity may be out
+    /// of date, so no front-end may cache it before the catalog has shut down.
+    pub fn publish(&mut self, change: &Change, outcome: WriteOutcome) {
+        match outcome {
+            WriteOutcome::Durable => self.stock.apply(&self.toy_index, change),
+            WriteOutcome::Unchanged => {}
+            WriteOutcome::Unknown => return,
         }
         self.sessions.unlock(&change.touched());
     }
 
-    /// Rows that were read from the journal, without those that are on disk and not published yet:
-    /// they are nobody's business.
+    /// Removes from `rows`, which were read from the journal, those that are on disk but not
+    /// published: they are not visible yet.
     #[must_use]
     pub fn published(&self, mut rows: Rows) -> Rows {
         let published = self.status().journal.length.saturating_sub(rows.after.length);
@@ -193,24 +193,25 @@ impl Core {
         rows
     }
 
-    /// Whether an order with this number is published.
+    /// Returns whether an order with this number is published.
     #[must_use]
     pub fn has_order(&self, number: OrderNumber) -> bool {
         number.0 < self.status().journal.length
     }
 
-    /// Whether nobody has ever led. Before the first leader of a journal begins, the replicas are
-    /// asked how much they hold: orders of an earlier journal would get their numbers anew.
+    /// Returns whether no replica has ever led. Before the first leader of a journal begins, the
+    /// replicas are asked for the lengths of their logs: if they hold orders of an earlier journal,
+    /// this journal would give the same numbers again.
     #[must_use]
     pub fn is_unled(&self) -> bool {
         self.status().leadership == Leadership::default()
     }
 
-    /// Decides who leads next. The answer holds once its leadership is on disk and
-    /// [adopted](Core::adopt_leadership).
+    /// Decides whether the nominee becomes leader. The answer is valid once the leadership is on
+    /// disk and [adopted](Core::adopt_leadership).
     ///
-    /// `prefix` is the journal's position at the length of the nominee's log, if it reaches so far;
-    /// `longest` the length of the longest log of any replica, if it was asked for.
+    /// `prefix` is the journal's position at the length of the nominee's log, if the journal is
+    /// that long; `longest` is the length of the longest log of any replica, if they were asked.
     #[must_use]
     pub fn acquire(
         &self,

@@ -1,37 +1,66 @@
-//! Who may still show an old quantity: the front-ends' sessions, what they hold, and the locks on
-//! toys that are about to change.
+//! When a toy may change: the front-ends' sessions, the toys that they hold, and the locks on toys
+//! that are about to change.
 //!
 //! # The idea
 //!
 //! A front-end caches under a lease (Gray and Cheriton, "Leases", SOSP 1989): the catalog may
-//! change a toy once every front-end that holds it has either dropped it or run out of lease.
-//! The order matters. A catalog that first publishes the new quantity and then invalidates lets two
-//! readers see time run backwards:
+//! change a toy once every front-end that holds it has dropped it or its lease has expired. The
+//! order matters. A catalog that publishes the new quantity first, and then invalidates, lets a
+//! reader see an old quantity after a new one:
 //!
 //! ```text
 //! catalog            front-end 1           front-end 2 (holds 5)
 //!   | publish 4           |                       |
 //!   |<--- miss -----------|                       |
-//!   |---- 4 ------------->|  reader sees 4        |
+//!   |---- 4 ------------->|  a reader sees 4      |
 //!   |                     |                       |  the same reader sees 5: stale
 //!   | invalidate -------------------------------->|
 //! ```
 //!
-//! So a toy is *locked* first; its holders are told and acknowledge, or their leases end; then it
-//! is *clear*, and may change; then it is unlocked. While it is locked, whoever asks gets the old
-//! quantity and may not cache it.
+//! So a toy is *locked* first. Its holders, and only they, are told to drop it, and acknowledge, or
+//! their leases expire. Then the toy is *clear*: it may change, and is unlocked. While a toy is
+//! locked, a front-end that asks for it gets the old quantity and may not cache it.
+//!
+//! # Why before the commit, and not between commit and publishing?
+//!
+//! The assignment has the catalog send an invalidation after each purchase and restock. To send it
+//! after the commit, but before the new quantity is shown to any reader, would be consistent, too,
+//! as long as nothing fails. It is worse in two ways when something does:
+//!
+//! 1. *A crash.* A catalog that restarts shows what is on disk. If it crashes while holders still
+//!    have the toy, its new process shows the new quantity beside a cached old one, unless it also
+//!    held back all reads for a lease. In the order chosen here, no front-end holds the toy by the
+//!    time of the commit, so what is on disk may be shown at once.
+//!
+//! ```text
+//! catalog                   front-end 1           front-end 2 (holds 5)
+//!   | commit 4                   |                       |
+//!   | invalidate - - - - - - - - - - - - - - - - - - - ->| lost
+//!   | crash, restart: 4          |                       |
+//!   |<--- miss ------------------|                       |
+//!   |---- 4 -------------------->| a reader sees 4       |
+//!   |                            |                       | the same reader sees 5: stale
+//! ```
+//!
+//! 2. *A holder that does not acknowledge.* Before the commit, nothing has happened yet: the
+//!    purchase is told to wait, the rest of its batch goes on, and the leader sends it again. After
+//!    the commit, it could neither be answered nor undone until the lease expired. Since the
+//!    journal is one sequence, all later orders would wait behind it.
+//!
+//! The price is small: if the commit fails, toys were invalidated for nothing, and are cached again
+//! at the next miss.
 //!
 //! # Clocks
 //!
 //! A front-end counts its lease from when it sent the renewal; the catalog counts from when it
-//! answered, and adds [`MARGIN`]. So the catalog's end is the later one, unless two clocks differ
-//! in speed by more than the margin's share of a lease, 25 %.
+//! answered, and adds [`MARGIN`]. So a lease ends at the front-end first, unless the speeds of the
+//! two clocks differ by more than the margin's share of a lease, 25 %.
 //!
 //! # After a restart
 //!
-//! What the sessions of the last run hold is forgotten, but they go on serving it. So the catalog
-//! keeps the sessions' ids on disk, and after a restart changes nothing until each of them has
-//! registered anew, which empties its cache, or a lease has passed.
+//! The catalog no longer knows what the sessions of its last run hold, while they go on serving it.
+//! So their ids are on disk, and after a restart no toy changes until each of them has registered
+//! anew, which empties its cache, or a lease has passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -39,32 +68,38 @@ use std::time::{Duration, Instant};
 use crate::wire::lease::{RenewalReply, SessionId, Version};
 use crate::wire::toy::ToyName;
 
-/// A lease is short enough that a purchase that has to wait for one hardly shows, and five renewals
-/// long, so that a lost one does no harm.
+/// How long a lease lasts: short, so that a purchase that must wait for one is hardly delayed, and
+/// five renewals long, so that a lost renewal does no harm.
 pub const LEASE: Duration = Duration::from_millis(LEASE_MS);
-/// The same in milliseconds, as the front-ends are told.
+/// The same in milliseconds, as it is sent to the front-ends.
 pub const LEASE_MS: u64 = 1_000;
-/// How much longer the catalog counts than the front-end; see above.
+/// How much longer the catalog counts a lease than the front-end does: a quarter of it, far more
+/// than two clocks differ in speed.
 pub const MARGIN: Duration = Duration::from_millis(250);
-/// A session that has owed an acknowledgement for so long is not prolonged. Without this, a
-/// front-end that can reach the catalog but cannot be reached would hold up purchases for ever.
+/// A session that has left an invalidation unacknowledged for this long is not renewed. Else a
+/// front-end that reaches the catalog but cannot be reached would delay purchases for ever. Half
+/// a lease: a front-end that merely is slow acknowledges sooner.
 const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_millis(500);
-/// A front-end that was in debt while it renewed can reach the catalog and not be reached. For so
-/// long it may hold nothing: each toy that it held would be held up, again and again.
+/// How long a front-end that was refused a renewal may hold no toy. It may reach the catalog and
+/// still be unreachable, and would delay a purchase of each toy that it held, again and again.
 const QUARANTINE: Duration = Duration::from_secs(10);
-/// A lock that no batch has asked for in so long is given up; its purchase was abandoned.
+/// A lock that no batch has asked for in this long is released: its purchase was abandoned. Leaders
+/// retry far sooner.
 const LONGEST_LOCK: Duration = Duration::from_secs(5);
 
 /// All sessions and locks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sessions {
+    /// Drawn at random at each start of the catalog.
     boot: u64,
     next_serial: u64,
     live: BTreeMap<SessionId, Session>,
     locks: BTreeMap<ToyName, Lock>,
+    /// The sessions of earlier runs that may still be served …
     inherited: BTreeSet<SessionId>,
+    /// … until this time at most.
     inherited_end: Instant,
-    /// Front-ends that may hold nothing, each until a time.
+    /// Front-ends that may hold no toy, each until a time.
     quarantined: BTreeMap<u32, Instant>,
 }
 
@@ -76,37 +111,40 @@ struct Session {
     responsiveness: Responsiveness,
 }
 
-/// Whether purchases wait a moment for a session's acknowledgements.
+/// Whether a batch waits for a session's acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Responsiveness {
     Prompt,
-    /// It has kept a batch waiting; until it acknowledges something, none waits for it again.
+    /// A batch has waited for it in vain; no other waits until it has acknowledged something.
     Slow,
 }
 
-/// A toy that is about to change.
+/// A lock on a toy that is about to change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Lock {
+    /// The version that the toy will have.
     version: Version,
     since: Instant,
-    /// When a batch asked for it last.
+    /// When a batch last asked for it.
     wanted: Instant,
+    /// The sessions that have yet to acknowledge.
     awaited: BTreeSet<SessionId>,
 }
 
-/// An invalidation to send, again and again until it is acknowledged or the session has ended.
+/// An invalidation to push to a front-end until it is acknowledged or the session has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
     /// The session that holds the toys.
     pub session: SessionId,
-    /// The front-end that has the session.
+    /// The session's front-end.
     pub frontend: u32,
-    /// What it must drop.
+    /// The toys to drop, each with the version that it will have.
     pub toys: Vec<(ToyName, Version)>,
 }
 
 impl Sessions {
-    /// No sessions but those of earlier runs, which may live until a lease has passed from `now`.
+    /// Creates the sessions of a new run: none but those of earlier runs, which may be served until
+    /// a lease has passed from `now`.
     #[must_use]
     pub fn new(boot: u64, inherited: impl IntoIterator<Item = SessionId>, now: Instant) -> Self {
         Self {
@@ -120,8 +158,8 @@ impl Sessions {
         }
     }
 
-    /// Begins a session for a front-end that holds nothing, and ends the one that it had before.
-    /// The id must be on disk before the front-end hears of it.
+    /// Begins a session for a front-end whose cache is empty, and ends the one that it had before.
+    /// The id must be on disk before the front-end is told.
     pub fn register(
         &mut self,
         frontend: u32,
@@ -143,10 +181,11 @@ impl Sessions {
         id
     }
 
-    /// Prolongs a session that has not run out and owes nothing for long.
+    /// Renews a session, unless it has expired or has left an invalidation unacknowledged for too
+    /// long.
     pub fn renew(&mut self, id: SessionId, now: Instant) -> RenewalReply {
-        let mut owed = self.locks.values().filter(|lock| lock.awaited.contains(&id));
-        let is_late = owed.any(|lock| now >= lock.since + LONGEST_UNACKNOWLEDGED);
+        let mut unacknowledged = self.locks.values().filter(|lock| lock.awaited.contains(&id));
+        let is_late = unacknowledged.any(|lock| now >= lock.since + LONGEST_UNACKNOWLEDGED);
         if is_late && let Some(session) = self.live.get(&id) {
             self.quarantined.insert(session.frontend, now + QUARANTINE);
         }
@@ -159,8 +198,8 @@ impl Sessions {
         }
     }
 
-    /// Counts the session among the toy's holders, if it may hold it: the session lives, and the
-    /// toy is not about to change.
+    /// Makes the session a holder of the toy, if it may be one: the session is live, its front-end
+    /// is not in quarantine, and the toy is not about to change.
     pub fn hold(&mut self, id: SessionId, toy: &ToyName, now: Instant) -> Option<SessionId> {
         let session = self.live.get_mut(&id).filter(|session| now < session.end)?;
         let is_quarantined = self.quarantined.get(&session.frontend).is_some_and(|end| now < *end);
@@ -181,7 +220,7 @@ impl Sessions {
         }
     }
 
-    /// The sessions that have yet to acknowledge one of `toys`.
+    /// Returns the live sessions that have yet to acknowledge one of `toys`.
     #[must_use]
     pub fn unacknowledged(&self, toys: &[(ToyName, Version)], now: Instant) -> BTreeSet<SessionId> {
         let locks = toys.iter().filter_map(|(toy, _)| self.locks.get(toy));
@@ -189,16 +228,17 @@ impl Sessions {
         awaited.filter(|id| self.is_live(*id, now)).collect()
     }
 
-    /// All that a session has yet to acknowledge, in one invalidation.
+    /// Returns all that a session has yet to acknowledge, in one invalidation.
     #[must_use]
     pub fn push_for(&self, id: SessionId, now: Instant) -> Option<Push> {
-        let owed = self.locks.iter().filter(|(_, lock)| lock.awaited.contains(&id));
-        let toys: Vec<_> = owed.map(|(toy, lock)| (toy.clone(), lock.version)).collect();
+        let locks = self.locks.iter().filter(|(_, lock)| lock.awaited.contains(&id));
+        let toys: Vec<_> = locks.map(|(toy, lock)| (toy.clone(), lock.version)).collect();
         let session = self.live.get(&id).filter(|session| now < session.end)?;
         (!toys.is_empty()).then_some(Push { session: id, frontend: session.frontend, toys })
     }
 
-    /// Whether a moment's patience may clear one of `toys`: some debtor is not known to be late.
+    /// Returns whether a short wait may clear one of `toys`: a session that has yet to acknowledge
+    /// it is not known to be slow.
     #[must_use]
     pub fn is_worth_waiting(&self, toys: &[(ToyName, Version)], now: Instant) -> bool {
         self.unacknowledged(toys, now)
@@ -206,7 +246,7 @@ impl Sessions {
             .any(|id| self.live[id].responsiveness == Responsiveness::Prompt)
     }
 
-    /// Notes that the unacknowledged of `toys` have kept somebody waiting for as long as anybody should.
+    /// Notes that the sessions that have yet to acknowledge one of `toys` are slow.
     pub fn mark_slow(&mut self, toys: &[(ToyName, Version)], now: Instant) {
         for id in self.unacknowledged(toys, now) {
             if let Some(session) = self.live.get_mut(&id) {
@@ -218,7 +258,7 @@ impl Sessions {
     /// Notes that a session has dropped toys.
     pub fn acknowledged(&mut self, id: SessionId, toys: &[(ToyName, Version)]) {
         for (toy, version) in toys {
-            // An acknowledgement of an earlier lock says nothing of a later one.
+            // An acknowledgement of an earlier lock says nothing about a later one.
             let lock = self.locks.get_mut(toy).filter(|lock| lock.version == *version);
             if lock.is_some_and(|lock| lock.awaited.remove(&id))
                 && let Some(session) = self.live.get_mut(&id)
@@ -229,34 +269,34 @@ impl Sessions {
         }
     }
 
-    /// Whether a toy may change: it is locked, and no live session holds it any more.
+    /// Returns whether a toy is clear and may change: it is locked, and no live session holds it.
     #[must_use]
     pub fn is_clear(&self, toy: &ToyName, now: Instant) -> bool {
         let unheld = |lock: &Lock| !lock.awaited.iter().any(|session| self.is_live(*session, now));
         self.may_change(now) && self.locks.get(toy).is_some_and(unheld)
     }
 
-    /// Unlocks toys whose change is published, or given up.
+    /// Unlocks toys whose change is published or abandoned.
     pub fn unlock(&mut self, toys: &[(ToyName, Version)]) {
         for (toy, _) in toys {
             self.locks.remove(toy);
         }
     }
 
-    /// Whether all sessions of earlier runs have ended.
+    /// Returns whether all sessions of earlier runs have ended.
     #[must_use]
     pub fn may_change(&self, now: Instant) -> bool {
         self.inherited.is_empty() || now >= self.inherited_end
     }
 
-    /// Gives up the locks that no batch asks for any more. Only whoever commits may call this, and
-    /// between commits: a toy whose change is on its way to the disk must stay locked, however long
-    /// the disk takes.
+    /// Releases the locks that no batch asks for any more. Only the task that commits may call
+    /// this, between two commits: a toy whose change is being written must stay locked, however
+    /// long the disk takes.
     pub fn give_up_locks(&mut self, now: Instant) {
         self.locks.retain(|_, lock| now < lock.wanted + LONGEST_LOCK);
     }
 
-    /// Forgets the sessions that have run out, whose ids may leave the disk.
+    /// Removes the sessions that have expired, and returns them, to be deleted from disk.
     pub fn sweep(&mut self, now: Instant) -> Vec<SessionId> {
         let mut ended: Vec<SessionId> =
             self.live.iter().filter(|(_, session)| now >= session.end).map(|(id, _)| *id).collect();
@@ -270,7 +310,7 @@ impl Sessions {
         ended
     }
 
-    /// How many sessions live.
+    /// Returns the number of live sessions.
     #[must_use]
     pub fn count(&self, now: Instant) -> usize {
         self.live.keys().filter(|id| self.is_live(**id, now)).count()
@@ -341,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_toy_is_clear_once_its_holder_has_run_out() {
+    fn a_held_toy_is_clear_once_its_holders_lease_has_expired() {
         let (mut sessions, _, now) = one_holder();
         sessions.lock(&toys(), now);
         assert!(!sessions.is_clear(&tux(), before(now + LEASE + MARGIN)));
@@ -371,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_has_run_out_neither_renews_nor_holds() {
+    fn a_session_that_has_expired_neither_renews_nor_holds() {
         let (mut sessions, id, now) = one_holder();
         let end = now + LEASE + MARGIN;
         assert_eq!(sessions.renew(id, end), RenewalReply::Expired);
@@ -381,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_prolongs_a_session() {
+    fn a_renewal_extends_a_session() {
         let (mut sessions, id, now) = one_holder();
         let later = now + LEASE;
         assert_eq!(sessions.renew(id, later), RenewalReply::Renewed { lease_ms: 1_000 });
@@ -389,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_owes_for_long_is_not_prolonged() {
+    fn a_session_that_does_not_acknowledge_is_not_renewed() {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
         let renewed = RenewalReply::Renewed { lease_ms: 1_000 };
@@ -401,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_session_keeps_only_one_batch_waiting() {
+    fn a_slow_session_keeps_only_one_batch_waiting() {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
         assert!(sessions.is_worth_waiting(&toys(), now));
@@ -429,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_nobody_uses_is_given_up() {
+    fn a_lock_that_no_batch_asks_for_is_released() {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
         let later = now + LONGEST_LOCK;
@@ -452,17 +492,17 @@ mod tests {
     }
 
     #[test]
-    fn a_front_end_that_cannot_be_reached_holds_nothing_for_a_while() {
+    fn a_front_end_that_cannot_be_reached_is_quarantined() {
         let (mut sessions, id, now) = one_holder();
         sessions.lock(&toys(), now);
-        let found_out = now + LONGEST_UNACKNOWLEDGED;
-        sessions.renew(id, found_out);
-        let next = sessions.register(1, Some(id), found_out);
+        let refused = now + LONGEST_UNACKNOWLEDGED;
+        sessions.renew(id, refused);
+        let next = sessions.register(1, Some(id), refused);
         let uno = ToyName::from("Uno");
-        assert_eq!(sessions.hold(next, &uno, found_out), None);
-        let other = sessions.register(2, None, found_out);
-        assert_eq!(sessions.hold(other, &uno, found_out), Some(other));
-        let next = sessions.register(1, Some(next), found_out + QUARANTINE);
-        assert_eq!(sessions.hold(next, &uno, found_out + QUARANTINE), Some(next));
+        assert_eq!(sessions.hold(next, &uno, refused), None);
+        let other = sessions.register(2, None, refused);
+        assert_eq!(sessions.hold(other, &uno, refused), Some(other));
+        let next = sessions.register(1, Some(next), refused + QUARANTINE);
+        assert_eq!(sessions.hold(next, &uno, refused + QUARANTINE), Some(next));
     }
 }

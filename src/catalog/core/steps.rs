@@ -1,98 +1,111 @@
-//! The steps of a change, in the only order in which they can be taken.
+//! The steps of a change to the stock, in the only order in which they can be taken.
 //!
 //! # The idea
 //!
-//! What a batch of purchases needs besides decisions: the disk, twice, and the front-ends'
-//! acknowledgements. Each step is a type, and what comes next can be had only from the one before,
-//! so that no server (and no simulator) can commit what was not cleared, or answer what was not
-//! committed:
+//! Besides decisions, a batch of purchases needs the disk twice and the front-ends'
+//! acknowledgements once. Each step is a type that can be had only from the step before
+//! (*typestate*). So no caller, server or simulator, can commit a toy that a front-end still shows,
+//! or answer a purchase that is not on disk:
 //!
 //! ```text
-//! Asked ──keys looked up──► Locked ──holders told──► Planned ──stored──► Sold ──► the answer
-//!   │                         │                         │
-//!   └────── the leader has been deposed ────────────────┘ (nothing has happened)
-//!           (the first two only)
+//! ReceivedBatch     look up its keys on disk
+//!     │ lock the toys that would change
+//! LockedBatch       invalidate them, wait a moment for acknowledgements
+//!     │ decide, with the toys that are clear
+//! PlannedBatch      write the change to disk, in one transaction
+//!     │ publish, unlock
+//! CommittedBatch    reply
 //! ```
 //!
-//! There is one writer, which takes one change at a time through all of its steps.
+//! If the sender turns out not to lead any more, at `lock` or at `plan`, the batch ends there and
+//! nothing has changed.
+//!
+//! One task takes one change at a time through all of its steps. So a plan is made for the stock
+//! that it is applied to. Why invalidations come before the write is told in
+//! [`sessions`](super::sessions).
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::stock::{Change, Recorded};
-use super::{Core, Stored};
+use super::stock::{Change, RecordedDecision};
+use super::{Core, WriteOutcome};
 use crate::wire::lease::{SessionId, Version};
 use crate::wire::order::{Order, Position, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest, IdempotencyKey, Verdict};
 use crate::wire::replication::Leadership;
 use crate::wire::toy::ToyName;
 
-/// How long a change waits for front-ends to acknowledge. They take well under a millisecond; after
-/// this, the purchases of what they hold wait on their own, and the rest of the batch goes on.
+/// How long a change waits for acknowledgements. They take well under a millisecond; after this,
+/// the rest of the batch goes on, and purchases of toys that are still held are told to wait.
 pub const GRACE: Duration = Duration::from_millis(20);
-/// How soon a restock that had to wait for a front-end is tried again.
+/// How soon a restock that had to leave out a toy that is held is tried again.
 pub const RESTOCK_RETRY: Duration = Duration::from_millis(50);
 
-/// A batch that has arrived: its keys are to be looked up.
+/// A batch that has arrived, and whose keys must be looked up.
 #[derive(Clone, Debug)]
-pub struct Asked(CommitRequest);
+pub struct ReceivedBatch(CommitRequest);
 
-/// Toys that are locked: their holders are to be told, and waited for for a moment.
+/// Toys that are locked: the sessions that hold one must be told to drop it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clearing {
+pub struct LockedToys {
     /// The toys, each with the version that it will have.
     pub toys: Vec<(ToyName, Version)>,
-    /// Who holds one of them.
+    /// The sessions that have yet to acknowledge one of them.
     pub unacknowledged: BTreeSet<SessionId>,
 }
 
 /// A batch whose toys are locked.
 #[derive(Clone, Debug)]
-pub struct Locked {
+pub struct LockedBatch {
     request: CommitRequest,
-    recorded: HashMap<IdempotencyKey, Recorded>,
-    clearing: Clearing,
+    recorded: HashMap<IdempotencyKey, RecordedDecision>,
+    locked: LockedToys,
 }
 
-/// A batch that is decided, and to be stored.
+/// A batch that is decided, and must be written to disk.
 #[derive(Clone, Debug)]
-pub struct Planned {
+pub struct PlannedBatch {
     change: Change,
     verdicts: Vec<Verdict>,
     log: Position,
 }
 
-/// A batch that is stored and published.
+/// A batch that is on disk and published.
 #[derive(Clone, Debug)]
-pub struct Sold {
+pub struct CommittedBatch {
     verdicts: Vec<Verdict>,
     log: Position,
     rows: Rows,
 }
 
-/// What it takes to answer a batch.
+/// The reply to a batch, or what is missing for it.
 #[derive(Clone, Debug)]
-pub enum Answer {
-    /// The answer.
+pub enum BatchReply {
+    /// The reply.
     Ready(CommitReply),
-    /// The leader's log is behind: the journal's rows from this number on go with the verdicts.
-    WithRows(u64, Vec<Verdict>),
+    /// The leader's log is behind, so the reply must contain older rows of the journal, too.
+    NeedsRows {
+        /// The number of the first row.
+        from: u64,
+        /// The verdicts to send with the rows.
+        verdicts: Vec<Verdict>,
+    },
 }
 
-/// A restock of what is sold out, whose toys are locked.
+/// A restock of the toys that are sold out, which are locked.
 #[derive(Clone, Debug)]
 pub struct Restock {
-    clearing: Clearing,
+    locked: LockedToys,
 }
 
-impl Asked {
-    /// A batch has arrived.
+impl ReceivedBatch {
+    /// Begins with a batch as it arrived.
     #[must_use]
     pub fn new(request: CommitRequest) -> Self {
         Self(request)
     }
 
-    /// What to look up: the decisions on these keys.
+    /// Returns the keys whose recorded decisions must be looked up.
     #[must_use]
     pub fn keys(&self) -> Vec<IdempotencyKey> {
         self.0.purchases.iter().map(|purchase| purchase.key.clone()).collect()
@@ -102,98 +115,95 @@ impl Asked {
     ///
     /// # Errors
     ///
-    /// The leadership, if the batch's sender leads no longer.
+    /// The current leadership, if the batch's sender does not lead any more.
     pub fn lock(
         self,
         core: &mut Core,
-        recorded: HashMap<IdempotencyKey, Recorded>,
+        recorded: HashMap<IdempotencyKey, RecordedDecision>,
         now: Instant,
-    ) -> Result<Locked, Leadership> {
-        let client_key = core.stock.plan_batch(&core.directory, &self.0, &recorded, |_| true)?;
-        let toys = client_key.change.touched();
-        let unacknowledged = core.lock(&toys, now);
-        Ok(Locked { request: self.0, recorded, clearing: Clearing { toys, unacknowledged } })
+    ) -> Result<LockedBatch, Leadership> {
+        let wanted = core.stock.plan_batch(&core.toy_index, &self.0, &recorded, |_| true)?;
+        let locked = core.lock(wanted.change.touched(), now);
+        Ok(LockedBatch { request: self.0, recorded, locked })
     }
 }
 
-impl Locked {
-    /// Who must be told, of which toys.
+impl LockedBatch {
+    /// Returns the toys that must be invalidated, and where.
     #[must_use]
-    pub fn clearing(&self) -> &Clearing {
-        &self.clearing
+    pub fn locked_toys(&self) -> &LockedToys {
+        &self.locked
     }
 
-    /// Decides the batch, with those of its toys that are clear by now.
+    /// Decides the batch, changing only toys that are clear by now.
     ///
     /// # Errors
     ///
-    /// The leadership, if the batch's sender leads no longer.
-    pub fn plan(self, core: &Core, now: Instant) -> Result<Planned, Leadership> {
+    /// The current leadership, if the batch's sender does not lead any more.
+    pub fn plan(self, core: &Core, now: Instant) -> Result<PlannedBatch, Leadership> {
         let is_clear = |toy: &ToyName| core.sessions.is_clear(toy, now);
         let plan =
-            core.stock.plan_batch(&core.directory, &self.request, &self.recorded, is_clear)?;
-        Ok(Planned { change: plan.change, verdicts: plan.verdicts, log: self.request.log })
+            core.stock.plan_batch(&core.toy_index, &self.request, &self.recorded, is_clear)?;
+        Ok(PlannedBatch { change: plan.change, verdicts: plan.verdicts, log: self.request.log })
     }
 }
 
-impl Planned {
-    /// What to store, in one transaction; nothing if it is empty.
+impl PlannedBatch {
+    /// Returns the change to write to disk in one transaction, unless it is empty.
     #[must_use]
     pub fn change(&self) -> &Change {
         &self.change
     }
 
-    /// Publishes the batch. `None` if it was not stored, so that there is nothing to answer.
+    /// Publishes the batch. Returns `None` if it is not on disk, so that nothing may be answered.
     #[must_use]
-    pub fn publish(self, core: &mut Core, stored: Stored) -> Option<Sold> {
-        core.publish(&self.change, stored);
+    pub fn publish(self, core: &mut Core, outcome: WriteOutcome) -> Option<CommittedBatch> {
+        core.publish(&self.change, outcome);
         let Change { after, orders, .. } = self.change;
         let rows = Rows { after, orders };
-        (stored == Stored::Durable).then_some(Sold { verdicts: self.verdicts, log: self.log, rows })
+        let committed = CommittedBatch { verdicts: self.verdicts, log: self.log, rows };
+        (outcome == WriteOutcome::Durable).then_some(committed)
     }
 }
 
-impl Sold {
-    /// The orders that were made.
+impl CommittedBatch {
+    /// Returns the batch's new orders.
     #[must_use]
     pub fn orders(&self) -> &[Order] {
         &self.rows.orders
     }
 
-    /// The answer, or what it lacks.
+    /// Returns the reply, or what is missing for it.
     #[must_use]
-    pub fn answer(self) -> Answer {
-        if self.log == self.rows.after {
-            Answer::Ready(CommitReply::Decided { verdicts: self.verdicts, rows: self.rows })
+    pub fn reply(self) -> BatchReply {
+        let Self { verdicts, log, rows } = self;
+        if log == rows.after {
+            BatchReply::Ready(CommitReply::Decided { verdicts, rows })
         } else {
-            Answer::WithRows(self.log.length, self.verdicts)
+            BatchReply::NeedsRows { from: log.length, verdicts }
         }
     }
 }
 
 impl Restock {
-    /// Locks what is sold out. `None` if nothing is.
+    /// Locks the toys that are sold out. Returns `None` if there are none.
     pub fn lock(core: &mut Core, now: Instant) -> Option<Self> {
         let toys = core.stock.plan_restock(|_| true).touched();
-        if toys.is_empty() {
-            return None;
-        }
-        let unacknowledged = core.lock(&toys, now);
-        Some(Self { clearing: Clearing { toys, unacknowledged } })
+        (!toys.is_empty()).then(|| Self { locked: core.lock(toys, now) })
     }
 
-    /// Who must be told, of which toys.
+    /// Returns the toys that must be invalidated, and where.
     #[must_use]
-    pub fn clearing(&self) -> &Clearing {
-        &self.clearing
+    pub fn locked_toys(&self) -> &LockedToys {
+        &self.locked
     }
 
-    /// Restocks what is clear by now; to be stored and [published](Core::publish). With it, how
-    /// soon to come again for the rest, if there is any.
+    /// Plans the restock of the toys that are clear by now, to be written and
+    /// [published](Core::publish). Also returns how soon to restock the others, if there are any.
     #[must_use]
     pub fn plan(self, core: &Core, now: Instant) -> (Change, Option<Duration>) {
         let change = core.stock.plan_restock(|toy| core.sessions.is_clear(toy, now));
-        let complete = change.shelves.len() == self.clearing.toys.len();
+        let complete = change.shelves.len() == self.locked.toys.len();
         (change, (!complete).then_some(RESTOCK_RETRY))
     }
 }
@@ -229,14 +239,14 @@ mod tests {
         }
     }
 
-    fn batch(epoch: u64) -> Asked {
+    fn batch(epoch: u64) -> ReceivedBatch {
         let purchase = Purchase {
             key: IdempotencyKey::from("a".to_owned()),
             name: "Tux".into(),
             quantity: Quantity::ONE,
             request_id: None,
         };
-        Asked::new(CommitRequest {
+        ReceivedBatch::new(CommitRequest {
             leader: ReplicaId(3),
             epoch: Epoch(epoch),
             log: Position::START,
@@ -244,44 +254,44 @@ mod tests {
         })
     }
 
-    fn lock(core: &mut Core, now: Instant) -> Locked {
+    fn lock(core: &mut Core, now: Instant) -> LockedBatch {
         batch(7).lock(core, HashMap::new(), now).unwrap()
     }
 
     fn sell(core: &mut Core, now: Instant) {
         let planned = lock(core, now).plan(core, now).unwrap();
-        assert!(planned.publish(core, Stored::Durable).is_some());
+        assert!(planned.publish(core, WriteOutcome::Durable).is_some());
     }
 
     #[test]
-    fn a_toy_that_is_held_changes_once_its_holder_has_dropped_it() {
+    fn a_toy_that_is_held_changes_only_after_its_holder_has_dropped_it() {
         let (mut core, session, now) = held();
         let locked = lock(&mut core, now);
-        assert_eq!(locked.clearing().unacknowledged, BTreeSet::from([session]));
+        assert_eq!(locked.locked_toys().unacknowledged, BTreeSet::from([session]));
         let planned = locked.plan(&core, now).unwrap();
-        assert!(planned.change().is_empty(), "it is not clear");
-        let sold = planned.publish(&mut core, Stored::Durable).unwrap();
-        let Answer::Ready(CommitReply::Decided { verdicts, .. }) = sold.answer() else {
-            unreachable!("the log is where the journal is")
+        assert!(planned.change().is_empty(), "the toy is still held");
+        let committed = planned.publish(&mut core, WriteOutcome::Durable).unwrap();
+        let BatchReply::Ready(CommitReply::Decided { verdicts, .. }) = committed.reply() else {
+            unreachable!("the log is not behind the journal")
         };
         assert_eq!(verdicts, [Verdict::Wait]);
 
         let locked = lock(&mut core, now);
-        core.acknowledged(session, &locked.clearing().toys);
+        core.acknowledged(session, &locked.locked_toys().toys);
         let planned = locked.plan(&core, now).unwrap();
-        assert_eq!(holder(&mut core, session, now), None, "it is about to change");
-        let sold = planned.publish(&mut core, Stored::Durable).unwrap();
-        assert_eq!(sold.orders().len(), 1);
+        assert_eq!(holder(&mut core, session, now), None, "the toy is about to change");
+        let committed = planned.publish(&mut core, WriteOutcome::Durable).unwrap();
+        assert_eq!(committed.orders().len(), 1);
         assert_eq!(core.toys()[0].quantity, 0);
         assert_eq!(holder(&mut core, session, now), Some(session));
     }
 
     #[test]
-    fn a_change_that_was_not_stored_has_not_happened() {
+    fn a_change_that_was_not_written_has_not_happened() {
         let (mut core, session, now) = held();
         let later = now + LEASE + MARGIN;
         let planned = lock(&mut core, later).plan(&core, later).unwrap();
-        assert!(planned.publish(&mut core, Stored::Unchanged).is_none());
+        assert!(planned.publish(&mut core, WriteOutcome::Unchanged).is_none());
         assert_eq!(core.toys()[0].quantity, 1);
         let session = Registration { frontend: 1, previous: Some(session) };
         let session = core.register(session, later).unwrap().session;
@@ -289,11 +299,11 @@ mod tests {
     }
 
     #[test]
-    fn a_toy_whose_change_is_in_doubt_stays_locked() {
+    fn a_toy_stays_locked_if_the_outcome_of_its_write_is_unknown() {
         let (mut core, session, now) = held();
         let later = now + LEASE + MARGIN;
         let planned = lock(&mut core, later).plan(&core, later).unwrap();
-        assert!(planned.publish(&mut core, Stored::Unknown).is_none());
+        assert!(planned.publish(&mut core, WriteOutcome::Unknown).is_none());
         let session = Registration { frontend: 1, previous: Some(session) };
         let session = core.register(session, later).unwrap().session;
         assert_eq!(holder(&mut core, session, later), None);
@@ -307,23 +317,28 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_is_behind_gets_the_journals_rows() {
+    fn a_leader_whose_log_is_behind_gets_the_journals_rows() {
         let (mut core, _, now) = held();
         let later = now + LEASE + MARGIN;
         sell(&mut core, later);
-        let known =
-            Recorded { name: "Tux".into(), quantity: Quantity::ONE, number: Some(OrderNumber(0)) };
+        let known = RecordedDecision {
+            name: "Tux".into(),
+            quantity: Quantity::ONE,
+            number: Some(OrderNumber(0)),
+        };
         let recorded = HashMap::from([(IdempotencyKey::from("a".to_owned()), known)]);
         let again = batch(7).lock(&mut core, recorded, later).unwrap().plan(&core, later).unwrap();
-        let sold = again.publish(&mut core, Stored::Durable).unwrap();
-        match sold.answer() {
-            Answer::WithRows(from, verdicts) => assert_eq!((from, verdicts), (0, vec![GRANTED])),
-            Answer::Ready(_) => unreachable!("the log is behind the journal"),
+        let committed = again.publish(&mut core, WriteOutcome::Durable).unwrap();
+        match committed.reply() {
+            BatchReply::NeedsRows { from, verdicts } => {
+                assert_eq!((from, verdicts), (0, vec![GRANTED]));
+            }
+            BatchReply::Ready(_) => unreachable!("the log is behind the journal"),
         }
     }
 
     #[test]
-    fn a_restock_of_a_toy_that_is_held_comes_again() {
+    fn a_restock_of_a_toy_that_is_held_is_tried_again() {
         let (mut core, session, now) = held();
         assert!(Restock::lock(&mut core, now).is_none(), "nothing is sold out");
         let later = now + LEASE + MARGIN;
@@ -335,9 +350,9 @@ mod tests {
         assert!(change.is_empty());
         assert_eq!(again, Some(RESTOCK_RETRY));
         let restock = Restock::lock(&mut core, later).unwrap();
-        core.acknowledged(session, &restock.clearing().toys);
+        core.acknowledged(session, &restock.locked_toys().toys);
         let (change, again) = restock.plan(&core, later);
-        core.publish(&change, Stored::Durable);
+        core.publish(&change, WriteOutcome::Durable);
         assert_eq!((core.toys()[0].quantity, again), (100, None));
     }
 }

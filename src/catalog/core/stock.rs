@@ -1,37 +1,41 @@
-//! What the catalog decides: who gets a toy, under which number, and who may ask for it.
+//! The stock, the journal's end and the leadership: what the catalog has decided, and how one
+//! decision changes it.
 //!
 //! # The idea
 //!
-//! A purchase takes stock *and* makes an order. Where these are two steps in two places, every
-//! crash between them leaves a half that somebody must find and repair. Here they are one: a
-//! [`Change`] holds the stock, the order in the journal and the decision under the purchase's key,
-//! and storage makes it in one transaction. Before it, nothing has happened; after it, asking again
-//! with the same key tells what happened.
+//! A purchase takes stock *and* makes an order. If these were two steps in two places, each crash
+//! between them would leave one half, to be found and repaired. Here they are one: a [`Change`]
+//! holds the stock, the order in the journal and the decision under the purchase's key, and the
+//! database writes it in one transaction. Before the transaction nothing has happened; after it, a
+//! retry with the same key returns what happened.
+//!
+//! The epoch is a fencing token: only a batch of the current epoch and leader is decided. So a
+//! leader that was paused, and does not know yet that it was replaced, can sell nothing:
 //!
 //! ```text
 //! leader 3        catalog                              leader 2
 //!   | batch, epoch 7 |                                    |
-//!   |--------------->| plan                               |
+//!   |--------------->| decides                            |
 //!   | (pauses)       |<------------- acquire, ends epoch 7|
-//!   |                | epoch 8, leader 2, durable         |
-//!   | batch, epoch 7 |----------------------------------->|
-//!   |--------------->|                                    |
-//!   |<--- deposed ---| the transaction's own fence (8 > 7)|
+//!   |                | epoch 8, leader 2; on disk         |
+//!   |                |-------------------------- won ---->|
+//!   | batch, epoch 7 |                                    |
+//!   |--------------->| 7 < 8: decides nothing             |
+//!   |<--- deposed ---|                                    |
 //! ```
 //!
 //! # How it is used
 //!
-//! There is one writer. It plans a change ([`Stock::plan_batch`], [`Stock::plan_restock`]), has it
-//! stored, and only then applies it here ([`Stock::apply`]): whoever reads sees nothing that a
-//! crash could take back. A toy that some front-end may still show the old quantity of is not
-//! *clear*; purchases of it are told to wait, and the others go on (see
-//! [`sessions`](super::sessions)).
+//! One task makes all changes. It plans a change ([`Stock::plan_batch`], [`Stock::plan_restock`]),
+//! has it written, and only then applies it here ([`Stock::apply`]): readers see nothing that a
+//! crash could take back. A toy that a front-end may still have cached is not *clear* (see
+//! [`sessions`](super::sessions)): purchases of it are told to wait, and the others go on.
 //!
-//! # What must always hold
+//! # Invariants
 //!
-//! Per toy, what was ever stocked less what was sold is what is left, and that is never below 0;
-//! order numbers run from 0 without a gap; epochs only grow. These are asserted here, in
-//! production, too: a catalog that finds itself wrong stops.
+//! For each toy, the quantity is what was ever stocked less what was ever sold, and not below 0.
+//! Order numbers run from 0 without a gap. Epochs only grow. These are asserted in production, too:
+//! a catalog that finds itself wrong must stop.
 
 use std::collections::HashMap;
 
@@ -46,17 +50,18 @@ use crate::wire::toy::{Toy, ToyName};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stock {
     shelves: Vec<Shelf>,
+    /// The quantity of a toy at first and after a restock.
     initial: u64,
     journal: Position,
     leadership: Leadership,
 }
 
-/// A toy and its sums.
+/// The stock of one toy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shelf {
-    /// Name, price, and how many are left.
+    /// Name, price, and the quantity that is left.
     pub toy: Toy,
-    /// How many there ever were: the initial stock and all restocks.
+    /// How many were ever put in stock: at first, and by all restocks.
     pub stocked: u64,
     /// How many were ever sold.
     pub sold: u64,
@@ -64,21 +69,21 @@ pub struct Shelf {
     pub version: Version,
 }
 
-/// A decision that was taken earlier, and on what.
+/// A decision that was taken earlier under a key, and on which purchase.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Recorded {
+pub struct RecordedDecision {
     /// The toy.
     pub name: ToyName,
-    /// How many.
+    /// The quantity.
     pub quantity: Quantity,
-    /// The order's number, or nothing for a refusal.
+    /// The order's number; `None` if the purchase was refused.
     pub number: Option<OrderNumber>,
 }
 
-/// What one transaction makes durable.
+/// What one transaction writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The toys whose stock changes, as they are then.
+    /// The new stock of the toys that change.
     pub shelves: Vec<Shelf>,
     /// The position that the new orders continue: the journal's end.
     pub after: Position,
@@ -88,11 +93,11 @@ pub struct Change {
     pub decisions: Vec<(Purchase, Decision)>,
 }
 
-/// The toys' places on the shelves, by name; made once, as toys come and go with a restart only.
-pub type Directory = HashMap<ToyName, usize>;
+/// Each toy's place among the shelves, by name. It is built once: `roles.toml` is read at start.
+pub type ToyIndex = HashMap<ToyName, usize>;
 
 impl Stock {
-    /// The stock as it was stored.
+    /// Creates the stock from what is on disk.
     #[must_use]
     pub fn new(
         shelves: Vec<Shelf>,
@@ -104,25 +109,25 @@ impl Stock {
         Self { shelves, initial, journal, leadership }
     }
 
-    /// The toys' places.
+    /// Builds the index of the toys.
     #[must_use]
-    pub fn directory(&self) -> Directory {
+    pub fn toy_index(&self) -> ToyIndex {
         self.shelves.iter().map(|shelf| shelf.toy.name.clone()).zip(0..).collect()
     }
 
-    /// All shelves, in catalog order.
+    /// Returns the stock of all toys, in catalog order.
     #[must_use]
     pub fn shelves(&self) -> &[Shelf] {
         &self.shelves
     }
 
-    /// Who leads, and where the journal ends.
+    /// Returns who leads, and where the journal ends.
     #[must_use]
     pub fn status(&self) -> CatalogStatus {
         CatalogStatus { leadership: self.leadership, journal: self.journal }
     }
 
-    /// Restocks all toys that are sold out and clear.
+    /// Plans a restock of all toys that are sold out and clear.
     #[must_use]
     pub fn plan_restock(&self, is_clear: impl Fn(&ToyName) -> bool) -> Change {
         let restocked = self
@@ -144,25 +149,25 @@ impl Stock {
         }
     }
 
-    /// Publishes a change that is on disk.
+    /// Applies a change that is on disk.
     ///
     /// # Panics
     ///
     /// If the change was planned for another state than this one, or breaks an invariant.
-    pub fn apply(&mut self, directory: &Directory, change: &Change) {
+    pub fn apply(&mut self, toy_index: &ToyIndex, change: &Change) {
         assert_eq!(
             change.after, self.journal,
-            "a change continues the journal that it was made on"
+            "a change continues the journal that it was planned for"
         );
         self.journal = change.orders.iter().fold(self.journal, Position::continued_by);
         for shelf in &change.shelves {
-            let place = directory[&shelf.toy.name];
+            let place = toy_index[&shelf.toy.name];
             let old = &self.shelves[place];
             assert!(
                 shelf.version > old.version
                     && shelf.sold >= old.sold
                     && shelf.stocked >= old.stocked,
-                "versions and sums of {} only grow",
+                "the version and the totals of {} only grow",
                 shelf.toy.name
             );
             shelf.assert_sum();
@@ -170,13 +175,14 @@ impl Stock {
         }
     }
 
-    /// Decides who leads next. The answer holds once it is durable and
-    /// [adopted](Stock::adopt_leadership).
+    /// Decides whether the nominee becomes leader. The answer is valid once the leadership is on
+    /// disk and [adopted](Stock::adopt_leadership).
     ///
-    /// Compare-and-set: an acquisition names the epoch that it wants to end. Of two that name the
-    /// same epoch the second loses, and learns who won.
+    /// This is a compare-and-set: an acquisition names the epoch that it is to end. Of two that
+    /// name the same epoch the second loses, and is told who won.
     ///
-    /// `prefix` is the journal's position at the length of the nominee's log, if it reaches so far.
+    /// `prefix` is the journal's position at the length of the nominee's log, if the journal is
+    /// that long.
     #[must_use]
     pub fn plan_acquisition(
         &self,
@@ -189,14 +195,14 @@ impl Stock {
         if prefix != Some(acquisition.log) {
             return AcquisitionReply::Foreign { journal: self.journal };
         }
-        // Epochs come from here, so nobody has seen a newer one, unless this database was rebuilt
-        // or brought back from a copy; then the next epoch must be newer than all that were seen.
+        // Epochs come from here, so no process knows a newer one, unless this database was rebuilt
+        // or restored from a copy. Then the next epoch must be newer than all that were given.
         let leadership =
             Leadership { epoch: acquisition.seen.next(), leader: Some(acquisition.nominee) };
         AcquisitionReply::Won { leadership, journal: self.journal }
     }
 
-    /// Publishes a leadership that is on disk.
+    /// Adopts a leadership that is on disk.
     ///
     /// # Panics
     ///
@@ -208,13 +214,13 @@ impl Stock {
 }
 
 impl Change {
-    /// Whether there is nothing to store.
+    /// Returns whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.shelves.is_empty() && self.orders.is_empty() && self.decisions.is_empty()
     }
 
-    /// The toys whose stock changes, each with the version that it will have.
+    /// Returns the toys whose stock changes, each with the version that it will have.
     #[must_use]
     pub fn touched(&self) -> Vec<(ToyName, Version)> {
         self.shelves.iter().map(|shelf| (shelf.toy.name.clone(), shelf.version)).collect()
@@ -226,7 +232,7 @@ impl Shelf {
         assert_eq!(
             self.stocked.checked_sub(self.sold),
             Some(self.toy.quantity),
-            "of {}, what was stocked less what was sold is what is left",
+            "the quantity of {} is what was stocked less what was sold",
             self.toy.name
         );
     }
@@ -267,7 +273,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_nominee_whose_log_is_no_prefix_of_the_journal_cannot_lead() {
+    fn a_nominee_whose_log_is_not_a_prefix_of_the_journal_cannot_lead() {
         let stock = stock(3);
         let foreign = Position { length: 4, ..Position::START };
         let ask = Acquisition { nominee: ReplicaId(2), seen: Epoch(7), log: foreign };
@@ -278,14 +284,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_restock_fills_only_what_is_sold_out_and_clear() {
+    fn a_restock_fills_only_toys_that_are_sold_out_and_clear() {
         let mut stock = stock(2);
         stock.shelves[0] = Shelf { stocked: 2, sold: 2, ..stock.shelves[0].clone() };
         stock.shelves[0].toy.quantity = 0;
         assert!(stock.plan_restock(|_toy| false).is_empty());
         let change = stock.plan_restock(|_toy| true);
         assert_eq!(change.touched(), [("Tux".into(), Version(1))]);
-        stock.apply(&stock.directory(), &change);
+        stock.apply(&stock.toy_index(), &change);
         let quantities: Vec<u64> = stock.shelves().iter().map(|s| s.toy.quantity).collect();
         assert_eq!(quantities, [100, 2]);
         assert_eq!((stock.shelves()[0].stocked, stock.shelves()[0].sold), (102, 2));

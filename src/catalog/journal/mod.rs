@@ -1,5 +1,8 @@
-//! The catalog's database: stock, journal, decisions and leadership, which one transaction changes
-//! together. That transaction is the store's only commit point.
+//! The catalog's database: the stock, the journal of all orders, the decisions under their keys,
+//! the leadership and the sessions.
+//!
+//! One transaction writes a [`Change`] to the first three of them. It is the store's only commit
+//! point: an order exists if and only if it is in the journal, and the replicas' logs are copies.
 
 pub mod rebuild;
 mod shelves;
@@ -10,7 +13,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
 use self::shelves::{check_sums, list, stock_of};
-use super::core::stock::{Change, Recorded, Shelf};
+use super::core::stock::{Change, RecordedDecision, Shelf};
 use crate::roles::ToyRole;
 use crate::storage::log_table::{self, insert, rows, verify};
 use crate::storage::{
@@ -23,7 +26,8 @@ use crate::wire::quantity::Quantity;
 use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
 const TABLES: &str = "
-    -- A toy that left roles.toml keeps its row, without a position, for its orders' sake.
+    -- A toy that was removed from roles.toml keeps its row, without a position, since the journal
+    -- has its orders.
     CREATE TABLE IF NOT EXISTS stock (
         name     TEXT    PRIMARY KEY,
         position INTEGER,
@@ -50,7 +54,7 @@ const TABLES: &str = "
         leader INTEGER
     ) STRICT;
     INSERT OR IGNORE INTO cluster (id, epoch, leader) VALUES (1, 0, NULL);
-    -- The sessions that may still be served from a front-end's cache.
+    -- The sessions under which a front-end may still answer from its cache.
     CREATE TABLE IF NOT EXISTS sessions (
         boot   INTEGER NOT NULL,
         serial INTEGER NOT NULL,
@@ -58,28 +62,28 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// The database, open.
+/// An open database.
 pub struct Journal {
     writer: Worker,
     reader: Worker,
 }
 
-/// What the database held when it was opened.
+/// The contents of the database when it was opened.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The toys of `roles.toml`, in its order.
+    /// The stock of the toys in `roles.toml`, in its order.
     pub shelves: Vec<Shelf>,
     /// The journal's end.
     pub journal: Position,
     /// Who leads.
     pub leadership: Leadership,
-    /// The sessions of earlier starts that may live still.
+    /// The sessions of earlier runs that may still be served.
     pub sessions: Vec<SessionId>,
 }
 
 impl Journal {
-    /// Opens or makes the database; checks the journal's chain and every toy's sum; puts `toys`,
-    /// new ones with `initial` pieces, in place.
+    /// Opens the database, or creates it. Checks the journal's chain and each toy's sum, and
+    /// enters the toys of `roles.toml`, new ones with a quantity of `initial`.
     ///
     /// # Errors
     ///
@@ -102,7 +106,7 @@ impl Journal {
         Ok((database, loaded))
     }
 
-    /// The decisions that were taken on any of `keys`.
+    /// Returns the decisions that were recorded under any of `keys`.
     ///
     /// # Errors
     ///
@@ -110,7 +114,7 @@ impl Journal {
     pub async fn recorded(
         &self,
         keys: Vec<IdempotencyKey>,
-    ) -> Result<HashMap<IdempotencyKey, Recorded>, StorageError> {
+    ) -> Result<HashMap<IdempotencyKey, RecordedDecision>, StorageError> {
         self.writer
             .run(move |connection| {
                 let mut statement = connection.prepare_cached(
@@ -126,7 +130,7 @@ impl Journal {
             .await
     }
 
-    /// Makes `change`, all of it or nothing, in one transaction that is on disk when this ends.
+    /// Writes all of `change` or nothing, in one transaction that is on disk when this returns.
     ///
     /// # Errors
     ///
@@ -141,7 +145,7 @@ impl Journal {
             .await
     }
 
-    /// Records who leads.
+    /// Writes who leads.
     ///
     /// # Errors
     ///
@@ -160,7 +164,7 @@ impl Journal {
             .await
     }
 
-    /// Records that a session begins and that others have ended.
+    /// Writes that a session begins and that others have ended.
     ///
     /// # Errors
     ///
@@ -190,16 +194,17 @@ impl Journal {
             .await
     }
 
-    /// Moves everything from SQLite's write-ahead log into the database file.
+    /// Moves all of SQLite's write-ahead log into the database file.
     ///
     /// # Errors
     ///
-    /// If the database failed; nothing is lost by that.
+    /// If the database failed. Nothing is lost.
     pub async fn checkpoint(&self) -> Result<(), StorageError> {
         self.writer.run(checkpoint).await
     }
 
-    /// Ends when the writing thread has done all that it was asked before: it moves.
+    /// Returns when the writing thread has completed all earlier jobs, so that a caller can tell
+    /// whether the disk hangs.
     ///
     /// # Errors
     ///
@@ -208,8 +213,8 @@ impl Journal {
         self.writer.run(|_connection| Ok(())).await
     }
 
-    /// At most `most` orders from number `from` on, with the position before them. `None` if the
-    /// journal ends before `from`.
+    /// Returns at most `most` orders from number `from` on, with the position before them. `None`
+    /// if the journal ends before `from`.
     ///
     /// # Errors
     ///
@@ -219,7 +224,7 @@ impl Journal {
     }
 }
 
-/// Opens the database at `path` for writing, and makes its tables if they are missing.
+/// Opens the database at `path` for writing, and creates the tables that are missing.
 fn open(path: &Path) -> Result<Connection, StorageError> {
     open_writer(path, &[log_table::SCHEMA, TABLES])
 }
@@ -237,7 +242,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
             ":sold": shelf.sold,
             ":version": shelf.version.0,
         })?;
-        assert_eq!(changed, 1, "a toy whose stock changes has a row");
+        assert_eq!(changed, 1, "each toy has a row");
     }
     insert(transaction, change.after, &change.orders)?;
     let mut record = transaction.prepare_cached(
@@ -281,10 +286,10 @@ fn load(
     Ok(Loaded { shelves, journal, leadership, sessions })
 }
 
-fn recorded_of(row: &Row<'_>) -> rusqlite::Result<Recorded> {
+fn recorded_of(row: &Row<'_>) -> rusqlite::Result<RecordedDecision> {
     let name: String = row.get(0)?;
     let number: Option<u64> = row.get(2)?;
-    Ok(Recorded {
+    Ok(RecordedDecision {
         name: name.into(),
         quantity: Quantity::new(row.get(1)?)
             .ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,

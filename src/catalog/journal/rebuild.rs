@@ -1,4 +1,8 @@
-//! Making the journal anew from a replica's log, when the catalog's database is lost.
+//! Rebuilds the journal from a replica's log, if the catalog's database is lost.
+//!
+//! The orders come back complete, since every acknowledged order is in the logs. The stock is
+//! derived from them. The keys are lost, since no replica has them: a retry of an old purchase is
+//! a new purchase.
 
 use std::path::Path;
 
@@ -12,13 +16,12 @@ use crate::storage::{StorageError, classify, open_reader};
 use crate::wire::order::Position;
 use crate::wire::replication::MOST_ROWS;
 
-/// Makes a database at `path` whose journal is the log of the replica's database at `from`, and
-/// whose stock is what the restocks that the orders imply leave of it. Returns the journal's
-/// end. The idempotency keys are lost: no replica has them.
+/// Creates a database at `path` whose journal is the log in the replica's database at `from`. The
+/// stock is what remains after as many restocks as the orders need. Returns the journal's end.
 ///
 /// # Errors
 ///
-/// If there are orders at `path` already, or either file cannot be used.
+/// If the database at `path` has orders already, or either file cannot be used.
 pub fn rebuild(
     path: &Path,
     toys: &[ToyRole],
@@ -30,14 +33,14 @@ pub fn rebuild(
     let mut connection = open(path)?;
     let present = verify(&connection, path)?;
     if present != Position::START {
-        let problem = format!("it holds {} orders; move it away first", present.length);
+        let problem = format!("it has {} orders already; move it away first", present.length);
         return Err(StorageError::Broken(path.to_owned(), problem));
     }
     fill(&mut connection, toys, initial, &source).map_err(|error| classify(path, &error))?;
     Ok(end)
 }
 
-/// Fills an empty database from a replica's log.
+/// Fills an empty database with the orders of a replica's log.
 fn fill(
     connection: &mut Connection,
     toys: &[ToyRole],
@@ -52,13 +55,13 @@ fn fill(
     {
         after = insert(&transaction, after, &rows.orders)?;
     }
-    // Toys that are in no roles.toml any more keep a row for their orders' sake.
+    // A toy that was removed from roles.toml needs a row, since the journal has its orders.
     transaction.execute(
         "INSERT INTO stock (name, price, quantity, stocked, sold, version)
          SELECT DISTINCT name, 0, 0, 0, 0, 0 FROM log WHERE true ON CONFLICT DO NOTHING",
         [],
     )?;
-    // As many restocks as it takes to have sold what was sold.
+    // As many restocks as the orders need, and at least the initial stock.
     transaction.execute(
         "UPDATE stock SET (sold, stocked, quantity) = (
              SELECT sold, stocked, stocked - sold FROM (
@@ -83,7 +86,7 @@ mod tests {
     use crate::wire::toy::Price;
 
     #[actix_web::test]
-    async fn a_journal_that_is_rebuilt_from_a_replica_adds_up() {
+    async fn a_journal_that_is_rebuilt_from_a_replica_has_its_orders_and_a_stock_that_adds_up() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("catalog.db");
         let replica = folder.path().join("order-1.db");
@@ -110,7 +113,7 @@ mod tests {
         drop(journal);
         assert!(
             rebuild(&path, &toys, 100, &replica).is_err(),
-            "a journal that holds orders is not overwritten"
+            "a journal that has orders is not overwritten"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The catalog's table of stock: the places of the toys of `roles.toml`, and their sums.
+//! The table `stock`: a row per toy, with its place in `roles.toml`, its price and its totals.
 
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use crate::storage::{StorageError, classify};
 use crate::wire::lease::Version;
 use crate::wire::toy::Toy;
 
-/// Gives the toys of `roles.toml` their places and prices; new ones get `initial` pieces.
+/// Enters the toys of `roles.toml` with their places and prices, new ones with a quantity of
+/// `initial`.
 pub(super) fn list(
     transaction: &Transaction<'_>,
     toys: &[ToyRole],
@@ -33,6 +34,7 @@ pub(super) fn list(
     Ok(())
 }
 
+/// Reads a toy's row.
 pub(super) fn stock_of(connection: &Connection, toy: &ToyRole) -> rusqlite::Result<Shelf> {
     connection.query_row(
         "SELECT quantity, stocked, sold, version FROM stock WHERE name = ?1",
@@ -48,7 +50,7 @@ pub(super) fn stock_of(connection: &Connection, toy: &ToyRole) -> rusqlite::Resu
     )
 }
 
-/// Adds the journal up: per toy, what its orders sold is what its row says.
+/// Checks that each toy's row says as many sold as the journal's orders add up to.
 pub(super) fn check_sums(connection: &Connection, path: &Path) -> Result<(), StorageError> {
     let contradiction = connection
         .query_row(
@@ -64,6 +66,9 @@ pub(super) fn check_sums(connection: &Connection, path: &Path) -> Result<(), Sto
     let Some((name, ordered, sold)) = contradiction else { return Ok(()) };
     Err(StorageError::Corrupt(
         path.to_owned(),
-        format!("the journal's orders of {name} add up to {ordered}, its row says {sold}"),
+        format!(
+            "the journal's orders of {name} add up to {ordered}, but the table stock says that \
+             {sold} were sold"
+        ),
     ))
 }

@@ -1,9 +1,7 @@
-//! The front-end's decisions: what it may answer by itself, which replica it takes for the leader,
-//! when it asks again.
+//! The front-end's decisions: what the cache may answer, which replica leads, when to retry.
 
 pub mod cache;
-pub mod flights;
-mod recency;
+pub mod health;
 pub mod retry;
 pub mod selection;
 pub mod session;

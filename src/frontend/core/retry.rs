@@ -1,23 +1,25 @@
-//! How often a front-end asks again before it gives up.
+//! When a front-end retries a call, and when it gives up.
 //!
-//! A purchase in doubt is asked again under the same key, whoever leads by then; the client sees
-//! nothing of it unless the deadline passes. Asking again is safe at any time, so the only question
-//! is when.
+//! A purchase whose outcome is unknown is sent again under the same key, to the replica that leads
+//! by then. The client notices only if the deadline passes. A retry is safe at any time, since the
+//! catalog decides each key once, so the only question is when: after a pause that doubles with
+//! each attempt (exponential backoff), up to a limit.
 
 use std::time::{Duration, Instant};
 
-/// How long a client waits for a purchase or an order at most.
+/// How long a client waits for a purchase or an order at most. A change of leader takes about one
+/// second, so this spans several.
 pub const DEADLINE: Duration = Duration::from_secs(10);
-/// How long a client waits for a toy at most; a page of toys that hangs helps nobody.
+/// How long a client waits for a toy at most. A person who looks at a page gives up sooner.
 pub const QUERY_DEADLINE: Duration = Duration::from_secs(2);
 /// How long one attempt may take. A change of leader ends it sooner.
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// The pause after the first attempt that failed; it doubles with each further one …
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// … up to this.
+/// … up to this, the interval of the health checks that find another leader.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// One request's attempts.
+/// The attempts of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Retry {
     deadline: Instant,
@@ -26,37 +28,41 @@ pub struct Retry {
 
 /// What to do after an attempt that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Ask again after this pause.
+pub enum RetryDecision {
+    /// Try again after this pause.
     Again(Duration),
-    /// The deadline would pass.
+    /// The deadline would pass first.
     GiveUp,
 }
 
 impl Retry {
-    /// Attempts from `now` on, for so long.
+    /// Starts counting: attempts may be made for `time_limit` from `now` on.
     #[must_use]
-    pub fn new(now: Instant, patience: Duration) -> Self {
-        Self { deadline: now + patience, pause: FIRST_PAUSE }
+    pub fn new(now: Instant, time_limit: Duration) -> Self {
+        Self { deadline: now + time_limit, pause: FIRST_PAUSE }
     }
 
-    /// When to give up.
+    /// Returns when to give up.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// How long the next attempt may take.
+    /// Returns how long the next attempt may take.
     #[must_use]
     pub fn time_limit(&self, now: Instant) -> Duration {
         ATTEMPT.min(self.deadline.saturating_duration_since(now))
     }
 
-    /// What to do after an attempt that failed.
-    pub fn failed(&mut self, now: Instant) -> Next {
+    /// Decides what to do after an attempt that failed.
+    pub fn failed(&mut self, now: Instant) -> RetryDecision {
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);
-        if now + pause >= self.deadline { Next::GiveUp } else { Next::Again(pause) }
+        if now + pause >= self.deadline {
+            RetryDecision::GiveUp
+        } else {
+            RetryDecision::Again(pause)
+        }
     }
 }
 
@@ -69,7 +75,7 @@ mod tests {
         let mut now = crate::clock::now();
         let mut retry = Retry::new(now, Duration::from_secs(1));
         let mut pauses = Vec::new();
-        while let Next::Again(pause) = retry.failed(now) {
+        while let RetryDecision::Again(pause) = retry.failed(now) {
             now += pause;
             pauses.push(pause.as_millis());
         }

@@ -1,52 +1,59 @@
-//! How a front-end keeps its session with the catalog: what to ask next, and what the answer means
-//! for the cache.
+//! How a front-end keeps its session with the catalog: which call to make next, and what the answer
+//! means for the cache.
 //!
-//! The lease is counted from before the question was sent, so that it ends here before it ends at
-//! the catalog. A session that has run out is over before the next one is asked for, and the cache
-//! is empty by then.
+//! The lease is counted from before the call was sent, so that it ends at the front-end before it
+//! ends at the catalog:
+//!
+//! ```text
+//! front-end  | sent                          lease ends |
+//! catalog    |       answered                           |        lease ends, margin added |
+//! ```
+//!
+//! When a session has expired, the cache is emptied before the next one is asked for.
 
 use std::time::{Duration, Instant};
 
 use super::cache::Cache;
 use crate::wire::lease::{Registered, Registration, RenewalReply, SessionId};
 
-/// How often the lease is prolonged: a fifth of it.
+/// How often the lease is renewed: five times per lease, so that a lost renewal does no harm.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A front-end as the catalog's tenant.
+/// Keeps one front-end's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKeeper {
     frontend: u32,
-    /// The session that this process had before, so that nobody waits for its lease.
+    /// The session that expired here. The catalog ends it at once when it is named in the next
+    /// registration, and no purchase waits for its lease.
     previous: Option<SessionId>,
 }
 
-/// What to ask the catalog.
+/// The next call to the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextCall {
-    /// For a session.
+    /// Register, to begin a session.
     Register(Registration),
-    /// To prolong this one.
+    /// Renew this session.
     Renew(SessionId),
 }
 
-/// What a renewal brought.
+/// The outcome of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewed {
+pub enum RenewalOutcome {
     /// The session goes on.
-    Prolonged,
-    /// It has run out, and the cache is empty; register anew, at once.
-    RanOut,
+    Renewed,
+    /// The session has expired, and the cache is empty: register at once.
+    Expired,
 }
 
 impl SessionKeeper {
-    /// A front-end that has had no session yet.
+    /// Creates a keeper for a front-end that has had no session yet.
     #[must_use]
     pub fn new(frontend: u32) -> Self {
         Self { frontend, previous: None }
     }
 
-    /// What to ask the catalog now.
+    /// Decides which call to make now.
     #[must_use]
     pub fn next_call<V: Clone>(&self, cache: &Cache<V>) -> NextCall {
         match cache.session() {
@@ -58,7 +65,7 @@ impl SessionKeeper {
         }
     }
 
-    /// A registration that was sent at `sent` has brought a session.
+    /// Begins the session that answers a registration sent at `sent`.
     pub fn registered<V: Clone>(
         &mut self,
         cache: &mut Cache<V>,
@@ -70,22 +77,22 @@ impl SessionKeeper {
         self.previous = None;
     }
 
-    /// A renewal of `session` that was sent at `sent` has been answered.
+    /// Notes the answer to a renewal of `session` sent at `sent`.
     pub fn renewed<V: Clone>(
         &mut self,
         cache: &mut Cache<V>,
         session: SessionId,
         sent: Instant,
         reply: RenewalReply,
-    ) -> Renewed {
+    ) -> RenewalOutcome {
         match reply {
             RenewalReply::Renewed { lease_ms } => {
-                cache.prolong_session(session, sent + Duration::from_millis(lease_ms));
-                Renewed::Prolonged
+                cache.renew_session(session, sent + Duration::from_millis(lease_ms));
+                RenewalOutcome::Renewed
             }
             RenewalReply::Expired => {
                 self.previous = cache.end_session();
-                Renewed::RanOut
+                RenewalOutcome::Expired
             }
         }
     }
@@ -102,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lease_counts_from_before_the_question_was_sent() {
+    fn the_lease_counts_from_before_the_call_was_sent() {
         let sent = crate::clock::now();
         let (mut keeper, mut cache) = (SessionKeeper::new(1), Cache::<u8>::new(1));
         keeper.registered(&mut cache, sent, registered());
@@ -110,12 +117,12 @@ mod tests {
         assert!(cache.has_lease(last) && !cache.has_lease(last + Duration::from_millis(1)));
         let later = sent + Duration::from_millis(200);
         let reply = RenewalReply::Renewed { lease_ms: 1_000 };
-        assert_eq!(keeper.renewed(&mut cache, SESSION, later, reply), Renewed::Prolonged);
+        assert_eq!(keeper.renewed(&mut cache, SESSION, later, reply), RenewalOutcome::Renewed);
         assert!(cache.has_lease(last + Duration::from_millis(200)));
     }
 
     #[test]
-    fn a_session_that_ran_out_is_named_when_the_next_one_is_asked_for() {
+    fn a_session_that_expired_is_named_in_the_next_registration() {
         let now = crate::clock::now();
         let (mut keeper, mut cache) = (SessionKeeper::new(7), Cache::<u8>::new(1));
         let first = Registration { frontend: 7, previous: None };
@@ -123,7 +130,7 @@ mod tests {
         keeper.registered(&mut cache, now, registered());
         assert_eq!(keeper.next_call(&cache), NextCall::Renew(SESSION));
         let end = keeper.renewed(&mut cache, SESSION, now, RenewalReply::Expired);
-        assert_eq!(end, Renewed::RanOut);
+        assert_eq!(end, RenewalOutcome::Expired);
         assert_eq!(cache.session(), None);
         let next = Registration { frontend: 7, previous: Some(SESSION) };
         assert_eq!(keeper.next_call(&cache), NextCall::Register(next));

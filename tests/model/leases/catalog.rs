@@ -1,4 +1,4 @@
-//! The catalog's steps, in the order of `catalog/writer.rs` and `catalog/service.rs`.
+//! The catalog's steps, in the order of `catalog/tasks.rs` and `catalog/service.rs`.
 
 use super::*;
 
@@ -26,14 +26,14 @@ impl Leases {
                 let recorded: HashMap<_, _> = state.disk.decisions.clone().into_iter().collect();
                 let request = self.request(purchase);
                 let stock = &state.catalog.stock;
-                let plan = stock.plan_batch(&self.directory, &request, &recorded, is_clear);
+                let plan = stock.plan_batch(&self.toy_index, &request, &recorded, is_clear);
                 let plan = plan.expect("there is one leader");
                 (Some(plan.verdicts[0]), plan.change)
             }
         }
     }
 
-    /// The change once more: the stock is what it was when it was planned.
+    /// Plans the change once more: the stock is what it was when it was planned.
     pub(super) fn change(&self, state: &State, job: Job, plan: &Plan) -> Change {
         let planned = |toy: &ToyName| plan.shelves.iter().any(|shelf| shelf.toy.name == *toy);
         let (verdict, change) = self.plan(state, job, planned);
@@ -43,21 +43,21 @@ impl Leases {
 
     pub(super) fn begin(&self, state: &mut State, job: Job) {
         let now = self.now(state);
-        let client_key = self.plan(state, job, |_| true).1.touched();
+        let wanted = self.plan(state, job, |_| true).1.touched();
         let catalog = &mut state.catalog;
-        catalog.sessions.lock(&client_key, now);
-        for session in catalog.sessions.unacknowledged(&client_key, now) {
+        catalog.sessions.lock(&wanted, now);
+        for session in catalog.sessions.unacknowledged(&wanted, now) {
             push(catalog, session, now);
         }
-        catalog.writer = Writer::Clearing(job, client_key);
+        catalog.writer = Writer::Clearing(job, wanted);
     }
 
-    /// All are clear, or the writer's patience ends; either may be at any time.
+    /// All toys are clear, or the grace period ends; either may happen at any time.
     pub(super) fn plan_again(&self, state: &mut State) {
         let now = self.now(state);
-        let Writer::Clearing(job, client_key) = state.catalog.writer.clone() else { return };
-        if state.catalog.sessions.is_worth_waiting(&client_key, now) {
-            state.catalog.sessions.mark_slow(&client_key, now);
+        let Writer::Clearing(job, wanted) = state.catalog.writer.clone() else { return };
+        if state.catalog.sessions.is_worth_waiting(&wanted, now) {
+            state.catalog.sessions.mark_slow(&wanted, now);
         }
         let waits = self.keeps(Rule::AcknowledgementsBeforeCommit);
         let sessions = &state.catalog.sessions;
@@ -82,7 +82,7 @@ impl Leases {
             catalog.sessions.unlock(&change.touched());
         }
         if !self.keeps(Rule::DurableBeforeVisible) {
-            catalog.stock.apply(&self.directory, &change);
+            catalog.stock.apply(&self.toy_index, &change);
         }
         if change.is_empty() {
             self.reply(state, job, &plan);
@@ -100,11 +100,11 @@ impl Leases {
                 Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
             };
             let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-            let recorded = Recorded { name, quantity, number };
+            let recorded = RecordedDecision { name, quantity, number };
             let before = state.disk.decisions.insert(purchase.key.clone(), recorded);
             assert!(before.is_none(), "a key is decided once");
         }
-        state.disk.stock.apply(&self.directory, &change);
+        state.disk.stock.apply(&self.toy_index, &change);
         if !self.keeps(Rule::LockedUntilPublished) {
             state.catalog.sessions.unlock(&change.touched());
         }
@@ -135,7 +135,7 @@ impl Leases {
     pub(super) fn reply(&self, state: &mut State, job: Job, plan: &Plan) {
         if let (Job::Purchase(purchase), Some(Verdict::Decided(decision))) = (job, plan.verdict) {
             let version = state.catalog.stock.shelves()[self.size.purchases[purchase]].version;
-            // The sooner somebody is told, the more must be shown to others: no need to delay it.
+            // The sooner a client is told, the more the others must be shown: no need to delay it.
             state.purchases[purchase] = Asked::Told(decision);
             let told = &mut state.told[self.size.purchases[purchase]];
             *told = version.max(*told);
@@ -160,7 +160,7 @@ impl Leases {
         replace(&mut state.reads, read, Some(Read { answer: Some((version, holder)), ..read }));
     }
 
-    /// A question arrives at the catalog. Returns what the answer will be.
+    /// A call arrives at the catalog. Returns what the answer will be.
     pub(super) fn arrive(&self, state: &mut State, number: usize, question: Question) -> Phase {
         let now = self.now(state);
         let catalog = &mut state.catalog;
@@ -180,7 +180,7 @@ impl Leases {
                     Phase::Registered(session)
                 };
                 if state.left.catalog_crashes == 0 {
-                    // Nobody will see whether it is on disk.
+                    // Without a crash to come, it makes no difference whether it is on disk.
                     Self::store_session(state, session);
                     return Phase::Registered(session);
                 }
@@ -225,7 +225,7 @@ impl Leases {
     }
 }
 
-/// Has `session` told what it owes, unless it is being told something already.
+/// Pushes to `session` what it has yet to acknowledge, unless a push is under way already.
 pub(super) fn push(catalog: &mut Catalog, session: SessionId, now: Instant) {
     if !catalog.pushes.contains_key(&session)
         && let Some(push) = catalog.sessions.push_for(session, now)

@@ -1,4 +1,4 @@
-//! The front-ends' steps, in the order of `frontend/service.rs` and `frontend/upkeep.rs`.
+//! The front-ends' steps, in the order of `frontend/service.rs` and `frontend/tasks.rs`.
 
 use super::*;
 
@@ -77,7 +77,7 @@ impl Leases {
         frontend.call = Some((question, now, Phase::Asked));
     }
 
-    /// A front-end hears the answer to its question.
+    /// A front-end receives the answer to its call.
     pub(super) fn hear(&self, state: &mut State, number: usize) {
         let now = self.now(state);
         let frontend = &mut state.frontends[number];
@@ -92,14 +92,14 @@ impl Leases {
                 self.sights.note("a front-end registers anew");
             }
             (Question::Renew(session), Phase::Renewed) => {
-                frontend.cache.prolong_session(session, lease_end);
+                frontend.cache.renew_session(session, lease_end);
             }
             (_, Phase::Expired) => {
                 frontend.previous = frontend.cache.end_session();
-                self.sights.note("a session runs out");
+                self.sights.note("a session expires");
             }
             (Question::Register(_), Phase::Renewed) | (_, Phase::Asked | Phase::Storing(_)) => {
-                unreachable!("this answers another question")
+                unreachable!("this answers another call")
             }
         }
     }
@@ -113,7 +113,7 @@ impl Leases {
 }
 
 pub(super) fn give_up(state: &mut State, number: usize) {
-    // A renewal that arrives late does less than one in time; a registration might do harm.
+    // A late renewal does less than one in time; a late registration could do harm.
     if let Some((question @ Question::Register(_), _, Phase::Asked)) =
         state.frontends[number].call.take()
     {

@@ -1,12 +1,12 @@
-//! Reads: nobody sees an older quantity than somebody has seen before.
+//! Reads: no read returns an older quantity than an earlier read or purchase did.
 //!
 //! # What is modelled
 //!
-//! One catalog: the production's `Stock` and `Sessions`, with the steps of `catalog/writer.rs`
+//! One catalog: the production's `Stock` and `Sessions`, with the steps of `catalog/tasks.rs`
 //! (look up, plan, lock and push, plan again, commit, publish, answer) and of its registrations
 //! (begin, store the id, answer). Two front-ends: the production's `Cache`, with the steps of
-//! `frontend/upkeep.rs`. Readers, each at any front-end. Purchases, each asked again under its key
-//! until it is answered.
+//! `frontend/tasks.rs`. Readers, each at any front-end. Purchases, each retried under its key until
+//! it is answered.
 //!
 //! ```text
 //! purchase  ask─►│plan·lock│─push─►…◄─ack─│plan│─►│commit│─►│publish│─answer─►      (catalog)
@@ -14,23 +14,24 @@
 //! session                 register│─►│begin│─►│store id│─answer─►│begin·lease│   renew ⇄
 //! ```
 //!
-//! Each `│step│` is one action; between any two of them anything else may happen: any other step,
-//! the passing of half a second, a crash of the catalog (it keeps what it committed and the ids of
-//! sessions) or of a front-end (it keeps nothing). A message that is never delivered is one that is
-//! lost, so nothing else is needed for losses; a question that was given up may still arrive.
-//! A lease lasts two ticks at a front-end and three at the catalog, as 1 s and 1.25 s do.
+//! Each `│step│` is one action. Between any two of them anything else may happen: any other step;
+//! half a second passes; the catalog crashes (it keeps what it committed and the ids of sessions);
+//! a front-end crashes (it keeps nothing). A message that is never delivered is a lost one, so
+//! losses need no step of their own. A call whose caller gave up may still arrive. A lease lasts
+//! two ticks at a front-end and three at the catalog, as 1 s and 1.25 s do.
 //!
 //! # What is not
 //!
-//! Flights (each reader asks for itself), the bounded size of the cache, full disks, locks that are
-//! given up (five seconds; the model's time is shorter), invalidations that arrive twice, clocks of
-//! different speed.
+//! Single flight (each reader makes its own call), the bounded size of the cache, full disks, locks
+//! that are released (after five seconds; the model's time is shorter), invalidations that arrive
+//! twice, clocks of different speeds.
 //!
-//! # Rules that nothing here rests on
+//! # Rules that are not needed for these properties
 //!
-//! That a session in debt is not prolonged keeps purchases going; without it they wait, and nothing
-//! is stale. That the clock is read once more after an entry is for a reader who is held up between
-//! the two; its read began before whatever it missed, so either answer is in order.
+//! That a session with an unacknowledged invalidation is not renewed keeps purchases going: without
+//! the rule they wait, and no read is stale. That the clock is read again after the entry is for a
+//! reader that is paused between the two. Its read began before the change that it missed, so
+//! either answer is linearizable.
 
 mod catalog;
 mod frontend;
@@ -41,7 +42,7 @@ use std::time::{Duration, Instant};
 
 use stateright::{Model, Property};
 use toystore::catalog::core::sessions::{LEASE_MS, Sessions};
-use toystore::catalog::core::stock::{Change, Directory, Recorded, Shelf, Stock};
+use toystore::catalog::core::stock::{Change, RecordedDecision, Shelf, Stock, ToyIndex};
 use toystore::frontend::core::cache::{Cache, Lookup};
 use toystore::wire::lease::{RenewalReply, SessionId, Version};
 use toystore::wire::order::Position;
@@ -56,7 +57,7 @@ use super::Sights;
 
 const TICK: Duration = Duration::from_millis(500);
 const LEADER: ReplicaId = ReplicaId(1);
-const STALE: &str = "no read shows less than what somebody has seen";
+const STALE: &str = "no read returns an older quantity than was returned before";
 const COVERED: &str = "what a lease covers is what is on disk";
 
 /// A rule of the protocol that a run can do without.
@@ -94,7 +95,7 @@ struct Size {
     catalog_crashes: u8,
     frontend_crashes: u8,
     restocks: u8,
-    /// Whether what has run out is forgotten, now or later.
+    /// Whether expired sessions are swept, at any time.
     sweeps: bool,
 }
 
@@ -102,7 +103,7 @@ struct Leases {
     without: Option<Rule>,
     size: Size,
     base: Instant,
-    directory: Directory,
+    toy_index: ToyIndex,
     sights: Sights,
 }
 
@@ -115,15 +116,15 @@ struct State {
     /// In order, so that it does not matter which reader reads what.
     reads: Vec<Read>,
     purchases: Vec<Asked>,
-    /// Questions that nobody waits for any more, and that may arrive all the same.
+    /// Calls whose callers gave up, and which may still arrive.
     strays: BTreeSet<(usize, Question)>,
-    /// Per toy, the newest version of which anybody has been told.
+    /// For each toy, the newest version that any client has been told.
     told: Vec<Version>,
     left: Left,
     stale: bool,
 }
 
-/// What may happen so many times more.
+/// How many times more each of these may happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Left {
     reads: u8,
@@ -137,7 +138,7 @@ struct Left {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Disk {
     stock: Stock,
-    decisions: BTreeMap<IdempotencyKey, Recorded>,
+    decisions: BTreeMap<IdempotencyKey, RecordedDecision>,
     sessions: BTreeSet<SessionId>,
 }
 
@@ -174,7 +175,7 @@ enum Job {
     Restock,
 }
 
-/// A plan, but for the orders and decisions, which follow from the job.
+/// A plan without its orders and decisions, which follow from the job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Plan {
     verdict: Option<Verdict>,
@@ -207,7 +208,7 @@ enum Phase {
 struct Read {
     frontend: usize,
     toy: usize,
-    /// The newest version that anybody had been told of when it began.
+    /// The newest version that any client had been told when it began.
     floor: Version,
     session: Option<SessionId>,
     answer: Option<(Version, Option<SessionId>)>,
@@ -248,10 +249,10 @@ impl Leases {
             without,
             size,
             base: toystore::clock::now(),
-            directory: Directory::new(),
+            toy_index: ToyIndex::new(),
             sights: Sights::default(),
         };
-        Self { directory: model.new_stock().directory(), ..model }
+        Self { toy_index: model.new_stock().toy_index(), ..model }
     }
 
     fn keeps(&self, rule: Rule) -> bool {
@@ -343,7 +344,7 @@ impl Model for Leases {
                 None | Some((_, _, Phase::Storing(_))) => {}
                 Some(_) => steps.push(Step::Hear(number)),
             }
-            // It takes time to lose one's patience.
+            // A caller gives up only after some time.
             if matches!(frontend.call, Some((_, sent, _)) if sent < self.now(state)) {
                 steps.push(Step::GiveUp(number));
             }
@@ -457,7 +458,7 @@ impl Model for Leases {
                 };
                 state.frontends.iter().all(all)
             }),
-            Property::always("who was told of an order has one", |_, state: &State| {
+            Property::always("a client that was told of an order has one", |_, state: &State| {
                 (0..).zip(&state.purchases).all(|(purchase, asked)| {
                     let recorded = state.disk.decisions.get(&IdempotencyKey::from_random(purchase));
                     match *asked {

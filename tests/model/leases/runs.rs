@@ -1,4 +1,5 @@
-//! The runs: worlds of several sizes with all rules, and for each rule a world without it.
+//! The runs: worlds of several sizes with all rules, and for each rule a world without it that must
+//! end in a stale read.
 
 use super::super::{Search, explore};
 use super::*;
@@ -52,18 +53,18 @@ fn messages_may_cross_each_other() {
 }
 
 #[test]
-fn leases_may_lapse() {
+fn leases_may_expire() {
     let sights = [
-        "a session runs out",
+        "a session expires",
         "an answer arrives after its session",
         "a toy changes that a front-end without a lease has cached",
     ];
-    assert_holds("leases lapse", SMALL, &sights);
+    assert_holds("leases expire", SMALL, &sights);
 }
 
 #[test]
 fn a_front_end_may_register_anew() {
-    let sights = ["a session runs out", "a front-end registers anew"];
+    let sights = ["a session expires", "a front-end registers anew"];
     assert_holds("a front-end registers anew", ANEW, &sights);
 }
 
@@ -110,6 +111,6 @@ fn each_rule_is_needed() {
             Leases::new(size, Some(rule)),
             Search::Until(STALE),
         );
-        assert!(found.contains(&STALE), "nothing was stale without {rule:?}");
+        assert!(found.contains(&STALE), "no read was stale without {rule:?}");
     }
 }

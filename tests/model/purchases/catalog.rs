@@ -63,7 +63,7 @@ impl Purchases {
         }
         let recorded = self.recorded(state, request);
         let stock = self.planned_on(&state.stock);
-        let plan = match stock.plan_batch(&self.directory, &asked, &recorded, |_| clear) {
+        let plan = match stock.plan_batch(&self.toy_index, &asked, &recorded, |_| clear) {
             Ok(plan) => plan,
             Err(leadership) => {
                 self.sights.note("a batch of an earlier epoch arrives");
@@ -108,7 +108,7 @@ impl Purchases {
         &self,
         state: &State,
         request: &CommitRequest,
-    ) -> HashMap<IdempotencyKey, Recorded> {
+    ) -> HashMap<IdempotencyKey, RecordedDecision> {
         let mut recorded = HashMap::new();
         for purchase in &request.purchases {
             let Some(known) = state.disk.decisions.get(&purchase.key) else { continue };
@@ -146,7 +146,7 @@ impl Purchases {
             state.broken = Some(CONSERVED);
             return None;
         }
-        disk.stock.apply(&self.directory, &change);
+        disk.stock.apply(&self.toy_index, &change);
         disk.journal.extend(change.orders.iter().cloned());
         for (purchase, decision) in &change.decisions {
             let number = match decision {
@@ -159,7 +159,7 @@ impl Purchases {
                 Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => continue,
             };
             let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-            let recorded = Recorded { name, quantity, number };
+            let recorded = RecordedDecision { name, quantity, number };
             disk.decisions.insert(purchase.key.clone(), recorded);
         }
         Some(disk)

@@ -1,4 +1,4 @@
-//! A leader's steps, in the order of `order/leader.rs`: selling, settling, replicating.
+//! A leader's steps, in the order of `order/tasks.rs`: selling, settling, replicating.
 
 use std::time::Duration;
 

@@ -4,8 +4,8 @@
 //!
 //! One catalog: the production's `Stock`, with its database (journal, decisions, leadership). Two
 //! or three replicas: the production's `Replica` (and with it `Followers`), `Queue` and `LogCache`,
-//! with the steps of `order/leader.rs`, `order/leadership.rs` and `order/service.rs`. Clients that ask
-//! again under the same key, as often as they like to, whether or not they were answered.
+//! with the steps of `order/tasks.rs` and `order/service.rs`. Clients that retry under the same
+//! key, as often as they like, whether or not they were answered.
 //!
 //! ```text
 //! client    ask│
@@ -57,7 +57,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use stateright::{Model, Property};
-use toystore::catalog::core::stock::{Directory, Recorded, Shelf, Stock};
+use toystore::catalog::core::stock::{RecordedDecision, Shelf, Stock, ToyIndex};
 use toystore::order::core::log_cache::LogCache;
 use toystore::order::core::queue::Queue;
 use toystore::order::core::replica::Replica;
@@ -142,7 +142,7 @@ struct Purchases {
     without: Option<Rule>,
     size: Size,
     base: Instant,
-    directory: Directory,
+    toy_index: ToyIndex,
     /// Per client, a key for each try; all but the first are for those who break the rule.
     keys: Vec<Vec<IdempotencyKey>>,
     sights: Sights,
@@ -174,7 +174,7 @@ struct Disk {
     journal: Vec<Order>,
     /// For each order, the client whose purchase it was: what is checked, and nobody sees.
     owners: Vec<usize>,
-    decisions: BTreeMap<IdempotencyKey, Recorded>,
+    decisions: BTreeMap<IdempotencyKey, RecordedDecision>,
 }
 
 /// What the catalog's writer has still to do.
@@ -263,11 +263,11 @@ impl Purchases {
             without,
             size,
             base: toystore::clock::now(),
-            directory: Directory::new(),
+            toy_index: ToyIndex::new(),
             keys,
             sights: Sights::default(),
         };
-        Self { directory: model.new_stock().directory(), ..model }
+        Self { toy_index: model.new_stock().toy_index(), ..model }
     }
 
     fn keeps(&self, rule: Rule) -> bool {

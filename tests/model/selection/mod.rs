@@ -1,35 +1,34 @@
-//! Who leads: front-ends select, replicas take office, and it comes to rest.
+//! Who leads: front-ends nominate, replicas become leader, and the selection settles.
 //!
 //! # What is modelled
 //!
-//! Two front-ends: the production's `Selection`, with the steps of `frontend/upkeep.rs`. Two or
-//! three replicas: the production's `Replica`, with the steps of `order/leadership.rs`. The catalog's
+//! Two front-ends: the production's `Selection`, with the steps of `frontend/tasks.rs`. Two or
+//! three replicas: the production's `Replica`, with the steps of `order/tasks.rs`. The catalog's
 //! part: the production's `Stock`, of which only the leadership is used.
 //!
 //! ```text
-//! front-end   check all│─►│nominate│─►│        │─►│hear·inform all│
-//! replica                            │acquire·take office│           watch│
+//! front-end   check all│─►│nominate│─►│             │─►│hear·inform all│
+//! replica                            │acquire·lead │          self-check│
 //! ```
 //!
-//! Each `│step│` is one action; between any two anything else may happen: steps of the other
-//! front-end, a replica's crash and its restart, the cut of a link between a front-end and a
-//! replica, for good; the loss of a health check. Else a front-end checks all replicas in one step,
-//! a few times.
+//! Each `│step│` is one action. Between any two of them anything else may happen: steps of the
+//! other front-end; a replica crashes or restarts; the link between a front-end and a replica is
+//! cut, for ever; a health check is lost. Otherwise a front-end checks all replicas in one step, a
+//! few times.
 //!
-//! In each state the model asks what would come of it if no more went wrong: it lets everybody do
-//! their steps in turn, and both front-ends must come to rest with a leader that works and that
-//! both reach, if there is one.
+//! In each state the model runs on without further faults, both front-ends in turn. Then both must
+//! settle on a leader that works and that both reach, if there is such a replica.
 //!
 //! # What is not
 //!
-//! Replicas that are unfit, the rows that a nominee misses (`purchases` has them). With crashes the
-//! changes of leader are not counted: a nomination that fails long after it was sent makes a
-//! front-end pass over a replica that is back by then, so there can be one more than need be.
+//! Replicas that are unfit; the rows that a nominee misses (`purchases` has them). With crashes the
+//! changes of leader are not counted: if a nomination fails long after it was sent, the front-end
+//! passes over a replica that is back by then, so there can be one change more than necessary.
 //!
-//! # Rules that nothing here rests on
+//! # Rules that are not needed for these properties
 //!
-//! That whoever loses a nomination adopts the winner at once, and that a nominee that cannot be
-//! reached is passed over at once: both are only sooner than the health checks, which tell as much.
+//! That a front-end that loses a nomination adopts the winner at once, and that a nominee that
+//! cannot be reached is passed over at once. Both only save time: the health checks tell the same.
 
 mod runs;
 
@@ -38,7 +37,8 @@ use std::time::Instant;
 
 use stateright::{Model, Property};
 use toystore::catalog::core::stock::Stock;
-use toystore::frontend::core::selection::{Check, Nominee, Selection, YIELDING};
+use toystore::frontend::core::health::HealthCheck;
+use toystore::frontend::core::selection::{Nominee, Selection, YIELD_CHECKS};
 use toystore::order::core::replica::Replica;
 use toystore::wire::order::Position;
 use toystore::wire::replication::{
@@ -47,7 +47,7 @@ use toystore::wire::replication::{
 
 use super::Sights;
 
-const RESTS: &str = "the front-ends come to rest with a leader that works and both reach";
+const RESTS: &str = "the front-ends settle on a leader that works and that both reach";
 const HIGHEST: &str = "the first leader is the highest of all";
 const CALM: &str = "a leader is not replaced for a health check or two that are lost";
 
@@ -105,7 +105,7 @@ struct FrontEnd {
     nominating: Option<(Nominee, Nominated)>,
 }
 
-/// What became of a nomination.
+/// The state of a nomination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Nominated {
     OnItsWay,
@@ -155,25 +155,25 @@ impl Choosing {
         }
     }
 
-    fn check(&self, state: &State, number: usize, id: ReplicaId) -> Check {
+    fn check(&self, state: &State, number: usize, id: ReplicaId) -> HealthCheck {
         if state.cuts.contains(&(number, id)) {
             let known = state.frontends[number].selection.statuses();
             let before = known.filter_map(|(_, status)| status).find(|status| status.id == id);
             return match before {
                 Some(before) if !self.keeps(Rule::SilentLeadersAreReplaced) => {
-                    Check::Answered(before)
+                    HealthCheck::Answered(before)
                 }
-                _ => Check::Missed,
+                _ => HealthCheck::Missed,
             };
         }
-        let Some(replica) = state.replicas[place(id)].as_ref() else { return Check::Gone };
+        let Some(replica) = state.replicas[place(id)].as_ref() else { return HealthCheck::Gone };
         let state = match replica.state() {
             ReplicaState::Follower if !self.keeps(Rule::IdleLeadersAreReplaced) => {
                 ReplicaState::Leader
             }
             told @ (ReplicaState::Leader | ReplicaState::Follower | ReplicaState::Syncing) => told,
         };
-        Check::Answered(ReplicaStatus {
+        HealthCheck::Answered(ReplicaStatus {
             id,
             state,
             fitness: replica.fitness(self.base),
@@ -258,7 +258,7 @@ impl Choosing {
         }
     }
 
-    /// What would come of a state if no more went wrong.
+    /// Whether the front-ends settle if no more faults follow.
     fn comes_to_rest(&self, last: &State) -> bool {
         let reached = |state: &State, id| (0..2).all(|number| !state.cuts.contains(&(number, id)));
         let works = |state: &State, id| reached(state, id) && state.replicas[place(id)].is_some();
@@ -267,7 +267,7 @@ impl Choosing {
         }
         let mut state = last.clone();
         let mut rested = 0;
-        for _ in 0..YIELDING + 20 {
+        for _ in 0..YIELD_CHECKS + 20 {
             let before = state.stock.status().leadership;
             for number in 0..2 {
                 self.check_all(&mut state, number);
@@ -302,11 +302,11 @@ impl Model for Choosing {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State> {
-        let nobody = Leadership::default();
+        let unled = Leadership::default();
         let selection = Selection::new(self.ids());
         let checks = self.size.left.checks;
         vec![State {
-            stock: Stock::new(Vec::new(), 1, Position::START, nobody),
+            stock: Stock::new(Vec::new(), 1, Position::START, unled),
             replicas: self.ids().map(|id| Some(self.new_process(id))).collect(),
             frontends: vec![FrontEnd { selection, checks, nominating: None }; 2],
             cuts: BTreeSet::new(),
@@ -378,7 +378,7 @@ impl Model for Choosing {
             Step::LoseCheck(number, id) => {
                 state.left.losses -= 1;
                 let forgiven = self.keeps(Rule::MissesAreForgiven);
-                let check = if forgiven { Check::Missed } else { Check::Gone };
+                let check = if forgiven { HealthCheck::Missed } else { HealthCheck::Gone };
                 state.frontends[number].selection.checked(id, check);
             }
         }

@@ -1,0 +1,182 @@
+//! The health of an order replica as one front-end sees it: ready, doubtful, unfit or gone.
+//!
+//! # When a replica is gone
+//!
+//! A front-end checks each replica's health every 100 ms. The address of a process that was killed
+//! refuses connections: the replica is gone at once. A process that was paused accepts connections
+//! and never answers: the replica is gone after [`MOST_MISSES`] checks in a row without an answer.
+//! In between it is *doubtful*: it may be busy, so it keeps its leadership, but is not nominated.
+//! An answer to any other request counts as an answer to a health check.
+//!
+//! ```text
+//! check      answer  miss      miss      miss      answer
+//! condition  ready   doubtful  doubtful  gone      ready
+//! ```
+//!
+//! # When a replica is unfit
+//!
+//! A replica that answers may say that it could not lead now, because its disk or its connection
+//! to the catalog hangs. After [`MOST_MISSES`] such answers in a row it is *unfit*.
+
+use crate::wire::replication::{Fitness, ReplicaStatus};
+
+/// Health checks in a row without an answer after which a replica is gone. With one every 100 ms
+/// and 250 ms for an answer, a leader that hangs is replaced within a second; under full load, two
+/// cores were seen to need almost as long for an answer.
+pub const MOST_MISSES: u32 = 3;
+
+/// The outcome of a health check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthCheck {
+    /// The replica answered.
+    Answered(ReplicaStatus),
+    /// It did not answer in time.
+    Missed,
+    /// The connection was refused: no process listens at its address.
+    Gone,
+}
+
+/// What the health checks say about a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// It answers, and could lead.
+    Ready,
+    /// Not checked yet, or checked with mixed results.
+    Doubtful,
+    /// It answers, but could not lead.
+    Unfit,
+    /// It does not answer.
+    Gone,
+}
+
+/// The health checks of one replica, counted. No count exceeds [`MOST_MISSES`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct ReplicaHealth {
+    /// Checks missed since the last answer; `None` before the first check.
+    misses: Option<u32>,
+    /// Checks in a row that were answered "unfit".
+    unfit: u32,
+    /// Checks in a row that were answered "ready".
+    ready: u32,
+    /// The last answer.
+    status: Option<ReplicaStatus>,
+}
+
+impl ReplicaHealth {
+    /// Notes the outcome of a health check.
+    pub(super) fn checked(&mut self, check: HealthCheck) {
+        match check {
+            HealthCheck::Answered(status) => {
+                self.misses = Some(0);
+                self.status = Some(status);
+                (self.ready, self.unfit) = match status.fitness {
+                    Fitness::Ready => (one_more(self.ready), 0),
+                    Fitness::Unfit => (0, one_more(self.unfit)),
+                };
+            }
+            HealthCheck::Missed => self.misses = Some(one_more(self.misses.unwrap_or(0))),
+            HealthCheck::Gone => self.misses = Some(MOST_MISSES),
+        }
+    }
+
+    /// Notes an answer to another request than a health check. A replica that is gone or was never
+    /// checked stays so until a health check says otherwise.
+    pub(super) fn heard_from(&mut self) {
+        if self.misses.is_some_and(|misses| misses < MOST_MISSES) {
+            self.misses = Some(0);
+        }
+    }
+
+    /// Gives a new leader the benefit of the doubt: its misses are counted from 0.
+    pub(super) fn count_anew(&mut self) {
+        self.misses = Some(0);
+        self.unfit = 0;
+    }
+
+    /// Returns the replica's condition.
+    pub(super) fn condition(&self) -> Condition {
+        match self.misses {
+            Some(misses) if misses >= MOST_MISSES => Condition::Gone,
+            Some(0) if self.unfit >= MOST_MISSES => Condition::Unfit,
+            Some(0) if self.unfit == 0 => Condition::Ready,
+            Some(_) | None => Condition::Doubtful,
+        }
+    }
+
+    /// Returns whether the last [`MOST_MISSES`] answers said "ready".
+    pub(super) fn is_steadily_ready(&self) -> bool {
+        self.condition() == Condition::Ready && self.ready == MOST_MISSES
+    }
+
+    /// Returns the last answer, unless the replica is gone or was never checked.
+    pub(super) fn status(&self) -> Option<ReplicaStatus> {
+        self.status.filter(|_| self.misses.is_some_and(|misses| misses < MOST_MISSES))
+    }
+}
+
+/// Counts one more, up to [`MOST_MISSES`].
+pub(super) fn one_more(count: u32) -> u32 {
+    (count + 1).min(MOST_MISSES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::order::Position;
+    use crate::wire::replication::{Leadership, ReplicaId, ReplicaState};
+
+    fn answered(fitness: Fitness) -> HealthCheck {
+        HealthCheck::Answered(ReplicaStatus {
+            id: ReplicaId(1),
+            state: ReplicaState::Follower,
+            fitness,
+            leadership: Leadership::default(),
+            log: Position::START,
+        })
+    }
+
+    fn conditions(checks: &[HealthCheck]) -> Vec<Condition> {
+        let mut health = ReplicaHealth::default();
+        let condition = |check: &HealthCheck| {
+            health.checked(*check);
+            health.condition()
+        };
+        checks.iter().map(condition).collect()
+    }
+
+    #[test]
+    fn a_replica_that_was_not_checked_yet_is_doubtful() {
+        assert_eq!(ReplicaHealth::default().condition(), Condition::Doubtful);
+    }
+
+    #[test]
+    fn a_replica_is_gone_after_three_misses_or_one_refused_connection() {
+        use Condition::{Doubtful, Gone, Ready};
+        use HealthCheck::Missed;
+        let ready = answered(Fitness::Ready);
+        assert_eq!(
+            conditions(&[ready, Missed, Missed, Missed, ready]),
+            [Ready, Doubtful, Doubtful, Gone, Ready]
+        );
+        assert_eq!(conditions(&[ready, HealthCheck::Gone, ready]), [Ready, Gone, Ready]);
+    }
+
+    #[test]
+    fn a_replica_is_unfit_after_three_such_answers() {
+        let (ready, unfit) = (answered(Fitness::Ready), answered(Fitness::Unfit));
+        assert_eq!(
+            conditions(&[unfit, unfit, unfit, ready]),
+            [Condition::Doubtful, Condition::Doubtful, Condition::Unfit, Condition::Ready]
+        );
+    }
+
+    #[test]
+    fn a_replica_that_is_gone_has_no_status() {
+        let mut health = ReplicaHealth::default();
+        health.checked(answered(Fitness::Ready));
+        assert!(health.status().is_some());
+        health.checked(HealthCheck::Gone);
+        health.heard_from();
+        assert!(health.status().is_none(), "only a health check brings it back");
+    }
+}
