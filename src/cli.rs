@@ -1,4 +1,4 @@
-//! The command line: which role to run, or what to ask of a cluster.
+//! The command line: run a role, act on a whole store, or shop in it.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::catalog::journal::rebuild;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
-use crate::process::{self, Residence, RoleError, fail};
+use crate::pid_lock::PidLock;
+use crate::process::{self, RoleError, fail};
 use crate::roles::{CatalogRole, Role, Roles};
 use crate::wire::replication::ReplicaId;
-use crate::{catalog, client, frontend, health, order};
+use crate::{catalog, client, cluster, frontend, health, order};
 
 /// An online toy store of three microservices with caching, replication and fault tolerance.
 #[derive(Parser)]
@@ -22,50 +23,53 @@ use crate::{catalog, client, frontend, health, order};
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
-    /// The file that says who runs where. Without it, the one that the environment's ROLES names;
-    /// without that, ./roles.toml.
+    /// The roles.toml that says who runs where. Default: the file that the environment variable
+    /// ROLES names, else ./roles.toml.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a front-end: the store's door, with a cache of toys.
+    #[command(flatten)]
+    Cluster(cluster::Verb),
+    /// Run a front-end: it answers clients, caches toys, and selects the leader by heartbeats.
     Frontend(FrontendArguments),
-    /// Run the catalog: it owns the stock and the purchase journal.
+    /// Run the catalog: it holds the stock and the purchase journal.
     Catalog,
-    /// Run an order replica.
+    /// Run an order replica: it stores the orders, as leader or as follower.
     Order(OrderArguments),
-    /// Shop, measure, and check every order that was made.
+    /// Shop, measure the latency, and check every order.
     Client(client::Arguments),
-    /// Rebuild the catalog's database, when it is lost, from an order replica's. Stop the catalog
-    /// first. The idempotency keys are lost: a purchase that is asked again under an old key is a
-    /// new one.
+    /// Rebuild a lost catalog database from an order replica's database.
+    ///
+    /// Stop the catalog first. The rebuilt journal has every order, but no idempotency keys: a
+    /// client that retries a purchase with a key from before the rebuild buys again.
     Rebuild(RebuildArguments),
-    /// List the roles in the order in which they are started: name, address, pid file and log file,
-    /// separated by tabs.
+    /// List the roles in start order, for scripts: name, address, pid file and log file, separated
+    /// by tabs.
     Roles,
-    /// Ask a role whether it is ready; exit status 0 if it is.
+    /// Check whether a role is ready; the exit status is 0 if it is.
     Probe(ProbeArguments),
 }
 
 #[derive(Args)]
 struct FrontendArguments {
-    /// Which [[frontend]] of the file, counted from 1.
+    /// Which [[frontend]] of roles.toml, counted from 1.
     #[arg(long, default_value_t = 1)]
     id: u32,
 }
 
 #[derive(Args)]
 struct OrderArguments {
-    /// Which [[order]] of the file.
+    /// The id of an [[order]] of roles.toml.
     #[arg(long)]
     id: u32,
 }
 
 #[derive(Args)]
 struct RebuildArguments {
-    /// The replica's database, such as data/order-2.db; take the longest.
+    /// The database of the replica that has the most orders, such as data/order-2.db.
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
 }
@@ -74,58 +78,93 @@ struct RebuildArguments {
 struct ProbeArguments {
     /// The role: catalog, order-1, frontend, frontend-2, …
     role: Role,
-    /// How many seconds to go on asking.
+    /// How many seconds to wait until it is ready.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
 }
 
-/// Reads the arguments and does what they say.
+/// Parses the command line and runs the command.
 #[must_use]
 pub fn run() -> ExitCode {
     let line = CommandLine::parse();
-    let named = std::env::var_os("ROLES").filter(|name| !name.is_empty()).map(PathBuf::from);
-    let config = line.config.or(named).unwrap_or_else(|| "roles.toml".into());
+    let config = canonical(config_of(line.config));
     let system = actix_web::rt::System::new();
-    if let Command::Client(arguments) = &line.command
-        && arguments.names_frontends()
-    {
-        // Whoever shops at a store elsewhere has no roles.toml.
-        return system.block_on(client::run(arguments.clone(), &[]));
+    match line.command {
+        Command::Cluster(verb) => system.block_on(cluster::carry_out(verb, &config)),
+        Command::Frontend(arguments) => play(&system, &config, Role::Frontend(arguments.id)),
+        Command::Catalog => play(&system, &config, Role::Catalog),
+        Command::Order(arguments) => play(&system, &config, Role::Order(ReplicaId(arguments.id))),
+        // A client that is told where the front-ends are needs no roles.toml.
+        Command::Client(arguments) if arguments.names_frontends() => {
+            system.block_on(client::run(arguments, &[]))
+        }
+        Command::Client(arguments) => {
+            with_roles(&config, |roles| system.block_on(client::run(arguments, &roles.frontends)))
+        }
+        Command::Rebuild(arguments) => {
+            with_roles(&config, |roles| rebuild_journal(roles, &arguments.from))
+        }
+        Command::Roles => with_roles(&config, list),
+        Command::Probe(arguments) => {
+            with_roles(&config, |roles| system.block_on(probe(&arguments, roles)))
+        }
     }
-    match Roles::read(&config) {
-        Ok(roles) => carry_out(&system, line.command, &roles),
+}
+
+fn with_roles(config: &Path, act: impl FnOnce(&Roles) -> ExitCode) -> ExitCode {
+    match Roles::read(config) {
+        Ok(roles) => act(&roles),
         Err(error) => fail(&error),
     }
 }
 
-fn carry_out(system: &actix_web::rt::SystemRunner, command: Command, roles: &Roles) -> ExitCode {
-    match command {
-        Command::Frontend(arguments) => play(system, roles, Role::Frontend(arguments.id)),
-        Command::Catalog => play(system, roles, Role::Catalog),
-        Command::Order(arguments) => play(system, roles, Role::Order(ReplicaId(arguments.id))),
-        Command::Client(arguments) => system.block_on(client::run(arguments, &roles.frontends)),
-        Command::Rebuild(arguments) => rebuild_journal(roles, &arguments.from),
-        Command::Roles => list(roles),
-        Command::Probe(arguments) => system.block_on(probe(&arguments, roles)),
+/// The file of `--config`, else of the environment's `ROLES`, else `./roles.toml`.
+fn config_of(argument: Option<PathBuf>) -> PathBuf {
+    let named = std::env::var_os("ROLES").filter(|name| !name.is_empty()).map(PathBuf::from);
+    argument.or(named).unwrap_or_else(|| "roles.toml".into())
+}
+
+/// The one path of a file, however it is reached: what is reached through a symbolic link is the
+/// same store, with the same data folder. A file that is missing keeps its name in its folder.
+fn canonical(path: PathBuf) -> PathBuf {
+    if let Ok(canonical) = path.canonicalize() {
+        return canonical;
+    }
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        (Err(_), _) | (_, None) => path,
     }
 }
 
 /// Runs a role until it is told to stop.
-fn play(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> ExitCode {
-    // What the web framework has to say of its workers is not news to anybody.
+fn play(system: &actix_web::rt::SystemRunner, config: &Path, role: Role) -> ExitCode {
+    with_roles(config, |roles| play_in(system, roles, role))
+}
+
+fn play_in(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> ExitCode {
+    // Below a warning, actix reports only its worker threads.
     let environment = env_logger::Env::default().default_filter_or("info,actix_server=warn");
     env_logger::Builder::from_env(environment).format_target(false).init();
+    cluster::leave_session_of_supervisor();
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();
     process::raise_file_limit();
     let outcome = system.block_on(async {
         let listener = process::listen(roles, role)?;
-        let _residence = Residence::take(roles, role)?;
+        let lock = PidLock::take(roles, role)?;
         let stop = process::stop_on_signals().map_err(RoleError::Serve)?;
-        match role {
-            Role::Catalog => catalog::run(listener, roles, stop).await,
-            Role::Order(id) => order::run(listener, roles, id, stop).await,
-            Role::Frontend(number) => frontend::run(listener, roles, number, stop).await,
+        let served = async {
+            match role {
+                Role::Catalog => catalog::run(listener, roles, stop).await,
+                Role::Order(id) => order::run(listener, roles, id, stop).await,
+                Role::Frontend(number) => frontend::run(listener, roles, number, stop).await,
+            }
+        };
+        tokio::select! {
+            biased; // The role opens its database first.
+            outcome = served => outcome,
+            lost = lock.lost() => Err(lost),
         }
     });
     match outcome {
@@ -138,13 +177,16 @@ fn play(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> Exit
 }
 
 fn rebuild_journal(roles: &Roles, from: &Path) -> ExitCode {
-    let rebuilt = Residence::take(roles, Role::Catalog).and_then(|_residence| {
+    let rebuilt = PidLock::take(roles, Role::Catalog).and_then(|_lock| {
         let path = roles.file_of(Role::Catalog, "db");
         let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
         Ok(rebuild::rebuild(&path, toys, *initial_stock, from)?)
     });
     match rebuilt {
-        Ok(end) => print(&format!("the journal has {} orders; start the catalog\n", end.length)),
+        Ok(end) => print(&format!(
+            "the journal is rebuilt with {} orders; start the catalog\n",
+            end.length
+        )),
         Err(error) => fail(&error),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::{self, ServiceConfig};
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
@@ -60,6 +61,14 @@ pub fn routes(config: &mut ServiceConfig, role: Role, readiness: Arc<dyn Readine
     );
 }
 
+impl Health {
+    /// Whether the process with this id gave the answer.
+    #[must_use]
+    pub fn is_of(&self, pid: Pid) -> bool {
+        u32::try_from(pid.as_raw_nonzero().get()) == Ok(self.pid)
+    }
+}
+
 /// Asks whether the role at `address` is ready.
 ///
 /// # Errors
@@ -67,6 +76,20 @@ pub fn routes(config: &mut ServiceConfig, role: Role, readiness: Arc<dyn Readine
 /// If it is not, or does not answer.
 pub async fn probe(address: &Address) -> Result<Health, CallError> {
     Http::new(address, None).get("/readyz", PROBE_LIMIT).await
+}
+
+/// Whether a process answers at `address` that it lives.
+pub async fn is_alive(address: &Address) -> bool {
+    Http::new(address, None).get::<Health>("/healthz", PROBE_LIMIT).await.is_ok()
+}
+
+/// Why a role is not ready, in its own words if it answered.
+#[must_use]
+pub fn reason(error: CallError) -> String {
+    match error {
+        CallError::Refused { message, .. } => message,
+        CallError::Unreachable(_) => error.to_string(),
+    }
 }
 
 /// Asks until the role at `address` is ready, for at most `patience`.

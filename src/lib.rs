@@ -35,6 +35,10 @@ pub mod health; // /healthz and /readyz, and the probe that asks them
 
 pub mod process; // a role as a process
 
+pub mod pid_lock; // the files that make a process a role
+
+pub mod cluster; // starts, stops and shows the roles of a roles.toml
+
 pub mod cli; // the command line
 
 pub mod clock; // the one place that reads a clock

@@ -1,11 +1,9 @@
-//! A role as a process: its pid file, its listener, the signals that end it, its last words.
+//! A role as a process: its listener, the signals that end it, its last error.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{TcpListener, ToSocketAddrs as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,6 +11,7 @@ use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::pid_lock::Loss;
 use crate::roles::{Address, Role, Roles};
 use crate::storage::StorageError;
 
@@ -20,7 +19,7 @@ use crate::storage::StorageError;
 /// again a second later.
 const BACKLOG: u32 = 1_024;
 
-/// Why a role ended that was not asked to. Its message says what to do.
+/// Why a role ended without being told to stop. The message says what to do.
 #[derive(Debug)]
 pub enum RoleError {
     /// The data folder or the pid file in it cannot be written.
@@ -44,74 +43,19 @@ pub enum RoleError {
         /// How many orders the journal holds.
         journal: u64,
     },
+    /// The pid file or the database is no longer the file that the role holds.
+    FileLost {
+        /// The role.
+        role: Role,
+        /// The file's name.
+        path: PathBuf,
+        /// What happened to it.
+        loss: Loss,
+    },
     /// The role would listen beyond this machine without a secret.
     NoSecret(Role, String),
     /// A task found an invariant broken.
     Panicked(&'static str),
-}
-
-/// What a role holds while it runs: the locked pid file.
-///
-/// The lock, not the number in the file, is what tells that the process lives: the kernel drops it
-/// with the process, however it ended, while numbers are used again.
-#[derive(Debug)]
-pub struct Residence {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl Residence {
-    /// Makes the data folder and takes the role's place in it.
-    ///
-    /// # Errors
-    ///
-    /// If the folder cannot be written, or another process has the place.
-    pub fn take(roles: &Roles, role: Role) -> Result<Self, RoleError> {
-        let folder = &roles.data_dir;
-        std::fs::create_dir_all(folder)
-            .map_err(|error| RoleError::Folder(folder.clone(), error))?;
-        let path = roles.file_of(role, "pid");
-        let mut file = lock(&path, role)?;
-        let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        written.map_err(|error| RoleError::Folder(path.clone(), error))?;
-        Ok(Self { path, _lock: file })
-    }
-}
-
-/// Opens and locks the pid file.
-///
-/// A role that ends removes its file. Whoever opened it just before and locks it just after holds
-/// a file without a name, which excludes nobody; so the lock counts only if the name still leads
-/// to the locked file.
-fn lock(path: &Path, role: Role) -> Result<File, RoleError> {
-    let error = |error| RoleError::Folder(path.to_owned(), error);
-    loop {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(error)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(RoleError::AlreadyRunning(role, path.to_owned()));
-            }
-            Err(TryLockError::Error(cause)) => return Err(error(cause)),
-        }
-        let locked = file.metadata().map_err(error)?;
-        if std::fs::metadata(path).is_ok_and(|named| named.ino() == locked.ino()) {
-            return Ok(file);
-        }
-    }
-}
-
-impl Drop for Residence {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            log::warn!("the pid file {} stays behind: {error}", self.path.display());
-        }
-    }
 }
 
 /// Listens where `roles.toml` says.
@@ -149,23 +93,23 @@ fn bind(address: &Address) -> io::Result<TcpListener> {
     Err(last)
 }
 
-/// The one place where the executable complains: a line on standard error, and exit status 1.
-#[expect(clippy::print_stderr, reason = "the last words belong there, whether or not a log is on")]
+/// Prints an error as a line on standard error; exit status 1.
+#[expect(clippy::print_stderr, reason = "an error is printed whether or not a log is on")]
 #[must_use]
 pub fn fail(problem: &dyn fmt::Display) -> ExitCode {
     eprintln!("toystore: {problem}");
     ExitCode::FAILURE
 }
 
-/// Lets this process have as many open files as it may: a connection is one, and the usual limit of
-/// 1,024 is below what a server here admits.
+/// Raises this process's limit of open files to the highest allowed: each connection is an open
+/// file, and the usual limit of 1,024 is below the connections that a server here accepts.
 pub fn raise_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
         return;
     }
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        log::warn!("no more than {current:?} files can be open at once: {error}");
+        log::warn!("cannot raise the limit of open files above {current:?}: {error}");
     }
 }
 
@@ -195,14 +139,14 @@ impl fmt::Display for RoleError {
         match self {
             Self::Folder(path, error) => write!(
                 f,
-                "cannot write {}: {error}; make it a folder that can be written, or set data_dir \
-                 in roles.toml",
+                "cannot write {}: {error}; make its folder writable, or set data_dir in roles.toml \
+                 to a folder that is",
                 path.display()
             ),
             Self::AlreadyRunning(role, path) => write!(
                 f,
-                "{role} runs already: its process holds {}; stop it first, or give this cluster \
-                 a data_dir of its own",
+                "{role} runs already: another process holds the lock on {}; stop that process, or \
+                 set data_dir in roles.toml to a folder that no other store uses",
                 path.display()
             ),
             Self::Listen(role, address, error) => {
@@ -220,17 +164,29 @@ impl fmt::Display for RoleError {
             Self::Storage(error) => error.fmt(f),
             Self::JournalBehind { replica, orders, journal } => write!(
                 f,
-                "{replica} holds {orders} orders and the catalog's journal {journal}: the \
-                 catalog's database was removed or replaced, and selling over them would give \
-                 their numbers away twice. Move catalog.db away and run `toystore rebuild --from \
-                 order-N.db` with the longest replica's database; or, if those orders are not to \
-                 be kept, move the replicas' databases away"
+                "{replica} has {orders} orders, but the catalog's journal has only {journal}: the \
+                 catalog's database was removed or replaced. New orders would get numbers that \
+                 are taken. To keep the orders, move catalog.db away and run `toystore rebuild \
+                 --from order-N.db` with the database of the replica that has the most orders; to \
+                 discard them, move the replicas' databases away"
             ),
+            Self::FileLost { role, path, loss } => {
+                let what = match loss {
+                    Loss::Removed => "removed",
+                    Loss::Replaced => "replaced by another file",
+                };
+                write!(
+                    f,
+                    "{} was {what} while {role} was running. {role} has ended, because a restart \
+                     would not find what it writes. Put the file back, or remove the whole data \
+                     folder to begin with an empty store; then start {role} again",
+                    path.display()
+                )
+            }
             Self::NoSecret(role, address) => write!(
                 f,
-                "{role} would listen on {address}, where others could reach it, and the cluster \
-                 has no secret; set `secret` in roles.toml to the same 16 or more characters for \
-                 every role"
+                "{role} would listen on {address}, which other machines can reach, but roles.toml \
+                 has no secret; set `secret` to the same 16 or more characters for every role"
             ),
             Self::Panicked(task) => write!(
                 f,

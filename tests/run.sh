@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Runs every test. Needs Debian or Ubuntu with cargo and a C compiler, and gets the rest itself
-# where it may (as root, or with a sudo that asks for no password). What a missing tool leaves out,
-# it says; with CI set that is a failure.
+# Runs every test, on Debian or Ubuntu. Installs what it needs where it may: as root, or with a sudo
+# that asks for no password. What a missing tool leaves out, it says; with CI set that is a failure.
 #
 # The last line is the sum over all parts: `N passed, N failed`.
 
 set -euo pipefail
 
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
+# shellcheck source=run.sh
+source ./run.sh # for what a build needs: set_up and install_packages
 
 readonly PACKAGES=(shellcheck sqlite3)           # a package has the name of its command
 readonly PARTS=(./check.sh tests/scripts.sh eval/deploy/test.sh) # each of them a command
@@ -17,7 +18,7 @@ trap 'rm -f -- "$report"' EXIT
 
 main() {
   local part passed failed status=0
-  set_up
+  set_up_tests
   for part in "${PARTS[@]}"; do
     printf '\n=== %s\n' "$part"
     "$part" 2>&1 </dev/null | tee -a -- "$report" || status=1
@@ -36,40 +37,23 @@ sum() { # passed | failed
     grep -oE "[0-9]+ $1" | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
-set_up() {
-  [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
-  need cargo 'the Rust installer, https://rustup.rs'
-  need cc 'sudo apt-get install -y build-essential'
+set_up_tests() {
+  set_up
   get_packages
   cargo fmt --version >/dev/null 2>&1 || get_component rustfmt
   cargo clippy --version >/dev/null 2>&1 || get_component clippy
 }
 
-need() { # COMMAND HINT
-  command -v "$1" >/dev/null && return 0
-  printf '%s is missing; get it with: %s\n' "$1" "$2" >&2
-  exit 1
-}
-
 get_packages() {
-  local package missing=() as_root=()
+  local package missing=()
   for package in "${PACKAGES[@]}"; do
     command -v "$package" >/dev/null || missing+=("$package")
   done
   ((${#missing[@]} > 0)) || return 0
-  ((EUID == 0)) || as_root=(sudo -n)
   if ! install_packages "${missing[@]}"; then
     printf 'left out: what needs %s; get it with: sudo apt-get install -y %s\n' \
       "${missing[*]}" "${missing[*]}"
   fi
-}
-
-install_packages() { # PACKAGE…
-  command -v apt-get >/dev/null || return 1
-  printf '=== setting up: %s\n' "$*"
-  "${as_root[@]}" apt-get update -q </dev/null &&
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -q -y --no-install-recommends "$@" </dev/null
 }
 
 get_component() { # COMPONENT

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Tests run.sh on real processes, each test in a folder and at a loopback address of its own.
-# TOYSTORE_BIN is the executable to test with; without it, run.sh builds one.
+# Tests run.sh: what it does before it hands over to the executable. (tests/cluster has the tests of
+# the verbs.) A machine is a folder of commands that PATH leads to; cargo, apt-get and rustup are
+# stand-ins that note how they were called.
 #
 # The last line is the sum: `N passed, N failed`.
 
@@ -8,305 +9,277 @@ set -euo pipefail
 
 repo=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 work=$(cd -- "$(mktemp -d)" && pwd -P)
-trap clean_up EXIT
-unset ROLES NO_COLOR
+trap 'rm -rf -- "$work" "$work.log"' EXIT
+unset ROLES NO_COLOR TOYSTORE_BIN TOYSTORE_RUN_SH CARGO_TARGET_DIR RUSTUP_TOOLCHAIN CARGO_BUILD_TARGET
 
 # --- the tests ------------------------------------------------------------------------------------
 
-help_lists_every_verb() {
-  expect 0 ./run.sh help
-  local verb
-  for verb in up down status start stop kill demo; do says "./run.sh $verb"; done
+help_lists_every_verb_and_builds_nothing() {
+  machine
+  local word
+  for word in help -h --help; do
+    expect 0 ./run.sh "$word"
+    says './run.sh up' './run.sh down' './run.sh status' './run.sh start' './run.sh stop' \
+      './run.sh kill' './run.sh demo' ROLES TOYSTORE_BIN CARGO_TARGET_DIR
+  done
+  [[ ! -e called ]]
 }
 
-an_unknown_verb_or_role_is_refused_with_what_is_allowed() {
-  cluster here
+an_unknown_verb_is_refused_with_those_that_there_are() {
+  machine
   expect 2 ./run.sh begin
   says 'no verb begin; try up, down, status, start, stop, kill, demo'
-  expect 2 ./run.sh up now
-  expect 2 ./run.sh kill order-7
-  says 'no role is called order-7' 'catalog order-1 order-2 order-3 frontend'
-  expect 2 ./run.sh start
-  says 'start needs a role: catalog order-1'
-  ROLES=$work/nowhere.toml expect 1 ./run.sh up
-  says 'nowhere.toml' ROLES
+  expect 2 ./run.sh ''
+  expect 2 ./run.sh --config x
+  [[ ! -e called ]] # nothing is built first
 }
 
-up_starts_every_role_once_and_down_stops_all() {
-  cluster here
-  expect 1 ./run.sh status
-  expect 0 ./run.sh up
-  expect 0 ./run.sh status
-  local before=$output
-  [[ $(grep -c 'ready$' <<<"$before") == 5 ]]
-  expect 0 ./run.sh up
-  says 'order-2 runs already'
-  expect 0 ./run.sh status
-  [[ $output == "$before" ]]
-  expect 0 ./run.sh down
-  expect 1 ./run.sh status
-  [[ $(grep -c ' down$' <<<"$output") == 5 ]]
-  [[ -z $(compgen -G "$data/*.pid") ]]
-  expect 0 ./run.sh down
-  says 'catalog does not run'
-}
-
-a_killed_role_is_down_until_it_is_started() {
-  cluster here
-  expect 0 ./run.sh up
-  local before
-  before=$(pid_in order-2)
-  expect 0 ./run.sh kill order-2
-  expect 1 ./run.sh status
-  matches 'order-2 .* down' 'order-3 .* ready'
-  expect 0 ./run.sh kill order-2
-  says 'order-2 does not run'
-  expect 0 ./run.sh start order-2
-  [[ $(pid_in order-2) != "$before" ]]
-  expect 0 ./run.sh status
-  expect 0 ./run.sh start order-2
-  says 'order-2 runs already'
-}
-
-a_stopped_role_ends_in_order() {
-  cluster here
-  expect 0 ./run.sh up
-  expect 0 ./run.sh stop frontend
-  [[ ! -e $data/frontend.pid ]]
-  tail -n 1 "$data/frontend.log" | grep 'ended in order'
-  expect 0 ./run.sh stop frontend
-  says 'frontend does not run'
-}
-
-a_role_that_does_not_end_is_killed() {
-  cluster here
-  expect 0 ./run.sh up
-  kill -s STOP "$(pid_in order-1)"
-  expect 1 ./run.sh status
-  matches 'order-1 .* alive, not ready'
-  expect 0 ./run.sh stop order-1
-  says 'order-1' 'SIGKILL'
-}
-
-a_role_without_its_neighbours_is_started_and_said_not_to_be_ready() {
-  cluster here
-  expect 0 ./run.sh start order-1
-  says 'order-1 is alive, but not ready yet'
-  expect 0 ./run.sh up
-  expect 0 ./run.sh status
-}
-
-a_role_that_somebody_else_started_is_left_alone() {
-  cluster here
-  "$binary" catalog --config "$ROLES" 2>/dev/null &
-  local pid=$!
-  eventually test -s "$data/catalog.pid"
+verbs_are_passed_on_with_their_arguments_and_exit_status() {
+  machine with cargo cc
   local verb
-  for verb in stop kill; do
-    expect 1 ./run.sh "$verb" catalog
-    says "catalog runs (pid $pid), but was not started by run.sh; left alone"
+  for verb in up down status 'start order-1' 'stop order-1' 'kill order-1' demo; do
+    # shellcheck disable=SC2086 # a verb and its role are two words
+    expect 7 env STATUS=7 ./run.sh $verb
+    says "toystore: $verb" "ROLES=$PWD/roles.toml" "RUN_SH=$PWD/run.sh"
   done
-  expect 0 ./run.sh up
-  says 'left alone'
-  expect 0 ./run.sh status
-  says '(not started by run.sh)'
-  expect 1 ./run.sh down
-  kill "$pid" # fails if it is gone
-  wait "$pid"
-}
-
-a_number_that_a_crash_left_behind_is_not_signalled() {
-  cluster here
-  mkdir "$data"
-  TOYSTORE_STARTED_BY=$ROLES sleep 60 &
-  local pid=$!
-  echo "$pid" >"$data/catalog.pid"
-  expect 0 ./run.sh kill catalog
-  says 'catalog does not run'
-  expect 0 ./run.sh down
-  expect 0 ./run.sh start catalog
-  expect 0 ./run.sh stop catalog
-  kill "$pid" # fails if it is gone
+  expect 0 ./run.sh
+  says 'toystore: run,'
+  expect 0 ./run.sh start 'a role' --config 'a file'
+  says 'toystore: start a role --config a file,'
 }
 
 it_works_from_any_folder_and_through_a_link() {
-  cluster 'a folder'
-  cd "$work/a folder"
-  ROLES=roles.toml expect 0 "$repo/run.sh" up
+  machine with cargo cc
+  local here=$PWD
+  mkdir -p "$work/other folder"
+  ln -s ../machine/run.sh "$work/other folder/link"
+  cd "$work/other folder"
+  expect 0 ./link up
+  says 'toystore: up,' "ROLES=$here/roles.toml"
   cd /
-  ROLES=${work#/}/'a folder/../a folder/roles.toml' expect 0 "$repo/run.sh" status
-  expect 0 "$repo/run.sh" down
-
-  cluster copy
-  copy_of_the_sources
-  ln -s copy/run.sh "$work/link"
-  cd /
-  ROLES='' PATH=$work/copy/bin:$PATH expect 0 "$work/link" start catalog
-  says "catalog is ready at $address"
+  expect 0 "$here/run.sh" up
+  says "ROLES=$here/roles.toml" "RUN_SH=$here/run.sh"
+  ROLES='' expect 0 "$work/other folder/link" up
+  says "ROLES=$here/roles.toml"
+  ROLES=my.toml expect 0 "$here/run.sh" up
+  says 'ROLES=my.toml'
 }
 
-two_clusters_run_side_by_side() {
-  cluster one
-  expect 0 ./run.sh up
-  local one=$ROLES
-  cluster two
-  expect 0 ./run.sh up
-  expect 0 ./run.sh down
-  ROLES=$one expect 0 ./run.sh status
-}
-
-the_foreground_shows_all_logs_and_ends_with_ctrl_c() {
-  cluster here
-  start_foreground
-  local before
-  before=$(grep -c '^order-3  | ' "$work/here/foreground")
-  ((before > 0))
-  expect 1 ./run.sh
-  says 'catalog runs already'
-  expect 0 ./run.sh kill order-3
-  expect 0 ./run.sh start order-3
-  eventually logs_more_than "$before" order-3
-  # The terminal sends Ctrl-C to all of the session: roles are in sessions of their own.
-  [[ $(processes_of_session "$foreground") != */"$(pid_in catalog)"/* ]]
-  end_foreground INT
-  grep '^catalog  | .*ended in order' "$work/here/foreground"
-}
-
-the_foreground_ends_with_sigterm_and_with_its_terminal() {
-  cluster here
-  local signal
-  for signal in TERM HUP; do
-    start_foreground
-    end_foreground "$signal"
-  done
-}
-
-a_role_that_cannot_start_is_named_and_its_log_shown() {
-  cluster one
-  expect 0 ./run.sh up
-  local taken=$address
-  cluster two
-  sed -i "s/^address = .*:8092.*/address = \"$taken:8080\"/" "$ROLES"
-  expect 1 ./run.sh up
-  says 'order-2 is not ready' "$taken:8080" 'stop what listens there'
-  expect 1 ./run.sh status
-  matches 'order-1 .* ready' 'order-2 .* down'
-  expect 0 ./run.sh down
-  expect 1 ./run.sh
-  says 'order-2 is not ready'
-  expect 1 ./run.sh status
-  matches 'catalog .* down'
-  expect 1 ./run.sh start order-2
+another_executable_is_used_as_it_is() {
+  machine
+  expect 1 env TOYSTORE_BIN=none ./run.sh up
+  says 'TOYSTORE_BIN is none, which is no executable'
+  expect 1 env TOYSTORE_BIN="$work" ./run.sh up
+  store_executable "$work/mine"
+  expect 0 env TOYSTORE_BIN="$work/mine" ./run.sh up
+  says 'toystore: up,'
+  cd "$work"
+  expect 0 env TOYSTORE_BIN=mine machine/run.sh up
+  [[ ! -e machine/called ]]
 }
 
 it_is_built_only_when_sources_changed() {
-  cluster copy
-  copy_of_the_sources
-  expect_builds 1 # nothing is built yet
-  expect_builds 1
+  machine with cargo cc
+  expect_builds 1 ./run.sh up # nothing is built yet
+  expect_builds 1 ./run.sh up
   touch -d '1 minute' src/lib.rs
-  expect_builds 2
+  expect_builds 2 ./run.sh start catalog
   touch -d '-1 minute' src/lib.rs
   touch -- target/release/toystore
-  expect_builds 2
+  expect_builds 2 ./run.sh
   touch -d '1 minute' Cargo.lock
-  expect 0 ./run.sh stop catalog # what only stops does not build
-  [[ $(wc -l <built) == 2 ]]
-  expect 0 env CARGO_TARGET_DIR="$work/elsewhere" PATH="$PWD/bin:$PATH" ./run.sh start catalog
+  local verb
+  for verb in down status stop kill; do expect_builds 2 ./run.sh "$verb"; done # they start nothing
+  expect_builds 3 ./run.sh demo
+  touch -d '-1 minute' Cargo.lock
+  expect_builds 4 env CARGO_TARGET_DIR="$work/elsewhere" ./run.sh status
   [[ -x $work/elsewhere/release/toystore ]]
+  cd "$work"
+  expect_builds 5 env CARGO_TARGET_DIR=relative machine/run.sh status
+  [[ -x $work/relative/release/toystore ]]
 }
 
-what_a_build_lacks_is_said_with_where_to_get_it() {
-  cluster copy
-  copy_of_the_sources
-  local tool
-  rm bin/*
-  for tool in bash readlink dirname basename env; do ln -s "$(command -v "$tool")" bin/; done
-  expect 1 env HOME=/nonexistent PATH="$PWD/bin" ./run.sh up
-  says 'cargo is missing' 'rustup'
-  ln -s /bin/true bin/cargo
-  expect 1 env HOME=/nonexistent PATH="$PWD/bin" ./run.sh up
-  says 'C compiler is missing' 'build-essential'
+a_source_that_changes_during_the_build_is_built_the_next_time() {
+  machine with cargo cc
+  expect_builds 1 env CHANGE="$PWD/src/lib.rs" ./run.sh up
+  expect_builds 2 ./run.sh up
+  expect_builds 2 ./run.sh up
 }
 
-the_demo_changes_the_leader_and_leaves_nothing_running() {
-  cluster here
-  expect 0 ./run.sh demo
-  matches 'order-3 .*is killed' 'order-2 leads now' 'order-3 is ready'
-  if [[ -n ${CI:-} ]] || command -v sqlite3 >/dev/null; then
-    says 'All replicas have the same orders'
-  fi
-  expect 1 ./run.sh status
-  [[ $(grep -c ' down$' <<<"$output") == 5 ]]
+a_build_that_fails_is_no_success() {
+  machine with cargo cc
+  expect 1 env CARGO_FAILS=1 ./run.sh up
+  says 'the build failed'
+}
+
+a_missing_rust_or_compiler_is_said_with_the_command_to_type() {
+  machine with failing-apt-get
+  expect 1 ./run.sh up
+  says "Rust $version or newer is missing; get it with: curl " https://sh.rustup.rs
+  machine with cargo failing-apt-get
+  expect 1 ./run.sh up
+  says 'a C compiler is missing; get it with: sudo apt-get install -y build-essential'
+  machine with old-cargo cc # no apt-get at all
+  expect 1 ./run.sh up
+  says "Rust $version or newer is missing; get it with: curl "
+  machine with old-cargo cc failing-rustup
+  expect 1 ./run.sh up
+  says "Rust $version or newer is missing; get it with: rustup toolchain install stable"
+}
+
+a_fresh_machine_gets_what_a_build_needs() {
+  machine with apt-get
   expect 0 ./run.sh up
-  expect 1 ./run.sh demo
-  says 'runs already'
+  says 'installing: apt-get install -y rustup' 'rustup toolchain install stable' \
+    'installing: apt-get install -y build-essential' 'building toystore' 'toystore: up,'
+  grep -x 'rustup default stable' called
+  grep -e --no-remove called
+  expect_builds 1 ./run.sh up
 }
 
-a_demo_that_is_ended_early_leaves_nothing_running() {
-  local demo status=0
-  cluster here
-  ./run.sh demo </dev/null >"$work/demo.log" 2>&1 &
-  demo=$!
-  eventually grep -q 'Five clients shop' "$work/demo.log"
-  eventually is_shopping
-  kill -TERM "$demo"
-  wait "$demo" || status=$?
-  [[ $status == 1 ]] || die "the demo ended with $status"
-  ! is_shopping || die 'the client goes on'
-  ! grep 'final check' "$work/demo.log" || die 'the client asked a store that was closing'
-  expect 1 ./run.sh status
-  [[ $(grep -c ' down$' <<<"$output") == 5 ]]
+an_old_rust_is_left_as_the_default_and_a_newer_one_is_used() {
+  machine with old-cargo cc rustup
+  touch default
+  expect 0 ./run.sh up
+  says 'rustup toolchain install stable' 'toystore: up,'
+  ! grep -x 'rustup default stable' called || die 'it changed the default'
+  grep 'toolchain install stable .*--no-self-update' called || die 'rustup may replace itself'
+  touch -d '1 minute' src/lib.rs
+  expect 0 ./run.sh up
+  [[ $(grep -c 'toolchain install' called) == 1 ]] || die 'it installed it twice'
+}
+
+the_tests_set_up_the_same() {
+  machine with failing-apt-get
+  cp -r "$repo/tests/run.sh" tests.sh
+  mkdir tests
+  mv tests.sh tests/run.sh
+  expect 1 tests/run.sh
+  says "Rust $version or newer is missing; get it with: curl "
 }
 
 # --- how they are written -------------------------------------------------------------------------
 
-# Makes a cluster in a folder NAME, with its own address, and lets ROLES, data and address tell it.
-cluster() { # NAME
-  address=127.$((RANDOM % 200 + 20)).$((RANDOM % 254 + 1)).$((RANDOM % 254 + 1))
-  mkdir -p "$work/$1"
-  export ROLES=$work/$1/roles.toml
-  data=$work/$1/data
-  sed "s/127\.0\.0\.1/$address/" "$repo/roles.toml" >"$ROLES"
+# Makes a machine with the sources, run.sh and these commands, and goes there.
+machine() { # [with COMMAND...]
+  local tool
+  version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$repo/Cargo.toml")
+  cd /
+  rm -rf "$work/machine"
+  mkdir -p "$work/machine/bin" "$work/machine/stand-ins"
+  cd "$work/machine"
+  export MACHINE=$PWD HOME=$PWD/home STAND_INS=$PWD/stand-ins
+  cp -r "$repo"/{src,Cargo.toml,Cargo.lock,run.sh,roles.toml} .
+  write_stand_ins
+  for tool in bash sh dirname env sed awk sort head stat find date touch mkdir cat cp mv \
+    rm chmod grep ln readlink true mktemp; do
+    ln -s "$(type -P "$tool")" bin/
+  done
+  for tool in "${@:2}"; do add "$tool"; done
 }
 
-# Runs COMMAND, keeps what it prints in `output`, and fails unless it exits with STATUS.
-expect() { # STATUS COMMAND…
-  local wanted=$1 status=0
+add() { # COMMAND
+  case $1 in
+    cargo) cp stand-ins/cargo stand-ins/rustc bin/ && touch new ;;
+    old-cargo) cp stand-ins/cargo stand-ins/rustc bin/ && touch old ;;
+    failing-apt-get) printf '#!/bin/sh\nexit 100\n' >bin/apt-get && with_sudo ;;
+    failing-rustup) printf '#!/bin/sh\nexit 1\n' >bin/rustup && chmod +x bin/rustup ;;
+    apt-get) cp stand-ins/apt-get bin/ && with_sudo ;;
+    rustup) cp stand-ins/rustup bin/ ;;
+    cc) ln -s "$(type -P true)" bin/cc ;;
+  esac
+}
+
+# A test that is not run as root has a sudo that asks for no password.
+with_sudo() {
+  # shellcheck disable=SC2016 # for the stand-in
+  printf '#!/bin/sh\nshift\nexec "$@"\n' >bin/sudo
+  chmod +x bin/*
+}
+
+# `new`, `old` and `stable` in the machine's folder tell which toolchains there are; `default`,
+# whether rustup has a default.
+write_stand_ins() {
+  store_executable stand-ins/toystore
+  cat >stand-ins/cargo <<'TEXT'
+#!/bin/sh
+# Called as: cargo build --release --locked --target-dir FOLDER
+cd "$MACHINE"
+if [ "$1" = --version ]; then exec rustc --version; fi
+echo "cargo $*" >>called
+[ -z "${CARGO_FAILS-}" ] || exit 1
+mkdir -p "$5/release"
+rm -f "$5/release/toystore"
+cp "$STAND_INS/toystore" "$5/release/toystore"
+[ -z "${CHANGE-}" ] || touch "$CHANGE"
+TEXT
+  cat >stand-ins/rustc <<TEXT
+#!/bin/sh
+cd "\$MACHINE"
+if [ "\${RUSTUP_TOOLCHAIN-}" = stable ]; then
+  [ -e stable ] && echo 'rustc 1.999.0 (a stand-in)'
+elif [ -e new ]; then
+  echo 'rustc $version.0 (a stand-in)'
+elif [ -e old ]; then
+  echo 'rustc 1.9.0 (a stand-in)'
+else
+  exit 1
+fi
+TEXT
+  cat >stand-ins/apt-get <<'TEXT'
+#!/bin/sh
+cd "$MACHINE"
+echo "apt-get $*" >>called
+case "$*" in
+  *install*rustup*) cp stand-ins/rustup stand-ins/cargo stand-ins/rustc bin/ ;;
+  *install*build-essential*) ln -s "$(readlink bin/true)" bin/cc ;;
+esac
+TEXT
+  cat >stand-ins/rustup <<'TEXT'
+#!/bin/sh
+cd "$MACHINE"
+echo "rustup $*" >>called
+case "$*" in
+  'toolchain install stable'*) touch stable ;;
+  'default stable') touch default ;;
+  default) [ -e default ] ;;
+esac
+TEXT
+  chmod +x stand-ins/*
+}
+
+# An executable that prints its arguments and what run.sh tells it.
+store_executable() { # PATH
+  cat >"$1" <<'TEXT'
+#!/bin/sh
+echo "toystore: $*, ROLES=$ROLES, RUN_SH=$TOYSTORE_RUN_SH"
+exit "${STATUS:-0}"
+TEXT
+  chmod +x "$1"
+}
+
+# Runs COMMAND on the machine, keeps what it prints in `output`, and fails unless it exits with
+# STATUS.
+expect() { # STATUS COMMAND...
+  local wanted=$1 status=0 tools=$PATH
   shift
+  PATH=$MACHINE/bin
   output=$("$@" 2>&1 </dev/null) || status=$?
+  PATH=$tools
   printf '$ %s\n%s\n' "$*" "$output"
   [[ $status == "$wanted" ]] || die "exit status $status instead of $wanted"
 }
 
-says() { # TEXT…
+expect_builds() { # COUNT COMMAND...
+  local count
+  expect 0 "${@:2}"
+  count=$(grep -c '^cargo build' "$MACHINE/called")
+  [[ $count == "$1" ]] || die "$count builds instead of $1"
+}
+
+says() { # TEXT...
   local text
   for text in "$@"; do [[ $output == *"$text"* ]] || die "does not say: $text"; done
-}
-
-matches() { # REGULAR-EXPRESSION…
-  local expression
-  for expression in "$@"; do
-    grep -qE "$expression" <<<"$output" || die "no line matches: $expression"
-  done
-}
-
-# Whether a client of this cluster runs.
-is_shopping() {
-  local words
-  for words in /proc/[0-9]*/cmdline; do
-    words=$(tr '\0' ' ' 2>/dev/null <"$words") || continue
-    [[ $words != *' client '*" --config $ROLES "* ]] || return 0
-  done
-  return 1
-}
-
-eventually() { # COMMAND…
-  local deadline=$((SECONDS + 20))
-  until "$@"; do
-    ((SECONDS < deadline)) || die "still not so after 20 s: $*"
-    sleep 0.05
-  done
 }
 
 die() {
@@ -314,72 +287,10 @@ die() {
   exit 1
 }
 
-pid_in() { # ROLE
-  cat "$data/$1.pid"
-}
-
-logs_more_than() { # COUNT ROLE
-  (($(grep -c "^$2 *| " "$work/here/foreground") > $1))
-}
-
-# A session of its own, so that whatever it leaves running can be told; Ctrl-C not ignored, as bash
-# does to what it starts in the background.
-start_foreground() {
-  setsid env --default-signal=INT,HUP ./run.sh >"$work/here/foreground" 2>&1 </dev/null &
-  foreground=$!
-  eventually logs_more_than 0 frontend
-  eventually logs_more_than 0 order-3
-}
-
-end_foreground() { # SIGNAL
-  local status=0
-  kill -s "$1" -- "-$foreground"
-  wait "$foreground" || status=$?
-  cat "$work/here/foreground"
-  [[ $status == 0 ]] || die "exit status $status after SIG$1"
-  [[ -z $(processes_of_session "$foreground") ]] || die "it leaves processes behind"
-  expect 1 ./run.sh status
-  [[ $(grep -c ' down$' <<<"$output") == 5 ]]
-}
-
-processes_of_session() { # ID
-  local stat fields
-  for stat in /proc/[0-9]*/stat; do
-    { fields=$(<"$stat"); } 2>/dev/null || continue
-    read -r -a fields <<<"${fields##*) }"
-    [[ ${fields[3]} != "$1" || ${fields[0]} == Z ]] || printf '%s\n' "$stat"
-  done
-}
-
-# Adds to the cluster `copy` the sources, run.sh and, in bin, a cargo that only notes that it was
-# called.
-copy_of_the_sources() {
-  mkdir "$work/copy/bin"
-  cd "$work/copy"
-  cp -r "$repo"/{src,Cargo.toml,Cargo.lock,run.sh} .
-  cat >bin/cargo <<'TEXT'
-#!/bin/sh
-# Called as: cargo build --release --locked --target-dir FOLDER
-echo "$*" >>"$COPY/built"
-mkdir -p "$5/release"
-rm -f "$5/release/toystore"
-cp "$BUILT" "$5/release/toystore"
-TEXT
-  chmod +x bin/cargo
-  export COPY=$PWD BUILT=$binary
-  unset TOYSTORE_BIN CARGO_TARGET_DIR
-}
-
-expect_builds() { # COUNT
-  expect 0 env PATH="$PWD/bin:$PATH" ./run.sh start catalog
-  [[ $(wc -l <built) == "$1" ]] || die "$(wc -l <built) builds instead of $1"
-}
-
 # --- running them ---------------------------------------------------------------------------------
 
-main() { # [TEST…]
+main() { # [TEST...]
   local test passed=0 failed=0 status
-  find_binary
   for test in $(tests "$@"); do
     set +e # here, so that `set -e` counts within
     run_test "$test" >"$work.log" 2>&1
@@ -393,14 +304,14 @@ main() { # [TEST…]
       sed 's/^/    /' -- "$work.log"
       failed=$((failed + 1))
     fi
-    close_clusters
+    find "$work" -mindepth 1 -delete
   done
   printf '%s passed, %s failed\n' "$passed" "$failed"
   ((failed == 0))
 }
 
 # All functions above the second heading, in their order, or those that are named.
-tests() { # [TEST…]
+tests() { # [TEST...]
   if (($# > 0)); then
     printf '%s\n' "$@"
   else
@@ -410,33 +321,8 @@ tests() { # [TEST…]
 
 run_test() ( # TEST
   set -e
-  trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
   cd "$repo"
   "$1"
 )
-
-find_binary() {
-  if [[ -z ${TOYSTORE_BIN:-} ]]; then
-    cluster build
-    "$repo/run.sh" start catalog
-    "$repo/run.sh" stop catalog
-    TOYSTORE_BIN=${CARGO_TARGET_DIR:-$repo/target}/release/toystore
-  fi
-  binary=$(readlink -f -- "$TOYSTORE_BIN")
-  export TOYSTORE_BIN=$binary
-}
-
-close_clusters() {
-  local roles
-  for roles in "$work"/*/roles.toml; do
-    [[ ! -f $roles ]] || ROLES=$roles "$repo/run.sh" down >/dev/null 2>&1 || true
-  done
-  find "$work" -mindepth 1 -delete
-}
-
-clean_up() {
-  close_clusters
-  rm -rf -- "$work" "$work.log"
-}
 
 main "$@"

@@ -2,18 +2,13 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::LocalBoxFuture;
-
 use super::core::stock::{Change, RecordedDecision};
 use super::journal::Journal;
-use crate::storage::StorageError;
+use crate::storage::Outcome;
 use crate::wire::lease::SessionId;
 use crate::wire::order::Rows;
 use crate::wire::purchase::IdempotencyKey;
 use crate::wire::replication::Leadership;
-
-/// The outcome of a request to the database.
-pub type Outcome<'a, T> = LocalBoxFuture<'a, Result<T, StorageError>>;
 
 /// The catalog's database: stock, journal, decisions, leadership and sessions.
 ///

@@ -4,6 +4,7 @@
 //! replica leads, when a call is retried. Around it, `routes` are what clients ask, `service` how
 //! it is answered, and `tasks` what a front-end does on its own time.
 
+pub mod answers;
 pub mod core;
 pub mod remote;
 pub mod routes;

@@ -17,8 +17,9 @@ use actix_web::web::{self, Bytes, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::percent_decode_str;
 
+use super::answers::{FrontendError, Source, ToyAnswer};
 use super::remote::Remote;
-use super::service::{FrontendError, Service, Source, ToyAnswer};
+use super::service::Service;
 use crate::health;
 use crate::neighbours::over_http;
 use crate::roles::{Role, Roles};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore};
 
+use super::answers::{FrontendError, Rendered, Source, ToyAnswer};
 use super::core::cache::{Cache, ConfirmedLookup, Lookup};
 use super::core::retry::{DEADLINE, QUERY_DEADLINE, Retry, RetryDecision};
 use super::core::selection::{AttemptOutcome, Selection};
@@ -46,46 +47,6 @@ pub struct Service {
     pub(super) selecting: Notify,
     in_flight: Semaphore,
     catalog: Mutex<Option<(CatalogStatus, Instant)>>,
-}
-
-/// A toy's answer.
-#[derive(Clone, Debug)]
-pub enum ToyAnswer {
-    /// The toy.
-    Found(Rendered, Source),
-    /// There is no such toy.
-    Unknown,
-}
-
-/// A toy as clients get it.
-#[derive(Clone, Debug)]
-pub struct Rendered {
-    /// The JSON body.
-    pub body: Bytes,
-    /// The toy's version.
-    pub version: Version,
-}
-
-/// Where an answer is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// From this front-end's cache.
-    Cache,
-    /// From the catalog.
-    Catalog,
-}
-
-/// Why a client gets a 503.
-#[derive(Clone, Debug)]
-pub enum FrontendError {
-    /// Too many purchases and order queries are in flight.
-    Overloaded,
-    /// The catalog did not answer.
-    NoCatalog(String),
-    /// No replica leads.
-    NoLeader,
-    /// The outcome of a purchase is unknown.
-    Undecided(String),
 }
 
 impl Service {
@@ -361,17 +322,4 @@ impl Readiness for Service {
 
 fn describe(leader: Option<ReplicaId>) -> String {
     leader.map_or_else(|| "the leader".to_owned(), |id| format!("leader {id}"))
-}
-
-impl std::fmt::Display for FrontendError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Overloaded => f.write_str("too many requests are in flight; retry in a moment"),
-            Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
-            Self::NoLeader => f.write_str("no order replica leads; retry in a moment"),
-            Self::Undecided(problem) => {
-                write!(f, "no answer in time ({problem}); retry with the same Idempotency-Key")
-            }
-        }
-    }
 }

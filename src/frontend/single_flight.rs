@@ -41,12 +41,12 @@ enum Turn<A> {
     /// The answer of a call that was sent after the client arrived.
     Answered(A),
     /// The client is to make the call, for itself and for others.
-    Call(Call<A>),
+    Lead(Flight<A>),
 }
 
 /// A call that is under way. When it is dropped, answered or because its client went away, the
 /// next one may begin.
-struct Call<A> {
+struct Flight<A> {
     calls: SharedCalls<A>,
     name: ToyName,
     /// Those that arrived before the call was sent, and share its answer.
@@ -64,7 +64,7 @@ struct Calls<W> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arrival {
     /// Make the call at once.
-    Call,
+    Lead,
     /// Wait for the answer to the next call, or for a turn to make it.
     Wait,
 }
@@ -89,10 +89,10 @@ impl<A: Clone> SingleFlight<A> {
             calls.arrive(&name, || waiter)
         };
         let own = match arrival {
-            Arrival::Call => Call { calls: Arc::clone(&self.calls), name, followers: Vec::new() },
+            Arrival::Lead => Flight { calls: Arc::clone(&self.calls), name, followers: Vec::new() },
             Arrival::Wait => match turn.await {
                 Ok(Turn::Answered(answer)) => return Some(answer),
-                Ok(Turn::Call(own)) => own,
+                Ok(Turn::Lead(own)) => own,
                 Err(_shutting_down) => return None,
             },
         };
@@ -102,7 +102,7 @@ impl<A: Clone> SingleFlight<A> {
     }
 }
 
-impl<A: Clone> Call<A> {
+impl<A: Clone> Flight<A> {
     /// Shares the answer, and ends the call.
     fn answer(mut self, answer: &A) {
         for follower in std::mem::take(&mut self.followers) {
@@ -111,7 +111,7 @@ impl<A: Clone> Call<A> {
     }
 }
 
-impl<A> Drop for Call<A> {
+impl<A> Drop for Flight<A> {
     fn drop(&mut self) {
         let unanswered = std::mem::take(&mut self.followers);
         let waiting = {
@@ -128,7 +128,7 @@ impl<A> Drop for Call<A> {
             };
             // If that client went away, too, the call comes back, is dropped here, and so passes
             // to the one after it.
-            let _client_gone = next.send(Turn::Call(call));
+            let _client_gone = next.send(Turn::Lead(call));
         }
     }
 }
@@ -147,7 +147,7 @@ impl<W> Calls<W> {
             return Arrival::Wait;
         }
         self.waiting.insert(name.clone(), Vec::new());
-        Arrival::Call
+        Arrival::Lead
     }
 
     /// Notes that a call ended, with followers that are still `unanswered` if it was abandoned.
@@ -171,16 +171,16 @@ mod tests {
     #[test]
     fn clients_that_arrive_after_a_call_was_sent_share_the_next() {
         let (mut calls, tux) = (Calls::default(), ToyName::from("Tux"));
-        assert_eq!(calls.arrive(&tux, || "a"), Arrival::Call);
+        assert_eq!(calls.arrive(&tux, || "a"), Arrival::Lead);
         assert_eq!(calls.arrive(&tux, || "b"), Arrival::Wait);
         assert_eq!(calls.arrive(&tux, || "c"), Arrival::Wait);
-        assert_eq!(calls.arrive(&"Uno".into(), || "d"), Arrival::Call);
+        assert_eq!(calls.arrive(&"Uno".into(), || "d"), Arrival::Lead);
         assert_eq!(calls.end(&tux, Vec::new()), ["b", "c"]);
         // b makes the call now; clients that arrive from here on wait for the call after it.
         assert_eq!(calls.arrive(&tux, || "e"), Arrival::Wait);
         assert_eq!(calls.end(&tux, Vec::new()), ["e"]);
         assert!(calls.end(&tux, Vec::new()).is_empty());
-        assert_eq!(calls.arrive(&tux, || "f"), Arrival::Call);
+        assert_eq!(calls.arrive(&tux, || "f"), Arrival::Lead);
     }
 
     #[test]

@@ -2,14 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use futures_util::future::LocalBoxFuture;
-
 use super::order_log::OrderLog;
-use crate::storage::StorageError;
+use crate::storage::Outcome;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
-
-/// The outcome of a request to the database.
-pub type Outcome<'a, T> = LocalBoxFuture<'a, Result<T, StorageError>>;
 
 /// A replica's database: the order log.
 ///

@@ -156,6 +156,11 @@ impl Validator<'_> {
         if name.is_empty() || name.contains(char::is_control) {
             return self.fail(folder, "data_dir must name a folder, without control characters");
         }
+        if name == "~" || name.starts_with("~/") {
+            let problem = "`~` in data_dir is not your home folder: only a shell expands it; write \
+                           the whole path, such as /home/name/data";
+            return self.fail(folder, problem);
+        }
         Ok(())
     }
 
@@ -355,6 +360,8 @@ mod tests {
             ("data_dir = \"data\"", "data_dir = \"\""),
             ("data_dir = \"data\"", "data_dir = \"a\\nb\""),
             ("data_dir = \"data\"", "data_dir = 7"),
+            ("data_dir = \"data\"", "data_dir = \"~/toys\""),
+            ("data_dir = \"data\"", "data_dir = \"~\""),
             ("15.99", "0.000000001"),
         ] {
             let problem = problem_of(from, to);

@@ -20,6 +20,7 @@ mod worker;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use futures_util::future::LocalBoxFuture;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
 
 pub(crate) use self::worker::Worker;
@@ -43,6 +44,9 @@ pub enum StorageError {
     /// The database contains what no run of the store can have written.
     Corrupt(PathBuf, String),
 }
+
+/// The outcome of a request to a database.
+pub type Outcome<'a, T> = LocalBoxFuture<'a, Result<T, StorageError>>;
 
 /// Opens the database at `path` for writing, with the settings that durability needs.
 pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, StorageError> {

@@ -10,7 +10,7 @@ use send_wrapper::SendWrapper;
 use toystore::catalog;
 use toystore::catalog::core::stock::{Change, RecordedDecision, Shelf};
 use toystore::order;
-use toystore::storage::StorageError;
+use toystore::storage::{Outcome, StorageError};
 use toystore::wire::lease::SessionId;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{Decision, IdempotencyKey};
@@ -168,7 +168,7 @@ impl catalog::storage::Storage for CatalogStorage {
     fn recorded(
         &self,
         keys: Vec<IdempotencyKey>,
-    ) -> catalog::storage::Outcome<'_, HashMap<IdempotencyKey, RecordedDecision>> {
+    ) -> Outcome<'_, HashMap<IdempotencyKey, RecordedDecision>> {
         Box::pin(async move {
             let known = |journal: &Journal| {
                 let known = |key: IdempotencyKey| {
@@ -185,7 +185,7 @@ impl catalog::storage::Storage for CatalogStorage {
         })
     }
 
-    fn commit(&self, change: Change) -> catalog::storage::Outcome<'_, ()> {
+    fn commit(&self, change: Change) -> Outcome<'_, ()> {
         let committed = change.clone();
         let written = self.0.write(move |journal| journal.apply(&change));
         Box::pin(async move {
@@ -195,7 +195,7 @@ impl catalog::storage::Storage for CatalogStorage {
         })
     }
 
-    fn set_leadership(&self, leadership: Leadership) -> catalog::storage::Outcome<'_, ()> {
+    fn set_leadership(&self, leadership: Leadership) -> Outcome<'_, ()> {
         let judge = Rc::clone(&self.0.judge);
         Box::pin(self.0.write(move |journal| {
             judge.records(leadership);
@@ -203,26 +203,22 @@ impl catalog::storage::Storage for CatalogStorage {
         }))
     }
 
-    fn note_sessions(
-        &self,
-        begun: Option<SessionId>,
-        ended: Vec<SessionId>,
-    ) -> catalog::storage::Outcome<'_, ()> {
+    fn note_sessions(&self, begun: Option<SessionId>, ended: Vec<SessionId>) -> Outcome<'_, ()> {
         Box::pin(self.0.write(move |journal| {
             journal.sessions.retain(|session| !ended.contains(session));
             journal.sessions.extend(begun);
         }))
     }
 
-    fn rows(&self, from: u64, most: u64) -> catalog::storage::Outcome<'_, Option<Rows>> {
+    fn rows(&self, from: u64, most: u64) -> Outcome<'_, Option<Rows>> {
         Box::pin(async move { Ok(self.0.read(|journal| journal.log.rows(from, most)).await) })
     }
 
-    fn pulse(&self) -> catalog::storage::Outcome<'_, ()> {
+    fn pulse(&self) -> Outcome<'_, ()> {
         Box::pin(self.0.pulse())
     }
 
-    fn checkpoint(&self) -> catalog::storage::Outcome<'_, ()> {
+    fn checkpoint(&self) -> Outcome<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -234,11 +230,7 @@ impl ReplicaStorage {
 }
 
 impl order::storage::Storage for ReplicaStorage {
-    fn append(
-        &self,
-        after: Position,
-        orders: Vec<Order>,
-    ) -> order::storage::Outcome<'static, Position> {
+    fn append(&self, after: Position, orders: Vec<Order>) -> Outcome<'static, Position> {
         let written = self.0.write(move |log| {
             // Refused if the append before this one was.
             (log.end().length == after.length).then(|| {
@@ -257,26 +249,26 @@ impl order::storage::Storage for ReplicaStorage {
         })
     }
 
-    fn pulse(&self) -> order::storage::Outcome<'static, ()> {
+    fn pulse(&self) -> Outcome<'static, ()> {
         Box::pin(self.0.pulse())
     }
 
-    fn order(&self, number: OrderNumber) -> order::storage::Outcome<'_, Option<Order>> {
+    fn order(&self, number: OrderNumber) -> Outcome<'_, Option<Order>> {
         Box::pin(async move {
             let place = usize::try_from(number.0).expect("few orders");
             Ok(self.0.read(|log| log.orders.get(place).cloned()).await)
         })
     }
 
-    fn rows(&self, from: u64, most: u64) -> order::storage::Outcome<'_, Option<Rows>> {
+    fn rows(&self, from: u64, most: u64) -> Outcome<'_, Option<Rows>> {
         Box::pin(async move { Ok(self.0.read(|log| log.rows(from, most)).await) })
     }
 
-    fn set_aside(&self) -> order::storage::Outcome<'_, PathBuf> {
+    fn set_aside(&self) -> Outcome<'_, PathBuf> {
         unreachable!("every log of this store is a prefix of its journal")
     }
 
-    fn checkpoint(&self) -> order::storage::Outcome<'_, ()> {
+    fn checkpoint(&self) -> Outcome<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 

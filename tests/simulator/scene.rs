@@ -382,7 +382,7 @@ fn answer_clients(
     service: &Arc<frontend::service::Service>,
     remote: &Rc<frontend::remote::Remote>,
 ) {
-    use frontend::service::{Source, ToyAnswer};
+    use frontend::answers::{Source, ToyAnswer};
     let both = (Arc::clone(service), Rc::clone(remote));
     handlers.on(&both, async |(service, remote), ShowToy(name), _| {
         match service.toy(&remote, name.as_str()).await {

@@ -1,0 +1,223 @@
+//! Starting roles, and waiting until they are ready.
+//!
+//! ```text
+//! launched ──► holds its pid file ──► answers /healthz ──► answers /readyz with 200
+//!        (it listens before that, so
+//!         the answers are its own)
+//! ```
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use super::processes::{self, Files, Origin, RoleProcess};
+use super::terminal::{complain, note, say};
+use super::{Cluster, Failure, Outcome, launch, logs};
+use crate::roles::Role;
+use crate::{clock, health};
+
+/// For one role of `up` to be ready: it first opens and checks the database that a crash left.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+/// For the role of `start` to be ready. Healthy is enough, so this need not be long.
+const START_LIMIT: Duration = Duration::from_secs(3);
+/// For a process without its pid file to get it or to end: it just starts, or its files were
+/// removed, and then it notices within two seconds.
+const SETTLE_LIMIT: Duration = Duration::from_secs(3);
+/// How often to look.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A start of a role, as far as it has come.
+pub(super) struct Start {
+    role: Role,
+    /// The process, if this start launched it.
+    pub(super) child: Option<Child>,
+    /// How long the role's log was before.
+    log_began: u64,
+}
+
+/// Why a role is not ready.
+enum NotReady {
+    /// Its process has ended, or was never there.
+    Ended(String),
+    /// It lives. The reason is the role's own, from `/readyz`.
+    Alive(String),
+}
+
+/// Starts every role, in order.
+pub(super) async fn up(cluster: &Cluster) -> Outcome {
+    for role in cluster.roles.in_start_order() {
+        if start_ready(cluster, role).await.is_err() {
+            complain(format_args!(
+                "the roles that run go on; {} stops them",
+                cluster.invocation.verb("down")
+            ));
+            return Err(Failure::Reported);
+        }
+    }
+    let down = cluster.invocation.verb("down");
+    say(format_args!("the store is open at {}; {down} closes it", cluster.url()));
+    Ok(())
+}
+
+/// Starts a role, and waits until it is ready.
+pub(super) async fn start_ready(cluster: &Cluster, role: Role) -> Result<Option<Child>, Failure> {
+    let mut start = Start::of(role);
+    match start.go(cluster, READY_LIMIT).await {
+        Ok(()) => Ok(start.child),
+        Err(NotReady::Ended(problem) | NotReady::Alive(problem)) => {
+            start.explain(cluster, &problem);
+            Err(Failure::Reported)
+        }
+    }
+}
+
+/// Starts a role, and waits until it is ready, or healthy: a role whose neighbours are down has
+/// started well and cannot be ready.
+pub(super) async fn start_one(cluster: &Cluster, role: Role) -> Outcome {
+    let mut start = Start::of(role);
+    let problem = match start.go(cluster, START_LIMIT).await {
+        Ok(()) => return Ok(()),
+        Err(NotReady::Alive(problem)) => {
+            if health::is_alive(cluster.address_of(role)).await {
+                say(format_args!("{role} is alive, but not ready yet: {problem}"));
+                return Ok(());
+            }
+            problem
+        }
+        Err(NotReady::Ended(problem)) => problem,
+    };
+    start.explain(cluster, &problem);
+    Err(Failure::Reported)
+}
+
+impl Start {
+    fn of(role: Role) -> Self {
+        Self { role, child: None, log_began: 0 }
+    }
+
+    async fn go(&mut self, cluster: &Cluster, limit: Duration) -> Result<(), NotReady> {
+        let deadline = clock::now() + limit;
+        if let Some(running) = self.settled(cluster).await? {
+            return await_running(cluster, &running, deadline).await;
+        }
+        self.log_began = logs::length(&cluster.roles.file_of(self.role, "log"));
+        let child = launch::launch(cluster, self.role).map_err(|failure| match failure {
+            Failure::Problem(problem) | Failure::Usage(problem) => NotReady::Ended(problem),
+            Failure::Reported => NotReady::Ended("see above".to_owned()),
+        })?;
+        self.child = Some(child);
+        // Another terminal may have started the role at the same time. One of the two is the role.
+        let process = self.await_place(cluster, deadline).await?;
+        if self.launched(&process) {
+            await_ready(cluster, &process, deadline).await?;
+            say(format_args!("{} is ready at {}", self.role, cluster.address_of(self.role)));
+            return Ok(());
+        }
+        await_running(cluster, &process, deadline).await
+    }
+
+    /// The role's process, if it runs. One without its pid file is given some time.
+    async fn settled(&self, cluster: &Cluster) -> Result<Option<RoleProcess>, NotReady> {
+        let deadline = clock::now() + SETTLE_LIMIT;
+        loop {
+            let found = processes::survey_role(&cluster.config, &cluster.roles, self.role);
+            let Some(stray) = found.iter().find(|process| process.files == Files::Other) else {
+                return Ok(found.first().copied());
+            };
+            if clock::now() >= deadline {
+                return Err(NotReady::Ended(format!(
+                    "its process {} of an earlier start runs without the pid file that roles.toml \
+                     names now; stop it first: {}",
+                    stray.pid.as_raw_nonzero(),
+                    cluster.invocation.verb("down")
+                )));
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// Waits until the launched process, or another one, is the role.
+    async fn await_place(
+        &mut self,
+        cluster: &Cluster,
+        deadline: Instant,
+    ) -> Result<RoleProcess, NotReady> {
+        let pid_file = cluster.roles.file_of(self.role, "pid");
+        loop {
+            // Sleep first: Ctrl-C that ended the process before it left this session is for this
+            // process, too, which must have the chance to receive it.
+            tokio::time::sleep(POLL_INTERVAL).await;
+            if processes::holder(&pid_file).is_some() {
+                let found = processes::survey_role(&cluster.config, &cluster.roles, self.role);
+                if let Some(process) = found.into_iter().find(|it| it.files == Files::Current) {
+                    return Ok(process);
+                }
+            }
+            let ended = self
+                .child
+                .as_mut()
+                .is_none_or(|child| child.try_wait().is_ok_and(|end| end.is_some()));
+            if ended {
+                return Err(NotReady::Ended("its process has ended".to_owned()));
+            }
+            if clock::now() >= deadline {
+                return Err(NotReady::Alive("it has no pid file yet".to_owned()));
+            }
+        }
+    }
+
+    fn launched(&self, process: &RoleProcess) -> bool {
+        let child = self.child.as_ref().map(rustix::process::Pid::from_child);
+        child == Some(process.pid)
+    }
+
+    /// Says why the role is not ready, with the end of its log.
+    fn explain(&self, cluster: &Cluster, problem: &str) {
+        complain(format_args!("{} is not ready: {problem}", self.role));
+        let log = cluster.roles.file_of(self.role, "log");
+        let lines = logs::last_lines(&log, self.log_began);
+        if lines.is_empty() {
+            return;
+        }
+        complain(format_args!("the last lines of {}:", log.display()));
+        for line in lines {
+            note(format_args!("  {line}"));
+        }
+    }
+}
+
+async fn await_running(
+    cluster: &Cluster,
+    process: &RoleProcess,
+    deadline: Instant,
+) -> Result<(), NotReady> {
+    let note = match process.origin {
+        Origin::Marked => "",
+        Origin::Foreign => ", but was not started by up or start; left alone",
+    };
+    say(format_args!("{} runs already (pid {}){note}", process.role, process.pid.as_raw_nonzero()));
+    await_ready(cluster, process, deadline).await
+}
+
+/// Waits until this very process answers that it is ready.
+async fn await_ready(
+    cluster: &Cluster,
+    process: &RoleProcess,
+    deadline: Instant,
+) -> Result<(), NotReady> {
+    let address = cluster.address_of(process.role);
+    let pid_file = cluster.roles.file_of(process.role, "pid");
+    loop {
+        let problem = match health::probe(address).await {
+            Ok(health) if health.is_of(process.pid) => return Ok(()),
+            Ok(other) => format!("{address} is answered by {} (pid {})", other.role, other.pid),
+            Err(error) => health::reason(error),
+        };
+        if processes::holder(&pid_file) != Some(process.pid) {
+            return Err(NotReady::Ended("its process has ended".to_owned()));
+        }
+        if clock::now() >= deadline {
+            return Err(NotReady::Alive(problem));
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}

@@ -1,0 +1,60 @@
+//! What a front-end answers its clients, before it is HTTP.
+
+use std::fmt;
+
+use actix_web::web::Bytes;
+
+use crate::wire::lease::Version;
+
+/// A toy's answer.
+#[derive(Clone, Debug)]
+pub enum ToyAnswer {
+    /// The toy.
+    Found(Rendered, Source),
+    /// There is no such toy.
+    Unknown,
+}
+
+/// A toy as clients get it.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The JSON body.
+    pub body: Bytes,
+    /// The toy's version.
+    pub version: Version,
+}
+
+/// Where an answer is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From this front-end's cache.
+    Cache,
+    /// From the catalog.
+    Catalog,
+}
+
+/// Why a client gets a 503.
+#[derive(Clone, Debug)]
+pub enum FrontendError {
+    /// Too many purchases and order queries are in flight.
+    Overloaded,
+    /// The catalog did not answer.
+    NoCatalog(String),
+    /// No replica leads.
+    NoLeader,
+    /// The outcome of a purchase is unknown.
+    Undecided(String),
+}
+
+impl fmt::Display for FrontendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overloaded => f.write_str("too many requests are in flight; retry in a moment"),
+            Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
+            Self::NoLeader => f.write_str("no order replica leads; retry in a moment"),
+            Self::Undecided(problem) => {
+                write!(f, "no answer in time ({problem}); retry with the same Idempotency-Key")
+            }
+        }
+    }
+}
