@@ -96,7 +96,9 @@ fn a_core_knows_no_socket_clock_disk_or_log() {
         let code = before_tests(&text);
         let statements = code.lines().filter(|line| !line.trim_start().starts_with("//"));
         for line in statements {
-            let impure = IMPURE.iter().find(|word| line.contains(**word));
+            // A core's own module `log` is not the crate of that name.
+            let foreign = line.replace("self::log::", "").replace("super::log::", "");
+            let impure = IMPURE.iter().find(|word| foreign.contains(**word));
             assert!(impure.is_none(), "src/{path} is a core and says: {line}");
             let library = line.trim_start().strip_prefix("use ").map(|rest| rest.split("::"));
             let library = library.and_then(|mut parts| parts.next()).unwrap_or("std");

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Fetched};
+use super::core::Core;
+use super::core::log::Fetched;
 use super::remote::Remote;
 use super::service::{Service, Waiter};
 use crate::failpoint;
@@ -24,13 +25,13 @@ impl Service {
     /// Asks the others for what this replica missed while it was away (once, at its start), and
     /// afterwards whenever it is behind; for ever.
     pub(super) async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
-        let start = self.decide(|core, _| core.replica().durable().length);
+        let start = self.decide(|core, _| core.durable().length);
         loop {
             if self.decide(|core, _| core.should_fetch())
                 && self.fetch(&remote).await
                 && self.decide(|core, _| core.caught_up())
             {
-                let length = self.decide(|core, _| core.replica().durable().length);
+                let length = self.decide(|core, _| core.durable().length);
                 log::info!("replica {} had {start} orders and is in step with {length}", self.id);
             }
             actix_web::rt::time::sleep(LOOK_INTERVAL).await;
@@ -63,7 +64,7 @@ impl Service {
     /// Fetches rows from one source until it has no more.
     async fn fetch_from(&self, ask: impl AsyncFn(u64) -> Result<Rows, CallError>) -> Fetched {
         loop {
-            let from = self.decide(|core, _| core.lacks_from());
+            let from = self.decide(|core, _| core.accepted().length);
             let Ok(rows) = ask(from).await else { return Fetched::Failed };
             let taken = self.take(&rows).await;
             failpoint::pass(failpoint::CATCHING_UP);

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use super::core::batching::{
-    ABSENCE_PAUSE, BatchOutcome, Contact, DOUBT_PAUSE, FETCH_PAUSE, HEARTBEAT_INTERVAL, Task,
-};
+use super::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, Task};
+use super::core::followers::{ABSENCE_PAUSE, HEARTBEAT_INTERVAL, NextAppend};
 use super::remote::Remote;
 use super::service::{Service, Waiter};
 use crate::clock;
@@ -116,8 +115,8 @@ impl Service {
                 None
             }
         };
-        let contact = self.decide(|core, now| core.append_answered(follower, reply, now));
-        if contact == Contact::Lost {
+        let next = self.decide(|core, now| core.append_answered(follower, reply, now));
+        if next == NextAppend::AfterPause {
             actix_web::rt::time::sleep(ABSENCE_PAUSE).await;
         }
     }

@@ -24,10 +24,10 @@ impl Service {
         loop {
             ticks.tick().await;
             let asked = clock::now();
-            let length = self.decide(|core, _| core.replica().durable().length);
+            let length = self.decide(|core, _| core.durable().length);
             let (moved, status) = tokio::join!(self.log.pulse(), remote.status());
             match moved {
-                Ok(()) => self.decide(|core, _| core.disk_moved(asked)),
+                Ok(()) => self.decide(|core, _| core.disk_answered(asked)),
                 // A disk that does not keep up moves all the same, when it comes to it.
                 Err(StorageError::Busy(_)) => {}
                 Err(error) => self.shutdown.fail(error),

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
-use toystore::order::core::batching::{
-    ABSENCE_PAUSE, BatchOutcome, Contact, DOUBT_PAUSE, FETCH_PAUSE, HEARTBEAT_INTERVAL, Task,
-};
+use toystore::order::core::Core;
+use toystore::order::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, Task};
 use toystore::order::core::effects::Event;
+use toystore::order::core::followers::{ABSENCE_PAUSE, HEARTBEAT_INTERVAL, NextAppend};
+use toystore::order::core::in_flight::Busy;
 use toystore::order::core::leadership::Candidacy;
-use toystore::order::core::{Busy, Core, Fetched, LogNumber, NotTaken, Write};
+use toystore::order::core::log::{Fetched, LogNumber, NotTaken, Write};
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
 use toystore::wire::replication::{
@@ -323,7 +324,7 @@ impl Replica {
                 self.env.reached("a batch of a deposed leader was refused");
             }
             BatchOutcome::Answered(CommitReply::Decided { .. })
-                if self.core.borrow().replica().leads() != Some(epoch) =>
+                if self.core.borrow().leads() != Some(epoch) =>
             {
                 self.env.reached("a batch's answer found its leader deposed");
             }
@@ -358,7 +359,7 @@ impl Replica {
     }
 
     async fn replicate_from(&self, follower: ReplicaId, cursor: u64) {
-        let at_hand = self.decide(|core, _| core.rows_at_hand(cursor));
+        let at_hand = self.decide(|core, _| core.cached_rows(cursor));
         let rows = match at_hand {
             Some(rows) => rows,
             None => self.rows(cursor).await,
@@ -379,8 +380,8 @@ impl Replica {
             Some(AppendReply::Diverged) => panic!("{} and {} diverged", self.id, follower),
             Some(AppendReply::Synced { .. }) | None => {}
         }
-        let contact = self.decide(|core, now| core.append_answered(follower, reply, now));
-        if contact == Contact::Lost {
+        let next = self.decide(|core, now| core.append_answered(follower, reply, now));
+        if next == NextAppend::AfterPause {
             self.env.sleep(ABSENCE_PAUSE).await;
         }
     }
@@ -420,7 +421,7 @@ impl Replica {
 
     async fn fetch_from(&self, source: Source) -> Fetched {
         loop {
-            let from = self.decide(|core, _| core.lacks_from());
+            let from = self.decide(|core, _| core.accepted().length);
             let answer = match source {
                 Source::Peer(peer) => {
                     self.ask(Node::replica(peer), Request::Rows(from), ROWS).await
@@ -449,12 +450,12 @@ impl Replica {
     async fn watch(self: Rc<Self>) {
         loop {
             let asked = self.env.now();
-            let length = self.decide(|core, _| core.replica().durable().length);
+            let length = self.decide(|core, _| core.durable().length);
             let pulse = self.disk.pulse();
             let status = self.ask_catalog(Request::CatalogStatus, QUESTION);
             let (moved, status) = futures_util::future::join(pulse, status).await;
             if moved {
-                self.decide(|core, _| core.disk_moved(asked));
+                self.decide(|core, _| core.disk_answered(asked));
             }
             if let Ok(Reply::CatalogStatus(status)) = status {
                 self.decide(|core, _| core.heard_from_catalog(status, asked, length));
@@ -493,7 +494,7 @@ impl Replica {
         }
         for (waiter, reply) in effects.answers {
             if let PurchaseReply::Decided(decision) = &reply {
-                let live: Vec<_> = self.core.borrow().replica().live_followers().collect();
+                let live: Vec<_> = self.core.borrow().live_followers().collect();
                 self.scene.judge.leader_answers(&self.scene, self.id, &live, *decision);
             } else if !waiter.is_closed() {
                 self.env.reached("a leader's waiters were sent to the next one");
