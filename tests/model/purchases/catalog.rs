@@ -240,8 +240,7 @@ impl Purchases {
             state.writer.take()
         {
             self.sights.note("the catalog crashes between commit and answer");
-            state.members[member].selling = None;
-            self.put_back(state, member);
+            self.batch_lost(state, member);
         }
         state.stock = state.disk.stock.clone();
     }

@@ -3,9 +3,9 @@
 //! # What is modelled
 //!
 //! One catalog: the production's `Stock`, with its database (journal, decisions, leadership). Two
-//! or three replicas: the production's `Replica` (and with it `Followers`), `Queue` and `LogCache`,
-//! with the steps of `order/leader.rs`, `order/leadership.rs` and `order/service.rs`. Clients that ask
-//! again under the same key, as often as they like to, whether or not they were answered.
+//! or three replicas: the production's `Core`, with the steps of `order/tasks.rs`,
+//! `order/catch_up.rs` and `order/service.rs`. Clients that retry under the same key, as often as
+//! they like to, whether or not they were answered.
 //!
 //! ```text
 //! client    ask│
@@ -58,9 +58,8 @@ use std::time::Instant;
 
 use stateright::{Model, Property};
 use toystore::catalog::core::stock::{Directory, Recorded, Shelf, Stock};
-use toystore::order::core::log_cache::LogCache;
-use toystore::order::core::queue::Queue;
-use toystore::order::core::replica::Replica;
+use toystore::order::core::Core;
+use toystore::order::core::batches::Task;
 use toystore::wire::lease::Version;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase};
@@ -198,11 +197,12 @@ type Waiter = (usize, usize);
 /// A replica's process, and its disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Member {
-    replica: Replica,
-    queue: Queue<Waiter>,
-    log_cache: LogCache,
-    /// All rows that were accepted; those up to `replica.durable()` are on disk.
+    core: Core<Waiter>,
+    /// All rows that were given to the disk; the first `on_disk` of them are on it.
     rows: Vec<Order>,
+    on_disk: usize,
+    /// The attempts that wait for an answer here.
+    waiting: BTreeSet<Waiter>,
     selling: Option<(CommitRequest, Option<CommitReply>)>,
     /// What is on its way to each follower, and what the follower said.
     replicating_to: BTreeMap<usize, (AppendRequest, Option<AppendReply>)>,
@@ -328,15 +328,19 @@ impl Model for Purchases {
             (true, 0) => vec![Self::foreign_order()],
             _ => Vec::new(),
         };
-        let members = (0..self.size.replicas).map(|one| Member::new(id(one), foreign(one)));
+        let members = (0..self.size.replicas).map(|one| Member::new(self, one, foreign(one)));
         let mut members: Vec<Member> = members.collect();
         let leadership = self.first_leadership();
         for (member, one) in members.iter_mut().enumerate() {
-            one.replica.learn(leadership);
+            one.core.learn(leadership);
             if leadership.is_led_by(id(member)) {
-                assert!(one.replica.acquired(leadership, 0));
-                assert!(one.replica.try_to_lead((0..self.size.replicas).map(id)));
+                let log = one.core.durable();
+                let request = Acquisition { nominee: id(member), seen: Epoch(0), log };
+                let won = AcquisitionReply::Won { leadership, journal: Position::START };
+                one.core.acquisition_answered(&request, won);
+                assert!(one.core.try_to_lead());
             }
+            one.core.take_effects();
         }
         let disk = Disk {
             stock: self.new_stock(),
@@ -412,13 +416,13 @@ impl Model for Purchases {
             Step::Nominate { member, seen } => self.nominate(&mut state, member, seen),
             Step::BecomeLeader(place) => self.become_leader(&mut state, place),
             Step::Lead(member) => {
-                let others = (0..self.size.replicas).map(id);
-                state.members[member].replica.try_to_lead(others);
+                self.call(&mut state, member, Core::try_to_lead);
             }
             Step::Inform(member) => {
                 let status = state.stock.status();
-                state.members[member].replica.heard_of(status.journal.length);
-                self.learn(&mut state, member, status.leadership);
+                self.call(&mut state, member, |core| {
+                    core.heard_from_catalog(status, self.base, core.durable().length)
+                });
             }
             Step::Crash(member) => self.crash(&mut state, member),
             Step::CrashCatalog => self.crash_catalog(&mut state),

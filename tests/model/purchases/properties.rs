@@ -46,13 +46,13 @@ pub(super) fn all() -> Vec<Property<Purchases>> {
             let foreign = [Purchases::foreign_order()];
             let is_prefix = |one: &Member| {
                 state.disk.journal.starts_with(&one.rows)
-                    || (one.rows == foreign && one.replica.leads().is_none())
+                    || (one.rows == foreign && one.core.leads().is_none())
             };
             state.broken != Some(PREFIXES) && state.members.iter().all(is_prefix)
         }),
         Property::always(ONE_LEADER, |_, state: &State| {
             let mut known: Vec<Leadership> =
-                state.members.iter().map(|one| one.replica.leadership()).collect();
+                state.members.iter().map(|one| one.core.leadership()).collect();
             known.push(state.disk.stock.status().leadership);
             let agrees = |one: &Leadership| {
                 let mut same = known.iter().filter(|other| other.epoch == one.epoch);
@@ -82,19 +82,19 @@ fn is_held(_: &Purchases, state: &State) -> bool {
     });
     let Some(newest) = numbers.max() else { return true };
     let epoch = state.disk.stock.status().leadership.epoch;
-    let mut leaders = state.members.iter().filter(|one| one.replica.leads() == Some(epoch));
-    leaders.all(|one| one.replica.durable().length > newest)
+    let mut leaders = state.members.iter().filter(|one| one.core.leads() == Some(epoch));
+    leaders.all(|one| one.on_disk as u64 > newest)
 }
 
 /// Nobody waits at a replica without office; and while somebody waits, the store's own steps go on.
 fn is_answered(model: &Purchases, state: &State) -> bool {
-    let mut waited_at = state.members.iter().filter(|one| !one.queue.is_empty()).peekable();
+    let mut waited_at = state.members.iter().filter(|one| !one.waiting.is_empty()).peekable();
     if state.broken.is_some() || waited_at.peek().is_none() {
         return true;
     }
     let mut steps = Vec::new();
     model.actions(state, &mut steps);
-    waited_at.all(|one| one.replica.is_chosen()) && steps.into_iter().any(Step::goes_on)
+    waited_at.all(|one| one.core.is_chosen()) && steps.into_iter().any(Step::goes_on)
 }
 
 impl Step {

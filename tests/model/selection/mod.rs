@@ -3,7 +3,7 @@
 //! # What is modelled
 //!
 //! Two front-ends: the production's `Selection`, with the steps of `frontend/upkeep.rs`. Two or
-//! three replicas: the production's `Replica`, with the steps of `order/leadership.rs`. The catalog's
+//! three replicas: the production's `Core`, with the steps of `order/service.rs`. The catalog's
 //! part: the production's `Stock`, of which only the leadership is used.
 //!
 //! ```text
@@ -39,10 +39,12 @@ use std::time::Instant;
 use stateright::{Model, Property};
 use toystore::catalog::core::stock::Stock;
 use toystore::frontend::core::selection::{Check, Nominee, Selection, YIELDING};
-use toystore::order::core::replica::Replica;
+use toystore::order::core::Core;
+use toystore::order::core::leadership::Candidacy;
 use toystore::wire::order::Position;
 use toystore::wire::replication::{
-    Acquisition, AcquisitionReply, Epoch, Leadership, ReplicaId, ReplicaState, ReplicaStatus,
+    AcquisitionReply, CatalogStatus, Epoch, Leadership, Nomination, NominationReply, ReplicaId,
+    ReplicaState, ReplicaStatus,
 };
 
 use super::Sights;
@@ -91,7 +93,7 @@ struct Choosing {
 struct State {
     stock: Stock,
     /// By id, less one. Nothing for one that is down.
-    replicas: Vec<Option<Replica>>,
+    replicas: Vec<Option<Core<()>>>,
     frontends: Vec<FrontEnd>,
     /// Front-end and replica that do not reach each other.
     cuts: BTreeSet<(usize, ReplicaId)>,
@@ -140,10 +142,12 @@ impl Choosing {
         (1..=self.size.replicas).map(ReplicaId)
     }
 
-    fn new_process(&self, id: ReplicaId) -> Replica {
-        let mut replica = Replica::new(id, Position::START);
-        replica.disk_moved(self.base);
-        replica.catalog_answered(self.base);
+    fn new_process(&self, id: ReplicaId) -> Core<()> {
+        let others = self.ids().filter(|other| *other != id).collect();
+        let mut replica = Core::new(id, others, Position::START);
+        let status = CatalogStatus { leadership: Leadership::default(), journal: Position::START };
+        replica.disk_answered(self.base);
+        replica.heard_from_catalog(status, self.base, 0);
         replica.caught_up();
         replica
     }
@@ -167,19 +171,14 @@ impl Choosing {
             };
         }
         let Some(replica) = state.replicas[place(id)].as_ref() else { return Check::Gone };
-        let state = match replica.state() {
+        let status = replica.status(self.base);
+        let state = match status.state {
             ReplicaState::Follower if !self.keeps(Rule::IdleLeadersAreReplaced) => {
                 ReplicaState::Leader
             }
             told @ (ReplicaState::Leader | ReplicaState::Follower | ReplicaState::Syncing) => told,
         };
-        Check::Answered(ReplicaStatus {
-            id,
-            state,
-            fitness: replica.fitness(self.base),
-            leadership: replica.leadership(),
-            log: replica.durable(),
-        })
+        Check::Answered(ReplicaStatus { state, ..status })
     }
 
     fn nominate(state: &mut State, number: usize) {
@@ -201,32 +200,31 @@ impl Choosing {
         state.frontends[number].nominating = Some((nominee, outcome));
     }
 
-    fn acquire(&self, stock: &mut Stock, replica: &mut Replica, nominee: Nominee) -> Nominated {
-        let leadership = replica.leadership();
-        if replica.is_chosen() && leadership.epoch >= nominee.seen {
-            self.sights.note("a nominee leads already");
-            return Nominated::Won(leadership);
-        }
-        let (nominee, seen) = (nominee.id, nominee.seen);
-        let request = Acquisition { nominee, seen, log: Position::START };
-        let leadership = match stock.plan_acquisition(&request, Some(Position::START)) {
-            AcquisitionReply::Won { leadership, .. } => {
-                stock.adopt_leadership(leadership);
-                leadership
+    fn acquire(&self, stock: &mut Stock, replica: &mut Core<()>, nominee: Nominee) -> Nominated {
+        let reply = match replica.nominated(Nomination { seen: nominee.seen }) {
+            Candidacy::Answer(reply) => {
+                self.sights.note("a nominee leads already");
+                reply
             }
-            AcquisitionReply::Lost(status) if status.leadership.is_led_by(nominee) => {
-                status.leadership
+            Candidacy::Acquire(request) => {
+                let reply = stock.plan_acquisition(&request, Some(Position::START));
+                if let AcquisitionReply::Won { leadership, .. } = reply {
+                    stock.adopt_leadership(leadership);
+                }
+                let reply = replica.acquisition_answered(&request, reply);
+                replica.try_to_lead();
+                replica.take_effects();
+                reply
             }
-            AcquisitionReply::Lost(status) => {
-                self.sights.note("a nomination loses");
-                replica.learn(status.leadership);
-                return Nominated::Lost(status.leadership);
-            }
-            AcquisitionReply::Foreign { .. } => unreachable!("all logs are empty"),
         };
-        replica.acquired(leadership, 0);
-        replica.try_to_lead(self.ids());
-        Nominated::Won(leadership)
+        match reply {
+            NominationReply::Won(leadership) => Nominated::Won(leadership),
+            NominationReply::Lost(leadership) => {
+                self.sights.note("a nomination loses");
+                Nominated::Lost(leadership)
+            }
+            NominationReply::Unable(problem) => unreachable!("all logs are empty: {problem}"),
+        }
     }
 
     fn hear(&self, state: &mut State, number: usize) {
@@ -254,6 +252,7 @@ impl Choosing {
             let cut = state.cuts.contains(&(number, id));
             if let Some(replica) = state.replicas[place(id)].as_mut().filter(|_| !cut) {
                 replica.learn(leadership);
+                replica.take_effects();
             }
         }
     }
@@ -360,7 +359,9 @@ impl Model for Choosing {
             Step::Hear(number) => self.hear(&mut state, number),
             Step::Watch(id) => {
                 let leadership = state.stock.status().leadership;
-                state.replicas[place(id)].as_mut()?.learn(leadership);
+                let replica = state.replicas[place(id)].as_mut()?;
+                replica.learn(leadership);
+                replica.take_effects();
             }
             Step::Crash(id) => {
                 state.left.crashes -= 1;
