@@ -166,7 +166,10 @@ impl Purchases {
             AppendReply::Gap { length } if !self.keeps(Rule::GapsAreNoAcknowledgements) => {
                 AppendReply::Synced { length }
             }
-            reply => reply,
+            AppendReply::Gap { .. }
+            | AppendReply::Synced { .. }
+            | AppendReply::Stale(_)
+            | AppendReply::Diverged => reply,
         };
         match reply {
             // What it was sent in an earlier epoch does not make it live in this one.

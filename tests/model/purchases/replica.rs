@@ -227,8 +227,8 @@ impl Purchases {
         follower: usize,
         request: &AppendRequest,
     ) -> AppendReply {
-        let stale = self.call(state, follower, |core| core.append(request));
-        if let Err(reply) = stale
+        let accepted = self.call(state, follower, |core| core.append(request));
+        if let Err(reply) = accepted
             && self.keeps(Rule::StaleRowsAreRefused)
         {
             self.sights.note("a follower knows a newer leader");
