@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::roles::{Address, Role};
 use crate::server::{self, ErrorReply};
-use crate::transport::{CallError, Peer};
+use crate::transport::{CallError, Http};
 
 /// How long a probe waits for one answer.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ pub fn routes(config: &mut ServiceConfig, role: Role, readiness: Arc<dyn Readine
 ///
 /// If it is not, or does not answer.
 pub async fn probe(address: &Address) -> Result<Health, CallError> {
-    Peer::new(address, None).get("/readyz", PROBE_LIMIT).await
+    Http::new(address, None).get("/readyz", PROBE_LIMIT).await
 }
 
 /// Asks until the role at `address` is ready, for at most `patience`.

@@ -39,4 +39,8 @@ pub mod cli; // the command line
 
 pub mod clock; // the one place that reads a clock
 
+pub mod runtime; // what a service needs of its machine
+
+pub mod shutdown; // how a role ends
+
 pub mod failpoint; // places where a test can end a role

@@ -1,6 +1,6 @@
 //! The catalog and the order replicas, as a front-end or another replica reaches them.
 
-use crate::roles::Roles;
+use crate::roles::{Role, Roles};
 use crate::transport::Peer;
 use crate::wire::replication::ReplicaId;
 
@@ -12,14 +12,13 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// Connections to the catalog and to the replicas but for `own`, if it is a replica's.
+    /// Connections, made by `connect`, to the catalog and to the replicas except `own`.
     #[must_use]
-    pub fn new(roles: &Roles, own: Option<ReplicaId>) -> Self {
-        let secret = roles.secret.as_ref();
-        let others = roles.orders.iter().filter(|order| Some(order.id) != own);
+    pub fn new(roles: &Roles, own: Option<ReplicaId>, connect: impl Fn(Role) -> Peer) -> Self {
+        let others = roles.orders.iter().map(|order| order.id).filter(|id| Some(*id) != own);
         Self {
-            catalog: Peer::new(&roles.catalog.address, secret),
-            replicas: others.map(|order| (order.id, Peer::new(&order.address, secret))).collect(),
+            catalog: connect(Role::Catalog),
+            replicas: others.map(|id| (id, connect(Role::Order(id)))).collect(),
         }
     }
 
@@ -47,5 +46,17 @@ impl Neighbours {
     pub fn replica(&self, id: ReplicaId) -> &Peer {
         let found = self.replicas.iter().find(|(replica, _)| *replica == id);
         &found.expect("only the replicas of roles.toml are asked").1
+    }
+}
+
+/// Connects to the roles of `roles` over HTTP.
+///
+/// # Panics
+///
+/// The function that is returned, if it is asked for a role that `roles` does not have.
+pub fn over_http(roles: &Roles) -> impl Fn(Role) -> Peer + '_ {
+    |role| {
+        let address = roles.address_of(role).expect("only the roles of roles.toml are asked");
+        Peer::new(address, roles.secret.as_ref())
     }
 }

@@ -5,17 +5,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::FutureExt as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::roles::{Address, Role, Roles};
 use crate::storage::StorageError;
@@ -23,18 +19,6 @@ use crate::storage::StorageError;
 /// Connections that may wait to be accepted: a burst of clients is let in rather than made to knock
 /// again a second later.
 const BACKLOG: u32 = 1_024;
-
-/// A role's tasks and its end.
-///
-/// A role ends in two steps: it is told to stop, and its server finishes what it has accepted,
-/// for which it needs the tasks; then the tasks end. A role that fails is told to stop, too.
-#[derive(Clone, Debug)]
-pub struct Shutdown {
-    stop: CancellationToken,
-    served: CancellationToken,
-    tasks: TaskTracker,
-    failure: Arc<Mutex<Option<RoleError>>>,
-}
 
 /// Why a role ended that was not asked to. Its message says what to do.
 #[derive(Debug)]
@@ -74,63 +58,6 @@ pub enum RoleError {
 pub struct Residence {
     path: PathBuf,
     _lock: File,
-}
-
-impl Shutdown {
-    /// A shutdown for a role that `stop` tells to stop.
-    #[must_use]
-    pub fn new(stop: CancellationToken) -> Self {
-        Self {
-            stop,
-            served: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            failure: Arc::default(),
-        }
-    }
-
-    /// The token that tells the role to stop.
-    #[must_use]
-    pub fn stop(&self) -> CancellationToken {
-        self.stop.clone()
-    }
-
-    /// The role cannot go on. Of several failures the first is the one to tell.
-    pub fn fail(&self, error: impl Into<RoleError>) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert(error.into());
-        self.stop.cancel();
-    }
-
-    /// Runs a task until the server has finished. A panic in it ends the role: it is a broken
-    /// invariant, and going on might make it durable.
-    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
-        let shutdown = self.clone();
-        let task = AssertUnwindSafe(task).catch_unwind();
-        actix_web::rt::spawn(self.tasks.track_future(async move {
-            tokio::select! {
-                () = shutdown.served.cancelled() => {}
-                ended = task => if ended.is_err() {
-                    shutdown.fail(RoleError::Panicked(name));
-                }
-            }
-        }));
-    }
-
-    /// Ends the tasks once the server has finished, and tells how the role ended.
-    ///
-    /// # Errors
-    ///
-    /// What made the role fail, or the server's own error.
-    pub async fn end(self, served: io::Result<()>) -> Result<(), RoleError> {
-        self.served.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match failure {
-            Some(failure) => Err(failure),
-            None => served.map_err(RoleError::Serve),
-        }
-    }
 }
 
 impl Residence {

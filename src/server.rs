@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::roles::Secret;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
+use crate::wire::calls::{Call, Caller, Endpoints, Method, Unavailable};
 use crate::wire::parse_error;
 use crate::wire::reply::{self, Failure, Problem};
 
@@ -118,23 +119,53 @@ where
     .await
 }
 
-/// The paths between roles: what `routes` adds is served under `/internal` to callers with the
-/// secret, and nothing there to anybody else.
+/// The paths between roles: `register` adds calls, which are answered under `/internal` to callers
+/// with the secret, and 403 to others.
 pub fn internal(
     config: &mut ServiceConfig,
     secret: Option<&Secret>,
-    routes: impl FnOnce(&mut ServiceConfig),
+    register: impl FnOnce(&mut HttpEndpoints<'_>),
 ) {
     let expected = secret.map(|secret| format!("Bearer {}", secret.reveal()));
     config.service(
         web::scope("/internal")
             .guard(guard::fn_guard(move |context| is_trusted(context, expected.as_deref())))
-            .configure(routes),
+            .configure(|config| register(&mut HttpEndpoints(config))),
     );
     config.service(
         web::scope("/internal")
             .default_service(web::to(async || ErrorReply::Forbidden.into_response())),
     );
+}
+
+/// Answers calls over HTTP.
+pub struct HttpEndpoints<'a>(&'a mut ServiceConfig);
+
+impl Endpoints for HttpEndpoints<'_> {
+    fn on<C: Call, S, F>(&mut self, state: &S, answer: impl Fn(S, C, Caller) -> F + Clone + 'static)
+    where
+        S: Clone + 'static,
+        F: Future<Output = Result<C::Answer, Unavailable>> + 'static,
+    {
+        let state = state.clone();
+        let respond = move |request: HttpRequest, call: C| {
+            let request_id = request_id(request.headers()).map(str::to_owned);
+            let answered = answer(state.clone(), call, Caller { request_id });
+            async move {
+                match answered.await {
+                    Ok(answer) => data(answer),
+                    Err(Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
+                }
+            }
+        };
+        let route = match C::METHOD {
+            Method::Get => web::get()
+                .to(move |request, call: web::Path<C>| respond(request, call.into_inner())),
+            Method::Post => web::post()
+                .to(move |request, call: web::Json<C>| respond(request, call.into_inner())),
+        };
+        self.0.route(C::PATH, route);
+    }
 }
 
 /// Compares in constant time, so that the time an answer takes tells nothing of the secret.
@@ -145,7 +176,7 @@ fn is_trusted(context: &GuardContext<'_>, expected: Option<&str>) -> bool {
 }
 
 /// A role's connections to its neighbours, which can carry a client's `X-Request-Id` along.
-pub trait Remote: Sized + 'static {
+pub trait OnBehalf: Sized + 'static {
     /// The same connections, for the client's request with this id.
     #[must_use]
     fn on_behalf_of(&self, request_id: &str) -> Self;
@@ -155,7 +186,7 @@ pub trait Remote: Sized + 'static {
 #[derive(Debug)]
 pub struct Connections<R>(Data<R>);
 
-impl<R: Remote> FromRequest for Connections<R> {
+impl<R: OnBehalf> FromRequest for Connections<R> {
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
 

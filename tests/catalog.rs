@@ -173,7 +173,7 @@ async fn a_leader_that_is_behind_gets_all_the_rows_that_it_lacks() {
     assert_eq!(nothing, Rows::none(end_of(&orders(&["Tux", "Tux", "Uno"]))));
     let (code, message) = catalog.get("/internal/journal/4").await.error();
     assert_eq!(code, 503);
-    assert!(message.contains("beyond the journal"), "{message}");
+    assert!(message.contains("longer than the journal"), "{message}");
 }
 
 #[actix_web::test]

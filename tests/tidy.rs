@@ -22,6 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transport.rs", &["wire", "roles"]),
     ("storage/", &["wire", "failpoint"]),
     ("neighbours.rs", &["wire", "roles", "transport"]),
+    ("runtime.rs", &["clock"]),
+    ("shutdown.rs", &["process", "runtime"]),
     ("server.rs", &["wire", "roles", "transport"]),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
     ("catalog/journal/", &["wire", "roles", "storage", "catalog::core"]),
@@ -32,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 10] = [
+const SERVICE: [&str; 12] = [
     "wire",
     "roles",
     "storage",
@@ -41,6 +43,8 @@ const SERVICE: [&str; 10] = [
     "server",
     "health",
     "process",
+    "runtime",
+    "shutdown",
     "clock",
     "failpoint",
 ];

@@ -1,15 +1,16 @@
 //! The catalog: it owns the stock and the purchase journal, and decides every purchase.
 //!
-//! [`stock`] decides who gets a toy and who may lead; [`sessions`] decides when a change may become
-//! visible; [`core`] holds the two together, and [`steps`] is how a change comes about. `writer` is
-//! the one task that writes; `remote` tells the front-ends what to drop.
+//! [`core`] decides: who gets a toy ([`core::stock`]), and when a change may become visible
+//! ([`core::sessions`]). Around it, `service` answers what other roles ask, `tasks` is the one task
+//! that writes and what else the catalog does on its own time, and [`journal`] is the database.
 
 pub mod core;
 pub mod journal;
-mod remote;
-mod routes;
-mod service;
-mod tasks;
+pub mod remote;
+pub mod routes;
+pub mod service;
+pub mod storage;
+pub mod tasks;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -19,13 +20,16 @@ use tokio_util::sync::CancellationToken;
 use self::journal::Journal;
 use self::remote::Remote;
 use self::service::Service;
-use crate::process::{RoleError, Shutdown};
+use crate::neighbours::over_http;
+use crate::process::RoleError;
 use crate::roles::{Role, Roles};
+use crate::runtime::{self, Runtime};
 use crate::server;
+use crate::shutdown::Shutdown;
 use crate::storage::log_table;
 
-/// Refuses to sell where replicas hold orders that the journal does not: its database was removed
-/// or replaced, and the next orders would get numbers that others have.
+/// Refuses to start if a replica holds orders that the journal lacks: the catalog's database was
+/// removed or replaced, and the next orders would get numbers that were given before.
 async fn refuse_to_start_over(
     roles: &Roles,
     remote: &Remote,
@@ -59,7 +63,7 @@ pub async fn run(
     let settings = &roles.catalog;
     let path = roles.file_of(Role::Catalog, "db");
     let (journal, loaded) = Journal::open(&path, &settings.toys, settings.initial_stock)?;
-    let remote = Remote::new(roles);
+    let remote = Remote::new(roles, over_http(roles));
     refuse_to_start_over(roles, &remote, loaded.journal.length).await?;
     log::info!(
         "the catalog has {} toys and {} orders; {}",
@@ -67,12 +71,10 @@ pub async fn run(
         loaded.journal.length,
         loaded.leadership
     );
-    let shutdown = Shutdown::new(stop);
-    let (service, jobs) = Service::new(journal, loaded, roles, shutdown.clone());
-    let write = Arc::clone(&service).write(jobs, remote, settings.restock_interval);
-    shutdown.spawn("the writing task", write);
-    shutdown.spawn("the sweep", Arc::clone(&service).sweep());
-    shutdown.spawn("the disk's watch", Arc::clone(&service).watch_disk());
+    let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
+    let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
+    let (service, jobs) = Service::new(Box::new(journal), loaded, roles, shutdown.clone(), runtime);
+    tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
 
     let secret = roles.secret.clone();
     let last = Arc::clone(&service);

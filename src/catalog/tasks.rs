@@ -1,8 +1,18 @@
-//! The task that writes: everything that changes anything in the catalog, one after the other.
+//! What the catalog does on its own time: writing, invalidating, restocking, cleaning up.
 //!
-//! It takes each change through its [steps](super::core::steps), and has the disk and the front-ends do
-//! what the steps need.
+//! # The idea
+//!
+//! One task writes. It takes each change through its [steps](super::core::steps) before it begins
+//! the next, so that a plan is still true when it is committed:
+//!
+//! ```text
+//! batch ─► look keys up ─► lock toys ─► wait for holders ─► plan ─► commit ─► publish ─► answer
+//! restock ───────────────► lock toys ─► wait for holders ─► plan ─► commit ─► publish
+//! ```
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,50 +23,84 @@ use super::core::stock::Change;
 use super::core::{Core, Stored};
 use super::remote::Remote;
 use super::service::{CatalogError, Job, Service};
-use crate::clock;
 use crate::failpoint;
+use crate::shutdown::Shutdown;
+use crate::wire::lease::{Invalidation, SessionId};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{Acquisition, AcquisitionReply};
 
 /// How often locks that no batch asks for any more are given up.
-const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+const UNLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often sessions that have run out are forgotten.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the database is asked whether it responds.
+const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long to wait before an invalidation that failed is sent again.
+const INVALIDATION_BACKOFF: Duration = Duration::from_millis(20);
+
+/// The writing task's view of the front-ends: at most one invalidation is in flight to each
+/// session, however many purchases wait for it; what gathers meanwhile goes with the next.
+struct Holders {
+    remote: Remote,
+    invalidating: RefCell<BTreeSet<SessionId>>,
+}
+
+/// Starts the catalog's tasks, which end with `shutdown`.
+pub fn start(
+    service: &Arc<Service>,
+    jobs: mpsc::Receiver<Job>,
+    remote: Remote,
+    restock_interval: Duration,
+    shutdown: &Shutdown,
+) {
+    let holders = Rc::new(Holders { remote, invalidating: RefCell::default() });
+    shutdown.spawn("the writing task", Arc::clone(service).write(jobs, holders, restock_interval));
+    shutdown.spawn("the sweep of sessions", Arc::clone(service).sweep());
+    shutdown.spawn("the self-check", Arc::clone(service).check_database());
+}
 
 impl Service {
-    /// The writing task: everything that changes anything, in turn.
-    pub(super) async fn write(
+    /// Makes all changes, one after the other, until no more can come.
+    async fn write(
         self: Arc<Self>,
         mut jobs: mpsc::Receiver<Job>,
-        remote: Remote,
+        holders: Rc<Holders>,
         restock_interval: Duration,
     ) {
-        let mut restock_at = clock::now() + restock_interval;
-        let mut tidying = actix_web::rt::time::interval(TIDY_INTERVAL);
+        let mut restock_at = self.runtime.now() + restock_interval;
+        let mut unlock_at = self.runtime.now() + UNLOCK_INTERVAL;
         loop {
             tokio::select! {
-                _ = tidying.tick() => {
-                    self.decide(Core::give_up_locks);
+                // Timers first: jobs may come without end.
+                biased;
+                () = self.runtime.sleep_until(restock_at.min(unlock_at)) => {
+                    let now = self.runtime.now();
+                    if now >= unlock_at {
+                        self.decide(Core::give_up_locks);
+                        unlock_at = now + UNLOCK_INTERVAL;
+                    }
+                    if now >= restock_at {
+                        let next = self.restock(&holders).await.unwrap_or(restock_interval);
+                        restock_at = self.runtime.now() + next;
+                    }
                 }
                 job = jobs.recv() => match job {
+                    // A leader that gave up will retry with the same keys.
                     Some(Job::Commit(request, answer)) => {
-                        // Whoever does not wait any more will ask again with the same keys.
-                        let _unheard = answer.send(self.write_batch(&remote, request).await);
+                        let _gave_up = answer.send(self.write_batch(&holders, request).await);
                     }
                     Some(Job::Acquire(request, answer)) => {
-                        let _unheard = answer.send(self.write_leadership(&remote, request).await);
+                        let _gave_up = answer.send(self.write_leadership(&holders, request).await);
                     }
                     None => return,
                 },
-                () = actix_web::rt::time::sleep_until(restock_at.into()) => {
-                    let next = self.restock(&remote).await.unwrap_or(restock_interval);
-                    restock_at = clock::now() + next;
-                }
             }
         }
     }
 
     async fn write_batch(
         self: &Arc<Self>,
-        remote: &Remote,
+        holders: &Rc<Holders>,
         request: CommitRequest,
     ) -> Result<CommitReply, CatalogError> {
         for purchase in &request.purchases {
@@ -65,12 +109,12 @@ impl Service {
             }
         }
         let batch = Asked::new(request);
-        let recorded = self.store(self.journal.recorded(batch.keys())).await?;
+        let recorded = self.store(self.storage.recorded(batch.keys())).await?;
         let locked = match self.decide(|core, now| batch.lock(core, recorded, now)) {
             Ok(locked) => locked,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
-        self.clear(remote, locked.clearing()).await;
+        self.clear(holders, locked.clearing()).await;
         let planned = match self.decide(|core, now| locked.plan(core, now)) {
             Ok(planned) => planned,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
@@ -90,10 +134,10 @@ impl Service {
         }
     }
 
-    /// Restocks what is sold out. Returns when to come again if some of it had to wait.
-    async fn restock(self: &Arc<Self>, remote: &Remote) -> Option<Duration> {
+    /// Restocks what is sold out. Returns how soon to come again if some of it had to wait.
+    async fn restock(self: &Arc<Self>, holders: &Rc<Holders>) -> Option<Duration> {
         let restock = self.decide(Restock::lock)?;
-        self.clear(remote, restock.clearing()).await;
+        self.clear(holders, restock.clearing()).await;
         let (change, again) = self.decide(|core, now| restock.plan(core, now));
         let names: Vec<&str> = change.shelves.iter().map(|s| s.toy.name.as_str()).collect();
         let restocked = names.join(", ");
@@ -108,23 +152,26 @@ impl Service {
             Ok(()) => log::info!("restocked {restocked}"),
             Err(error) => log::warn!("could not restock {restocked}: {error}"),
         }
+        if again.is_some() {
+            log::debug!("a restock waits for front-ends");
+        }
         again
     }
 
     async fn write_leadership(
         &self,
-        remote: &Remote,
+        holders: &Holders,
         request: Acquisition,
     ) -> Result<AcquisitionReply, CatalogError> {
         let is_unled = self.decide(|core, _| core.is_unled());
-        let longest = if is_unled { remote.longest_log().await } else { None };
-        let prefix = self.store(self.journal.rows(request.log.length, 0)).await?;
+        let longest = if is_unled { holders.remote.longest_log().await } else { None };
+        let prefix = self.store(self.storage.rows(request.log.length, 0)).await?;
         let prefix = prefix.map(|rows| rows.after);
         let length = longest.map(|(_, length)| length);
         let reply = self.decide(|core, _| core.acquire(&request, prefix, length));
         match reply {
             AcquisitionReply::Won { leadership, .. } => {
-                self.store(self.journal.set_leadership(leadership)).await?;
+                self.store(self.storage.set_leadership(leadership)).await?;
                 failpoint::pass(failpoint::CATALOG_ACQUIRED);
                 self.decide(|core, _| core.adopt_leadership(leadership));
                 log::info!("{leadership}");
@@ -132,9 +179,9 @@ impl Service {
             AcquisitionReply::Foreign { journal } => {
                 if let Some((replica, length)) = longest.filter(|(_, len)| *len > journal.length) {
                     log::error!(
-                        "replica {replica} holds {length} orders that are not in the journal; \
-                         nobody can lead. Was the catalog's database removed? `toystore rebuild \
-                         --help`"
+                        "replica {replica} has {length} orders and the journal {}: no replica can \
+                         lead. If the catalog's database was removed, see `toystore rebuild --help`",
+                        journal.length
                     );
                 }
             }
@@ -143,20 +190,43 @@ impl Service {
         Ok(reply)
     }
 
-    /// Has the holders of locked toys drop them; returns when all are clear, or after [`GRACE`].
-    /// Those that are not clear by then stay locked, and are told on.
-    async fn clear(self: &Arc<Self>, remote: &Remote, clearing: &Clearing) {
+    /// Has the holders of locked toys drop them. Returns when all toys are clear, or after
+    /// [`GRACE`]; toys that are not clear by then stay locked, and their holders are told on.
+    async fn clear(self: &Arc<Self>, holders: &Rc<Holders>, clearing: &Clearing) {
         for session in &clearing.unacknowledged {
-            remote.push(self, *session);
+            self.invalidate(holders, *session);
         }
         let cleared = async {
             while self.decide(|core, now| core.is_worth_waiting(&clearing.toys, now)) {
                 self.acknowledged.notified().await;
             }
         };
-        if actix_web::rt::time::timeout(GRACE, cleared).await.is_err() {
+        if self.runtime.timeout(GRACE, cleared).await.is_err() {
+            log::debug!("a front-end is slow to acknowledge an invalidation");
             self.decide(|core, now| core.mark_slow(&clearing.toys, now));
         }
+    }
+
+    /// Goes on telling `session` to drop what it has not acknowledged, until it has, or has ended.
+    fn invalidate(self: &Arc<Self>, holders: &Rc<Holders>, session: SessionId) {
+        if !holders.invalidating.borrow_mut().insert(session) {
+            return;
+        }
+        let (service, holders) = (Arc::clone(self), Rc::clone(holders));
+        self.runtime.spawn(Box::pin(async move {
+            while let Some(push) = service.push_for(session) {
+                let invalidation = Invalidation { session, toys: push.toys };
+                match holders.remote.invalidate(push.frontend, &invalidation).await {
+                    Some(Ok(())) => service.acknowledged(session, &invalidation.toys),
+                    Some(Err(error)) => {
+                        log::debug!("session {session} did not take an invalidation: {error}");
+                        service.runtime.sleep(INVALIDATION_BACKOFF).await;
+                    }
+                    None => break,
+                }
+            }
+            holders.invalidating.borrow_mut().remove(&session);
+        }));
     }
 
     async fn make_durable(&self, change: &Change) -> Result<(), CatalogError> {
@@ -164,8 +234,36 @@ impl Service {
             return Ok(());
         }
         failpoint::pass(failpoint::CATALOG_BEFORE_COMMIT);
-        let stored = self.store(self.journal.commit(change.clone())).await;
+        let stored = self.store(self.storage.commit(change.clone())).await;
         failpoint::pass(failpoint::CATALOG_COMMITTED);
         stored
+    }
+
+    /// Forgets the sessions that have run out, for ever.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            self.runtime.sleep(SWEEP_INTERVAL).await;
+            let ended = self.decide(Core::sweep);
+            if ended.is_empty() {
+                continue;
+            }
+            for session in &ended {
+                log::info!("session {session} has ended");
+            }
+            if let Err(error) = self.store(self.storage.note_sessions(None, ended)).await {
+                log::warn!("ended sessions stay on disk until the next start: {error}");
+            }
+        }
+    }
+
+    /// Checks whether the database responds, for ever.
+    async fn check_database(self: Arc<Self>) {
+        loop {
+            let asked = self.runtime.now();
+            if self.store(self.storage.pulse()).await.is_ok() {
+                self.decide(|core, _| core.disk_moved(asked));
+            }
+            self.runtime.sleep(SELF_CHECK_INTERVAL).await;
+        }
     }
 }

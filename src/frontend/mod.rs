@@ -6,10 +6,10 @@
 
 pub mod core;
 pub mod misses;
-mod remote;
-mod routes;
-mod service;
-mod tasks;
+pub mod remote;
+pub mod routes;
+pub mod service;
+pub mod tasks;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -19,9 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::remote::Remote;
 use self::service::Service;
-use crate::process::{RoleError, Shutdown};
+use crate::neighbours::over_http;
+use crate::process::RoleError;
 use crate::roles::Roles;
+use crate::runtime::{self, Runtime};
 use crate::server;
+use crate::shutdown::Shutdown;
 
 /// Runs front-end `number` (counted from 1) on `listener` until `stop` is cancelled.
 ///
@@ -34,22 +37,11 @@ pub async fn run(
     number: u32,
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
-    let service = Arc::new(Service::new(number, roles));
-    let remote = Rc::new(Remote::new(roles));
-    let shutdown = Shutdown::new(stop);
-    let own = || (Arc::clone(&service), Rc::clone(&remote));
-    let (tasks, neighbours) = own();
-    shutdown.spawn("the catalog's watch", tasks.watch_catalog(neighbours));
-    if roles.cache.enabled {
-        let (tasks, neighbours) = own();
-        shutdown.spawn("the session", tasks.keep_session(neighbours));
-    }
-    for order in &roles.orders {
-        let (tasks, neighbours) = own();
-        shutdown.spawn("a health check", tasks.check_health(neighbours, order.id));
-    }
-    let (tasks, neighbours) = own();
-    shutdown.spawn("the selection", tasks.select_leader(neighbours));
+    let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
+    let service = Service::new(number, roles, Arc::clone(&runtime));
+    let remote = Rc::new(Remote::new(roles, over_http(roles)));
+    let shutdown = Shutdown::new(stop, runtime);
+    tasks::start(&service, &remote, roles, &shutdown);
 
     let roles = roles.clone();
     let last = Arc::clone(&service);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::neighbours::Neighbours;
-use crate::roles::Roles;
+use crate::roles::{Role, Roles};
 use crate::server;
-use crate::transport::CallError;
+use crate::transport::{CallError, Peer};
+use crate::wire::calls::{Buy, EndSession, GetCatalogStatus, GetOrder, GetStatus, GetToys};
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, Renewal, RenewalReply, SessionId,
 };
@@ -17,48 +18,50 @@ use crate::wire::replication::{
 use crate::wire::toy::Toy;
 
 /// How long a health check may take.
-const CHECK: Duration = Duration::from_millis(250);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
 /// A nomination takes the nominee's call to the catalog and a sync of its disk.
-const NOMINATION: Duration = Duration::from_secs(1);
-/// A event is sent again with the next health check if it was lost.
-const NOTICE: Duration = Duration::from_millis(250);
+const NOMINATION_TIMEOUT: Duration = Duration::from_secs(1);
+/// The word who leads is sent again with the next health check if it was lost.
+const NOTICE_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long one question to the catalog may take, a sync of its disk included.
-const QUESTION: Duration = Duration::from_millis(500);
+const CATALOG_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One thread's connections.
-pub(super) struct Remote(Neighbours);
+pub struct Remote(Neighbours);
 
 impl Remote {
-    pub(super) fn new(roles: &Roles) -> Self {
-        Self(Neighbours::new(roles, None))
+    /// Connections, made by `connect`, to the catalog and to all replicas.
+    #[must_use]
+    pub fn new(roles: &Roles, connect: impl Fn(Role) -> Peer) -> Self {
+        Self(Neighbours::new(roles, None, connect))
     }
 
     pub(super) async fn toy(&self, request: &FillRequest) -> Result<FillReply, CallError> {
-        self.0.catalog.post("/internal/toy", request, QUESTION).await
+        self.0.catalog.call(request, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn toys(&self) -> Result<Vec<Toy>, CallError> {
-        self.0.catalog.get("/internal/toys", QUESTION).await
+        self.0.catalog.call(&GetToys {}, CATALOG_TIMEOUT).await
     }
 
-    pub(super) async fn status(&self) -> Result<CatalogStatus, CallError> {
-        self.0.catalog.get("/internal/catalog-status", QUESTION).await
+    pub(super) async fn catalog_status(&self) -> Result<CatalogStatus, CallError> {
+        self.0.catalog.call(&GetCatalogStatus {}, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, CallError> {
-        self.0.catalog.post("/internal/register", &request, QUESTION).await
+        self.0.catalog.call(&request, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn renew(&self, session: SessionId) -> Result<RenewalReply, CallError> {
-        self.0.catalog.post("/internal/renew", &Renewal { session }, QUESTION).await
+        self.0.catalog.call(&Renewal { session }, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn end(&self, session: SessionId) -> Result<(), CallError> {
-        self.0.catalog.post("/internal/end", &Renewal { session }, QUESTION).await
+        self.0.catalog.call(&EndSession { session }, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn check(&self, replica: ReplicaId) -> Result<ReplicaStatus, CallError> {
-        self.0.replica(replica).get("/internal/status", CHECK).await
+        self.0.replica(replica).call(&GetStatus {}, CHECK_TIMEOUT).await
     }
 
     pub(super) async fn nominate(
@@ -66,7 +69,7 @@ impl Remote {
         replica: ReplicaId,
         nomination: Nomination,
     ) -> Result<NominationReply, CallError> {
-        self.0.replica(replica).post("/internal/nominate", &nomination, NOMINATION).await
+        self.0.replica(replica).call(&nomination, NOMINATION_TIMEOUT).await
     }
 
     pub(super) async fn notify(
@@ -74,7 +77,7 @@ impl Remote {
         replica: ReplicaId,
         leadership: Leadership,
     ) -> Result<(), CallError> {
-        self.0.replica(replica).post("/internal/leader", &leadership, NOTICE).await
+        self.0.replica(replica).call(&leadership, NOTICE_TIMEOUT).await
     }
 
     pub(super) async fn purchase(
@@ -83,9 +86,9 @@ impl Remote {
         purchase: &Purchase,
         time_limit: Duration,
     ) -> Result<PurchaseReply, CallError> {
-        // So long the leader holds the purchase for this attempt, and no longer.
-        let path = format!("/internal/purchase?within_ms={}", time_limit.as_millis());
-        self.0.replica(leader).post(&path, purchase, time_limit).await
+        let within_ms = u64::try_from(time_limit.as_millis()).ok();
+        let call = Buy { purchase: purchase.clone(), within_ms };
+        self.0.replica(leader).call(&call, time_limit).await
     }
 
     pub(super) async fn order(
@@ -94,11 +97,11 @@ impl Remote {
         number: OrderNumber,
         time_limit: Duration,
     ) -> Result<OrderReply, CallError> {
-        self.0.replica(leader).get(&format!("/internal/order/{number}"), time_limit).await
+        self.0.replica(leader).call(&GetOrder { number: number.0 }, time_limit).await
     }
 }
 
-impl server::Remote for Remote {
+impl server::OnBehalf for Remote {
     fn on_behalf_of(&self, request_id: &str) -> Self {
         Self(self.0.on_behalf_of(request_id))
     }

@@ -13,15 +13,17 @@
 use std::sync::Arc;
 
 use actix_web::http::header::{ContentType, HeaderMap, HeaderName};
-use actix_web::web::{self, Bytes, Data, Json, Payload, ServiceConfig};
+use actix_web::web::{self, Bytes, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::percent_decode_str;
 
 use super::remote::Remote;
-use super::service::{FrontendError, Service, ToyAnswer};
+use super::service::{FrontendError, Service, Source, ToyAnswer};
 use crate::health;
+use crate::neighbours::over_http;
 use crate::roles::{Role, Roles};
 use crate::server::{self, Connections, ErrorReply};
+use crate::wire::calls::Endpoints;
 use crate::wire::cluster::{
     CacheView, CatalogState, CatalogView, ClusterView, ReplicaView, ReplicaViewState,
 };
@@ -36,7 +38,7 @@ const CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     config.app_data(Data::from(Arc::clone(service)));
-    config.app_data(Data::new(Remote::new(roles)));
+    config.app_data(Data::new(Remote::new(roles, over_http(roles))));
     config.app_data(Data::new(roles.clone()));
     config
         .service(
@@ -65,8 +67,14 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
                 .default_service(server::only("GET")),
         );
     health::routes(config, Role::Frontend(service.number), Arc::clone(service) as _);
-    server::internal(config, roles.secret.as_ref(), |internal| {
-        internal.route("/invalidate", web::post().to(invalidate));
+    server::internal(config, roles.secret.as_ref(), |endpoints| internal(endpoints, service));
+}
+
+/// Registers the answers to other roles' calls.
+pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
+    endpoints.on(service, async |service, call: Invalidation, _| {
+        service.invalidate(call.session, &call.toys);
+        Ok(())
     });
 }
 
@@ -80,8 +88,8 @@ async fn product(
         ErrorReply::BadRequest("the name is not UTF-8 once percent-decoded".into())
     })?;
     match service.toy(&remote, &name).await? {
-        ToyAnswer::Hit(answer) => Ok(render_toy(answer, "hit")),
-        ToyAnswer::Miss(answer) => Ok(render_toy(answer, "miss")),
+        ToyAnswer::Found(toy, Source::Cache) => Ok(render_toy(toy.body, "hit")),
+        ToyAnswer::Found(toy, Source::Catalog) => Ok(render_toy(toy.body, "miss")),
         ToyAnswer::Unknown => Err(ErrorReply::NotFound("product not found")),
     }
 }
@@ -160,11 +168,6 @@ async fn cluster(service: Data<Service>, roles: Data<Roles>) -> HttpResponse {
         replicas: replicas.collect(),
         cache,
     })
-}
-
-async fn invalidate(service: Data<Service>, request: Json<Invalidation>) -> HttpResponse {
-    service.invalidate(request.session, &request.toys);
-    server::data(())
 }
 
 fn render_toy(answer: Bytes, cache: &'static str) -> HttpResponse {

@@ -1,22 +1,22 @@
 //! The front-end's use cases: where its decisions meet the other roles.
 //!
-//! What clients ask for is here; what the front-end does in its own time (its session with the
+//! What clients ask for is here; what the front-end does on its own time (its session with the
 //! catalog, the selection of the leader) is in [`tasks`](super::tasks).
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
-use super::core::cache::{Answer, Cache};
+use super::core::cache::{Answer, Cache, Lookup};
 use super::core::retry::{DEADLINE, Next, QUERY_DEADLINE, Retry};
 use super::core::selection::{Attempt, Selection};
 use super::misses::Misses;
 use super::remote::Remote;
-use crate::clock;
 use crate::health::Readiness;
 use crate::roles::{CacheSettings, Roles};
+use crate::runtime::Runtime;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::lease::{FillReply, FillRequest, SessionId, Version};
 use crate::wire::order::{Order, OrderNumber};
@@ -30,17 +30,18 @@ use crate::wire::toy::{Toy, ToyName};
 const MOST_IN_FLIGHT: usize = 1_024;
 
 /// A front-end, shared by all threads.
-pub(super) struct Service {
+pub struct Service {
     /// Counted from 1.
     pub(super) number: u32,
     pub(super) settings: CacheSettings,
+    pub(super) runtime: Arc<dyn Runtime>,
     /// A hit copies a pointer under this lock, which is cheaper than sharing the map between
     /// readers would be.
-    cache: Mutex<Cache<Bytes>>,
+    cache: Mutex<Cache<Rendered>>,
     misses: Misses<Result<ToyAnswer, FrontendError>>,
     selection: Mutex<Selection>,
-    /// The leader may be another one now: attempts that are under way look again.
-    leader_changed: watch::Sender<()>,
+    /// The leader may be another one now: attempts in flight look again.
+    leader_changed: Notify,
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
     in_flight: Semaphore,
@@ -48,57 +49,86 @@ pub(super) struct Service {
 }
 
 /// A toy's answer.
-#[derive(Clone)]
-pub(super) enum ToyAnswer {
-    /// From the cache, rendered.
-    Hit(Bytes),
-    /// From the catalog, rendered.
-    Miss(Bytes),
+#[derive(Clone, Debug)]
+pub enum ToyAnswer {
+    /// The toy.
+    Found(Rendered, Source),
     /// There is no such toy.
     Unknown,
 }
 
+/// A toy as clients get it.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The JSON body.
+    pub body: Bytes,
+    /// The toy's version.
+    pub version: Version,
+}
+
+/// Where an answer is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From this front-end's cache.
+    Cache,
+    /// From the catalog.
+    Catalog,
+}
+
 /// Why a client gets a 503.
 #[derive(Clone, Debug)]
-pub(super) enum FrontendError {
+pub enum FrontendError {
+    /// Too many purchases and order queries are in flight.
     Overloaded,
+    /// The catalog did not answer.
     NoCatalog(String),
+    /// No replica leads.
     NoLeader,
+    /// The outcome of a purchase is unknown.
     Undecided(String),
 }
 
 impl Service {
-    pub(super) fn new(number: u32, roles: &Roles) -> Self {
-        Self {
+    /// Front-end `number`, counted from 1.
+    #[must_use]
+    pub fn new(number: u32, roles: &Roles, runtime: Arc<dyn Runtime>) -> Arc<Self> {
+        Arc::new(Self {
             number,
             settings: roles.cache,
+            runtime,
             cache: Mutex::new(Cache::new(roles.cache.capacity)),
             misses: Misses::default(),
             selection: Mutex::new(Selection::new(roles.orders.iter().map(|order| order.id))),
-            leader_changed: watch::Sender::new(()),
+            leader_changed: Notify::new(),
             selecting: Notify::new(),
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             catalog: Mutex::new(None),
-        }
+        })
     }
 
     /// One toy, from the cache if it can be.
-    pub(super) async fn toy(
-        &self,
-        remote: &Remote,
-        name: &str,
-    ) -> Result<ToyAnswer, FrontendError> {
+    ///
+    /// # Errors
+    ///
+    /// If there was no answer in time.
+    pub async fn toy(&self, remote: &Remote, name: &str) -> Result<ToyAnswer, FrontendError> {
         if name.len() > ToyName::LONGEST {
             return Ok(ToyAnswer::Unknown);
         }
         if !self.settings.enabled {
             return self.ask_for_toy(remote, name, None).await;
         }
-        let lookup = self.cached(|cache| cache.look_up(name, clock::now()));
-        match lookup.confirmed(clock::now()) {
-            Answer::Hit(answer) => Ok(ToyAnswer::Hit(answer)),
+        let lookup = self.cached(|cache| cache.look_up(name, self.runtime.now()));
+        let was_known = !matches!(lookup, Lookup::Miss(_));
+        match lookup.confirmed(self.runtime.now()) {
+            Answer::Hit(toy) => Ok(ToyAnswer::Found(toy, Source::Cache)),
             Answer::Unknown => Ok(ToyAnswer::Unknown),
-            Answer::Ask(session) => self.ask_for_toy(remote, name, session).await,
+            Answer::Ask(session) => {
+                if was_known {
+                    log::debug!("the lease ended while the cache was read; the catalog is asked");
+                }
+                self.ask_for_toy(remote, name, session).await
+            }
         }
     }
 
@@ -108,7 +138,11 @@ impl Service {
     }
 
     /// A purchase, decided once whatever happens on the way.
-    pub(super) async fn purchase(
+    ///
+    /// # Errors
+    ///
+    /// If there was no answer in time.
+    pub async fn purchase(
         &self,
         remote: &Remote,
         purchase: &Purchase,
@@ -125,8 +159,12 @@ impl Service {
         .await
     }
 
-    /// One order; nothing if there is no such order.
-    pub(super) async fn order(
+    /// One order. `None` if there is no such order.
+    ///
+    /// # Errors
+    ///
+    /// If there was no answer in time.
+    pub async fn order(
         &self,
         remote: &Remote,
         number: OrderNumber,
@@ -152,10 +190,12 @@ impl Service {
     /// The catalog's status, if it answered lately.
     pub(super) fn catalog(&self) -> Option<CatalogStatus> {
         let heard = *self.catalog.lock().expect("nothing panics under this lock");
-        heard.filter(|(_, asked)| clock::now() < *asked + QUERY_DEADLINE).map(|(status, _)| status)
+        heard
+            .filter(|(_, asked)| self.runtime.now() < *asked + QUERY_DEADLINE)
+            .map(|(status, _)| status)
     }
 
-    pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Bytes>) -> T) -> T {
+    pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Rendered>) -> T) -> T {
         work(&mut self.cache.lock().expect("nothing panics under this lock"))
     }
 
@@ -173,7 +213,7 @@ impl Service {
                 (leadership, Some(_)) => log::info!("{leadership}"),
                 (_, None) => log::warn!("{} is gone", describe(before.1)),
             }
-            self.leader_changed.send_replace(());
+            self.leader_changed.notify_waiters();
             self.selecting.notify_one();
         }
         outcome
@@ -188,7 +228,7 @@ impl Service {
     ) -> Result<ToyAnswer, FrontendError> {
         let request = FillRequest { name: name.into(), session };
         let answer = self.misses.ask(request.name.clone(), self.fill(remote, request));
-        match actix_web::rt::time::timeout(QUERY_DEADLINE, answer).await {
+        match self.runtime.timeout(QUERY_DEADLINE, answer).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(FrontendError::NoCatalog("the front-end is ending".into())),
             Err(_elapsed) => Err(FrontendError::NoCatalog("it did not answer in time".into())),
@@ -204,9 +244,13 @@ impl Service {
             FillReply::Unknown => Ok(ToyAnswer::Unknown),
             FillReply::Found(fill) => {
                 let body = serde_json::to_vec(&Data { data: &fill.toy });
-                let answer = Bytes::from(body.expect("a toy can be written as JSON"));
-                self.cached(|cache| cache.filled(&fill, answer.clone()));
-                Ok(ToyAnswer::Miss(answer))
+                let body = Bytes::from(body.expect("a toy can be written as JSON"));
+                let toy = Rendered { body, version: fill.version };
+                let is_cached = self.cached(|cache| cache.filled(&fill, toy.clone()));
+                if !is_cached && fill.cacheable_under.is_some() {
+                    log::debug!("an invalidation overtook the answer for {}", fill.toy.name);
+                }
+                Ok(ToyAnswer::Found(toy, Source::Catalog))
             }
         }
     }
@@ -215,20 +259,20 @@ impl Service {
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        let mut retry = Retry::new(clock::now(), QUERY_DEADLINE);
+        let mut retry = Retry::new(self.runtime.now(), QUERY_DEADLINE);
         loop {
             let error = match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            match retry.failed(clock::now()) {
-                Next::Again(pause) => actix_web::rt::time::sleep(pause).await,
+            match retry.failed(self.runtime.now()) {
+                Next::Again(pause) => self.runtime.sleep(pause).await,
                 Next::GiveUp => return Err(FrontendError::NoCatalog(error.to_string())),
             }
         }
     }
 
-    /// Asks whoever leads until there is an answer. An attempt ends when another replica leads.
+    /// Asks the leader until there is an answer. An attempt ends when another replica leads.
     async fn ask_leader<T>(
         &self,
         ask: impl AsyncFn(ReplicaId, Duration) -> Result<Result<T, Leadership>, CallError>,
@@ -236,24 +280,27 @@ impl Service {
         let Ok(_place) = self.in_flight.try_acquire() else {
             return Err(FrontendError::Overloaded);
         };
-        let mut retry = Retry::new(clock::now(), DEADLINE);
-        let mut changes = self.leader_changed.subscribe();
+        let mut retry = Retry::new(self.runtime.now(), DEADLINE);
         let mut error = FrontendError::NoLeader;
         loop {
-            changes.mark_unchanged();
+            // A change from here on ends the pause below.
+            let changed = self.leader_changed.notified();
             if let Some(leader) = self.select(|selection| selection.leader()) {
-                let attempt = ask(leader, retry.time_limit(clock::now()));
+                let attempt = ask(leader, retry.time_limit(self.runtime.now()));
                 tokio::select! {
+                    biased;
                     answer = attempt => match self.judge(leader, answer) {
                         Ok(answer) => return Ok(answer),
                         Err(problem) => error = problem,
                     },
-                    () = self.another_than(leader, &mut changes) => continue,
+                    () = self.another_than(leader) => {
+                        log::debug!("an attempt at replica {leader} ends: another replica leads");
+                        continue;
+                    }
                 }
             }
-            let Next::Again(pause) = retry.failed(clock::now()) else { return Err(error) };
-            // A new leader is worth asking at once.
-            let _either = actix_web::rt::time::timeout(pause, changes.changed()).await;
+            let Next::Again(pause) = retry.failed(self.runtime.now()) else { return Err(error) };
+            let _either = self.runtime.timeout(pause, changed).await;
         }
     }
 
@@ -280,12 +327,13 @@ impl Service {
     }
 
     /// Ends when another replica than `leader` leads.
-    async fn another_than(&self, leader: ReplicaId, changes: &mut watch::Receiver<()>) {
-        while self.select(|selection| selection.leadership().is_led_by(leader)) {
-            if changes.changed().await.is_err() {
-                // The service is gone, and this attempt with it.
+    async fn another_than(&self, leader: ReplicaId) {
+        loop {
+            let changed = self.leader_changed.notified();
+            if !self.select(|selection| selection.leadership().is_led_by(leader)) {
                 return;
             }
+            changed.await;
         }
     }
 }
@@ -293,9 +341,9 @@ impl Service {
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
         if self.catalog().is_none() {
-            return Err("the catalog is out of reach".into());
+            return Err("the catalog is unreachable".into());
         }
-        if self.settings.enabled && !self.cached(|cache| cache.has_lease(clock::now())) {
+        if self.settings.enabled && !self.cached(|cache| cache.has_lease(self.runtime.now())) {
             return Err("there is no session with the catalog yet".into());
         }
         match self.select(|selection| selection.leader()) {
@@ -312,14 +360,12 @@ fn describe(leader: Option<ReplicaId>) -> String {
 impl std::fmt::Display for FrontendError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Overloaded => f.write_str("the store is busy; try again in a moment"),
-            Self::NoCatalog(problem) => write!(f, "the catalog cannot be reached: {problem}"),
-            Self::NoLeader => f.write_str("no order replica leads; try again in a moment"),
-            Self::Undecided(problem) => write!(
-                f,
-                "there was no answer in time ({problem}); ask again with the same \
-                 Idempotency-Key"
-            ),
+            Self::Overloaded => f.write_str("too many requests are in flight; retry in a moment"),
+            Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
+            Self::NoLeader => f.write_str("no order replica leads; retry in a moment"),
+            Self::Undecided(problem) => {
+                write!(f, "no answer in time ({problem}); retry with the same Idempotency-Key")
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a front-end does in its own time: its session with the catalog, the replicas' health
+//! What a front-end does on its own time: its session with the catalog, the replicas' health
 //! checks, the selection of the leader.
 
 use std::rc::Rc;
@@ -10,21 +10,39 @@ use super::core::selection::Check;
 use super::core::session::{NextCall, RENEWAL_INTERVAL, Renewed, SessionKeeper};
 use super::remote::Remote;
 use super::service::Service;
-use crate::clock;
+use crate::roles::Roles;
+use crate::shutdown::Shutdown;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaId};
 
-/// How often the catalog is asked how it stands.
+/// How often the catalog is asked for its status.
 const CATALOG_INTERVAL: Duration = Duration::from_millis(200);
 /// How often each replica's health is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Starts a front-end's tasks, which end with `shutdown`.
+pub fn start(service: &Arc<Service>, remote: &Rc<Remote>, roles: &Roles, shutdown: &Shutdown) {
+    let own = || (Arc::clone(service), Rc::clone(remote));
+    let (tasks, remote) = own();
+    shutdown.spawn("the check of the catalog", tasks.check_catalog(remote));
+    if roles.cache.enabled {
+        let (tasks, remote) = own();
+        shutdown.spawn("the session", tasks.keep_session(remote));
+    }
+    for order in &roles.orders {
+        let (tasks, remote) = own();
+        shutdown.spawn("a health check", tasks.check_health(remote, order.id));
+    }
+    let (tasks, remote) = own();
+    shutdown.spawn("the selection", tasks.select_leader(remote));
+}
+
 impl Service {
     /// Keeps a session with the catalog, for ever. Without one nothing is answered from the cache.
-    pub(super) async fn keep_session(self: Arc<Self>, remote: Rc<Remote>) {
+    async fn keep_session(self: Arc<Self>, remote: Rc<Remote>) {
         let mut keeper = SessionKeeper::new(self.number);
         loop {
-            let sent = clock::now();
+            let sent = self.runtime.now();
             match self.cached(|cache| keeper.next_call(cache)) {
                 NextCall::Register(request) => match remote.register(request).await {
                     Ok(reply) => {
@@ -32,9 +50,9 @@ impl Service {
                         self.cached(|cache| keeper.registered(cache, sent, reply));
                     }
                     Err(error @ CallError::Refused { .. }) => {
-                        log::warn!("the catalog gives no session: {error}");
+                        log::warn!("the catalog refuses a session: {error}");
                     }
-                    Err(error) => log::debug!("the catalog gives no session: {error}"),
+                    Err(error) => log::debug!("no session with the catalog: {error}"),
                 },
                 NextCall::Renew(session) => {
                     if let Ok(reply) = remote.renew(session).await
@@ -46,11 +64,11 @@ impl Service {
                     }
                 }
             }
-            actix_web::rt::time::sleep(RENEWAL_INTERVAL).await;
+            self.runtime.sleep(RENEWAL_INTERVAL).await;
         }
     }
 
-    /// Ends the session, so that no purchase waits for a lease that nobody uses.
+    /// Ends the session, so that no purchase waits for a lease that is not used any more.
     pub(super) async fn close(&self, remote: &Remote) {
         let Some(session) = self.cached(Cache::end_session) else { return };
         if let Err(error) = remote.end(session).await {
@@ -58,19 +76,19 @@ impl Service {
         }
     }
 
-    /// Asks the catalog how it stands, for ever.
-    pub(super) async fn watch_catalog(self: Arc<Self>, remote: Rc<Remote>) {
+    /// Asks the catalog for its status, for ever.
+    async fn check_catalog(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
-            let asked = clock::now();
-            if let Ok(status) = remote.status().await {
+            let asked = self.runtime.now();
+            if let Ok(status) = remote.catalog_status().await {
                 self.heard_from_catalog(status, asked);
             }
-            actix_web::rt::time::sleep(CATALOG_INTERVAL).await;
+            self.runtime.sleep(CATALOG_INTERVAL).await;
         }
     }
 
     /// Checks one replica's health, for ever.
-    pub(super) async fn check_health(self: Arc<Self>, remote: Rc<Remote>, replica: ReplicaId) {
+    async fn check_health(self: Arc<Self>, remote: Rc<Remote>, replica: ReplicaId) {
         loop {
             let check = match remote.check(replica).await {
                 Ok(status) => Check::Answered(status),
@@ -83,12 +101,12 @@ impl Service {
             };
             self.select(|selection| selection.checked(replica, check));
             self.selecting.notify_one();
-            actix_web::rt::time::sleep(CHECK_INTERVAL).await;
+            self.runtime.sleep(CHECK_INTERVAL).await;
         }
     }
 
     /// Nominates a leader whenever there is none that works, and tells the replicas, for ever.
-    pub(super) async fn select_leader(self: Arc<Self>, remote: Rc<Remote>) {
+    async fn select_leader(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             self.selecting.notified().await;
             if let Some(nominee) = self.select(|selection| selection.nominee()) {
@@ -109,20 +127,20 @@ impl Service {
                 // health check brings it back.
                 self.selecting.notify_one();
             }
-            self.inform(&remote).await;
+            self.notify_replicas(&remote).await;
         }
     }
 
     /// Tells all replicas that do not know it who leads. Those that cannot be told now will be
     /// after their next health check.
-    async fn inform(&self, remote: &Remote) {
+    async fn notify_replicas(&self, remote: &Remote) {
         let (leadership, uninformed): (Leadership, Vec<ReplicaId>) =
             self.select(|selection| (selection.leadership(), selection.uninformed()));
-        let events = uninformed.into_iter().map(async |replica| {
+        let notices = uninformed.into_iter().map(async |replica| {
             if let Err(error) = remote.notify(replica, leadership).await {
                 log::debug!("replica {replica} was not told that {leadership}: {error}");
             }
         });
-        futures_util::future::join_all(events).await;
+        futures_util::future::join_all(notices).await;
     }
 }

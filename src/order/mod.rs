@@ -1,17 +1,16 @@
 //! An order replica: it keeps the orders on its own disk and, if it leads, sells.
 //!
 //! [`core`] decides: which rows continue the log, who leads, what goes into a batch, when an order
-//! is acknowledged. Around it, `service` answers what others ask of a replica, and `tasks`,
-//! `catch_up` and `watch` are what it does on its own time.
+//! is acknowledged. Around it, `service` answers what other roles ask, `tasks` is what a replica does
+//! on its own time, and [`order_log`] is the database.
 
-mod catch_up;
 pub mod core;
 pub mod order_log;
-mod remote;
-mod routes;
-mod service;
-mod tasks;
-mod watch;
+pub mod remote;
+pub mod routes;
+pub mod service;
+pub mod storage;
+pub mod tasks;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -22,9 +21,12 @@ use tokio_util::sync::CancellationToken;
 use self::order_log::OrderLog;
 use self::remote::Remote;
 use self::service::Service;
-use crate::process::{RoleError, Shutdown};
+use crate::neighbours::over_http;
+use crate::process::RoleError;
 use crate::roles::{Role, Roles};
+use crate::runtime::{self, Runtime};
 use crate::server;
+use crate::shutdown::Shutdown;
 use crate::wire::replication::ReplicaId;
 
 /// Runs the replica `id` on `listener` until `stop` is cancelled.
@@ -40,22 +42,12 @@ pub async fn run(
 ) -> Result<(), RoleError> {
     let (log, end) = OrderLog::open_or_set_aside(&roles.file_of(Role::Order(id), "db"))?;
     log::info!("replica {id} has {} orders", end.length);
-    let shutdown = Shutdown::new(stop);
-    let remote = Rc::new(Remote::new(roles, id));
+    let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
+    let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
+    let remote = Rc::new(Remote::new(roles, id, over_http(roles)));
     let others = remote.others().collect();
-    let service = Arc::new(Service::new(id, others, log, end, shutdown.clone()));
-    let own = || (Arc::clone(&service), Rc::clone(&remote));
-    let (tasks, neighbours) = own();
-    shutdown.spawn("the watch", tasks.watch(neighbours));
-    let (tasks, neighbours) = own();
-    shutdown.spawn("the catching up", tasks.catch_up(neighbours));
-    let (tasks, neighbours) = own();
-    shutdown.spawn("the selling task", tasks.sell(neighbours));
-    for follower in remote.others() {
-        let (tasks, neighbours) = own();
-        shutdown.spawn("the replicating_to on", tasks.replicate(neighbours, follower));
-    }
-    shutdown.spawn("the followers' watch", Arc::clone(&service).watch_followers());
+    let service = Service::new(id, others, (Box::new(log), end), shutdown.clone(), runtime);
+    tasks::start(&service, &remote, &shutdown);
 
     let roles = roles.clone();
     let last = Arc::clone(&service);

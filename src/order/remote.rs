@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::neighbours::Neighbours;
-use crate::roles::Roles;
+use crate::roles::{Role, Roles};
 use crate::server;
-use crate::transport::{CallError, Unreachable};
+use crate::transport::{CallError, Peer, Unreachable};
+use crate::wire::calls::{GetCatalogStatus, GetJournal, GetOrder, GetRows};
 use crate::wire::order::{OrderNumber, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
@@ -13,21 +14,22 @@ use crate::wire::replication::{
 };
 
 /// One attempt at anything that takes a disk's sync or two. Attempts are repeated, by key.
-const ATTEMPT: Duration = Duration::from_millis(600);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(600);
 /// A batch may have to wait at the catalog behind a restock's grace and another leader's batch.
-const COMMIT: Duration = Duration::from_secs(1);
-/// A health check, or a question that is answered from memory.
-const QUESTION: Duration = Duration::from_millis(300);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A question that is answered from memory.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(300);
 /// A message full of rows, each side's disk included.
-const ROWS: Duration = Duration::from_secs(2);
+const ROWS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One thread's connections.
-pub(super) struct Remote(Neighbours);
+pub struct Remote(Neighbours);
 
 impl Remote {
-    /// Connections to all but the replica `id` itself.
-    pub(super) fn new(roles: &Roles, id: ReplicaId) -> Self {
-        Self(Neighbours::new(roles, Some(id)))
+    /// Connections, made by `connect`, to the catalog and to all replicas but `id` itself.
+    #[must_use]
+    pub fn new(roles: &Roles, id: ReplicaId, connect: impl Fn(Role) -> Peer) -> Self {
+        Self(Neighbours::new(roles, Some(id), connect))
     }
 
     /// The other replicas.
@@ -35,12 +37,12 @@ impl Remote {
         self.0.replicas()
     }
 
-    pub(super) async fn status(&self) -> Result<CatalogStatus, CallError> {
-        self.0.catalog.get("/internal/catalog-status", QUESTION).await
+    pub(super) async fn catalog_status(&self) -> Result<CatalogStatus, CallError> {
+        self.0.catalog.call(&GetCatalogStatus {}, STATUS_TIMEOUT).await
     }
 
     pub(super) async fn commit(&self, request: &CommitRequest) -> Result<CommitReply, CallError> {
-        let reply = self.0.catalog.post("/internal/commit", request, COMMIT).await?;
+        let reply = self.0.catalog.call(request, COMMIT_TIMEOUT).await?;
         match &reply {
             CommitReply::Decided { verdicts, .. } if verdicts.len() != request.purchases.len() => {
                 Err(nonsense("there is not a verdict for each purchase"))
@@ -53,7 +55,7 @@ impl Remote {
         &self,
         request: &Acquisition,
     ) -> Result<AcquisitionReply, CallError> {
-        let reply = self.0.catalog.post("/internal/acquire", request, ATTEMPT).await?;
+        let reply = self.0.catalog.call(request, ATTEMPT_TIMEOUT).await?;
         match reply {
             AcquisitionReply::Won { leadership, .. } if !leadership.is_led_by(request.nominee) => {
                 Err(nonsense("another replica has won"))
@@ -65,16 +67,16 @@ impl Remote {
     }
 
     pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, CallError> {
-        self.0.catalog.get(&format!("/internal/order/{number}"), ATTEMPT).await
+        self.0.catalog.call(&GetOrder { number: number.0 }, ATTEMPT_TIMEOUT).await
     }
 
     pub(super) async fn journal(&self, from: u64) -> Result<Rows, CallError> {
-        self.0.catalog.get(&format!("/internal/journal/{from}"), ROWS).await
+        self.0.catalog.call(&GetJournal { from }, ROWS_TIMEOUT).await
     }
 
-    /// What another replica has from number `from` on; nothing if its log ends before.
+    /// Asks another replica for its rows from number `from` on; none if its log ends before.
     pub(super) async fn rows(&self, replica: ReplicaId, from: u64) -> Result<Rows, CallError> {
-        self.0.replica(replica).get(&format!("/internal/rows/{from}"), ROWS).await
+        self.0.replica(replica).call(&GetRows { from }, ROWS_TIMEOUT).await
     }
 
     pub(super) async fn append(
@@ -82,16 +84,16 @@ impl Remote {
         follower: ReplicaId,
         request: &AppendRequest,
     ) -> Result<AppendReply, CallError> {
-        self.0.replica(follower).post("/internal/append", request, ROWS).await
+        self.0.replica(follower).call(request, ROWS_TIMEOUT).await
     }
 }
 
 /// An answer that is well-formed and cannot be one to what was asked.
 fn nonsense(problem: &str) -> CallError {
-    CallError::Unreachable(Unreachable::Broken(format!("the answer makes no sense: {problem}")))
+    CallError::Unreachable(Unreachable::Broken(format!("invalid answer: {problem}")))
 }
 
-impl server::Remote for Remote {
+impl server::OnBehalf for Remote {
     fn on_behalf_of(&self, request_id: &str) -> Self {
         Self(self.0.on_behalf_of(request_id))
     }

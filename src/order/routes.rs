@@ -2,98 +2,70 @@
 //!
 //! | request | asked by | answer |
 //! |---|---|---|
-//! | `GET /healthz`, `GET /readyz` | anybody | whether it lives, can serve |
+//! | `GET /healthz`, `GET /readyz` | anyone | whether it lives, can serve |
 //! | `GET /internal/status` | front-ends: the health check | [`ReplicaStatus`](crate::wire::replication::ReplicaStatus) |
 //! | `POST /internal/nominate` | a front-end | [`NominationReply`](crate::wire::replication::NominationReply) |
 //! | `POST /internal/leader` | a front-end: who leads | nothing |
-//! | `POST /internal/purchase?within_ms=…` | front-ends | [`PurchaseReply`](crate::wire::purchase::PurchaseReply) |
+//! | `POST /internal/purchase` | front-ends | [`PurchaseReply`](crate::wire::purchase::PurchaseReply) |
 //! | `GET /internal/order/{number}` | front-ends | [`OrderReply`](crate::wire::replication::OrderReply) |
 //! | `POST /internal/append` | the leader | [`AppendReply`](crate::wire::replication::AppendReply) |
 //! | `GET /internal/rows/{from}` | replicas that catch up | [`Rows`](crate::wire::order::Rows) |
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
-use serde::{Deserialize, Serialize};
+use actix_web::web::ServiceConfig;
 
 use super::remote::Remote;
 use super::service::{OrderError, Service};
 use crate::health;
+use crate::neighbours::over_http;
 use crate::roles::{Role, Roles};
-use crate::server::{self, Connections, ErrorReply};
+use crate::server::{self, OnBehalf as _};
+use crate::wire::calls::{Buy, Caller, Endpoints, GetOrder, GetRows, GetStatus, Unavailable};
 use crate::wire::order::OrderNumber;
-use crate::wire::purchase::Purchase;
 use crate::wire::replication::{AppendRequest, Leadership, Nomination};
 
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
-    config.app_data(Data::from(Arc::clone(service)));
-    config.app_data(Data::new(Remote::new(roles, service.id)));
     health::routes(config, Role::Order(service.id), Arc::clone(service) as _);
-    server::internal(config, roles.secret.as_ref(), |internal| {
-        internal
-            .route("/status", web::get().to(status))
-            .route("/nominate", web::post().to(nominate))
-            .route("/leader", web::post().to(leader))
-            .route("/purchase", web::post().to(purchase))
-            .route("/order/{number}", web::get().to(order))
-            .route("/append", web::post().to(append))
-            .route("/rows/{from}", web::get().to(rows));
+    let remote = Rc::new(Remote::new(roles, service.id, over_http(roles)));
+    server::internal(config, roles.secret.as_ref(), |endpoints| {
+        internal(endpoints, service, &remote);
     });
 }
 
-async fn status(service: Data<Service>) -> HttpResponse {
-    server::data(service.status())
+/// Registers the answers to other roles' calls, some of which ask `remote` in turn.
+pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: &Rc<Remote>) {
+    endpoints.on(service, async |service, GetStatus {}, _| Ok(service.status()));
+    endpoints.on(service, async |service, call: Leadership, _| {
+        service.learn(call);
+        Ok(())
+    });
+    endpoints.on(service, async |service, call: Buy, _| {
+        let time_limit = call.within_ms.map(Duration::from_millis);
+        Ok(service.purchase(call.purchase, time_limit).await?)
+    });
+    endpoints.on(service, async |service, call: AppendRequest, _| Ok(service.append(call).await?));
+    endpoints.on(service, async |service, call: GetRows, _| Ok(service.rows(call.from).await?));
+    let both = (Arc::clone(service), Rc::clone(remote));
+    endpoints.on(&both, async |(service, remote), call: Nomination, caller| {
+        Ok(service.nominate(&on_behalf(&remote, caller), call).await)
+    });
+    endpoints.on(&both, async |(service, remote), call: GetOrder, caller| {
+        Ok(service.order(&on_behalf(&remote, caller), OrderNumber(call.number)).await?)
+    });
 }
 
-async fn nominate(
-    service: Data<Service>,
-    remote: Connections<Remote>,
-    nomination: Json<Nomination>,
-) -> HttpResponse {
-    server::data(service.nominate(&remote, nomination.into_inner()).await)
+fn on_behalf(remote: &Rc<Remote>, caller: Caller) -> Rc<Remote> {
+    match caller.request_id {
+        Some(id) => Rc::new(remote.on_behalf_of(&id)),
+        None => Rc::clone(remote),
+    }
 }
 
-async fn leader(service: Data<Service>, leadership: Json<Leadership>) -> HttpResponse {
-    service.learn(leadership.into_inner());
-    server::data(())
-}
-
-async fn purchase(
-    service: Data<Service>,
-    purchase: Json<Purchase>,
-    attempt: Query<Attempt>,
-) -> HttpResponse {
-    let time_limit = attempt.within_ms.map(Duration::from_millis);
-    render(service.purchase(purchase.into_inner(), time_limit).await)
-}
-
-/// How long the asking front-end will wait, in milliseconds.
-#[derive(Deserialize)]
-struct Attempt {
-    within_ms: Option<u64>,
-}
-
-async fn order(
-    service: Data<Service>,
-    remote: Connections<Remote>,
-    number: Path<u64>,
-) -> HttpResponse {
-    render(service.order(&remote, OrderNumber(number.into_inner())).await)
-}
-
-async fn append(service: Data<Service>, request: Json<AppendRequest>) -> HttpResponse {
-    render(service.append(request.into_inner()).await)
-}
-
-async fn rows(service: Data<Service>, from: Path<u64>) -> HttpResponse {
-    render(service.rows(from.into_inner()).await)
-}
-
-fn render<T: Serialize>(outcome: Result<T, OrderError>) -> HttpResponse {
-    match outcome {
-        Ok(answer) => server::data(answer),
-        Err(error) => ErrorReply::Unavailable(error.to_string()).into_response(),
+impl From<OrderError> for Unavailable {
+    fn from(error: OrderError) -> Self {
+        Self(error.to_string())
     }
 }

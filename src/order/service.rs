@@ -1,26 +1,24 @@
-//! A replica's use cases: where its decisions meet the disk, the catalog and the other replicas.
+//! A replica's use cases: where its decisions meet the database, the catalog and other replicas.
 //!
-//! What others ask of a replica is here; what it does in its own time is in
-//! [`tasks`](super::tasks) (selling, replicating), [`catch_up`](super::catch_up) (fetching
-//! what was missed) and [`watch`](super::watch). All of them await, and leave the deciding to the
-//! [core](super::core).
+//! What others ask of a replica is here; what it does on its own time is in
+//! [`tasks`](super::tasks). Both await, and leave the decisions to the [core](super::core).
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 use super::core::Core;
 use super::core::effects::{Effects, Event};
 use super::core::in_flight::Busy;
 use super::core::leadership::Candidacy;
 use super::core::log::{LogNumber, NotTaken, Write};
-use super::order_log::OrderLog;
 use super::remote::Remote;
-use crate::clock;
+use super::storage::Storage;
 use crate::failpoint;
 use crate::health::Readiness;
-use crate::process::Shutdown;
+use crate::runtime::Runtime;
+use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Purchase, PurchaseReply};
@@ -29,37 +27,38 @@ use crate::wire::replication::{
     OrderReply, ReplicaId, ReplicaStatus,
 };
 
-/// Longer than any front-end's attempt; a purchase that nobody can decide does not hold its
+/// Longer than any front-end's attempt: a purchase that cannot be decided does not hold its
 /// connection for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(11);
 
-/// Who waits for a purchase: a handler on some thread.
-pub(super) type Waiter = oneshot::Sender<PurchaseReply>;
+/// Where a purchase's answer goes: to a handler on some thread.
+pub type Waiter = oneshot::Sender<PurchaseReply>;
 
 /// A replica, shared by all threads.
-pub(super) struct Service {
+pub struct Service {
     pub(super) id: ReplicaId,
     /// That rows are accepted and that they are queued for the disk must happen in the same order,
     /// under this one lock. Nothing under it awaits.
     core: Mutex<Core<Waiter>>,
-    pub(super) log: OrderLog,
-    /// Something to do for the leader's selling task.
+    pub(super) storage: Box<dyn Storage>,
+    pub(super) runtime: Arc<dyn Runtime>,
+    /// There is something to do for the task that sells.
     pub(super) work: Notify,
-    /// Rows were accepted, or leadership changed: the tasks that pass orders on look again.
-    pub(super) grown: watch::Sender<()>,
+    /// Rows were accepted, or leadership changed: the tasks that replicate look again.
+    pub(super) grown: Notify,
     pub(super) shutdown: Shutdown,
 }
 
 /// Why a replica could not do what it was asked.
 #[derive(Debug)]
-pub(super) enum OrderError {
+pub enum OrderError {
     /// The disk is full, or the replica is ending.
     Storage(String),
-    /// Too many purchases are on their way.
+    /// Too many purchases are in flight.
     Busy,
-    /// The catalog, which alone could tell, cannot be asked.
+    /// The catalog, which alone could tell, is unreachable.
     NoCatalog(String),
-    /// The purchase was not decided in time; ask again with the same key.
+    /// The purchase was not decided in time.
     Undecided,
 }
 
@@ -70,21 +69,24 @@ pub(super) struct Writing<F> {
 }
 
 impl Service {
-    pub(super) fn new(
+    /// A replica among `others` whose log on disk ends at `end`.
+    #[must_use]
+    pub fn new(
         id: ReplicaId,
         others: Vec<ReplicaId>,
-        log: OrderLog,
-        end: Position,
+        (storage, end): (Box<dyn Storage>, Position),
         shutdown: Shutdown,
-    ) -> Self {
-        Self {
+        runtime: Arc<dyn Runtime>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
             id,
             core: Mutex::new(Core::new(id, others, end)),
-            log,
+            storage,
+            runtime,
             work: Notify::new(),
-            grown: watch::Sender::new(()),
+            grown: Notify::new(),
             shutdown,
-        }
+        })
     }
 
     /// A purchase, if this replica leads; answered when it is decided and durable.
@@ -99,9 +101,9 @@ impl Service {
         let (waiter, answer) = oneshot::channel();
         self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))
             .map_err(|Busy| OrderError::Busy)?;
-        // A purchase that nobody waits for any more makes room for others.
+        // A purchase whose front-end gave up makes room for others.
         let time_limit = time_limit.map_or(LONGEST_WAIT, |limit| limit.min(LONGEST_WAIT));
-        match actix_web::rt::time::timeout(time_limit, answer).await {
+        match self.runtime.timeout(time_limit, answer).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) | Err(_) => Err(OrderError::Undecided),
         }
@@ -114,7 +116,7 @@ impl Service {
         number: OrderNumber,
     ) -> Result<OrderReply, OrderError> {
         if self.decide(|core, _| core.has_order(number))
-            && let Some(order) = self.store(self.log.order(number)).await?
+            && let Some(order) = self.store(self.storage.order(number)).await?
         {
             return Ok(OrderReply::Found(order));
         }
@@ -164,7 +166,7 @@ impl Service {
 
     /// Rows for a peer that missed them; none if this log ends before `from`.
     pub(super) async fn rows(&self, from: u64) -> Result<Rows, OrderError> {
-        let rows = self.store(self.log.rows(from, MOST_ROWS)).await?;
+        let rows = self.store(self.storage.rows(from, MOST_ROWS)).await?;
         Ok(rows.unwrap_or_else(|| self.decide(|core, _| core.no_rows())))
     }
 
@@ -180,7 +182,7 @@ impl Service {
         self.decide(|core, now| core.status(now))
     }
 
-    /// Takes rows from whoever offers them; ends when they are on disk.
+    /// Takes rows from any source; ends when they are on disk.
     pub(super) async fn take(&self, rows: &Rows) -> Result<(), NotTaken> {
         let writing =
             self.decide(|core, _| core.take(rows).map(|write| self.queue_for_disk(write)))?;
@@ -192,7 +194,7 @@ impl Service {
         &self,
         write: Write,
     ) -> Writing<impl Future<Output = Result<Position, StorageError>> + use<>> {
-        Writing { log: write.log, done: self.log.append(write.after, write.orders) }
+        Writing { log: write.log, done: self.storage.append(write.after, write.orders) }
     }
 
     pub(super) async fn finish(
@@ -210,9 +212,9 @@ impl Service {
         Ok(())
     }
 
-    /// Leaves the database in one file, for whoever copies or compares it.
+    /// Leaves the database in one file, which can be copied and compared.
     pub(super) async fn close(&self) {
-        if let Err(error) = self.store(self.log.checkpoint()).await {
+        if let Err(error) = self.store(self.storage.checkpoint()).await {
             log::warn!("the database keeps its write-ahead log: {error}");
         }
     }
@@ -235,11 +237,15 @@ impl Service {
     }
 
     /// Makes a decision, and carries out what follows from it.
-    pub(super) fn decide<T>(&self, decision: impl FnOnce(&mut Core<Waiter>, Instant) -> T) -> T {
+    ///
+    /// # Panics
+    ///
+    /// If an earlier decision panicked: an invariant is broken, and the replica is ending.
+    pub fn decide<T>(&self, decision: impl FnOnce(&mut Core<Waiter>, Instant) -> T) -> T {
         let (outcome, effects) = {
             let mut core =
                 self.core.lock().expect("a decision that panicked has ended the replica");
-            let outcome = decision(&mut core, clock::now());
+            let outcome = decision(&mut core, self.runtime.now());
             (outcome, core.take_effects())
         };
         self.carry_out(effects);
@@ -251,14 +257,14 @@ impl Service {
             log::log!(level(event), "{event}");
         }
         for (waiter, reply) in effects.answers {
-            // Whoever does not wait any more will ask again under the same key.
-            let _unheard = waiter.send(reply);
+            // A front-end that gave up will retry with the same key.
+            let _gave_up = waiter.send(reply);
         }
         if effects.work {
             self.work.notify_one();
         }
         if effects.grown {
-            self.grown.send_replace(());
+            self.grown.notify_waiters();
         }
     }
 }
@@ -278,7 +284,10 @@ impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
         match self.decide(|core, now| core.fitness(now)) {
             Fitness::Ready => Ok(()),
-            Fitness::Unfit => Err("the disk does not move or the catalog is out of reach".into()),
+            Fitness::Unfit => {
+                Err("no write to the database has completed for 1 s, or the catalog is unreachable"
+                    .into())
+            }
         }
     }
 }
@@ -287,9 +296,9 @@ impl std::fmt::Display for OrderError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Storage(problem) => f.write_str(problem),
-            Self::Busy => f.write_str("too many purchases are on their way; try again in a moment"),
-            Self::NoCatalog(problem) => write!(f, "the catalog cannot be asked: {problem}"),
-            Self::Undecided => f.write_str("not decided yet; ask again with the same key"),
+            Self::Busy => f.write_str("too many purchases are in flight; retry in a moment"),
+            Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
+            Self::Undecided => f.write_str("not decided yet; retry with the same key"),
         }
     }
 }

@@ -1,38 +1,71 @@
-//! The tasks of a leader: one that sells, one per follower that passes orders on, one that looks
-//! for followers that are too slow.
+//! What a replica does on its own time: selling, replicating, catching up, checking itself.
+//!
+//! One task sells, and rests unless this replica leads. One task per other replica replicates to
+//! it. One task catches up: rows that it fetches go through the same
+//! [`take`](super::service::Service::take) as those that the leader sends, in whatever order both
+//! arrive, so that catching up is no special mode. One task checks whether this replica could lead.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::Core;
 use super::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, Task};
 use super::core::followers::{ABSENCE_PAUSE, HEARTBEAT_INTERVAL, NextAppend};
+use super::core::log::Fetched;
+use super::core::{Core, JournalCheck};
 use super::remote::Remote;
 use super::service::{Service, Waiter};
-use crate::clock;
 use crate::failpoint;
+use crate::shutdown::Shutdown;
+use crate::storage::StorageError;
 use crate::transport::CallError;
+use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{Epoch, ReplicaId};
 
-/// How often followers are looked at for their slowness.
+/// How often followers are checked for acknowledgements that are overdue.
 const FOLLOWER_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long to wait before asking again for rows that did not continue the log.
+const GAP_PAUSE: Duration = Duration::from_millis(20);
+/// How often a replica checks whether it has fallen behind.
+const CATCH_UP_INTERVAL: Duration = Duration::from_millis(200);
+/// How often the database and the catalog are asked whether they respond.
+const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Starts a replica's tasks, which end with `shutdown`.
+pub fn start(service: &Arc<Service>, remote: &Rc<Remote>, shutdown: &Shutdown) {
+    let own = || (Arc::clone(service), Rc::clone(remote));
+    let (tasks, remote) = own();
+    shutdown.spawn("the self-check", tasks.check_self(remote));
+    let (tasks, remote) = own();
+    shutdown.spawn("the catching up", tasks.catch_up(remote));
+    let (tasks, remote) = own();
+    shutdown.spawn("the selling", tasks.sell(remote));
+    for follower in remote_replicas(&own().1) {
+        let (tasks, remote) = own();
+        shutdown.spawn("the replication", tasks.replicate(remote, follower));
+    }
+    shutdown.spawn("the check of followers", Arc::clone(service).check_followers());
+}
+
+fn remote_replicas(remote: &Remote) -> Vec<ReplicaId> {
+    remote.others().collect()
+}
 
 impl Service {
     /// Sells, for ever, whenever this replica leads.
-    pub(super) async fn sell(self: Arc<Self>, remote: Rc<Remote>) {
+    async fn sell(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             match self.decide(|core, now| core.next_task(now, Waiter::is_closed)) {
                 Task::Rest(None) => self.work.notified().await,
-                Task::Rest(Some(time)) => tokio::select! {
-                    () = self.work.notified() => {}
-                    () = actix_web::rt::time::sleep_until(time.into()) => {}
-                },
+                Task::Rest(Some(time)) => {
+                    let rest = time.saturating_duration_since(self.runtime.now());
+                    let _either = self.runtime.timeout(rest, self.work.notified()).await;
+                }
                 Task::Activate => self.activate(&remote).await,
                 Task::Fetch => {
                     if !self.fetch_journal(&remote).await {
-                        actix_web::rt::time::sleep(FETCH_PAUSE).await;
+                        self.runtime.sleep(FETCH_PAUSE).await;
                     }
                 }
                 Task::Sell(epoch, request) => self.sell_batch(&remote, epoch, request).await,
@@ -40,23 +73,23 @@ impl Service {
         }
     }
 
-    /// Fetches what this replica misses and begins to sell.
+    /// Fetches the orders that this replica lacks, and begins to sell.
     async fn activate(&self, remote: &Remote) {
         if self.decide(|core, _| core.try_to_lead()) {
             return;
         }
-        // The journal has everything, and the catalog has just been reached. The peers are asked if
-        // it cannot be reached any more: one of them may be the leader that hangs.
+        // The journal has everything, and the catalog answered just now. If it cannot be reached
+        // any more the peers are asked; they come second since one may be the leader that hangs.
         if !self.fetch_journal(remote).await {
             self.fetch(remote).await;
         }
         if !self.decide(|core, _| core.try_to_lead()) {
-            actix_web::rt::time::sleep(FETCH_PAUSE).await;
+            self.runtime.sleep(FETCH_PAUSE).await;
         }
     }
 
     async fn sell_batch(self: &Arc<Self>, remote: &Remote, epoch: Epoch, request: CommitRequest) {
-        let asked = clock::now();
+        let asked = self.runtime.now();
         let outcome = match remote.commit(&request).await {
             Ok(reply) => {
                 if let CommitReply::Decided { .. } = reply {
@@ -69,7 +102,7 @@ impl Service {
                 BatchOutcome::Refused
             }
             Err(error) => {
-                log::warn!("a batch is in doubt and will be asked again: the catalog: {error}");
+                log::warn!("the outcome of a batch is unknown; it is retried: catalog: {error}");
                 BatchOutcome::InDoubt
             }
         };
@@ -79,24 +112,24 @@ impl Service {
             write.map(|write| self.queue_for_disk(write))
         });
         if let Some(writing) = writing {
-            // The next batch goes while this one is written here and at the followers.
+            // The next batch goes to the catalog while this one is written here and at followers.
             let service = Arc::clone(self);
-            drop(actix_web::rt::spawn(async move { service.finish(writing).await }));
+            self.runtime.spawn(Box::pin(async move {
+                let _fetched_again_if_not = service.finish(writing).await;
+            }));
         }
         if pauses {
-            actix_web::rt::time::sleep(DOUBT_PAUSE).await;
+            self.runtime.sleep(DOUBT_PAUSE).await;
         }
     }
 
-    /// Passes orders on to one follower, for ever, whenever this replica leads.
-    pub(super) async fn replicate(self: Arc<Self>, remote: Rc<Remote>, follower: ReplicaId) {
-        let mut grown = self.grown.subscribe();
+    /// Replicates to one follower, for ever, whenever this replica leads.
+    async fn replicate(self: Arc<Self>, remote: Rc<Remote>, follower: ReplicaId) {
         loop {
-            grown.mark_unchanged();
+            let grown = self.grown.notified();
             if !self.decide(|core, _| core.has_rows_for(follower)) {
-                let news = actix_web::rt::time::timeout(HEARTBEAT_INTERVAL, grown.changed());
-                // Whether news came or it is time for a sign of life: look again.
-                let _either = news.await;
+                // Whether rows came or a heartbeat is due: look again.
+                let _either = self.runtime.timeout(HEARTBEAT_INTERVAL, grown).await;
             }
             if let Some(cursor) = self.decide(|core, _| core.cursor_of(follower)) {
                 self.replicate_from(&remote, follower, cursor).await;
@@ -111,21 +144,122 @@ impl Service {
         let reply = match remote.append(follower, &request).await {
             Ok(reply) => Some(reply),
             Err(error) => {
-                log::debug!("replica {follower} did not take orders: {error}");
+                log::debug!("replica {follower} did not acknowledge: {error}");
                 None
             }
         };
         let next = self.decide(|core, now| core.append_answered(follower, reply, now));
         if next == NextAppend::AfterPause {
-            actix_web::rt::time::sleep(ABSENCE_PAUSE).await;
+            self.runtime.sleep(ABSENCE_PAUSE).await;
         }
     }
 
-    /// Takes followers that are too slow out of the live set, for ever.
-    pub(super) async fn watch_followers(self: Arc<Self>) {
+    /// Takes followers whose acknowledgements are overdue out of the live set, for ever.
+    async fn check_followers(self: Arc<Self>) {
         loop {
-            actix_web::rt::time::sleep(FOLLOWER_CHECK_INTERVAL).await;
+            self.runtime.sleep(FOLLOWER_CHECK_INTERVAL).await;
             self.decide(Core::drop_slow_followers);
+        }
+    }
+
+    /// Asks the others for what this replica missed while it was away (once, at its start), and
+    /// afterwards whenever it is behind; for ever.
+    async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
+        let start = self.decide(|core, _| core.durable().length);
+        loop {
+            if self.decide(|core, _| core.should_fetch())
+                && self.fetch(&remote).await
+                && self.decide(|core, _| core.caught_up())
+            {
+                let length = self.decide(|core, _| core.durable().length);
+                log::info!("replica {} had {start} orders and is in step with {length}", self.id);
+            }
+            self.runtime.sleep(CATCH_UP_INTERVAL).await;
+        }
+    }
+
+    /// Fetches all that the other replicas have, then all that the journal has. True if the journal
+    /// was read to its end, so that nothing is missing but what is new.
+    async fn fetch(&self, remote: &Remote) -> bool {
+        for other in remote.others() {
+            let fetched = self.fetch_from(async |from| remote.rows(other, from).await).await;
+            if fetched == Fetched::Foreign {
+                log::warn!("replicas {} and {other} hold different orders", self.id);
+            }
+        }
+        self.fetch_journal(remote).await
+    }
+
+    /// Fetches all that the journal has. True if it was read to its end.
+    async fn fetch_journal(&self, remote: &Remote) -> bool {
+        let fetched = self.fetch_from(async |from| remote.journal(from).await).await;
+        match fetched {
+            Fetched::Everything => self.decide(|core, _| core.has_all_of_the_journal()),
+            Fetched::Foreign => self.set_log_aside().await,
+            Fetched::More | Fetched::Overtaken | Fetched::Failed => {}
+        }
+        fetched == Fetched::Everything
+    }
+
+    /// Fetches rows from one source until it has no more.
+    async fn fetch_from(&self, ask: impl AsyncFn(u64) -> Result<Rows, CallError>) -> Fetched {
+        loop {
+            let from = self.decide(|core, _| core.accepted().length);
+            let Ok(rows) = ask(from).await else { return Fetched::Failed };
+            let taken = self.take(&rows).await;
+            failpoint::pass(failpoint::CATCHING_UP);
+            match Core::<Waiter>::fetched(&rows, taken) {
+                Fetched::More => {}
+                Fetched::Overtaken => self.runtime.sleep(GAP_PAUSE).await,
+                end @ (Fetched::Everything | Fetched::Foreign | Fetched::Failed) => return end,
+            }
+        }
+    }
+
+    /// Keeps a copy of a log that belongs to another store, or is damaged, and begins it anew.
+    async fn set_log_aside(&self) {
+        match self.store(self.storage.set_aside()).await {
+            Ok(copy) => {
+                log::error!(
+                    "replica {} held orders that are not in the journal; a copy is kept as {}, and \
+                     the log is fetched anew",
+                    self.id,
+                    copy.display()
+                );
+                self.decide(|core, _| core.begin_anew());
+            }
+            Err(error) => log::error!("replica {} cannot begin its log anew: {error}", self.id),
+        }
+    }
+
+    /// Checks whether the database and the catalog respond, for ever. The catalog's status also
+    /// tells of new leaders, and of orders that this replica lacks.
+    async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
+        loop {
+            let asked = self.runtime.now();
+            let length = self.decide(|core, _| core.durable().length);
+            let both = futures_util::future::join(self.storage.pulse(), remote.catalog_status());
+            let (pulse, status) = both.await;
+            match pulse {
+                Ok(()) => self.decide(|core, _| core.disk_answered(asked)),
+                // A busy database responds later.
+                Err(StorageError::Busy(_)) => {}
+                Err(error) => self.shutdown.fail(error),
+            }
+            if let Ok(status) = status
+                && self.decide(|core, _| core.heard_from_catalog(status, asked, length))
+                    == JournalCheck::Diverged
+            {
+                log::error!(
+                    "replica {} has {length} orders and the catalog's journal {}: the catalog's \
+                     database was removed or replaced. Stop the catalog, move its database away \
+                     and run `toystore rebuild --from {}`",
+                    self.id,
+                    status.journal.length,
+                    self.storage.path().display()
+                );
+            }
+            self.runtime.sleep(SELF_CHECK_INTERVAL).await;
         }
     }
 }

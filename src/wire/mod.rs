@@ -6,6 +6,7 @@
 //! [`replication`] and [`lease`]. [`parse_error`] says what is wrong with a body
 //! that is none of them.
 
+pub mod calls;
 pub mod cluster;
 pub mod count;
 pub mod lease;

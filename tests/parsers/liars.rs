@@ -157,8 +157,8 @@ async fn a_replica_lives_with_neighbours_that_say_anything() {
             }
             drop(kept);
             post(address, "/internal/nominate", &json!({ "seen": seen }));
-            let purchase = json!({ "key": "client:k", "name": "Tux", "quantity": 1 });
-            post(address, "/internal/purchase?within_ms=10", &purchase);
+            let purchase = json!({ "key": "client:k", "name": "Tux", "quantity": 1, "within_ms": 10 });
+            post(address, "/internal/purchase", &purchase);
             get(address, "/internal/order/7").is_of_the_contract();
             prop_assert_eq!(get(address, "/internal/status").status, 200);
         });

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use toystore::roles::Address;
 use toystore::transport::{CallError, Peer};
+use toystore::wire::calls::GetStatus;
 use toystore::wire::replication::ReplicaStatus;
 
 use crate::changes::{change, json_changes};
@@ -44,7 +45,7 @@ impl Parrot {
     fn answers(&self, system: &actix_web::rt::SystemRunner, line: Vec<u8>) -> Answer {
         *self.line.lock().expect("nobody panics here") = line;
         let peer = system.block_on(async { Peer::new(&self.address, None) });
-        system.block_on(peer.get("/internal/status", Duration::from_secs(10)))
+        system.block_on(peer.call(&GetStatus {}, Duration::from_secs(10)))
     }
 }
 

@@ -49,11 +49,11 @@ struct Pending<D> {
     writes: bool,
 }
 
-type Work<D> = Box<dyn FnOnce(&mut D, Fate)>;
+type Work<D> = Box<dyn FnOnce(&mut D, WriteFate)>;
 
-/// What becomes of a write.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum WriteFate {
     Done,
     Refused,
     FailedAndDone,
@@ -78,7 +78,7 @@ impl<D: 'static> Disk<D> {
     }
 
     pub(crate) fn set_health(&self, health: Health) {
-        self.world.trace(Node::Fate, || format!("makes the disk of {}: {health:?}", self.node));
+        self.world.trace(Node::World, || format!("makes the disk of {}: {health:?}", self.node));
         self.health.set(health);
     }
 
@@ -95,13 +95,13 @@ impl<D: 'static> Disk<D> {
         let (done, outcome) = oneshot::channel();
         let work = move |data: &mut D, fate| {
             let result = match fate {
-                Fate::Done => Ok(work(data)),
-                Fate::FailedAndDone => {
+                WriteFate::Done => Ok(work(data)),
+                WriteFate::FailedAndDone => {
                     work(data);
                     Err(DiskError::Broken)
                 }
-                Fate::FailedAndNotDone => Err(DiskError::Broken),
-                Fate::Refused => Err(DiskError::Full),
+                WriteFate::FailedAndNotDone => Err(DiskError::Broken),
+                WriteFate::Refused => Err(DiskError::Full),
             };
             let _unheard = done.send(result);
         };
@@ -124,13 +124,13 @@ impl<D: 'static> Disk<D> {
         if !self.moves.replace(true) {
             let disk = Rc::clone(self);
             let life = self.world.life(self.node);
-            self.world.spawn(Node::Fate, async move { disk.turn(life).await });
+            self.world.spawn(Node::World, async move { disk.turn(life).await });
         }
     }
 
     /// Syncs one after the other, until nothing is left to do or the machine crashes.
     async fn turn(&self, life: u64) {
-        let env = Env { world: Rc::clone(&self.world), node: Node::Fate };
+        let env = Env { world: Rc::clone(&self.world), node: Node::World };
         loop {
             env.sleep(self.sync_time()).await;
             if !env.world.is_up(self.node) || env.world.life(self.node) != life {
@@ -153,7 +153,7 @@ impl<D: 'static> Disk<D> {
         for (place, write) in writes.into_iter().enumerate() {
             if place < kept {
                 self.world.reached("a crash kept what was not answered yet");
-                (write.work)(&mut self.data.borrow_mut(), Fate::Done);
+                (write.work)(&mut self.data.borrow_mut(), WriteFate::Done);
             } else {
                 self.world.reached("a crash lost what was not synced");
             }
@@ -163,17 +163,17 @@ impl<D: 'static> Disk<D> {
     fn sync_next(&self) {
         let Some(pending) = self.pending.borrow_mut().pop_front() else { return };
         let fate = match self.health.get() {
-            _ if !pending.writes => Fate::Done,
-            Health::Well | Health::Slow => Fate::Done,
-            Health::Full => Fate::Refused,
-            Health::Failing if self.world.chance(500_000) => Fate::FailedAndDone,
-            Health::Failing => Fate::FailedAndNotDone,
+            _ if !pending.writes => WriteFate::Done,
+            Health::Well | Health::Slow => WriteFate::Done,
+            Health::Full => WriteFate::Refused,
+            Health::Failing if self.world.chance(500_000) => WriteFate::FailedAndDone,
+            Health::Failing => WriteFate::FailedAndNotDone,
         };
         match fate {
-            Fate::Done => {}
-            Fate::Refused => self.world.reached("a disk was full"),
-            Fate::FailedAndDone => self.world.reached("a disk failed, and had done it"),
-            Fate::FailedAndNotDone => self.world.reached("a disk failed, and had not done it"),
+            WriteFate::Done => {}
+            WriteFate::Refused => self.world.reached("a disk was full"),
+            WriteFate::FailedAndDone => self.world.reached("a disk failed, and had done it"),
+            WriteFate::FailedAndNotDone => self.world.reached("a disk failed, and had not done it"),
         }
         (pending.work)(&mut self.data.borrow_mut(), fate);
     }

@@ -51,7 +51,7 @@ pub(crate) fn start(scene: &Rc<Scene>, end: Duration) {
     let world = Rc::clone(&scene.world);
     let kinds: Vec<Fault> = FAULTS.into_iter().filter(|_| world.chance(450_000)).collect();
     let longest_peace = world.draw_time(Duration::from_millis(100)..Duration::from_secs(3));
-    let env = Env { world, node: Node::Fate };
+    let env = Env { world, node: Node::World };
     if kinds.is_empty() {
         return;
     }
@@ -71,7 +71,7 @@ pub(crate) fn start(scene: &Rc<Scene>, end: Duration) {
 
 /// Puts everything right.
 pub(crate) fn heal(scene: &Rc<Scene>) {
-    scene.world.trace(Node::Fate, || "heals everything".to_owned());
+    scene.world.trace(Node::World, || "heals everything".to_owned());
     scene.network.heal();
     for node in scene.servers() {
         scene.set_health(node, Health::Well);

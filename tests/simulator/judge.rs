@@ -1,5 +1,5 @@
-//! Who knows everything, and says whether it is right: all invariants, each time something changes
-//! that they speak of.
+//! The judge, who sees every machine: all invariants, each time something changes that they speak
+//! of.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,10 +12,9 @@ use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
 use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 use toystore::wire::toy::ToyName;
 
-use super::catalog::Journal;
 use super::message::Shown;
 use super::scene::Scene;
-use super::world::Env;
+use super::world::{Env, World};
 
 /// What has happened, as far as the invariants need it.
 #[derive(Default)]
@@ -32,6 +31,10 @@ struct Known {
     /// How far each replica's log was compared with the journal.
     compared: BTreeMap<ReplicaId, usize>,
     leaders: BTreeMap<Epoch, ReplicaId>,
+    /// The epoch in which each replica leads, as last seen.
+    leading: BTreeMap<ReplicaId, Epoch>,
+    /// How many orders each leader has found to be safe, since it leads.
+    safe: BTreeMap<ReplicaId, u64>,
     /// All orders below this number may have been acknowledged.
     acknowledged: u64,
     decisions: BTreeMap<IdempotencyKey, Decision>,
@@ -54,7 +57,7 @@ pub(crate) struct Before {
 
 impl Judge {
     /// The catalog shows this from now on.
-    pub(crate) fn published(&self, env: &Env, shelves: &[Shelf], initial: u64) {
+    pub(crate) fn published(&self, world: &World, shelves: &[Shelf], initial: u64) {
         let mut known = self.known.borrow_mut();
         for shelf in shelves {
             assert_eq!(shelf.stocked - shelf.sold, shelf.toy.quantity, "stock is conserved");
@@ -77,7 +80,7 @@ impl Judge {
                 version,
                 quantity,
                 stocked: shelf.stocked,
-                since: env.world.time(),
+                since: world.time(),
             });
         }
     }
@@ -89,9 +92,9 @@ impl Judge {
                 journal.decisions.values().filter_map(|recorded| recorded.number).collect();
             let granted = journal.decisions.values().filter(|one| one.number.is_some()).count();
             assert_eq!(numbers.len(), granted, "two keys have one order");
-            assert_eq!(numbers.len(), journal.orders.len(), "each order has a key");
+            assert_eq!(numbers.len(), journal.log.orders.len(), "each order has a key");
             for shelf in &journal.shelves {
-                let of_toy = journal.orders.iter().filter(|order| order.name == shelf.toy.name);
+                let of_toy = journal.log.orders.iter().filter(|order| order.name == shelf.toy.name);
                 let sold: u64 = of_toy.map(|order| order.quantity.get()).sum();
                 assert_eq!(
                     sold, shelf.sold,
@@ -100,7 +103,7 @@ impl Judge {
                 );
             }
             let mut known = self.known.borrow_mut();
-            known.published = known.published.max(journal.orders.len() as u64);
+            known.published = known.published.max(journal.log.orders.len() as u64);
         });
     }
 
@@ -111,7 +114,7 @@ impl Judge {
         scene.logs[&id.0].read(|log| {
             scene.journal.read(|journal| {
                 let from = (*compared).min(log.orders.len());
-                let rows = journal.orders.get(from..log.orders.len());
+                let rows = journal.log.orders.get(from..log.orders.len());
                 assert_eq!(rows, Some(&log.orders[from..]), "replica {id}'s log is a prefix");
             });
             *compared = log.orders.len();
@@ -127,12 +130,20 @@ impl Judge {
         known.leaders.insert(leadership.epoch, leader);
     }
 
-    /// An epoch has one leader, and whoever begins to sell has all that was acknowledged.
-    pub(crate) fn leads(&self, scene: &Scene, id: ReplicaId, leadership: Leadership) {
-        let known = self.known.borrow();
-        let recorded = known.leaders.get(&leadership.epoch);
-        assert_eq!(recorded, Some(&id), "epoch {} has two leaders", leadership.epoch);
-        if scene.journal.read(|journal| journal.leadership) != leadership {
+    /// An epoch has one leader, and a replica that begins to sell has all that was acknowledged.
+    pub(crate) fn leads(&self, scene: &Scene, id: ReplicaId, epoch: Option<Epoch>) {
+        let mut known = self.known.borrow_mut();
+        if known.leading.get(&id).copied() == epoch {
+            return;
+        }
+        known.safe.remove(&id);
+        let Some(epoch) = epoch else {
+            known.leading.remove(&id);
+            return;
+        };
+        known.leading.insert(id, epoch);
+        assert_eq!(known.leaders.get(&epoch), Some(&id), "epoch {epoch} has two leaders");
+        if scene.journal.read(|journal| journal.leadership.epoch) != epoch {
             // It was deposed while it fetched, and has not heard of it. It will sell nothing.
             return;
         }
@@ -141,23 +152,41 @@ impl Judge {
         assert!(length >= acknowledged, "leader {id} has {length} orders of {acknowledged}");
     }
 
-    /// An order is answered once it is on the leader's disk, and on those of its live followers.
-    pub(crate) fn leader_answers(
+    /// Orders that a leader may acknowledge from now on are on its disk, and on those of its live
+    /// followers.
+    pub(crate) fn acknowledges(
         &self,
         scene: &Scene,
         leader: ReplicaId,
+        length: u64,
         live: &[ReplicaId],
-        decision: Decision,
     ) {
-        let Decision::Granted(number) = decision else { return };
+        let mut known = self.known.borrow_mut();
+        let safe = known.safe.entry(leader).or_default();
+        if length <= *safe {
+            return;
+        }
+        *safe = length;
         for id in live.iter().chain([&leader]) {
-            let length = scene.logs[&id.0].read(|log| log.orders.len() as u64);
+            let on_disk = scene.logs[&id.0].read(|log| log.orders.len() as u64);
             assert!(
-                number.0 < length,
-                "order {number} is answered, and not on replica {id}'s disk"
+                length <= on_disk,
+                "leader {leader} acknowledges {length} orders, and replica {id}'s disk has {on_disk}"
             );
         }
+    }
+
+    /// An order is answered once its leader has found it to be safe.
+    pub(crate) fn leader_answers(&self, scene: &Scene, leader: ReplicaId, decision: Decision) {
+        let Decision::Granted(number) = decision else { return };
         let mut known = self.known.borrow_mut();
+        // A leader that was deposed since has been seen to lead when it found the order safe.
+        let on_disk = scene.logs[&leader.0].read(|log| log.orders.len() as u64);
+        let safe = known.safe.get(&leader).copied().unwrap_or(on_disk);
+        assert!(
+            number.0 < safe.min(on_disk),
+            "order {number} is answered, and not safe on replica {leader}"
+        );
         known.acknowledged = known.acknowledged.max(number.0 + 1);
     }
 
@@ -211,7 +240,7 @@ impl Judge {
             };
             assert_eq!(recorded.number, number, "{} is answered as it was decided", purchase.key);
             if let Some(number) = number {
-                let order = &journal.orders[usize::try_from(number.0).expect("few")];
+                let order = &journal.log.orders[usize::try_from(number.0).expect("few")];
                 assert_eq!((&order.name, order.quantity), (&purchase.name, purchase.quantity));
             }
         });
@@ -257,13 +286,13 @@ pub(crate) fn found(scene: &Scene, number: OrderNumber, order: Option<&Order>, b
         }
         Some(order) => scene.journal.read(|journal| {
             let place = usize::try_from(number.0).expect("few");
-            assert_eq!(journal.orders.get(place), Some(order), "order {number} is the journal's");
+            assert_eq!(journal.log.orders.get(place), Some(order), "order {number} is the journal's");
         }),
     }
 }
 
 /// Whether all logs are equal.
 pub(crate) fn all_logs_are_equal(scene: &Scene) -> bool {
-    let journal = scene.journal.read(Journal::end);
+    let journal = scene.journal.read(|journal| journal.log.end());
     scene.logs.values().all(|log| log.read(|log| log.end() == journal))
 }

@@ -1,20 +1,21 @@
-//! The simulator: the production's cores in a world where everything that can go wrong does, in an
-//! order drawn from a seed.
+//! The simulator: the production's services in a world where everything that can go wrong does, in
+//! an order drawn from a seed.
 //!
 //! # The idea
 //!
-//! After `FoundationDB`'s simulation and `TigerBeetle`'s VOPR: the decisions of the catalog, the
-//! replicas and the front-ends are pure code, so a whole store runs in one thread, with simulated
-//! time, disks and network, some hundred times faster than a real one. Everything random is drawn
-//! from the seed: which faults there are, who is hit, how late each message is, in which order
-//! tasks run. A seed that fails, fails again, exactly.
+//! After `FoundationDB`'s simulation and `TigerBeetle`'s VOPR. A service meets the world at three
+//! places only: its [runtime](toystore::runtime::Runtime), its [peers](toystore::transport::Peer)
+//! and its storage. Here these are simulated, so that a whole store, tasks included, runs in one
+//! thread and in simulated time, some hundred times faster than a real one. Everything random is
+//! drawn from the seed: which faults there are, which machine is hit, how late each message is, in
+//! which order tasks run. A seed that fails, fails again, exactly.
 //!
 //! ```text
 //!            one world per seed
-//! shoppers ─► front-ends ─► replicas ─► catalog     the production's cores, thin shells
+//! clients ──► front-ends ─► replicas ─► catalog     the production's services
 //!      │          └────────────┴───────────┘
 //!      ▼            network, disks, clocks          messages late, lost, twice; cuts; crashes
-//!    judge ◄── every change, every answer           that lose what was not synced; pauses;
+//!    judge ◄── every step, every answer             that lose what was not synced; pauses;
 //!                                                   drift; full, slow and failing disks
 //! ```
 //!
@@ -31,28 +32,27 @@
 #![expect(
     clippy::wildcard_enum_match_arm,
     clippy::panic,
-    reason = "whoever gets a message that is not for it has found a bug, and ends the run"
+    reason = "a message that does not belong where it arrives is a bug, and ends the run"
 )]
 
-mod catalog;
-mod changes;
+mod databases;
 mod disk;
 mod faults;
-mod frontend;
 mod judge;
+mod machine;
 mod message;
 mod network;
+mod observer;
 mod paths;
-mod replica;
 mod scene;
 mod shopper;
 mod world;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,7 @@ struct Outcome {
 
 /// Runs a seed. The trace is written to `trace` as it comes, so that it is there after a panic.
 fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
+    machine::take_logs();
     let world = World::new(seed, toystore::clock::now(), traces);
     *keep = Some(Rc::clone(&world));
     let scene = Scene::new(Rc::clone(&world));
@@ -105,7 +106,8 @@ fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
     let paths = world.paths.borrow().clone();
     let orders = scene.judge.orders();
     // Tasks and the world hold each other.
-    scene.servers().into_iter().for_each(|node| world.crash(node));
+    scene.servers().into_iter().for_each(|node| scene.crash(node));
+    world.stop_observing();
     Outcome { paths, events: world.events.get(), orders, simulated: world.time() }
 }
 
@@ -122,17 +124,15 @@ fn run_and_explain(seed: u64) -> Result<Outcome, String> {
 
 /// Runs a seed with a trace. Returns where the trace is, and its end.
 fn explain(seed: u64) -> String {
+    keep_first_panic();
     let mut kept = None;
+    take_first_panic();
     let again = catch_unwind(AssertUnwindSafe(|| run(seed, true, &mut kept)));
     let problem = match again {
         Ok(_) => {
             "it went well when it was run again: the simulator is not deterministic".to_owned()
         }
-        Err(panic) => panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-            .unwrap_or_default(),
+        Err(_panic) => take_first_panic().unwrap_or_default(),
     };
     let trace = kept.map(|world| world.take_trace()).unwrap_or_default();
     let path = format!("{}/seed-{seed}.trace", env!("CARGO_TARGET_TMPDIR"));
@@ -143,6 +143,34 @@ fn explain(seed: u64) -> String {
          tests/simulator/run.sh --seed {seed} --seeds 1",
         trace[last..].join("\n")
     )
+}
+
+thread_local! {
+    /// The first panic of this thread's run. A service's panic ends the service, and the run only
+    /// by what follows from it; the first one tells what happened.
+    static FIRST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn take_first_panic() -> Option<String> {
+    FIRST_PANIC.take()
+}
+
+/// Keeps each thread's first panic, besides printing it.
+fn keep_first_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            FIRST_PANIC.with_borrow_mut(|first| {
+                let text = panic.payload().downcast_ref::<String>().cloned();
+                let text = text.or_else(|| {
+                    panic.payload().downcast_ref::<&str>().map(ToString::to_string)
+                });
+                first.get_or_insert(text.unwrap_or_default());
+            });
+            print(panic);
+        }));
+    });
 }
 
 fn number_of(name: &str) -> Option<u64> {

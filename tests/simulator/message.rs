@@ -1,18 +1,13 @@
-//! Who there is, and what they say to each other: the wire's own types.
+//! The machines of a simulation, and what clients say to a front-end.
 
 use std::fmt;
-use std::time::Duration;
 
-use toystore::wire::lease::{
-    FillReply, FillRequest, Invalidation, Registered, Registration, RenewalReply, SessionId,
-    Version,
-};
-use toystore::wire::order::{Order, OrderNumber, Rows};
-use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, Purchase, PurchaseReply};
-use toystore::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogStatus, Leadership,
-    Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
-};
+use serde::{Deserialize, Serialize};
+use toystore::wire::calls::{Call, Method};
+use toystore::wire::lease::Version;
+use toystore::wire::order::{Order, OrderNumber};
+use toystore::wire::purchase::{Decision, Purchase};
+use toystore::wire::replication::ReplicaId;
 use toystore::wire::toy::ToyName;
 
 /// A machine with one process on it.
@@ -22,75 +17,46 @@ pub(crate) enum Node {
     Replica(u32),
     Frontend(u32),
     Shopper(u32),
-    /// What is nobody's: messages on their way, disks, the schedule of faults.
-    Fate,
+    /// The world itself: messages on their way, disks, the schedule of faults.
+    World,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) enum Request {
-    // To the catalog.
-    Toy(FillRequest),
-    CatalogStatus,
-    Register(Registration),
-    Renew(SessionId),
-    Commit(CommitRequest),
-    Acquire(Acquisition),
-    Journal(u64),
-    JournalOrder(OrderNumber),
-    // To a replica.
-    Status,
-    Nominate(Nomination),
-    Leader(Leadership),
-    Purchase(Purchase, Duration),
-    Order(OrderNumber),
-    Append(AppendRequest),
-    Rows(u64),
-    // To a front-end.
-    Invalidate(Invalidation),
-    Show(ToyName),
-    Buy(Purchase),
-    Find(OrderNumber),
-}
+/// A client asks for a toy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ShowToy(pub(crate) ToyName);
 
-#[derive(Clone, Debug)]
-pub(crate) enum Reply {
-    Toy(FillReply),
-    CatalogStatus(CatalogStatus),
-    Registered(Registered),
-    Renewed(RenewalReply),
-    Committed(CommitReply),
-    Acquired(AcquisitionReply),
-    Rows(Rows),
-    Order(OrderReply),
-    Status(ReplicaStatus),
-    Nominated(NominationReply),
-    Purchased(PurchaseReply),
-    Appended(AppendReply),
-    Shown(Shown),
-    Bought(Decision),
-    Found(Option<Order>),
-    Done,
-    /// 503: try again.
-    Unavailable,
-}
-
-/// A toy as a client sees it, and the version, by which the judge knows when it was so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A toy as a client sees it, and its version, by which the judge knows when it was so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shown {
     pub(crate) quantity: u64,
     pub(crate) version: Version,
     pub(crate) is_hit: bool,
 }
 
-/// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// Nobody listens there.
-    NobodyListens,
-    /// None came in time, or the connection broke.
-    NoAnswer,
-    /// The other side could not do it.
-    Unavailable,
+/// A client buys.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PlaceOrder(pub(crate) Purchase);
+
+/// A client asks for an order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ShowOrder(pub(crate) OrderNumber);
+
+impl Call for ShowToy {
+    type Answer = Shown;
+    const METHOD: Method = Method::Get;
+    const PATH: &'static str = "/products";
+}
+
+impl Call for PlaceOrder {
+    type Answer = Decision;
+    const METHOD: Method = Method::Post;
+    const PATH: &'static str = "/orders";
+}
+
+impl Call for ShowOrder {
+    type Answer = Option<Order>;
+    const METHOD: Method = Method::Get;
+    const PATH: &'static str = "/orders";
 }
 
 impl Node {
@@ -105,8 +71,8 @@ impl fmt::Display for Node {
             Self::Catalog => "catalog".to_owned(),
             Self::Replica(id) => format!("replica {id}"),
             Self::Frontend(number) => format!("front-end {number}"),
-            Self::Shopper(number) => format!("shopper {number}"),
-            Self::Fate => "fate".to_owned(),
+            Self::Shopper(number) => format!("client {number}"),
+            Self::World => "world".to_owned(),
         };
         f.pad(&name)
     }

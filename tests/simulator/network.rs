@@ -1,15 +1,19 @@
 //! The network: messages are late, lost, repeated and overtaken, and links are cut, one way too.
 
-use std::cell::{Cell, RefCell};
+use std::any::TypeId;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
+use toystore::transport::{self, CallError, Message, Peer, Unreachable};
+use toystore::wire::calls::{Call, Caller, Endpoints, Unavailable};
 
-use super::message::{Failure, Node, Reply, Request};
+use super::message::Node;
+use super::observer::Observer;
 use super::world::{Env, World};
 
 /// How a network behaves, in millionths of its messages.
@@ -17,14 +21,14 @@ use super::world::{Env, World};
 pub(crate) struct Weather {
     pub(crate) lost: u64,
     pub(crate) repeated: u64,
-    /// So late that whoever waited has given up.
+    /// So late that the caller has given up.
     pub(crate) very_late: u64,
     /// Ordinary messages take up to so long.
     pub(crate) slowness: Duration,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Reply>>>;
-type Process = Rc<dyn Fn(Request) -> Answering>;
+type Reply = Result<Rc<dyn Message>, CallError>;
+type Handler = Rc<dyn Fn(&dyn Message) -> LocalBoxFuture<'static, Reply>>;
 
 /// All links.
 pub(crate) struct Network {
@@ -32,13 +36,57 @@ pub(crate) struct Network {
     pub(crate) weather: Cell<Weather>,
     /// Directions in which nothing gets through.
     cuts: RefCell<BTreeSet<(Node, Node)>>,
-    processes: RefCell<BTreeMap<Node, Process>>,
-    /// Those who wait for what is lost wait until their patience ends.
+    /// How each process answers each type of call.
+    handlers: RefCell<BTreeMap<Node, BTreeMap<TypeId, Handler>>>,
+    /// Callers whose message was lost wait until their time limit.
     limbo: RefCell<Vec<Answers>>,
+    observer: OnceCell<Weak<dyn Observer>>,
 }
 
 /// Where the first answer goes.
-type Answers = Rc<RefCell<Option<oneshot::Sender<Result<Reply, Failure>>>>>;
+type Answers = Rc<RefCell<Option<oneshot::Sender<Reply>>>>;
+
+/// What a process registers its answers with.
+#[derive(Default)]
+pub(crate) struct Handlers(BTreeMap<TypeId, Handler>);
+
+impl Endpoints for Handlers {
+    fn on<C: Call, S, F>(
+        &mut self,
+        state: &S,
+        answer: impl Fn(S, C, Caller) -> F + Clone + 'static,
+    ) where
+        S: Clone + 'static,
+        F: Future<Output = Result<C::Answer, Unavailable>> + 'static,
+    {
+        let state = state.clone();
+        let handler = move |message: &dyn Message| -> LocalBoxFuture<'static, Reply> {
+            let call = message.as_any().downcast_ref::<C>().expect("handlers go by type");
+            let answered = answer(state.clone(), call.clone(), Caller::default());
+            Box::pin(async move {
+                match answered.await {
+                    Ok(answer) => Ok(Rc::new(answer) as Rc<dyn Message>),
+                    Err(Unavailable(message)) => Err(CallError::Refused { status: 503, message }),
+                }
+            })
+        };
+        self.0.insert(TypeId::of::<C>(), Rc::new(handler));
+    }
+}
+
+/// One process's way to another.
+struct Link {
+    network: Rc<Network>,
+    env: Env,
+    to: Node,
+}
+
+impl transport::Network for Link {
+    fn call(&self, call: Rc<dyn Message>, limit: Duration) -> LocalBoxFuture<'static, Reply> {
+        let (network, env, to) = (Rc::clone(&self.network), self.env.clone(), self.to);
+        Box::pin(async move { network.call(&env, to, call, limit).await })
+    }
+}
 
 impl Network {
     pub(crate) fn new(world: &Rc<World>) -> Rc<Self> {
@@ -46,27 +94,40 @@ impl Network {
             world: Rc::clone(world),
             weather: Cell::default(),
             cuts: RefCell::default(),
-            processes: RefCell::default(),
+            handlers: RefCell::default(),
             limbo: RefCell::default(),
+            observer: OnceCell::new(),
         })
     }
 
-    /// From now on `node` answers by this.
-    pub(crate) fn listen<F>(&self, node: Node, answer: impl Fn(Request) -> F + 'static)
-    where
-        F: Future<Output = Reply> + 'static,
-    {
-        let process: Process = Rc::new(move |request| Box::pin(answer(request)) as Answering);
-        self.processes.borrow_mut().insert(node, process);
+    /// From now on `observer` sees all messages.
+    pub(crate) fn observe(&self, observer: Weak<dyn Observer>) {
+        assert!(self.observer.set(observer).is_ok(), "a network has one observer");
+    }
+
+    /// From now on `node` answers by these handlers.
+    pub(crate) fn listen(&self, node: Node, handlers: Handlers) {
+        self.handlers.borrow_mut().insert(node, handlers.0);
+    }
+
+    /// `node` answers no more.
+    pub(crate) fn hang_up(&self, node: Node) {
+        let handlers = self.handlers.borrow_mut().remove(&node);
+        drop(handlers);
+    }
+
+    /// `to`, as the services on `env`'s machine reach it.
+    pub(crate) fn peer(self: &Rc<Self>, env: &Env, to: Node) -> Peer {
+        Peer::simulated(Rc::new(Link { network: Rc::clone(self), env: env.clone(), to }))
     }
 
     pub(crate) fn cut(&self, from: Node, to: Node) {
-        self.world.trace(Node::Fate, || format!("cuts {from} -> {to}"));
+        self.world.trace(Node::World, || format!("cuts {from} -> {to}"));
         self.cuts.borrow_mut().insert((from, to));
     }
 
     pub(crate) fn mend(&self, from: Node, to: Node) {
-        self.world.trace(Node::Fate, || format!("mends {from} -> {to}"));
+        self.world.trace(Node::World, || format!("mends {from} -> {to}"));
         self.cuts.borrow_mut().remove(&(from, to));
     }
 
@@ -76,67 +137,70 @@ impl Network {
     }
 
     /// Asks, and waits for the answer, at most so long by the asking machine's clock.
-    pub(crate) async fn call(
+    async fn call(
         self: &Rc<Self>,
         env: &Env,
         to: Node,
-        request: Request,
+        call: Rc<dyn Message>,
         limit: Duration,
-    ) -> Result<Reply, Failure> {
+    ) -> Reply {
         let (answer, answered) = oneshot::channel();
         let answers: Answers = Rc::new(RefCell::new(Some(answer)));
         let repeated = self.world.chance(self.weather.get().repeated);
         if repeated {
             self.world.reached("a message was delivered twice");
         }
+        self.observed(|observer| observer.sent(env.node, to, &*call));
         for _ in 0..=u32::from(repeated) {
-            self.send(env.node, to, request.clone(), Rc::clone(&answers));
+            self.send(env.node, to, Rc::clone(&call), Rc::clone(&answers));
         }
         drop(answers);
-        let asked = env.world.time();
-        let outcome = match env.timeout(limit, answered).await {
-            Some(Ok(Ok(Reply::Unavailable))) => Err(Failure::Unavailable),
-            Some(Ok(answer)) => answer,
-            Some(Err(_)) | None => Err(Failure::NoAnswer),
+        let reply = match env.timeout(limit, answered).await {
+            Some(Ok(reply)) => reply,
+            Some(Err(_)) | None => Err(CallError::Unreachable(Unreachable::Silent)),
         };
-        if let Err(failure) = outcome {
-            let took = env.world.time().saturating_sub(asked);
-            env.trace(|| format!("asks {to} in vain: {failure:?} after {took:?}"));
-        }
-        outcome
+        self.observed(|observer| observer.received(env.node, to, &*call, &reply));
+        reply
     }
 
-    fn send(self: &Rc<Self>, from: Node, to: Node, request: Request, answers: Answers) {
+    fn send(self: &Rc<Self>, from: Node, to: Node, call: Rc<dyn Message>, answers: Answers) {
         let network = Rc::clone(self);
-        self.world.spawn(Node::Fate, async move {
+        self.world.spawn(Node::World, async move {
             if !network.travels(from, to).await {
                 network.limbo.borrow_mut().push(answers);
                 return;
             }
-            if !network.world.is_up(to) {
-                network.answer(to, from, Err(Failure::NobodyListens), answers).await;
+            let handlers = network.handlers.borrow().get(&to).cloned();
+            let Some(handlers) = handlers else {
+                let refused = Err(CallError::Unreachable(Unreachable::NobodyListens));
+                network.answer(to, from, refused, answers).await;
                 return;
-            }
-            let process = Rc::clone(&network.processes.borrow()[&to]);
+            };
+            let handler = handlers.get(&(*call).as_any().type_id());
+            let handler = Rc::clone(handler.expect("a process is asked what it can answer"));
             let world = Rc::clone(&network.world);
             // If the machine crashes, this ends, and with it the connection.
             world.spawn(to, async move {
-                let reply = process(request).await;
+                let arrived = network.world.time();
+                network.observed(|observer| observer.arrived(from, to, &*call));
+                let reply = handler(&*call).await;
+                let took = network.world.time().saturating_sub(arrived);
+                network.observed(|observer| observer.answered(from, to, &*call, &reply, took));
                 let answering = Rc::clone(&network);
-                network.world.spawn(Node::Fate, async move {
-                    answering.answer(to, from, Ok(reply), answers).await;
+                network.world.spawn(Node::World, async move {
+                    answering.answer(to, from, reply, answers).await;
                 });
             });
         });
     }
 
-    async fn answer(&self, from: Node, to: Node, reply: Result<Reply, Failure>, answers: Answers) {
+    async fn answer(&self, from: Node, to: Node, reply: Reply, answers: Answers) {
         if !self.travels(from, to).await {
             self.limbo.borrow_mut().push(answers);
             return;
         }
         if let Some(first) = answers.borrow_mut().take() {
-            let _unheard = first.send(reply);
+            let _gave_up = first.send(reply);
         }
     }
 
@@ -165,7 +229,13 @@ impl Network {
         self.cuts.borrow().contains(&(from, to))
     }
 
+    fn observed(&self, tell: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
+            tell(&*observer);
+        }
+    }
+
     fn env(&self) -> Env {
-        Env { world: Rc::clone(&self.world), node: Node::Fate }
+        Env { world: Rc::clone(&self.world), node: Node::World }
     }
 }

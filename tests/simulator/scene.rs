@@ -1,36 +1,88 @@
-//! A store and its surroundings: who is there, what is on their disks, what they are told to do.
+//! A store and its surroundings: which machines there are, what is on their disks, what runs on
+//! them.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use toystore::catalog::core::stock::Shelf;
-use toystore::wire::lease::Version;
-use toystore::wire::replication::{Leadership, ReplicaId};
+use toystore::order::core::Core;
+use toystore::order::service::Waiter;
+use toystore::process::RoleError;
+use toystore::roles::{Address, CacheSettings, CatalogRole, OrderRole, Role, Roles, ToyRole};
+use toystore::runtime::Runtime;
+use toystore::shutdown::Shutdown;
+use toystore::transport::Peer;
+use toystore::wire::calls::{Endpoints as _, Unavailable};
+use toystore::wire::lease::{Invalidation, Version};
+use toystore::wire::order::Position;
+use toystore::wire::purchase::IdempotencyKey;
+use toystore::wire::replication::{Epoch, ReplicaId};
+use toystore::wire::reply::Data;
 use toystore::wire::toy::{Price, Toy, ToyName};
+use toystore::{catalog, frontend, order};
 
-use super::catalog::{self, Journal};
+use super::databases::{CatalogStorage, Journal, Log, ReplicaStorage};
 use super::disk::{Disk, Health};
-use super::frontend;
 use super::judge::Judge;
-use super::message::Node;
-use super::network::{Network, Weather};
-use super::replica::{self, Log};
-use super::world::World;
+use super::machine::Machine;
+use super::message::{Node, PlaceOrder, ShowOrder, ShowToy, Shown};
+use super::network::{Handlers, Network, Weather};
+use super::observer::Observer;
+use super::world::{Env, World};
 
 /// A store, drawn from the seed.
 pub(crate) struct Scene {
     pub(crate) world: Rc<World>,
     pub(crate) network: Rc<Network>,
-    pub(crate) judge: Judge,
+    pub(crate) judge: Rc<Judge>,
     pub(crate) journal: Rc<Disk<Journal>>,
     pub(crate) logs: BTreeMap<u32, Rc<Disk<Log>>>,
     pub(crate) replicas: Vec<ReplicaId>,
     pub(crate) frontends: Vec<u32>,
     pub(crate) toys: Vec<ToyName>,
-    pub(crate) cache_capacity: usize,
-    pub(crate) restock_interval: Duration,
     pub(crate) shoppers: u32,
+    roles: Roles,
+    catalog: RefCell<Option<Arc<catalog::service::Service>>>,
+    running: RefCell<BTreeMap<u32, Arc<order::service::Service>>>,
+    /// What ends each process.
+    shutdowns: RefCell<BTreeMap<Node, Shutdown>>,
+    last_invalidation: RefCell<Option<Invalidation>>,
+    /// The replica that each purchase in flight was asked of first.
+    pub(crate) first_asked: RefCell<BTreeMap<IdempotencyKey, Node>>,
+    /// How many clients each front-end answered with the catalog's last answer for a toy.
+    pub(crate) fills: RefCell<BTreeMap<(Node, ToyName), u32>>,
+    /// What the catalog last showed: the journal's length, and the sum of all versions.
+    shown: Cell<Option<(u64, u64)>>,
+}
+
+/// How a replica's decisions stand.
+pub(crate) struct Standing<'a>(&'a Core<Waiter>);
+
+impl Standing<'_> {
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.0.is_chosen()
+    }
+
+    pub(crate) fn leads(&self) -> Option<Epoch> {
+        self.0.leads()
+    }
+
+    pub(crate) fn accepted(&self) -> Position {
+        self.0.accepted()
+    }
+
+    pub(crate) fn acknowledged_length(&self) -> Option<u64> {
+        self.0.acknowledged_length()
+    }
+
+    pub(crate) fn live_followers(&self) -> Vec<ReplicaId> {
+        self.0.live_followers().collect()
+    }
 }
 
 impl Scene {
@@ -44,46 +96,67 @@ impl Scene {
             .collect();
         let initial = world.draw(2..30);
         let drifts = world.chance(500_000);
-        let names = [Node::Catalog, Node::Fate];
-        let nodes = names.into_iter().chain(replicas.iter().copied().map(Node::replica));
         let shoppers = u32::try_from(world.draw(2..7)).expect("few");
-        let nodes = nodes.chain(frontends.iter().copied().map(Node::Frontend));
-        for node in nodes.chain((1..=shoppers).map(Node::Shopper)) {
-            let keeps_good_time = matches!(node, Node::Fate | Node::Shopper(_));
-            world.add_machine(node, drifts && !keeps_good_time);
-        }
-        let shelves = toys.iter().map(|name| shelf(name, initial)).collect();
-        let journal = Journal {
-            shelves,
-            initial,
-            orders: Vec::new(),
-            ends: Vec::new(),
-            decisions: BTreeMap::new(),
-            leadership: Leadership::default(),
-            sessions: std::collections::BTreeSet::new(),
-        };
-        let logs =
-            replicas.iter().map(|id| (id.0, Disk::new(&world, Node::replica(*id), Log::default())));
-        let scene = Rc::new(Self {
-            network: Network::new(&world),
-            judge: Judge::default(),
-            journal: Disk::new(&world, Node::Catalog, journal),
-            logs: logs.collect(),
-            cache_capacity: 1 + draw(&world, toys.len()),
-            restock_interval: world.draw_time(Duration::from_millis(200)..Duration::from_secs(4)),
-            replicas,
-            frontends,
-            toys,
-            shoppers,
-            world,
-        });
-        scene.network.heal();
+        let capacity = 1 + draw(&world, toys.len());
+        let restock_interval = world.draw_time(Duration::from_millis(200)..Duration::from_secs(4));
+        let roles = roles(&replicas, &frontends, &toys, initial, capacity, restock_interval);
+        let scene = Self::with_roles(world, roles, shoppers, drifts);
         if scene.world.chance(300_000) {
             let slowness =
                 scene.world.draw_time(Duration::from_millis(10)..Duration::from_millis(90));
             scene.network.weather.set(Weather { slowness, ..Weather::default() });
         }
         scene.servers().into_iter().for_each(|node| scene.start(node));
+        scene
+    }
+
+    /// A store of these roles, none of which runs yet.
+    pub(crate) fn with_roles(
+        world: Rc<World>,
+        roles: Roles,
+        shoppers: u32,
+        drifts: bool,
+    ) -> Rc<Self> {
+        let replicas: Vec<_> = roles.orders.iter().map(|order| order.id).collect();
+        let frontends: Vec<_> = (1..).zip(&roles.frontends).map(|(number, _)| number).collect();
+        let toys: Vec<_> = roles.catalog.toys.iter().map(|toy| toy.name.clone()).collect();
+        let servers = [Node::Catalog, Node::World].into_iter();
+        let servers = servers.chain(replicas.iter().copied().map(Node::replica));
+        let servers = servers.chain(frontends.iter().copied().map(Node::Frontend));
+        for node in servers.chain((1..=shoppers).map(Node::Shopper)) {
+            let keeps_good_time = matches!(node, Node::World | Node::Shopper(_));
+            world.add_machine(node, drifts && !keeps_good_time);
+        }
+        let shelves = toys.iter().map(|name| shelf(name, roles.catalog.initial_stock)).collect();
+        let logs =
+            replicas.iter().map(|id| (id.0, Disk::new(&world, Node::replica(*id), Log::default())));
+        let scene = Rc::new(Self {
+            network: Network::new(&world),
+            judge: Rc::default(),
+            journal: Disk::new(&world, Node::Catalog, Journal::new(shelves)),
+            logs: logs.collect(),
+            replicas,
+            frontends,
+            toys,
+            shoppers,
+            roles,
+            catalog: RefCell::default(),
+            running: RefCell::default(),
+            shutdowns: RefCell::default(),
+            last_invalidation: RefCell::default(),
+            first_asked: RefCell::default(),
+            fills: RefCell::default(),
+            shown: Cell::default(),
+            world,
+        });
+        scene.network.heal();
+        let observer = Rc::downgrade(&(Rc::clone(&scene) as Rc<dyn Observer>));
+        scene.network.observe(observer);
+        let (looking, listening) = (Rc::downgrade(&scene), Rc::downgrade(&scene));
+        scene.world.observe(
+            move |node| looking.upgrade().into_iter().for_each(|scene| scene.look(node)),
+            move |line| listening.upgrade().into_iter().for_each(|scene| scene.logged(line)),
+        );
         scene
     }
 
@@ -100,11 +173,87 @@ impl Scene {
             return;
         }
         self.world.trace(node, || "starts".to_owned());
-        match node {
-            Node::Catalog => catalog::start(self),
-            Node::Replica(id) => replica::start(self, ReplicaId(id)),
-            Node::Frontend(number) => frontend::start(self, number),
-            Node::Shopper(_) | Node::Fate => unreachable!("they never stop"),
+        let env = Env { world: Rc::clone(&self.world), node };
+        self.world.switch_on(node);
+        let runtime: Arc<dyn Runtime> = Arc::new(Machine::new(&env));
+        let shutdown = Shutdown::new(CancellationToken::new(), Arc::clone(&runtime));
+        self.shutdowns.borrow_mut().insert(node, shutdown.clone());
+        self.restart_after_failure(node, &shutdown);
+        let handlers = match node {
+            Node::Catalog => self.start_catalog(&env, &shutdown, runtime),
+            Node::Replica(id) => self.start_replica(&env, ReplicaId(id), &shutdown, runtime),
+            Node::Frontend(number) => self.start_frontend(&env, number, &shutdown, runtime),
+            Node::Shopper(_) | Node::World => unreachable!("they never stop"),
+        };
+        self.network.listen(node, handlers);
+    }
+
+    fn start_catalog(&self, env: &Env, shutdown: &Shutdown, runtime: Arc<dyn Runtime>) -> Handlers {
+        let loaded = self.journal.read(Journal::load);
+        if !loaded.sessions.is_empty() {
+            self.world.reached("a restarted catalog waited for earlier sessions");
+        }
+        let storage = Box::new(CatalogStorage::new(env, &self.journal, &self.judge));
+        let remote = catalog::remote::Remote::new(&self.roles, self.connect(env));
+        let (service, jobs) =
+            catalog::service::Service::new(storage, loaded, &self.roles, shutdown.clone(), runtime);
+        let interval = self.roles.catalog.restock_interval;
+        catalog::tasks::start(&service, jobs, remote, interval, shutdown);
+        let mut handlers = Handlers::default();
+        catalog::routes::internal(&mut handlers, &service);
+        *self.catalog.borrow_mut() = Some(service);
+        self.shown.set(None);
+        self.look(Node::Catalog);
+        self.judge.look_at_journal(self);
+        handlers
+    }
+
+    fn start_replica(
+        &self,
+        env: &Env,
+        id: ReplicaId,
+        shutdown: &Shutdown,
+        runtime: Arc<dyn Runtime>,
+    ) -> Handlers {
+        self.judge.look_at_log(self, id);
+        let disk = &self.logs[&id.0];
+        let storage = Box::new(ReplicaStorage::new(env, disk, &self.judge));
+        let remote = Rc::new(order::remote::Remote::new(&self.roles, id, self.connect(env)));
+        let others = self.replicas.iter().copied().filter(|other| *other != id).collect();
+        let database = (storage as _, disk.read(Log::end));
+        let service = order::service::Service::new(id, others, database, shutdown.clone(), runtime);
+        order::tasks::start(&service, &remote, shutdown);
+        let mut handlers = Handlers::default();
+        order::routes::internal(&mut handlers, &service, &remote);
+        self.running.borrow_mut().insert(id.0, service);
+        handlers
+    }
+
+    fn start_frontend(
+        &self,
+        env: &Env,
+        number: u32,
+        shutdown: &Shutdown,
+        runtime: Arc<dyn Runtime>,
+    ) -> Handlers {
+        let remote = Rc::new(frontend::remote::Remote::new(&self.roles, self.connect(env)));
+        let service = frontend::service::Service::new(number, &self.roles, runtime);
+        frontend::tasks::start(&service, &remote, &self.roles, shutdown);
+        let mut handlers = Handlers::default();
+        frontend::routes::internal(&mut handlers, &service);
+        answer_clients(&mut handlers, &service, &remote);
+        handlers
+    }
+
+    fn connect(&self, env: &Env) -> impl Fn(Role) -> Peer {
+        let (network, env) = (Rc::clone(&self.network), env.clone());
+        move |role| {
+            let node = match role {
+                Role::Catalog => Node::Catalog,
+                Role::Order(id) => Node::replica(id),
+                Role::Frontend(number) => Node::Frontend(number),
+            };
+            network.peer(&env, node)
         }
     }
 
@@ -114,34 +263,97 @@ impl Scene {
             return;
         }
         self.world.trace(node, || "crashes".to_owned());
+        self.network.hang_up(node);
         self.world.crash(node);
+        let shutdown = self.shutdowns.borrow_mut().remove(&node);
+        drop(shutdown);
         match node {
             Node::Catalog => {
                 self.world.reached("the catalog crashed");
+                let ended = self.catalog.take();
+                drop(ended);
                 self.journal.crash();
             }
             Node::Replica(id) => {
                 self.world.reached("a replica crashed");
+                let ended = self.running.borrow_mut().remove(&id);
+                drop(ended);
                 self.logs[&id].crash();
             }
             Node::Frontend(_) => self.world.reached("a front-end crashed"),
-            Node::Shopper(_) | Node::Fate => unreachable!("they never crash"),
+            Node::Shopper(_) | Node::World => unreachable!("they never crash"),
         }
     }
 
-    /// A process whose disk failed ends, and somebody starts it again.
-    pub(crate) fn fail(self: &Rc<Self>, node: Node) {
-        let scene = Rc::clone(self);
+    /// A process that fails ends, as in production, and is started again after a while.
+    fn restart_after_failure(self: &Rc<Self>, node: Node, shutdown: &Shutdown) {
+        let (scene, shutdown) = (Rc::downgrade(self), shutdown.clone());
         let life = self.world.life(node);
-        let env = super::world::Env { world: Rc::clone(&self.world), node: Node::Fate };
-        self.world.spawn(Node::Fate, async move {
-            if scene.world.life(node) == life {
-                scene.crash(node);
-                scene.set_health(node, Health::Well);
-                env.sleep(scene.world.draw_time(Duration::ZERO..Duration::from_secs(1))).await;
-                scene.start(node);
+        let env = Env { world: Rc::clone(&self.world), node: Node::World };
+        self.world.spawn(Node::World, async move {
+            shutdown.stop().cancelled().await;
+            let Some(scene) = scene.upgrade() else { return };
+            if scene.world.life(node) != life || !scene.world.is_up(node) {
+                return;
             }
+            match shutdown.take_failure() {
+                Some(RoleError::Storage(_)) => {}
+                Some(failure) => panic!("{node} ends: {failure}"),
+                None => panic!("{node} ends without a reason"),
+            }
+            scene.crash(node);
+            scene.set_health(node, Health::Well);
+            env.sleep(scene.world.draw_time(Duration::ZERO..Duration::from_secs(1))).await;
+            scene.start(node);
         });
+    }
+
+    /// Looks at a machine after a step of it: whether all invariants still hold.
+    fn look(&self, node: Node) {
+        match node {
+            Node::Catalog => self.look_at_catalog(),
+            Node::Replica(id) => self.look_at_replica(ReplicaId(id)),
+            Node::Frontend(_) | Node::Shopper(_) | Node::World => {}
+        }
+    }
+
+    fn look_at_catalog(&self) {
+        let service = self.catalog.borrow();
+        let Some(service) = &*service else { return };
+        let (shown, shelves) = service.decide(|core, _| {
+            let versions = core.shelves().iter().map(|shelf| shelf.version.0).sum();
+            let shown = (core.status().journal.length, versions);
+            let is_new = self.shown.get() != Some(shown);
+            (shown, is_new.then(|| core.shelves().to_vec()))
+        });
+        if let Some(shelves) = shelves {
+            self.shown.set(Some(shown));
+            self.judge.published(&self.world, &shelves, self.roles.catalog.initial_stock);
+            self.judge.look_at_journal(self);
+        }
+    }
+
+    fn look_at_replica(&self, id: ReplicaId) {
+        let seen = self.replica(id.0, |core| {
+            core.leads().map(|epoch| (epoch, core.acknowledged_length(), core.live_followers()))
+        });
+        let leading = seen.flatten();
+        self.judge.leads(self, id, leading.as_ref().map(|(epoch, ..)| *epoch));
+        if let Some((_, Some(length), live)) = leading {
+            self.judge.acknowledges(self, id, length, &live);
+        }
+    }
+
+    /// Reads how a replica's decisions stand. `None` if it does not run.
+    pub(crate) fn replica<T>(&self, id: u32, read: impl FnOnce(Standing<'_>) -> T) -> Option<T> {
+        let service = self.running.borrow().get(&id).cloned()?;
+        Some(service.decide(|core, _| read(Standing(core))))
+    }
+
+    /// Whether this very invalidation was the last one to be sent.
+    pub(crate) fn is_repeated(&self, invalidation: &Invalidation) -> bool {
+        let last = self.last_invalidation.borrow_mut().replace(invalidation.clone());
+        last.as_ref() == Some(invalidation)
     }
 
     /// Whether something is on its way to a machine's disk.
@@ -149,7 +361,7 @@ impl Scene {
         match node {
             Node::Catalog => self.journal.is_writing(),
             Node::Replica(id) => self.logs[&id].is_writing(),
-            Node::Frontend(_) | Node::Shopper(_) | Node::Fate => false,
+            Node::Frontend(_) | Node::Shopper(_) | Node::World => false,
         }
     }
 
@@ -157,8 +369,67 @@ impl Scene {
         match node {
             Node::Catalog => self.journal.set_health(health),
             Node::Replica(id) => self.logs[&id].set_health(health),
-            Node::Frontend(_) | Node::Shopper(_) | Node::Fate => {}
+            Node::Frontend(_) | Node::Shopper(_) | Node::World => {}
         }
+    }
+}
+
+/// Answers what clients ask a front-end.
+fn answer_clients(
+    handlers: &mut Handlers,
+    service: &Arc<frontend::service::Service>,
+    remote: &Rc<frontend::remote::Remote>,
+) {
+    use frontend::service::{Source, ToyAnswer};
+    let both = (Arc::clone(service), Rc::clone(remote));
+    handlers.on(&both, async |(service, remote), ShowToy(name), _| {
+        match service.toy(&remote, name.as_str()).await {
+            Ok(ToyAnswer::Found(toy, source)) => {
+                let shown: Data<Toy> = serde_json::from_slice(&toy.body).expect("it was written");
+                let (quantity, version) = (shown.data.quantity, toy.version);
+                Ok(Shown { quantity, version, is_hit: source == Source::Cache })
+            }
+            Ok(ToyAnswer::Unknown) => unreachable!("shoppers ask for toys that there are"),
+            Err(error) => Err(Unavailable(error.to_string())),
+        }
+    });
+    handlers.on(&both, async |(service, remote), PlaceOrder(purchase), _| {
+        let decision = service.purchase(&remote, &purchase).await;
+        decision.map_err(|error| Unavailable(error.to_string()))
+    });
+    handlers.on(&both, async |(service, remote), ShowOrder(number), _| {
+        let order = service.order(&remote, number).await;
+        order.map_err(|error| Unavailable(error.to_string()))
+    });
+}
+
+/// The configuration of a store of such a shape.
+pub(crate) fn roles(
+    replicas: &[ReplicaId],
+    frontends: &[u32],
+    toys: &[ToyName],
+    initial_stock: u64,
+    capacity: usize,
+    restock_interval: Duration,
+) -> Roles {
+    // Addresses are looked at by no one in a simulated network.
+    let address = |port: usize| Address::try_from(format!("127.0.0.1:{port}")).expect("an address");
+    let toy = |name: &ToyName| ToyRole { name: name.clone(), price: Price::from_cents(999) };
+    Roles {
+        data_dir: PathBuf::from("simulated"),
+        frontends: frontends.iter().map(|number| address(8_000 + *number as usize)).collect(),
+        catalog: CatalogRole {
+            address: address(8_081),
+            restock_interval,
+            initial_stock,
+            toys: toys.iter().map(toy).collect(),
+        },
+        orders: replicas
+            .iter()
+            .map(|id| OrderRole { id: *id, address: address(8_090 + id.0 as usize) })
+            .collect(),
+        cache: CacheSettings { enabled: true, capacity },
+        secret: None,
     }
 }
 

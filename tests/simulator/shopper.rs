@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use toystore::wire::calls::Call;
 use toystore::wire::order::OrderNumber;
 use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
 use toystore::wire::quantity::Quantity;
 
 use super::judge::{self, Before};
-use super::message::{Node, Reply, Request};
+use super::message::{Node, PlaceOrder, ShowOrder, ShowToy};
 use super::scene::Scene;
 use super::world::Env;
 
@@ -52,7 +53,7 @@ impl Shopper {
         let toys = &self.scene.toys;
         let toy = toys[self.draw(toys.len())].clone();
         let before = self.scene.judge.before(&self.env);
-        if let Some(Reply::Shown(shown)) = self.ask(Request::Show(toy.clone())).await {
+        if let Some(shown) = self.ask(ShowToy(toy.clone())).await {
             self.env.trace(|| format!("sees {toy}: {shown:?}"));
             self.scene.judge.shown(&toy, shown, &before);
         }
@@ -85,8 +86,7 @@ impl Shopper {
     async fn insist(&self, purchase: &Purchase, before: &Before, first: usize) -> Decision {
         let mut place = first;
         loop {
-            let asked = self.ask_at(place, Request::Buy(purchase.clone()));
-            if let Some(Reply::Bought(decision)) = asked.await {
+            if let Some(decision) = self.ask_at(place, PlaceOrder(purchase.clone())).await {
                 self.env.trace(|| format!("{} is decided: {decision:?}", purchase.key));
                 self.scene.judge.decided(&self.scene, purchase, decision, before);
                 return decision;
@@ -100,7 +100,7 @@ impl Shopper {
     async fn find(&self) {
         let number = OrderNumber(self.env.world.draw(0..self.scene.judge.orders() + 3));
         let before = self.scene.judge.before(&self.env);
-        if let Some(Reply::Found(order)) = self.ask(Request::Find(number)).await {
+        if let Some(order) = self.ask(ShowOrder(number)).await {
             judge::found(&self.scene, number, order.as_ref(), &before);
         }
     }
@@ -109,8 +109,7 @@ impl Shopper {
     async fn repeat(&self) {
         let Some((purchase, decision)) = self.one_of_the_past() else { return };
         let enough = self.scene.judge.left_of(&purchase.name) >= purchase.quantity.get();
-        let reply = self.ask(Request::Buy(purchase.clone())).await;
-        let Some(Reply::Bought(again)) = reply else { return };
+        let Some(again) = self.ask(PlaceOrder(purchase.clone())).await else { return };
         assert_eq!(again, decision, "{} is answered as it was decided", purchase.key);
         match decision {
             Decision::OutOfStock if enough => {
@@ -126,7 +125,7 @@ impl Shopper {
     async fn reuse_key(&self) {
         let Some((mut purchase, _)) = self.one_of_the_past() else { return };
         purchase.quantity = Quantity::new(purchase.quantity.get() + 1).expect("more than none");
-        if let Some(Reply::Bought(decision)) = self.ask(Request::Buy(purchase.clone())).await {
+        if let Some(decision) = self.ask(PlaceOrder(purchase.clone())).await {
             self.env.reached("a key was used for another purchase");
             assert_eq!(decision, Decision::KeyReused, "{purchase:?}");
         }
@@ -140,14 +139,14 @@ impl Shopper {
     }
 
     /// Asks one of the front-ends.
-    async fn ask(&self, request: Request) -> Option<Reply> {
-        self.ask_at(self.draw(self.scene.frontends.len()), request).await
+    async fn ask<C: Call>(&self, call: C) -> Option<C::Answer> {
+        self.ask_at(self.draw(self.scene.frontends.len()), call).await
     }
 
-    async fn ask_at(&self, place: usize, request: Request) -> Option<Reply> {
+    async fn ask_at<C: Call>(&self, place: usize, call: C) -> Option<C::Answer> {
         let patience = PATIENCES[self.draw(PATIENCES.len())];
         let frontend = Node::Frontend(self.scene.frontends[place]);
-        self.scene.network.call(&self.env, frontend, request, patience).await.ok()
+        self.scene.network.peer(&self.env, frontend).call(&call, patience).await.ok()
     }
 
     fn draw(&self, below: usize) -> usize {

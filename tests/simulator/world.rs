@@ -17,6 +17,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use super::machine;
 use super::message::Node;
 use super::paths::Paths;
 
@@ -24,6 +25,8 @@ use super::paths::Paths;
 /// than the share of a lease that the catalog adds.
 const MOST_DRIFT: i64 = 100_000;
 
+/// How often a machine that looks at its clock is stalled just then, in millionths.
+const STALLS: u64 = 60;
 const MOMENT: Duration = Duration::from_micros(50);
 const HICCUP: Duration = Duration::from_millis(1_500);
 
@@ -42,7 +45,14 @@ pub(crate) struct World {
     pub(crate) paths: RefCell<Paths>,
     trace: Option<RefCell<Vec<String>>>,
     pub(crate) events: Cell<u64>,
+    /// Looks at a machine after each step of it.
+    observer: RefCell<Option<Observer>>,
+    /// Learns of each line that a service logs.
+    listener: RefCell<Option<Listener>>,
 }
+
+type Observer = Rc<dyn Fn(Node)>;
+type Listener = Rc<dyn Fn(&str)>;
 
 struct Task {
     owner: Node,
@@ -64,7 +74,9 @@ struct Machine {
     life: u64,
     /// How many millionths its clock is too fast.
     drift: i64,
-    /// Tasks that were woken while the machine was paused.
+    /// Until when the operating system has given the processor to others, in the middle of a step.
+    stalled_until: Duration,
+    /// Tasks that were woken while the machine was paused or stalled.
     parked: Vec<u64>,
 }
 
@@ -88,6 +100,8 @@ impl World {
             paths: RefCell::default(),
             trace: traces.then(RefCell::default),
             events: Cell::new(0),
+            observer: RefCell::default(),
+            listener: RefCell::default(),
         })
     }
 
@@ -123,6 +137,34 @@ impl World {
         self.trace.as_ref().map(RefCell::take).unwrap_or_default()
     }
 
+    /// From now on `observer` is called with a machine after each step of it, and `listener` with
+    /// each line that is logged.
+    pub(crate) fn observe(
+        &self,
+        observer: impl Fn(Node) + 'static,
+        listener: impl Fn(&str) + 'static,
+    ) {
+        *self.observer.borrow_mut() = Some(Rc::new(observer));
+        *self.listener.borrow_mut() = Some(Rc::new(listener));
+    }
+
+    /// Ends the observation, which holds what it observes.
+    pub(crate) fn stop_observing(&self) {
+        let observer = self.observer.take();
+        let listener = self.listener.take();
+        drop((observer, listener));
+    }
+
+    /// Takes a line that a service logs.
+    pub(crate) fn logged(&self, node: Node, record: &log::Record<'_>) {
+        let line = record.args().to_string();
+        self.trace(node, || line.clone());
+        let listener = self.listener.borrow().clone();
+        if let Some(listener) = listener {
+            listener(&line);
+        }
+    }
+
     /// Notes that a rare path was reached.
     pub(crate) fn reached(&self, path: &'static str) {
         self.paths.borrow_mut().reached(path);
@@ -132,7 +174,14 @@ impl World {
     pub(crate) fn add_machine(&self, node: Node, drifts: bool) {
         let drift = i64::try_from(self.draw(0..2 * MOST_DRIFT as u64)).expect("small") - MOST_DRIFT;
         let drift = if drifts { drift } else { 0 };
-        let off = Machine { is_up: false, is_paused: false, life: 0, drift, parked: Vec::new() };
+        let off = Machine {
+            is_up: false,
+            is_paused: false,
+            life: 0,
+            drift,
+            stalled_until: Duration::ZERO,
+            parked: Vec::new(),
+        };
         self.machines.borrow_mut().insert(node, off);
     }
 
@@ -162,6 +211,7 @@ impl World {
             let machine = machines.get_mut(&node).expect("a machine");
             machine.is_up = false;
             machine.is_paused = false;
+            machine.stalled_until = Duration::ZERO;
             machine.parked.clear();
         }
         let doomed: Vec<Task> = {
@@ -182,13 +232,38 @@ impl World {
         let mut machines = self.machines.borrow_mut();
         let machine = machines.get_mut(&node).expect("a machine");
         machine.is_paused = false;
-        self.ready.lock().expect("one thread").append(&mut machine.parked);
+        if machine.stalled_until <= self.time.get() {
+            self.ready.lock().expect("one thread").append(&mut machine.parked);
+        }
+    }
+
+    /// Now and then the operating system gives the processor to others for a while, between any two
+    /// instructions: the rest of the step sees the time after it, and the next step comes then.
+    fn may_stall(self: &Rc<Self>, node: Node) {
+        if !self.chance(STALLS) {
+            return;
+        }
+        let until = self.time.get() + self.draw_time(Duration::ZERO..HICCUP);
+        self.trace(node, || format!("stalls until {until:?}"));
+        self.machines.borrow_mut().get_mut(&node).expect("a machine").stalled_until = until;
+        let world = Rc::clone(self);
+        let env = Env { world: Rc::clone(self), node: Node::World };
+        self.spawn(Node::World, async move {
+            env.sleep(until.saturating_sub(world.time())).await;
+            let mut machines = world.machines.borrow_mut();
+            let machine = machines.get_mut(&node).expect("a machine");
+            if !machine.is_paused && machine.stalled_until <= world.time() {
+                world.ready.lock().expect("one thread").append(&mut machine.parked);
+            }
+        });
     }
 
     /// What a machine's clock shows.
     pub(crate) fn clock(&self, node: Node) -> Instant {
-        let drift = self.machines.borrow()[&node].drift;
-        let micros = i64::try_from(self.time.get().as_micros()).expect("short");
+        let machines = self.machines.borrow();
+        let Machine { drift, stalled_until, .. } = machines[&node];
+        let time = self.time.get().max(stalled_until);
+        let micros = i64::try_from(time.as_micros()).expect("short");
         let shown = micros + micros / 1_000_000 * drift + micros % 1_000_000 * drift / 1_000_000;
         self.beginning + Duration::from_micros(shown.try_into().expect("after the beginning"))
     }
@@ -215,7 +290,7 @@ impl World {
     }
 
     /// Runs until nothing is left to do, or until `end`.
-    pub(crate) fn run_until(&self, end: Duration) {
+    pub(crate) fn run_until(self: &Rc<Self>, end: Duration) {
         loop {
             while let Some(id) = self.draw_ready() {
                 self.poll(id);
@@ -242,32 +317,40 @@ impl World {
         }
     }
 
-    fn poll(&self, id: u64) {
-        let (mut future, bell) = {
+    fn poll(self: &Rc<Self>, id: u64) {
+        let (mut future, bell, owner) = {
             let mut tasks = self.tasks.borrow_mut();
             let Some(task) = tasks.get_mut(&id) else { return };
             if let Some(machine) = self.machines.borrow_mut().get_mut(&task.owner)
-                && machine.is_paused
+                && (machine.is_paused || self.time.get() < machine.stalled_until)
             {
                 machine.parked.push(id);
                 return;
             }
             let Some(future) = task.future.take() else { return };
-            (future, Arc::clone(&task.bell))
+            (future, Arc::clone(&task.bell), task.owner)
         };
         self.events.set(self.events.get() + 1);
         bell.rung.store(false, Ordering::Relaxed);
         let waker = Waker::from(bell);
+        machine::set_running(Some((Rc::clone(self), owner)));
         let outcome = future.as_mut().poll(&mut Context::from_waker(&waker));
-        let mut tasks = self.tasks.borrow_mut();
+        machine::set_running(None);
         match outcome {
-            Poll::Ready(()) => drop(tasks.remove(&id)),
+            Poll::Ready(()) => {
+                let ended = self.tasks.borrow_mut().remove(&id);
+                drop((ended, future));
+            }
             Poll::Pending => {
                 // A task that crashed its own machine is gone.
-                if let Some(task) = tasks.get_mut(&id) {
+                if let Some(task) = self.tasks.borrow_mut().get_mut(&id) {
                     task.future = Some(future);
                 }
             }
+        }
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            observer(owner);
         }
     }
 
@@ -290,6 +373,7 @@ pub(crate) struct Env {
 
 impl Env {
     pub(crate) fn now(&self) -> Instant {
+        self.world.may_stall(self.node);
         self.world.clock(self.node)
     }
 
@@ -303,7 +387,7 @@ impl Env {
         Sleep { world: Rc::clone(&self.world), due, is_set: false }
     }
 
-    /// `None` if it takes longer.
+    /// Awaits `future` for at most `limit`. `None` if it takes longer.
     pub(crate) async fn timeout<T>(
         &self,
         limit: Duration,

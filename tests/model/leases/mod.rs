@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Each `│step│` is one action; between any two of them anything else may happen: any other step,
-//! the replicating_to of half a second, a crash of the catalog (it keeps what it committed and the ids of
+//! the passing of half a second, a crash of the catalog (it keeps what it committed and the ids of
 //! sessions) or of a front-end (it keeps nothing). A message that is never delivered is one that is
 //! lost, so nothing else is needed for losses; a question that was given up may still arrive.
 //! A lease lasts two ticks at a front-end and three at the catalog, as 1 s and 1.25 s do.

@@ -98,7 +98,7 @@ fn is_answered(model: &Purchases, state: &State) -> bool {
 }
 
 impl Step {
-    /// Whether it brings the store on: neither a fault nor a new client_key.
+    /// Whether it brings the store on: neither a fault nor a new wish.
     fn goes_on(self) -> bool {
         match self {
             Self::Sell(_)

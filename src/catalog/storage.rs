@@ -1,0 +1,78 @@
+//! What the catalog asks of its database, and SQLite's answer to it.
+
+use std::collections::HashMap;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::core::stock::{Change, Recorded};
+use super::journal::Journal;
+use crate::storage::StorageError;
+use crate::wire::lease::SessionId;
+use crate::wire::order::Rows;
+use crate::wire::purchase::IdempotencyKey;
+use crate::wire::replication::Leadership;
+
+/// The outcome of a request to the database.
+pub type Outcome<'a, T> = LocalBoxFuture<'a, Result<T, StorageError>>;
+
+/// The catalog's database: stock, journal, decisions, leadership and sessions.
+///
+/// A write that fails with [`StorageError::Full`] or [`StorageError::Busy`] has changed nothing.
+/// After any other failure its outcome is unknown, and the catalog has to end.
+pub trait Storage: Send + Sync {
+    /// Looks up the decisions that were taken on any of `keys`.
+    fn recorded(&self, keys: Vec<IdempotencyKey>)
+    -> Outcome<'_, HashMap<IdempotencyKey, Recorded>>;
+
+    /// Makes `change`, all of it or nothing; it is on disk when this ends.
+    fn commit(&self, change: Change) -> Outcome<'_, ()>;
+
+    /// Records who leads.
+    fn set_leadership(&self, leadership: Leadership) -> Outcome<'_, ()>;
+
+    /// Records that a session begins and that others have ended.
+    fn note_sessions(&self, begun: Option<SessionId>, ended: Vec<SessionId>) -> Outcome<'_, ()>;
+
+    /// Reads at most `most` orders from number `from` on, with the position before them. `None` if
+    /// the journal ends before `from`.
+    fn rows(&self, from: u64, most: u64) -> Outcome<'_, Option<Rows>>;
+
+    /// Ends when everything that was asked before is done: the database responds.
+    fn pulse(&self) -> Outcome<'_, ()>;
+
+    /// Leaves the database in one file.
+    fn checkpoint(&self) -> Outcome<'_, ()>;
+}
+
+impl Storage for Journal {
+    fn recorded(
+        &self,
+        keys: Vec<IdempotencyKey>,
+    ) -> Outcome<'_, HashMap<IdempotencyKey, Recorded>> {
+        Box::pin(Self::recorded(self, keys))
+    }
+
+    fn commit(&self, change: Change) -> Outcome<'_, ()> {
+        Box::pin(Self::commit(self, change))
+    }
+
+    fn set_leadership(&self, leadership: Leadership) -> Outcome<'_, ()> {
+        Box::pin(Self::set_leadership(self, leadership))
+    }
+
+    fn note_sessions(&self, begun: Option<SessionId>, ended: Vec<SessionId>) -> Outcome<'_, ()> {
+        Box::pin(Self::note_sessions(self, begun, ended))
+    }
+
+    fn rows(&self, from: u64, most: u64) -> Outcome<'_, Option<Rows>> {
+        Box::pin(Self::rows(self, from, most))
+    }
+
+    fn pulse(&self) -> Outcome<'_, ()> {
+        Box::pin(Self::pulse(self))
+    }
+
+    fn checkpoint(&self) -> Outcome<'_, ()> {
+        Box::pin(Self::checkpoint(self))
+    }
+}

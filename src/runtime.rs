@@ -1,0 +1,77 @@
+//! What a service needs of the machine that it runs on: a clock, timers, tasks, random numbers.
+//!
+//! A service asks a [`Runtime`] for these, a [`Peer`](crate::transport::Peer) for other roles, and
+//! its own storage for its database; it has no other contact with the world. So the simulator runs
+//! the very services that the executable runs, tasks included, in one thread and in simulated time.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, LocalBoxFuture, select};
+
+use crate::clock;
+
+/// The machine, as a service sees it.
+pub trait Runtime: Send + Sync {
+    /// Returns the time, on a clock that never jumps.
+    fn now(&self) -> Instant;
+
+    /// Returns a future that ends after `duration`.
+    fn sleep(&self, duration: Duration) -> LocalBoxFuture<'static, ()>;
+
+    /// Runs a task beside the present one, on the same thread.
+    fn spawn(&self, task: LocalBoxFuture<'static, ()>);
+
+    /// Draws a number, each with the same probability.
+    fn random(&self) -> u64;
+}
+
+/// The time that a call was given has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed;
+
+impl dyn Runtime {
+    /// Sleeps until `time`.
+    pub async fn sleep_until(&self, time: Instant) {
+        self.sleep(time.saturating_duration_since(self.now())).await;
+    }
+
+    /// Awaits `future` for at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If it takes longer.
+    pub async fn timeout<T>(
+        &self,
+        limit: Duration,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
+        match select(pin!(future), self.sleep(limit)).await {
+            Either::Left((output, _)) => Ok(output),
+            Either::Right(((), _)) => Err(Elapsed),
+        }
+    }
+}
+
+/// The operating system's clock and timers, and tasks on the current thread of actix's runtime.
+#[derive(Clone, Copy, Debug)]
+pub struct System;
+
+impl Runtime for System {
+    fn now(&self) -> Instant {
+        clock::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> LocalBoxFuture<'static, ()> {
+        Box::pin(actix_web::rt::time::sleep(duration))
+    }
+
+    fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
+        drop(actix_web::rt::spawn(task));
+    }
+
+    fn random(&self) -> u64 {
+        rand::random()
+    }
+}

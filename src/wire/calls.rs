@@ -1,0 +1,193 @@
+//! The internal calls: who asks whom for what, under which path, and with which answer.
+//!
+//! Each call is declared once, in the list below. A service's `routes` answer it, the callers'
+//! `remote` sends it, and the simulator carries it, all by the same type. Over HTTP a call to
+//! `/internal/commit` is `POST` with the call as its JSON body; a `GET` call has its fields in the
+//! path, so that a person can make it with `curl`.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::lease::{
+    FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
+    SessionId,
+};
+use super::order::Rows;
+use super::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
+use super::replication::{
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogStatus, Leadership,
+    Nomination, NominationReply, OrderReply, ReplicaStatus,
+};
+use super::toy::Toy;
+
+/// A call from one role to another.
+pub trait Call: Clone + fmt::Debug + Serialize + DeserializeOwned + 'static {
+    /// What the other role answers.
+    type Answer: Clone + fmt::Debug + Serialize + DeserializeOwned + 'static;
+    /// The HTTP method.
+    const METHOD: Method;
+    /// The path below `/internal`, in which `{field}` stands for the call's field.
+    const PATH: &'static str;
+
+    /// Returns the path below `/internal` with the call's fields filled in.
+    fn path(&self) -> String {
+        Self::PATH.to_owned()
+    }
+}
+
+/// The HTTP method of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The call asks and changes nothing; its fields are in the path.
+    Get,
+    /// The call is the body.
+    Post,
+}
+
+/// The answer to a call that the other role cannot carry out at present: HTTP status 503 with this
+/// message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable(pub String);
+
+/// Where a service registers how it answers calls: an HTTP server, or a simulated network.
+pub trait Endpoints {
+    /// From now on `answer` answers calls of type `C`; it is given `state` with each.
+    fn on<C: Call, S, F>(
+        &mut self,
+        state: &S,
+        answer: impl Fn(S, C, Caller) -> F + Clone + 'static,
+    ) where
+        S: Clone + 'static,
+        F: Future<Output = Result<C::Answer, Unavailable>> + 'static;
+}
+
+/// On whose behalf a call is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The client's `X-Request-Id`, if the call belongs to a client's request.
+    pub request_id: Option<String>,
+}
+
+/// Asks the catalog for all toys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetToys {}
+
+/// Asks the catalog for its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetCatalogStatus {}
+
+/// Ends the session of a front-end that shuts down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndSession {
+    /// The session.
+    pub session: SessionId,
+}
+
+/// Asks the catalog for the journal's rows from number `from` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetJournal {
+    /// The first row's number.
+    pub from: u64,
+}
+
+/// Asks a replica for its log's rows from number `from` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetRows {
+    /// The first row's number.
+    pub from: u64,
+}
+
+/// Asks a replica or the catalog for one order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetOrder {
+    /// The order's number. Any number may be asked for, also one that no order can have.
+    pub number: u64,
+}
+
+/// Asks a replica for its status: the front-ends' health check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetStatus {}
+
+/// A front-end asks the leader to sell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buy {
+    /// The purchase.
+    #[serde(flatten)]
+    pub purchase: Purchase,
+    /// How long the front-end waits for this attempt, in milliseconds. The leader holds the
+    /// purchase for as long, and no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_ms: Option<u64>,
+}
+
+/// Declares calls: method, path, call, answer, and the field that fills the path if there is one.
+macro_rules! calls {
+    ($($method:ident $path:literal $call:ty => $answer:ty $(, $field:ident)?;)*) => {$(
+        impl Call for $call {
+            type Answer = $answer;
+            const METHOD: Method = Method::$method;
+            const PATH: &'static str = $path;
+            $(fn path(&self) -> String {
+                let place = concat!("{", stringify!($field), "}");
+                Self::PATH.replace(place, &self.$field.to_string())
+            })?
+        }
+    )*};
+}
+
+calls! {
+    // The catalog, asked by front-ends.
+    Get  "/toys"            GetToys          => Vec<Toy>;
+    Post "/toy"             FillRequest      => FillReply;
+    Post "/register"        Registration     => Registered;
+    Post "/renew"           Renewal          => RenewalReply;
+    Post "/end"             EndSession       => ();
+    // The catalog, asked by front-ends and replicas.
+    Get  "/catalog-status"  GetCatalogStatus => CatalogStatus;
+    // The catalog, asked by replicas.
+    Post "/commit"          CommitRequest    => CommitReply;
+    Post "/acquire"         Acquisition      => AcquisitionReply;
+    Get  "/journal/{from}"  GetJournal       => Rows, from;
+    // The catalog, asked by replicas; a replica, asked by front-ends.
+    Get  "/order/{number}"  GetOrder         => OrderReply, number;
+    // A replica, asked by front-ends.
+    Get  "/status"          GetStatus        => ReplicaStatus;
+    Post "/nominate"        Nomination       => NominationReply;
+    Post "/leader"          Leadership       => ();
+    Post "/purchase"        Buy              => PurchaseReply;
+    // A replica, asked by replicas.
+    Post "/append"          AppendRequest    => AppendReply;
+    Get  "/rows/{from}"     GetRows          => Rows, from;
+    // A front-end, asked by the catalog.
+    Post "/invalidate"      Invalidation     => ();
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calls_fields_stand_in_its_path() {
+        assert_eq!(GetJournal { from: 7 }.path(), "/journal/7");
+        assert_eq!(GetOrder { number: 12 }.path(), "/order/12");
+        assert_eq!(GetToys {}.path(), "/toys");
+    }
+
+    #[test]
+    fn a_purchase_and_how_long_to_wait_for_it_are_one_object() {
+        let body = r#"{"key":"client:a","name":"Tux","quantity":1,"within_ms":600}"#;
+        let buy: Buy = serde_json::from_str(body).unwrap();
+        assert_eq!(buy.within_ms, Some(600));
+        assert_eq!(serde_json::to_string(&buy).unwrap(), body);
+        let body = r#"{"key":"client:a","name":"Tux","quantity":1}"#;
+        assert_eq!(serde_json::from_str::<Buy>(body).unwrap().within_ms, None);
+    }
+}

@@ -1,0 +1,266 @@
+//! The databases on the simulated disks: the catalog's journal and the replicas' logs, with the
+//! transactions that the production's SQLite makes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use send_wrapper::SendWrapper;
+use toystore::catalog;
+use toystore::catalog::core::stock::{Change, Recorded, Shelf};
+use toystore::order;
+use toystore::storage::StorageError;
+use toystore::wire::lease::SessionId;
+use toystore::wire::order::{Order, OrderNumber, Position, Rows};
+use toystore::wire::purchase::{Decision, IdempotencyKey};
+use toystore::wire::replication::Leadership;
+
+use super::disk::{Disk, DiskError};
+use super::judge::Judge;
+use super::world::Env;
+
+/// A table of orders, each with the position behind it.
+#[derive(Clone, Default)]
+pub(crate) struct Log {
+    pub(crate) orders: Vec<Order>,
+    ends: Vec<Position>,
+}
+
+impl Log {
+    pub(crate) fn end(&self) -> Position {
+        self.ends.last().copied().unwrap_or(Position::START)
+    }
+
+    fn append(&mut self, orders: &[Order]) {
+        for order in orders {
+            self.ends.push(self.end().continued_by(order));
+            self.orders.push(order.clone());
+        }
+    }
+
+    fn rows(&self, from: u64, most: u64) -> Option<Rows> {
+        let skipped = usize::try_from(from).ok()?;
+        let after = match skipped.checked_sub(1) {
+            None => Position::START,
+            Some(last) => *self.ends.get(last)?,
+        };
+        let most = usize::try_from(most).expect("few orders");
+        Some(Rows { after, orders: self.orders.iter().skip(skipped).take(most).cloned().collect() })
+    }
+}
+
+/// The catalog's database.
+pub(crate) struct Journal {
+    pub(crate) shelves: Vec<Shelf>,
+    pub(crate) log: Log,
+    pub(crate) decisions: BTreeMap<IdempotencyKey, Recorded>,
+    pub(crate) leadership: Leadership,
+    pub(crate) sessions: BTreeSet<SessionId>,
+}
+
+impl Journal {
+    pub(crate) fn new(shelves: Vec<Shelf>) -> Self {
+        Self {
+            shelves,
+            log: Log::default(),
+            decisions: BTreeMap::new(),
+            leadership: Leadership::default(),
+            sessions: BTreeSet::new(),
+        }
+    }
+
+    /// What the catalog loads at its start.
+    pub(crate) fn load(&self) -> catalog::journal::Loaded {
+        catalog::journal::Loaded {
+            shelves: self.shelves.clone(),
+            journal: self.log.end(),
+            leadership: self.leadership,
+            sessions: self.sessions.iter().copied().collect(),
+        }
+    }
+
+    /// One transaction. A database would refuse a key's second decision.
+    fn apply(&mut self, change: &Change) {
+        assert_eq!(change.after, self.log.end(), "the journal grows at its end");
+        for shelf in &change.shelves {
+            let row = self.shelves.iter_mut().find(|row| row.toy.name == shelf.toy.name);
+            *row.expect("a toy that there is") = shelf.clone();
+        }
+        self.log.append(&change.orders);
+        for (purchase, decision) in &change.decisions {
+            let number = match decision {
+                Decision::Granted(number) => Some(*number),
+                Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
+            };
+            let recorded =
+                Recorded { name: purchase.name.clone(), quantity: purchase.quantity, number };
+            let earlier = self.decisions.insert(purchase.key.clone(), recorded);
+            assert!(earlier.is_none(), "{} is decided twice", purchase.key);
+        }
+    }
+}
+
+/// The catalog's database, as its service uses it.
+pub(crate) struct CatalogStorage(SendWrapper<Inner<Journal>>);
+
+/// A replica's database, as its service uses it.
+pub(crate) struct ReplicaStorage(SendWrapper<Inner<Log>>);
+
+struct Inner<D> {
+    env: Env,
+    disk: Rc<Disk<D>>,
+    judge: Rc<Judge>,
+}
+
+impl<D: 'static> Inner<D> {
+    /// Writes, at once; ends when it is synced.
+    fn write<T: 'static, W: FnOnce(&mut D) -> T + 'static>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Result<T, StorageError>> + use<T, D, W> {
+        let written = Box::pin(self.disk.write(work));
+        async move { written.await.map_err(storage_error) }
+    }
+
+    /// Reads what is on disk, after a moment.
+    async fn read<T>(&self, read: impl FnOnce(&D) -> T) -> T {
+        self.env.moment().await;
+        self.disk.read(read)
+    }
+
+    fn pulse(&self) -> impl Future<Output = Result<(), StorageError>> + use<D> {
+        let pulse = self.disk.pulse();
+        async move { if pulse.await { Ok(()) } else { Err(storage_error(DiskError::Broken)) } }
+    }
+}
+
+fn storage_error(error: DiskError) -> StorageError {
+    let path = PathBuf::from("simulated.db");
+    match error {
+        DiskError::Full => StorageError::Full(path),
+        DiskError::Broken => StorageError::Broken(path, "the disk failed".into()),
+    }
+}
+
+impl CatalogStorage {
+    pub(crate) fn new(env: &Env, disk: &Rc<Disk<Journal>>, judge: &Rc<Judge>) -> Self {
+        let (env, disk, judge) = (env.clone(), Rc::clone(disk), Rc::clone(judge));
+        Self(SendWrapper::new(Inner { env, disk, judge }))
+    }
+}
+
+impl catalog::storage::Storage for CatalogStorage {
+    fn recorded(
+        &self,
+        keys: Vec<IdempotencyKey>,
+    ) -> catalog::storage::Outcome<'_, HashMap<IdempotencyKey, Recorded>> {
+        Box::pin(async move {
+            let known = |journal: &Journal| {
+                let known = |key: IdempotencyKey| {
+                    let recorded = journal.decisions.get(&key)?.clone();
+                    Some((key, recorded))
+                };
+                keys.into_iter().filter_map(known).collect::<HashMap<_, _>>()
+            };
+            let found = self.0.read(known).await;
+            if !found.is_empty() {
+                self.0.env.reached("a decision was given again under its key");
+            }
+            Ok(found)
+        })
+    }
+
+    fn commit(&self, change: Change) -> catalog::storage::Outcome<'_, ()> {
+        Box::pin(self.0.write(move |journal| journal.apply(&change)))
+    }
+
+    fn set_leadership(&self, leadership: Leadership) -> catalog::storage::Outcome<'_, ()> {
+        let judge = Rc::clone(&self.0.judge);
+        Box::pin(self.0.write(move |journal| {
+            judge.records(leadership);
+            journal.leadership = leadership;
+        }))
+    }
+
+    fn note_sessions(
+        &self,
+        begun: Option<SessionId>,
+        ended: Vec<SessionId>,
+    ) -> catalog::storage::Outcome<'_, ()> {
+        Box::pin(self.0.write(move |journal| {
+            journal.sessions.retain(|session| !ended.contains(session));
+            journal.sessions.extend(begun);
+        }))
+    }
+
+    fn rows(&self, from: u64, most: u64) -> catalog::storage::Outcome<'_, Option<Rows>> {
+        Box::pin(async move { Ok(self.0.read(|journal| journal.log.rows(from, most)).await) })
+    }
+
+    fn pulse(&self) -> catalog::storage::Outcome<'_, ()> {
+        Box::pin(self.0.pulse())
+    }
+
+    fn checkpoint(&self) -> catalog::storage::Outcome<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl ReplicaStorage {
+    pub(crate) fn new(env: &Env, disk: &Rc<Disk<Log>>, judge: &Rc<Judge>) -> Self {
+        let (env, disk, judge) = (env.clone(), Rc::clone(disk), Rc::clone(judge));
+        Self(SendWrapper::new(Inner { env, disk, judge }))
+    }
+}
+
+impl order::storage::Storage for ReplicaStorage {
+    fn append(
+        &self,
+        after: Position,
+        orders: Vec<Order>,
+    ) -> order::storage::Outcome<'static, Position> {
+        let written = self.0.write(move |log| {
+            // Refused if the append before this one was.
+            (log.end().length == after.length).then(|| {
+                log.append(&orders);
+                log.end()
+            })
+        });
+        let env = self.0.env.clone();
+        Box::pin(async move {
+            let end = written.await?;
+            if end.is_none() {
+                env.reached("an unwritten append was refused");
+            }
+            end.ok_or_else(|| storage_error(DiskError::Full))
+        })
+    }
+
+    fn pulse(&self) -> order::storage::Outcome<'static, ()> {
+        Box::pin(self.0.pulse())
+    }
+
+    fn order(&self, number: OrderNumber) -> order::storage::Outcome<'_, Option<Order>> {
+        Box::pin(async move {
+            let place = usize::try_from(number.0).expect("few orders");
+            Ok(self.0.read(|log| log.orders.get(place).cloned()).await)
+        })
+    }
+
+    fn rows(&self, from: u64, most: u64) -> order::storage::Outcome<'_, Option<Rows>> {
+        Box::pin(async move { Ok(self.0.read(|log| log.rows(from, most)).await) })
+    }
+
+    fn set_aside(&self) -> order::storage::Outcome<'_, PathBuf> {
+        unreachable!("every log of this store is a prefix of its journal")
+    }
+
+    fn checkpoint(&self) -> order::storage::Outcome<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn path(&self) -> &Path {
+        Path::new("simulated.db")
+    }
+}
