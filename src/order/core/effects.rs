@@ -2,9 +2,9 @@
 //!
 //! # The idea
 //!
-//! A call to the core decides and leaves the consequences here, as data. Whoever makes the call
-//! carries them out afterwards: the server with channels and a log, the simulator and the model
-//! with their own. So a decision cannot be interrupted by its consequences:
+//! A call to the core decides and leaves the consequences here, as data. The caller carries them out
+//! afterwards: the server with channels and a log, the model by changing its world's state. So a
+//! decision cannot be interrupted by its consequences:
 //!
 //! ```text
 //! server                             core

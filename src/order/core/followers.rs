@@ -68,7 +68,7 @@ pub(super) struct Followers {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Follower {
-    /// The length of its log as it last told. `None` before it has answered, and after it was lost.
+    /// The length of its log in its last answer. `None` before the first, and after it was lost.
     length: Option<u64>,
     liveness: Liveness,
     /// When it was sent the message that it has yet to answer.

@@ -33,8 +33,7 @@
 //!
 //! # What is left out
 //!
-//! The rows themselves, which storage keeps, and all I/O: the [service](super) performs it, and the
-//! tests' simulator and model do in their worlds.
+//! The rows themselves, which storage keeps, and all I/O: the [service](super) performs it.
 
 pub mod batches;
 pub mod effects;
@@ -42,7 +41,7 @@ pub mod followers;
 pub mod in_flight;
 pub mod leadership;
 pub mod log;
-pub mod log_cache;
+mod log_cache;
 
 use std::time::{Duration, Instant};
 

@@ -105,7 +105,7 @@ impl Purchases {
         }
     }
 
-    /// Somebody asks a replica for an order. One that lacks it asks the catalog.
+    /// A client asks a replica for an order. A replica that lacks it asks the catalog.
     pub(super) fn query(&self, state: &mut State, number: usize, member: usize) {
         state.left.queries -= 1;
         let one = &state.members[member];

@@ -3,7 +3,7 @@
 use super::*;
 
 pub(super) const ONE_ANSWER: &str = "answers to the same purchase never differ";
-pub(super) const ORDERED: &str = "who is granted an order has asked for what it says";
+pub(super) const ORDERED: &str = "an order says what its client asked for";
 pub(super) const DURABLE: &str =
     "an order is in the journal, and on the leader's and live followers' disks, when acknowledged";
 pub(super) const FOUND: &str = "an order that exists is found";
@@ -11,13 +11,12 @@ pub(super) const CONSERVED: &str = "what was stocked less what was sold is what 
 pub(super) const SOLD_ONCE: &str = "a purchase is sold at most once";
 pub(super) const REFUSED: &str = "a purchase that was refused is not sold";
 pub(super) const NUMBERED: &str = "orders are numbered from 0 without a gap or a repeat";
-pub(super) const HELD: &str = "a leader has on its disk whatever was acknowledged";
+pub(super) const HELD: &str = "a leader has all acknowledged orders on its disk";
 pub(super) const PREFIXES: &str = "logs are prefixes of the journal";
 pub(super) const ONE_LEADER: &str = "an epoch has one leader";
-pub(super) const ANSWERED: &str = "whoever waits at a replica is answered or sent away";
+pub(super) const ANSWERED: &str = "a purchase that waits at a replica is answered or redirected";
 
-/// Some of them are looked at in the state; some are noticed while a step is made, which then says
-/// what it broke.
+/// Some are checked in the state; others while a step is made, which notes what it broke.
 pub(super) fn all() -> Vec<Property<Purchases>> {
     vec![
         Property::always(ONE_ANSWER, |_, state: &State| state.broken != Some(ONE_ANSWER)),
@@ -75,8 +74,8 @@ fn is_conserved(model: &Purchases, state: &State) -> bool {
 }
 
 fn is_held(_: &Purchases, state: &State) -> bool {
-    let told = state.clients.iter().flat_map(|one| one.answers);
-    let numbers = told.filter_map(|answer| match answer {
+    let answers = state.clients.iter().flat_map(|one| one.answers);
+    let numbers = answers.filter_map(|answer| match answer {
         Some(Decision::Granted(number)) => Some(number.0),
         Some(Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused) | None => None,
     });
@@ -86,7 +85,8 @@ fn is_held(_: &Purchases, state: &State) -> bool {
     leaders.all(|one| one.on_disk as u64 > newest)
 }
 
-/// Nobody waits at a replica without office; and while somebody waits, the store's own steps go on.
+/// No purchase waits at a replica that has not acquired leadership; and while one waits, the store
+/// has a step of its own to make.
 fn is_answered(model: &Purchases, state: &State) -> bool {
     let mut waited_at = state.members.iter().filter(|one| !one.waiting.is_empty()).peekable();
     if state.broken.is_some() || waited_at.peek().is_none() {
@@ -98,7 +98,7 @@ fn is_answered(model: &Purchases, state: &State) -> bool {
 }
 
 impl Step {
-    /// Whether it brings the store on: neither a fault nor a new wish.
+    /// Whether it brings the store on: neither a fault nor a new purchase.
     fn goes_on(self) -> bool {
         match self {
             Self::Sell(_)

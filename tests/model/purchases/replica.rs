@@ -82,7 +82,7 @@ impl Purchases {
                     state.members[member].waiting.remove(&waiter);
                     self.answer(state, member, waiter, decision);
                 }
-                PurchaseReply::NotLeader(_) if self.keeps(Rule::DeposedLeadersSendAway) => {
+                PurchaseReply::NotLeader(_) if self.keeps(Rule::DeposedLeadersRedirectWaiters) => {
                     state.members[member].waiting.remove(&waiter);
                 }
                 PurchaseReply::NotLeader(_) => {}
