@@ -3,9 +3,9 @@
 //! # What is modelled
 //!
 //! One catalog: the production's `Stock`, with its database (journal, decisions, leadership). Two
-//! or three replicas: the production's `Core`, with the steps of `order/tasks.rs`,
-//! `order/catch_up.rs` and `order/service.rs`. Clients that retry under the same key, as often as
-//! they like to, whether or not they were answered.
+//! or three replicas: the production's `Core`, with the steps of `order/tasks.rs` and
+//! `order/service.rs`. Clients that retry under the same key, as often as they like, whether or not
+//! they were answered.
 //!
 //! ```text
 //! client    ask│

@@ -1,5 +1,5 @@
-//! Any replica's steps, as `order/service.rs` and `order/catch_up.rs` make them: taking rows,
-//! fetching them, becoming leader, crashing.
+//! Any replica's steps, as `order/service.rs` and `order/tasks.rs` make them: taking rows, fetching
+//! them, becoming leader, crashing.
 //!
 //! The production's `Core` decides. A rule is left out by telling it something untrue (an empty
 //! journal, rows that were renumbered, a follower that was lost) or by not doing what it says.
