@@ -14,10 +14,12 @@ use toystore::storage::StorageError;
 use toystore::wire::lease::SessionId;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{Decision, IdempotencyKey};
-use toystore::wire::replication::Leadership;
+use toystore::wire::replication::{Leadership, ReplicaId};
 
 use super::disk::{Disk, DiskError};
 use super::judge::Judge;
+use super::scene::Scene;
+use super::transcript::Transcript;
 use super::world::Env;
 
 /// A table of orders, each with the position behind it.
@@ -111,9 +113,19 @@ struct Inner<D> {
     env: Env,
     disk: Rc<Disk<D>>,
     judge: Rc<Judge>,
+    transcript: Rc<Transcript>,
 }
 
 impl<D: 'static> Inner<D> {
+    fn new(env: &Env, scene: &Scene, disk: &Rc<Disk<D>>) -> Self {
+        Self {
+            env: env.clone(),
+            disk: Rc::clone(disk),
+            judge: Rc::clone(&scene.judge),
+            transcript: Rc::clone(&scene.transcript),
+        }
+    }
+
     /// Writes, at once; ends when it is synced.
     fn write<T: 'static, W: FnOnce(&mut D) -> T + 'static>(
         &self,
@@ -144,9 +156,8 @@ fn storage_error(error: DiskError) -> StorageError {
 }
 
 impl CatalogStorage {
-    pub(crate) fn new(env: &Env, disk: &Rc<Disk<Journal>>, judge: &Rc<Judge>) -> Self {
-        let (env, disk, judge) = (env.clone(), Rc::clone(disk), Rc::clone(judge));
-        Self(SendWrapper::new(Inner { env, disk, judge }))
+    pub(crate) fn new(env: &Env, scene: &Scene) -> Self {
+        Self(SendWrapper::new(Inner::new(env, scene, &scene.journal)))
     }
 }
 
@@ -172,7 +183,13 @@ impl catalog::storage::Storage for CatalogStorage {
     }
 
     fn commit(&self, change: Change) -> catalog::storage::Outcome<'_, ()> {
-        Box::pin(self.0.write(move |journal| journal.apply(&change)))
+        let committed = change.clone();
+        let written = self.0.write(move |journal| journal.apply(&change));
+        Box::pin(async move {
+            written.await?;
+            self.0.transcript.commit(&self.0.env, &committed);
+            Ok(())
+        })
     }
 
     fn set_leadership(&self, leadership: Leadership) -> catalog::storage::Outcome<'_, ()> {
@@ -208,9 +225,8 @@ impl catalog::storage::Storage for CatalogStorage {
 }
 
 impl ReplicaStorage {
-    pub(crate) fn new(env: &Env, disk: &Rc<Disk<Log>>, judge: &Rc<Judge>) -> Self {
-        let (env, disk, judge) = (env.clone(), Rc::clone(disk), Rc::clone(judge));
-        Self(SendWrapper::new(Inner { env, disk, judge }))
+    pub(crate) fn new(env: &Env, scene: &Scene, id: ReplicaId) -> Self {
+        Self(SendWrapper::new(Inner::new(env, scene, &scene.logs[&id.0])))
     }
 }
 
@@ -227,9 +243,10 @@ impl order::storage::Storage for ReplicaStorage {
                 log.end()
             })
         });
-        let env = self.0.env.clone();
+        let (env, transcript) = (self.0.env.clone(), Rc::clone(&self.0.transcript));
         Box::pin(async move {
             let end = written.await?;
+            transcript.append(&env, after, end);
             if end.is_none() {
                 env.reached("an unwritten append was refused");
             }

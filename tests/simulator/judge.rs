@@ -76,12 +76,7 @@ impl Judge {
                     continue;
                 }
             }
-            states.push(State {
-                version,
-                quantity,
-                stocked: shelf.stocked,
-                since: world.time(),
-            });
+            states.push(State { version, quantity, stocked: shelf.stocked, since: world.time() });
         }
     }
 
@@ -286,7 +281,11 @@ pub(crate) fn found(scene: &Scene, number: OrderNumber, order: Option<&Order>, b
         }
         Some(order) => scene.journal.read(|journal| {
             let place = usize::try_from(number.0).expect("few");
-            assert_eq!(journal.log.orders.get(place), Some(order), "order {number} is the journal's");
+            assert_eq!(
+                journal.log.orders.get(place),
+                Some(order),
+                "order {number} is the journal's"
+            );
         }),
     }
 }

@@ -30,7 +30,6 @@
 //! runs it for longer, or one seed again with its trace.
 
 #![expect(
-    clippy::wildcard_enum_match_arm,
     clippy::panic,
     reason = "a message that does not belong where it arrives is a bug, and ends the run"
 )]
@@ -46,19 +45,20 @@ mod observer;
 mod paths;
 mod scene;
 mod shopper;
+mod transcript;
 mod world;
 
 use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::{Mutex, Once};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
 use self::paths::{Paths, RARE};
 use self::scene::Scene;
-use self::world::World;
+use self::world::{Pace, World};
 
 /// Seeds of the normal test run.
 const SEEDS: u64 = 4_000;
@@ -77,7 +77,7 @@ struct Outcome {
 /// Runs a seed. The trace is written to `trace` as it comes, so that it is there after a panic.
 fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
     machine::take_logs();
-    let world = World::new(seed, toystore::clock::now(), traces);
+    let world = World::new(seed, toystore::clock::now(), traces, Pace::Drawn);
     *keep = Some(Rc::clone(&world));
     let scene = Scene::new(Rc::clone(&world));
     let done = Rc::new(Cell::new(0));
@@ -163,9 +163,8 @@ fn keep_first_panic() {
         std::panic::set_hook(Box::new(move |panic| {
             FIRST_PANIC.with_borrow_mut(|first| {
                 let text = panic.payload().downcast_ref::<String>().cloned();
-                let text = text.or_else(|| {
-                    panic.payload().downcast_ref::<&str>().map(ToString::to_string)
-                });
+                let text = text
+                    .or_else(|| panic.payload().downcast_ref::<&str>().map(ToString::to_string));
                 first.get_or_insert(text.unwrap_or_default());
             });
             print(panic);

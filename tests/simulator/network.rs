@@ -27,6 +27,9 @@ pub(crate) struct Weather {
     pub(crate) slowness: Duration,
 }
 
+/// How long each message takes in a steady world.
+const STEADY_DELAY: Duration = Duration::from_micros(100);
+
 type Reply = Result<Rc<dyn Message>, CallError>;
 type Handler = Rc<dyn Fn(&dyn Message) -> LocalBoxFuture<'static, Reply>>;
 
@@ -41,6 +44,16 @@ pub(crate) struct Network {
     /// Callers whose message was lost wait until their time limit.
     limbo: RefCell<Vec<Answers>>,
     observer: OnceCell<Weak<dyn Observer>>,
+    /// Messages to be held up, and what those that are wait for.
+    holds: RefCell<Vec<Hold>>,
+    held: RefCell<Vec<oneshot::Sender<()>>>,
+}
+
+/// The next message in this direction whose type begins with this word is held up.
+pub(crate) struct Hold {
+    pub(crate) from: Node,
+    pub(crate) to: Node,
+    pub(crate) word: String,
 }
 
 /// Where the first answer goes.
@@ -51,11 +64,8 @@ type Answers = Rc<RefCell<Option<oneshot::Sender<Reply>>>>;
 pub(crate) struct Handlers(BTreeMap<TypeId, Handler>);
 
 impl Endpoints for Handlers {
-    fn on<C: Call, S, F>(
-        &mut self,
-        state: &S,
-        answer: impl Fn(S, C, Caller) -> F + Clone + 'static,
-    ) where
+    fn on<C: Call, S, F>(&mut self, state: &S, answer: impl Fn(S, C, Caller) -> F + Clone + 'static)
+    where
         S: Clone + 'static,
         F: Future<Output = Result<C::Answer, Unavailable>> + 'static,
     {
@@ -97,6 +107,8 @@ impl Network {
             handlers: RefCell::default(),
             limbo: RefCell::default(),
             observer: OnceCell::new(),
+            holds: RefCell::default(),
+            held: RefCell::default(),
         })
     }
 
@@ -131,6 +143,31 @@ impl Network {
         self.cuts.borrow_mut().remove(&(from, to));
     }
 
+    /// Holds a message up until all are [released](Network::release).
+    pub(crate) fn hold(&self, hold: Hold) {
+        self.holds.borrow_mut().push(hold);
+    }
+
+    pub(crate) fn release(&self) {
+        for held in self.held.take() {
+            let _gave_up = held.send(());
+        }
+    }
+
+    /// Waits if the message is one to be held up. True if it was.
+    async fn is_held(&self, from: Node, to: Node, message: &dyn Message) -> bool {
+        let is_meant = |hold: &Hold| {
+            (hold.from, hold.to) == (from, to) && format!("{message:?}").starts_with(&hold.word)
+        };
+        let place = self.holds.borrow().iter().position(is_meant);
+        let Some(place) = place else { return false };
+        self.holds.borrow_mut().remove(place);
+        let (held, released) = oneshot::channel();
+        self.held.borrow_mut().push(held);
+        released.await.expect("it is released before the end");
+        true
+    }
+
     pub(crate) fn heal(&self) {
         self.cuts.borrow_mut().clear();
         self.weather.set(Weather { slowness: Duration::from_millis(1), ..Weather::default() });
@@ -157,7 +194,11 @@ impl Network {
         drop(answers);
         let reply = match env.timeout(limit, answered).await {
             Some(Ok(reply)) => reply,
-            Some(Err(_)) | None => Err(CallError::Unreachable(Unreachable::Silent)),
+            Some(Err(_)) => {
+                let how = Unreachable::Broken("the connection was closed".into());
+                Err(CallError::Unreachable(how))
+            }
+            None => Err(CallError::Unreachable(Unreachable::Silent)),
         };
         self.observed(|observer| observer.received(env.node, to, &*call, &reply));
         reply
@@ -199,6 +240,11 @@ impl Network {
             self.limbo.borrow_mut().push(answers);
             return;
         }
+        if let Ok(message) = &reply
+            && self.is_held(from, to, &**message).await
+        {
+            self.observed(|observer| observer.held(from, to, &**message));
+        }
         if let Some(first) = answers.borrow_mut().take() {
             let _gave_up = first.send(reply);
         }
@@ -206,6 +252,10 @@ impl Network {
 
     /// Whether a message arrives; ends when it does, or would have.
     async fn travels(&self, from: Node, to: Node) -> bool {
+        if self.world.is_steady() {
+            self.env().sleep(STEADY_DELAY).await;
+            return !self.is_cut(from, to);
+        }
         let weather = self.weather.get();
         let mut delay = self.world.draw_time(Duration::from_micros(50)..weather.slowness);
         if self.world.chance(weather.very_late) {

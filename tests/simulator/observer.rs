@@ -9,8 +9,8 @@ use toystore::wire::lease::{FillRequest, Invalidation, RenewalReply};
 use toystore::wire::order::Rows;
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{
-    AcquisitionReply, AppendReply, AppendRequest, Nomination, NominationReply,
-    OrderReply, ReplicaId,
+    AcquisitionReply, AppendReply, AppendRequest, Nomination, NominationReply, OrderReply,
+    ReplicaId,
 };
 
 use super::message::{Node, ShowToy, Shown};
@@ -26,6 +26,8 @@ pub(crate) trait Observer {
     fn arrived(&self, from: Node, to: Node, call: &dyn Message);
     /// A call is answered, so long after it arrived.
     fn answered(&self, from: Node, to: Node, call: &dyn Message, reply: &Reply, took: Duration);
+    /// An answer that was held up arrives.
+    fn held(&self, from: Node, to: Node, answer: &dyn Message);
     /// The caller has the answer, or waits no longer.
     fn received(&self, from: Node, to: Node, call: &dyn Message, reply: &Reply);
 }
@@ -33,6 +35,7 @@ pub(crate) trait Observer {
 impl Observer for Scene {
     fn sent(&self, from: Node, to: Node, call: &dyn Message) {
         self.world.trace(from, || format!("-> {to}: {call:?}"));
+        self.transcript.message(&self.world, from, to, call);
         if is::<GetJournal>(call)
             && let Node::Replica(id) = from
         {
@@ -62,9 +65,15 @@ impl Observer for Scene {
         }
     }
 
+    fn held(&self, from: Node, to: Node, answer: &dyn Message) {
+        self.transcript.note(&self.world, to, || format!("the answer of the {from} arrives"));
+        self.transcript.message(&self.world, from, to, answer);
+    }
+
     fn answered(&self, from: Node, to: Node, call: &dyn Message, reply: &Reply, took: Duration) {
         let Ok(reply) = reply else { return };
         let (world, reply) = (&self.world, &**reply);
+        self.transcript.answer(world, (from, to), call, reply);
         if is::<Buy>(call)
             && let Node::Replica(id) = to
         {
@@ -125,6 +134,7 @@ impl Observer for Scene {
             Ok(reply) => &**reply,
             Err(error) => {
                 world.trace(from, || format!("<- {to}: {error}, asked {call:?}"));
+                self.transcript.failure(world, (from, to), call, error);
                 if is::<CommitRequest>(call) {
                     world.reached("a batch was in doubt and was asked again");
                 }
@@ -217,4 +227,3 @@ fn cast<T: 'static>(message: &dyn Message) -> Option<&T> {
 fn is<T: 'static>(message: &dyn Message) -> bool {
     message.as_any().is::<T>()
 }
-

@@ -33,6 +33,7 @@ use super::machine::Machine;
 use super::message::{Node, PlaceOrder, ShowOrder, ShowToy, Shown};
 use super::network::{Handlers, Network, Weather};
 use super::observer::Observer;
+use super::transcript::Transcript;
 use super::world::{Env, World};
 
 /// A store, drawn from the seed.
@@ -40,6 +41,7 @@ pub(crate) struct Scene {
     pub(crate) world: Rc<World>,
     pub(crate) network: Rc<Network>,
     pub(crate) judge: Rc<Judge>,
+    pub(crate) transcript: Rc<Transcript>,
     pub(crate) journal: Rc<Disk<Journal>>,
     pub(crate) logs: BTreeMap<u32, Rc<Disk<Log>>>,
     pub(crate) replicas: Vec<ReplicaId>,
@@ -98,8 +100,7 @@ impl Scene {
         let drifts = world.chance(500_000);
         let shoppers = u32::try_from(world.draw(2..7)).expect("few");
         let capacity = 1 + draw(&world, toys.len());
-        let restock_interval =
-            world.draw_time(Duration::from_millis(200)..Duration::from_secs(4));
+        let restock_interval = world.draw_time(Duration::from_millis(200)..Duration::from_secs(4));
         let roles = roles(&replicas, &frontends, &toys, initial, capacity, restock_interval);
         let scene = Self::with_roles(world, roles, shoppers, drifts);
         if scene.world.chance(300_000) {
@@ -134,6 +135,7 @@ impl Scene {
         let scene = Rc::new(Self {
             network: Network::new(&world),
             judge: Rc::default(),
+            transcript: Rc::default(),
             journal: Disk::new(&world, Node::Catalog, Journal::new(shelves)),
             logs: logs.collect(),
             replicas,
@@ -189,25 +191,15 @@ impl Scene {
         self.network.listen(node, handlers);
     }
 
-    fn start_catalog(
-        &self,
-        env: &Env,
-        shutdown: &Shutdown,
-        runtime: Arc<dyn Runtime>,
-    ) -> Handlers {
+    fn start_catalog(&self, env: &Env, shutdown: &Shutdown, runtime: Arc<dyn Runtime>) -> Handlers {
         let loaded = self.journal.read(Journal::load);
         if !loaded.sessions.is_empty() {
             self.world.reached("a restarted catalog waited for earlier sessions");
         }
-        let storage = Box::new(CatalogStorage::new(env, &self.journal, &self.judge));
+        let storage = Box::new(CatalogStorage::new(env, self));
         let remote = catalog::remote::Remote::new(&self.roles, self.connect(env));
-        let (service, jobs) = catalog::service::Service::new(
-            storage,
-            loaded,
-            &self.roles,
-            shutdown.clone(),
-            runtime,
-        );
+        let (service, jobs) =
+            catalog::service::Service::new(storage, loaded, &self.roles, shutdown.clone(), runtime);
         let interval = self.roles.catalog.restock_interval;
         catalog::tasks::start(&service, jobs, remote, interval, shutdown);
         let mut handlers = Handlers::default();
@@ -227,13 +219,11 @@ impl Scene {
         runtime: Arc<dyn Runtime>,
     ) -> Handlers {
         self.judge.look_at_log(self, id);
-        let disk = &self.logs[&id.0];
-        let storage = Box::new(ReplicaStorage::new(env, disk, &self.judge));
+        let storage = Box::new(ReplicaStorage::new(env, self, id));
         let remote = Rc::new(order::remote::Remote::new(&self.roles, id, self.connect(env)));
         let others = self.replicas.iter().copied().filter(|other| *other != id).collect();
-        let database = (storage as _, disk.read(Log::end));
-        let service =
-            order::service::Service::new(id, others, database, shutdown.clone(), runtime);
+        let database = (storage as _, self.logs[&id.0].read(Log::end));
+        let service = order::service::Service::new(id, others, database, shutdown.clone(), runtime);
         order::tasks::start(&service, &remote, shutdown);
         let mut handlers = Handlers::default();
         order::routes::internal(&mut handlers, &service, &remote);
@@ -425,8 +415,7 @@ pub(crate) fn roles(
     restock_interval: Duration,
 ) -> Roles {
     // Addresses are looked at by no one in a simulated network.
-    let address =
-        |port: usize| Address::try_from(format!("127.0.0.1:{port}")).expect("an address");
+    let address = |port: usize| Address::try_from(format!("127.0.0.1:{port}")).expect("an address");
     let toy = |name: &ToyName| ToyRole { name: name.clone(), price: Price::from_cents(999) };
     Roles {
         data_dir: PathBuf::from("simulated"),

@@ -26,7 +26,7 @@ use super::paths::Paths;
 const MOST_DRIFT: i64 = 100_000;
 
 /// How often a machine that looks at its clock is stalled just then, in millionths.
-const STALLS: u64 = 60;
+const STALLS: u64 = 200;
 const MOMENT: Duration = Duration::from_micros(50);
 const HICCUP: Duration = Duration::from_millis(1_500);
 
@@ -45,10 +45,20 @@ pub(crate) struct World {
     pub(crate) paths: RefCell<Paths>,
     trace: Option<RefCell<Vec<String>>>,
     pub(crate) events: Cell<u64>,
+    pace: Pace,
     /// Looks at a machine after each step of it.
     observer: RefCell<Option<Observer>>,
     /// Learns of each line that a service logs.
     listener: RefCell<Option<Listener>>,
+}
+
+/// How the world draws what takes how long, and what comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// By lot.
+    Drawn,
+    /// Everything of a kind takes equally long, and what is ready first comes first.
+    Steady,
 }
 
 type Observer = Rc<dyn Fn(Node)>;
@@ -87,7 +97,7 @@ struct Timer {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, beginning: Instant, traces: bool) -> Rc<Self> {
+    pub(crate) fn new(seed: u64, beginning: Instant, traces: bool, pace: Pace) -> Rc<Self> {
         Rc::new(Self {
             time: Cell::new(Duration::ZERO),
             beginning,
@@ -100,9 +110,14 @@ impl World {
             paths: RefCell::default(),
             trace: traces.then(RefCell::default),
             events: Cell::new(0),
+            pace,
             observer: RefCell::default(),
             listener: RefCell::default(),
         })
+    }
+
+    pub(crate) fn is_steady(&self) -> bool {
+        self.pace == Pace::Steady
     }
 
     pub(crate) fn time(&self) -> Duration {
@@ -240,7 +255,7 @@ impl World {
     /// Now and then the operating system gives the processor to others for a while, between any two
     /// instructions: the rest of the step sees the time after it, and the next step comes then.
     fn may_stall(self: &Rc<Self>, node: Node) {
-        if !self.chance(STALLS) {
+        if self.is_steady() || !self.chance(STALLS) {
             return;
         }
         let until = self.time.get() + self.draw_time(Duration::ZERO..HICCUP);
@@ -313,6 +328,7 @@ impl World {
         match count {
             0 => None,
             1 => ready.pop(),
+            _ if self.is_steady() => Some(ready.remove(0)),
             _ => Some(ready.swap_remove(usize::try_from(self.draw(0..count as u64)).ok()?)),
         }
     }
@@ -404,6 +420,9 @@ impl Env {
     /// A moment in which others may run. Now and then it is a long one, as of a process that is not
     /// given the processor.
     pub(crate) async fn moment(&self) {
+        if self.world.is_steady() {
+            return self.sleep(MOMENT).await;
+        }
         let longest = if self.world.chance(2_000) { HICCUP } else { MOMENT };
         self.sleep(self.world.draw_time(Duration::ZERO..longest)).await;
     }

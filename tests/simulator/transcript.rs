@@ -1,0 +1,524 @@
+//! Transcripts: what the roles say to each other in a few situations, as golden files in
+//! `transcripts/` that read like a conversation. The documents quote them.
+//!
+//! A transcript runs the production's services in a steady world: a message takes 0.1 ms, a read of
+//! a database 0.05 ms, a sync 1 ms, and nothing happens by chance. Heartbeats, health checks and
+//! renewals of leases are left out. `UPDATE_GOLDENFILES=1 cargo test --test simulator transcript`
+//! writes the files anew; read the difference before you commit it.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::str::FromStr;
+use std::time::Duration;
+
+use goldenscript::{Block, Context};
+use toystore::catalog::core::stock::Change;
+use toystore::transport::{CallError, Message};
+use toystore::wire::calls::{Buy, GetCatalogStatus, GetJournal, GetOrder, GetRows, GetStatus};
+use toystore::wire::lease::{
+    FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
+};
+use toystore::wire::order::{Order, OrderNumber, Position, Rows};
+use toystore::wire::purchase::{
+    CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase, PurchaseReply, Verdict,
+};
+use toystore::wire::quantity::Quantity;
+use toystore::wire::replication::{
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, Leadership, Nomination,
+    NominationReply, OrderReply, ReplicaId,
+};
+use toystore::wire::toy::ToyName;
+
+use super::machine;
+use super::message::{Node, PlaceOrder, ShowOrder, ShowToy, Shown};
+use super::network::Hold;
+use super::scene::{self, Scene};
+use super::world::{Env, Pace, World};
+
+/// How long a client waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// By then a store that was started has a leader, and each front-end a session.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// The lines of a conversation; none unless [begun](Transcript::begin).
+#[derive(Default)]
+pub(crate) struct Transcript {
+    lines: RefCell<Option<String>>,
+    begun: Cell<Duration>,
+}
+
+impl Transcript {
+    /// Records from now on; times count from here.
+    fn begin(&self, world: &World) {
+        self.begun.set(world.time());
+        *self.lines.borrow_mut() = Some(String::new());
+    }
+
+    fn take(&self) -> String {
+        self.lines.borrow_mut().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// A message leaves its sender.
+    pub(crate) fn message(&self, world: &World, from: Node, to: Node, message: &dyn Message) {
+        if self.lines.borrow().is_some()
+            && let Some(text) = say(message)
+        {
+            self.line(world, &format!("{from:<11} -> {to:<11}  {text}"));
+        }
+    }
+
+    /// A call is answered.
+    pub(crate) fn answer(
+        &self,
+        world: &World,
+        (from, to): (Node, Node),
+        call: &dyn Message,
+        answer: &dyn Message,
+    ) {
+        if self.lines.borrow().is_none() || say(call).is_none() {
+            return;
+        }
+        let text = if is::<()>(answer) {
+            Some(if is::<Invalidation>(call) { "dropped" } else { "noted" }.to_owned())
+        } else {
+            say(answer)
+        };
+        if let Some(text) = text {
+            self.line(world, &format!("{to:<11} -> {from:<11}  {text}"));
+        }
+    }
+
+    /// A call has no answer.
+    pub(crate) fn failure(
+        &self,
+        world: &World,
+        (from, to): (Node, Node),
+        call: &dyn Message,
+        error: &CallError,
+    ) {
+        if self.lines.borrow().is_some() && say(call).is_some() {
+            self.line(world, &format!("{from:<11} x  {to:<11}  {error}"));
+        }
+    }
+
+    /// Something happens at one machine.
+    pub(crate) fn note(&self, world: &World, at: Node, text: impl FnOnce() -> String) {
+        if self.lines.borrow().is_some() {
+            self.line(world, &format!("{at:<11} :  {}", text()));
+        }
+    }
+
+    /// The catalog's transaction is on disk.
+    pub(crate) fn commit(&self, env: &Env, change: &Change) {
+        self.note(&env.world, env.node, || {
+            let mut parts: Vec<String> = change.orders.iter().map(order).collect();
+            let left = |shelf: &toystore::catalog::core::stock::Shelf| {
+                format!("{} left of {}", shelf.toy.quantity, shelf.toy.name)
+            };
+            parts.extend(change.shelves.iter().map(left));
+            parts.extend(change.decisions.iter().map(|(purchase, decision)| {
+                format!("key {}: {}", purchase.key, decided(decision))
+            }));
+            format!("commits {}", parts.join("; "))
+        });
+    }
+
+    /// A replica's orders are on disk.
+    pub(crate) fn append(&self, env: &Env, after: Position, end: Option<Position>) {
+        let Some(end) = end.filter(|end| end.length > after.length) else { return };
+        self.note(&env.world, env.node, || format!("writes {}", numbers(after.length, end.length)));
+    }
+
+    fn line(&self, world: &World, text: &str) {
+        let time = world.time().saturating_sub(self.begun.get());
+        let millis = time.as_secs_f64() * 1_000.0;
+        if let Some(lines) = &mut *self.lines.borrow_mut() {
+            writeln!(lines, "{millis:>8.2} ms  {}", text.trim_end()).expect("memory");
+        }
+    }
+}
+
+/// Says a message in words. `None` for what goes on all the time.
+fn say(message: &dyn Message) -> Option<String> {
+    if is::<GetStatus>(message) || is::<GetCatalogStatus>(message) || is::<Renewal>(message) {
+        return None;
+    }
+    if let Some(append) = cast::<AppendRequest>(message) {
+        let rows = &append.rows;
+        return (!rows.orders.is_empty()).then(|| format!("append {}", say_rows(rows)));
+    }
+    say_to_clients(message)
+        .or_else(|| say_of_the_cache(message))
+        .or_else(|| say_of_purchases(message))
+        .or_else(|| say_of_leadership(message))
+        .or_else(|| Some(format!("{message:?}")))
+}
+
+fn say_to_clients(message: &dyn Message) -> Option<String> {
+    if let Some(ShowToy(name)) = cast(message) {
+        return Some(format!("GET /products/{name}"));
+    }
+    if let Some(Shown { quantity, is_hit, .. }) = cast(message) {
+        let cache = if *is_hit { "hit" } else { "miss" };
+        return Some(format!("200: {quantity} left ({cache})"));
+    }
+    if let Some(PlaceOrder(purchase)) = cast(message) {
+        return Some(format!("POST /orders: {}", say_purchase(purchase)));
+    }
+    if let Some(decision) = cast::<Decision>(message) {
+        return Some(match decision {
+            Decision::Granted(number) => format!("200: order {number}"),
+            Decision::OutOfStock => "409: not enough stock".into(),
+            Decision::UnknownToy => "404: product not found".into(),
+            Decision::KeyReused => "422: key used for another purchase".into(),
+        });
+    }
+    if let Some(ShowOrder(number)) = cast(message) {
+        return Some(format!("GET /orders/{number}"));
+    }
+    cast::<Option<Order>>(message).map(|found| {
+        found.as_ref().map_or("404: order not found".into(), |it| format!("200: {}", order(it)))
+    })
+}
+
+fn say_of_the_cache(message: &dyn Message) -> Option<String> {
+    if let Some(request) = cast::<FillRequest>(message) {
+        return Some(format!("toy {}?", request.name));
+    }
+    if let Some(reply) = cast::<FillReply>(message) {
+        return Some(match reply {
+            FillReply::Unknown => "no such toy".into(),
+            FillReply::Found(fill) => format!(
+                "{} left, version {}, {}",
+                fill.toy.quantity,
+                fill.version.0,
+                if fill.cacheable_under.is_some() { "cacheable" } else { "not cacheable" }
+            ),
+        });
+    }
+    if let Some(invalidation) = cast::<Invalidation>(message) {
+        let toys: Vec<_> = invalidation
+            .toys
+            .iter()
+            .map(|(toy, version)| format!("{toy}, version {} comes", version.0))
+            .collect();
+        return Some(format!("drop {}", toys.join("; ")));
+    }
+    if is::<Registration>(message) {
+        return Some("register: the cache is empty".into());
+    }
+    if let Some(registered) = cast::<Registered>(message) {
+        return Some(format!("session {}, lease {} ms", registered.session, registered.lease_ms));
+    }
+    match cast::<RenewalReply>(message)? {
+        RenewalReply::Renewed { .. } => None,
+        RenewalReply::Expired => Some("the session has ended".into()),
+    }
+}
+
+fn say_of_purchases(message: &dyn Message) -> Option<String> {
+    if let Some(buy) = cast::<Buy>(message) {
+        return Some(format!("buy {}", say_purchase(&buy.purchase)));
+    }
+    if let Some(reply) = cast::<PurchaseReply>(message) {
+        return Some(match reply {
+            PurchaseReply::Decided(decision) => decided(decision),
+            PurchaseReply::NotLeader(leadership) => format!("not the leader: {leadership}"),
+        });
+    }
+    if let Some(batch) = cast::<CommitRequest>(message) {
+        let purchases: Vec<_> = batch.purchases.iter().map(say_purchase).collect();
+        return Some(format!("commit in epoch {}: {}", batch.epoch, purchases.join("; ")));
+    }
+    if let Some(reply) = cast::<CommitReply>(message) {
+        return Some(match reply {
+            CommitReply::Deposed(leadership) => format!("deposed: {leadership}"),
+            CommitReply::Decided { verdicts, .. } => {
+                let verdicts: Vec<_> = verdicts
+                    .iter()
+                    .map(|verdict| match verdict {
+                        Verdict::Decided(decision) => decided(decision),
+                        Verdict::Wait => "wait".to_owned(),
+                    })
+                    .collect();
+                verdicts.join("; ")
+            }
+        });
+    }
+    if let Some(reply) = cast::<AppendReply>(message) {
+        return Some(match reply {
+            AppendReply::Synced { length } => format!("{length} orders are on disk"),
+            AppendReply::Gap { length } => format!("a gap: this log has {length} orders"),
+            AppendReply::Stale(leadership) => format!("stale: {leadership}"),
+            AppendReply::Diverged => "the logs diverge".into(),
+        });
+    }
+    if let Some(from) = rows_wanted(message) {
+        return Some(format!("orders from {from} on?"));
+    }
+    if let Some(rows) = cast::<Rows>(message) {
+        return Some(if rows.orders.is_empty() { "no more".into() } else { say_rows(rows) });
+    }
+    if let Some(GetOrder { number }) = cast(message) {
+        return Some(format!("order {number}?"));
+    }
+    match cast::<OrderReply>(message)? {
+        OrderReply::Found(found) => Some(order(found)),
+        OrderReply::Unknown => Some("no such order".into()),
+    }
+}
+
+fn say_of_leadership(message: &dyn Message) -> Option<String> {
+    if let Some(nomination) = cast::<Nomination>(message) {
+        return Some(format!("lead, and end epoch {}", nomination.seen));
+    }
+    if let Some(reply) = cast::<NominationReply>(message) {
+        return Some(match reply {
+            NominationReply::Won(leadership) => format!("won: {leadership}"),
+            NominationReply::Lost(leadership) => format!("lost: {leadership}"),
+            NominationReply::Unable(why) => format!("unable: {why}"),
+        });
+    }
+    if let Some(acquisition) = cast::<Acquisition>(message) {
+        let (seen, length) = (acquisition.seen, acquisition.log.length);
+        return Some(format!("acquire, and end epoch {seen}; this log has {length} orders"));
+    }
+    if let Some(reply) = cast::<AcquisitionReply>(message) {
+        return Some(match reply {
+            AcquisitionReply::Won { leadership, journal } => {
+                format!("won: {leadership}; the journal has {} orders", journal.length)
+            }
+            AcquisitionReply::Lost(status) => format!("lost: {}", status.leadership),
+            AcquisitionReply::Foreign { .. } => "this log is no prefix of the journal".into(),
+        });
+    }
+    cast::<Leadership>(message).map(ToString::to_string)
+}
+
+/// The rows that a call asks for, of whichever role.
+fn rows_wanted(message: &dyn Message) -> Option<u64> {
+    let from = cast::<GetJournal>(message).map(|call| call.from);
+    from.or_else(|| cast::<GetRows>(message).map(|call| call.from))
+}
+
+fn say_purchase(purchase: &Purchase) -> String {
+    format!("{} {}, key {}", purchase.quantity, purchase.name, purchase.key)
+}
+
+fn decided(decision: &Decision) -> String {
+    match decision {
+        Decision::Granted(number) => format!("order {number}"),
+        Decision::OutOfStock => "not enough stock".into(),
+        Decision::UnknownToy => "no such toy".into(),
+        Decision::KeyReused => "the key belongs to another purchase".into(),
+    }
+}
+
+fn order(order: &Order) -> String {
+    format!("order {}: {} {}", order.number, order.quantity, order.name)
+}
+
+fn say_rows(rows: &Rows) -> String {
+    numbers(rows.after.length, rows.end_length())
+}
+
+fn numbers(from: u64, end: u64) -> String {
+    if end == from + 1 { format!("order {from}") } else { format!("orders {from}-{}", end - 1) }
+}
+
+fn cast<T: 'static>(message: &dyn Message) -> Option<&T> {
+    message.as_any().downcast_ref()
+}
+
+fn is<T: 'static>(message: &dyn Message) -> bool {
+    message.as_any().is::<T>()
+}
+
+/// What a script can do.
+#[derive(goldenscript::Command)]
+enum Command {
+    /// Starts a store of three replicas and so many front-ends, and waits until it serves.
+    Start {
+        #[arg(key, optional)]
+        frontends: Option<u32>,
+    },
+    /// A client asks for a toy.
+    Get {
+        toy: String,
+        #[arg(key)]
+        at: Option<Role>,
+    },
+    /// A client buys.
+    Buy {
+        toy: String,
+        #[arg(key)]
+        quantity: Option<u64>,
+        #[arg(key)]
+        key: Option<String>,
+        #[arg(key)]
+        at: Option<Role>,
+    },
+    /// A client asks for an order.
+    Order {
+        number: u64,
+        #[arg(key)]
+        at: Option<Role>,
+    },
+    /// Lets the time pass, in milliseconds.
+    Run { millis: f64 },
+    /// Kills a role, as by kill -9.
+    Kill { role: Role },
+    /// Stops a role in its tracks, as by SIGSTOP.
+    Pause { role: Role },
+    /// Lets a paused role go on.
+    Resume { role: Role },
+    /// Starts a role that was killed.
+    Boot { role: Role },
+    /// Holds up the next answer of this kind.
+    Hold { from: Role, to: Role, kind: String },
+    /// Lets everything go that is held up.
+    Release,
+}
+
+/// A role's name, such as `order-3`.
+#[derive(Clone, Copy)]
+struct Role(Node);
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name.parse::<toystore::roles::Role>()? {
+            toystore::roles::Role::Catalog => Ok(Self(Node::Catalog)),
+            toystore::roles::Role::Order(id) => Ok(Self(Node::replica(id))),
+            toystore::roles::Role::Frontend(number) => Ok(Self(Node::Frontend(number))),
+        }
+    }
+}
+
+/// Runs a script.
+#[derive(Default)]
+struct Runner {
+    scene: Option<Rc<Scene>>,
+    keys: u32,
+}
+
+impl Runner {
+    fn start(&mut self, frontends: u32) {
+        machine::take_logs();
+        let world = World::new(0, toystore::clock::now(), false, Pace::Steady);
+        let replicas: Vec<_> = (1..=3).map(ReplicaId).collect();
+        let frontends: Vec<_> = (1..=frontends).collect();
+        let toys = ["Tux", "Uno"].map(ToyName::from);
+        let interval = Duration::from_secs(10);
+        let roles = scene::roles(&replicas, &frontends, &toys, 100, 10, interval);
+        let scene = Scene::with_roles(world, roles, 1, false);
+        scene.world.switch_on(Node::Shopper(1));
+        scene.servers().into_iter().for_each(|node| scene.start(node));
+        scene.world.run_until(SETTLED);
+        scene.transcript.begin(&scene.world);
+        self.scene = Some(scene);
+    }
+
+    fn scene(&self) -> &Rc<Scene> {
+        self.scene.as_ref().expect("a script begins with start")
+    }
+
+    /// A client asks, and waits for the answer while time passes.
+    fn ask<C: toystore::wire::calls::Call>(&self, at: Option<Role>, call: C) {
+        let scene = self.scene();
+        let env = Env { world: Rc::clone(&scene.world), node: Node::Shopper(1) };
+        let peer = scene.network.peer(&env, at.map_or(Node::Frontend(1), |role| role.0));
+        env.spawn(async move {
+            let _seen_in_the_transcript = peer.call(&call, PATIENCE).await;
+        });
+    }
+}
+
+impl goldenscript::Runner for Runner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _context: &Context) -> Result<String, Box<dyn Error>> {
+        match command {
+            Command::Start { frontends } => self.start(frontends.unwrap_or(1)),
+            Command::Get { toy, at } => self.ask(*at, ShowToy(toy.as_str().into())),
+            Command::Order { number, at } => self.ask(*at, ShowOrder(OrderNumber(*number))),
+            Command::Buy { toy, quantity, key, at } => {
+                self.keys += 1;
+                let key = key.clone().unwrap_or_else(|| format!("k{}", self.keys));
+                let quantity =
+                    Quantity::new(quantity.unwrap_or(1)).ok_or("a quantity is 1 or more")?;
+                let name = toy.as_str().into();
+                let key = IdempotencyKey::from(key);
+                self.ask(*at, PlaceOrder(Purchase { key, name, quantity, request_id: None }));
+            }
+            Command::Run { millis } => {
+                let world = &self.scene().world;
+                world.run_until(world.time() + Duration::from_secs_f64(millis / 1_000.0));
+            }
+            Command::Kill { role } => {
+                let scene = self.scene();
+                scene.transcript.note(&scene.world, role.0, || "killed".to_owned());
+                scene.crash(role.0);
+            }
+            Command::Boot { role } => {
+                let scene = self.scene();
+                scene.transcript.note(&scene.world, role.0, || "started".to_owned());
+                scene.start(role.0);
+            }
+            Command::Pause { role } => {
+                let scene = self.scene();
+                scene.transcript.note(&scene.world, role.0, || "stopped (SIGSTOP)".to_owned());
+                scene.world.pause(role.0);
+            }
+            Command::Resume { role } => {
+                let scene = self.scene();
+                scene.transcript.note(&scene.world, role.0, || "goes on (SIGCONT)".to_owned());
+                scene.world.resume(role.0);
+            }
+            Command::Hold { from, to, kind } => {
+                let (from, to, word) = (from.0, to.0, kind.clone());
+                self.scene().network.hold(Hold { from, to, word });
+            }
+            Command::Release => self.scene().network.release(),
+        }
+        Ok(self.scene().transcript.take())
+    }
+
+    fn start_block(&mut self, _block: &Block) -> Result<String, Box<dyn Error>> {
+        if let Some(scene) = &self.scene {
+            scene.transcript.begin(&scene.world);
+        }
+        Ok(String::new())
+    }
+
+    fn end_script(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Some(scene) = self.scene.take() {
+            scene.servers().into_iter().for_each(|node| scene.crash(node));
+            scene.world.stop_observing();
+        }
+        Ok(())
+    }
+}
+
+/// The scripts, in the order in which they are best read.
+const TRANSCRIPTS: [&str; 8] = [
+    "1-purchase",
+    "2-cached-read",
+    "3-invalidation",
+    "4-overtaken-fill",
+    "5-retry-under-a-key",
+    "6-leader-killed-in-a-batch",
+    "7-hung-leader",
+    "8-catching-up",
+];
+
+#[test]
+fn every_transcript_is_what_the_services_say() {
+    for name in TRANSCRIPTS {
+        let path = format!("tests/simulator/transcripts/{name}.txt");
+        goldenscript::run(&mut Runner::default(), &path).expect("the transcript can be read");
+    }
+}
