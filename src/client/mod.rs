@@ -43,7 +43,7 @@ use remote::{Remote, Store};
 use report::csv::Phase;
 use report::progress::Progress;
 use report::series::{Recorder, Series};
-use report::thresholds::Outcome;
+use report::thresholds::ThresholdOutcome;
 use report::{ClientResult, Report, Run, RunResult, Times, csv, files, text};
 use service::{Customer, Timetable};
 
@@ -199,7 +199,8 @@ async fn shop_and_report(
             Err(Failed(FAILED, format!("no {kind} succeeded; tried {tried}; {reason}")))
         }
         RunResult::ThresholdFailed => {
-            let failed = report.thresholds.iter().filter(|one| one.outcome != Outcome::Passed);
+            let failed =
+                report.thresholds.iter().filter(|one| one.outcome != ThresholdOutcome::Passed);
             let failed: Vec<String> = failed.map(ToString::to_string).collect();
             Err(Failed(THRESHOLD_FAILED, format!("--fail-if: {}", failed.join("; "))))
         }

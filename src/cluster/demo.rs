@@ -11,7 +11,7 @@ use tokio::signal::unix::SignalKind;
 use super::foreground::EndingSignals;
 use super::start::{POLL_INTERVAL, start_one, up};
 use super::terminal::{complain, say};
-use super::{Cluster, Failure, Outcome, stop};
+use super::{Cluster, VerbError, VerbResult, stop};
 use crate::clock;
 use crate::roles::Role;
 use crate::transport::Http;
@@ -30,7 +30,7 @@ const CLIENT: [&str; 9] = ["client", "-c", "5", "-d", "10s", "--rate", "100", "-
 struct Client(Option<Child>);
 
 /// Runs the demo. Whatever happens, nothing runs at its end.
-pub(super) async fn demo(cluster: &Cluster) -> Outcome {
+pub(super) async fn demo(cluster: &Cluster) -> VerbResult {
     cluster.refuse_if_running()?;
     let mut signals = EndingSignals::receive(&[
         SignalKind::interrupt(),
@@ -40,7 +40,7 @@ pub(super) async fn demo(cluster: &Cluster) -> Outcome {
     let mut client = Client(None);
     let shown = tokio::select! {
         biased; // Ctrl-C may have ended the client, too, or a role that just starts.
-        () = signals.next() => Err(Failure::Problem("the demo was ended early".to_owned())),
+        () = signals.next() => Err(VerbError::Problem("the demo was ended early".to_owned())),
         shown = show(cluster, &mut client) => shown,
     };
     client.kill();
@@ -49,7 +49,7 @@ pub(super) async fn demo(cluster: &Cluster) -> Outcome {
     shown.and(stopped)
 }
 
-async fn show(cluster: &Cluster, client: &mut Client) -> Outcome {
+async fn show(cluster: &Cluster, client: &mut Client) -> VerbResult {
     up(cluster).await?;
     let Some(first) = eventually(async || leader(cluster).await).await else {
         return Err(problem(format!("no leader within {} s", CHANGE_LIMIT.as_secs())));
@@ -73,7 +73,7 @@ async fn change_leader(
     cluster: &Cluster,
     first: ReplicaId,
     orders: Option<&Vec<Value>>,
-) -> Outcome {
+) -> VerbResult {
     let limit = CHANGE_LIMIT.as_secs();
     let purchase = async || {
         let now = last_orders(cluster).await;
@@ -94,7 +94,7 @@ async fn change_leader(
 }
 
 impl Client {
-    fn start(&mut self, cluster: &Cluster) -> Outcome {
+    fn start(&mut self, cluster: &Cluster) -> VerbResult {
         let start = || {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(CLIENT).arg("--config").arg(&cluster.config).stdin(Stdio::null());
@@ -107,9 +107,9 @@ impl Client {
     }
 
     /// Waits until the client has ended.
-    async fn end(&mut self) -> Result<ExitStatus, Failure> {
+    async fn end(&mut self) -> Result<ExitStatus, VerbError> {
         loop {
-            let child = self.0.as_mut().ok_or(Failure::Reported)?;
+            let child = self.0.as_mut().ok_or(VerbError::Reported)?;
             let status = child.try_wait().map_err(|error| problem(error.to_string()))?;
             if let Some(status) = status {
                 self.0 = None;
@@ -147,7 +147,7 @@ async fn view(cluster: &Cluster) -> Option<Value> {
 }
 
 /// A replica that was down may still be catching up when the clients are done.
-async fn compare_databases(cluster: &Cluster) -> Outcome {
+async fn compare_databases(cluster: &Cluster) -> VerbResult {
     if sqlite3(&["-version".into()]).is_none() {
         say("\nThe replicas' databases are not compared: that needs sqlite3. Get it with\n  \
              sudo apt-get install -y sqlite3");
@@ -199,12 +199,12 @@ async fn eventually<T>(ask: impl AsyncFn() -> Option<T>) -> Option<T> {
     }
 }
 
-fn problem(text: String) -> Failure {
-    Failure::Problem(text)
+fn problem(text: String) -> VerbError {
+    VerbError::Problem(text)
 }
 
 /// Says what went wrong where it goes wrong: the demo goes on after it.
-fn report(text: String) -> Failure {
+fn report(text: String) -> VerbError {
     complain(text);
-    Failure::Reported
+    VerbError::Reported
 }

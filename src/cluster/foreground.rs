@@ -18,7 +18,7 @@ use super::logs::Logs;
 use super::processes;
 use super::start::{POLL_INTERVAL, start_ready};
 use super::terminal::{complain, say};
-use super::{Cluster, Failure, Outcome, stop};
+use super::{Cluster, VerbError, VerbResult, stop};
 use crate::clock;
 use crate::roles::Role;
 
@@ -27,7 +27,7 @@ use crate::roles::Role;
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs the store until a signal ends it, or until another terminal has stopped every role.
-pub(super) async fn run(cluster: &Cluster) -> Outcome {
+pub(super) async fn run(cluster: &Cluster) -> VerbResult {
     cluster.refuse_if_running()?;
     let mut signals = EndingSignals::receive(&[
         SignalKind::interrupt(),
@@ -58,7 +58,7 @@ pub(super) async fn run(cluster: &Cluster) -> Outcome {
 
 /// Stops every role, also one that another terminal has started again, and shows how they end. Even
 /// if the output is closed, they must end.
-async fn end(cluster: &Cluster, logs: &mut Logs) -> Outcome {
+async fn end(cluster: &Cluster, logs: &mut Logs) -> VerbResult {
     let mut down = Box::pin(stop::down(cluster));
     loop {
         let ended = tokio::time::timeout(POLL_INTERVAL, &mut down).await;
@@ -113,7 +113,7 @@ struct StartedRoles {
 }
 
 impl StartedRoles {
-    async fn start_all(&mut self, cluster: &Cluster) -> Outcome {
+    async fn start_all(&mut self, cluster: &Cluster) -> VerbResult {
         for role in cluster.roles.in_start_order() {
             if let Some(child) = start_ready(cluster, role).await? {
                 self.running.push((role, child));
@@ -143,13 +143,13 @@ impl StartedRoles {
     }
 
     /// How the store ended that this process did not end.
-    fn verdict(&self) -> Outcome {
+    fn verdict(&self) -> VerbResult {
         match self.crashed {
             None => {
                 say("another command has stopped every role, so this one ends, too");
                 Ok(())
             }
-            Some(_) => Err(Failure::Problem(
+            Some(_) => Err(VerbError::Problem(
                 "no role is running any more; see above how they ended".to_owned(),
             )),
         }
@@ -169,13 +169,13 @@ fn manner(status: ExitStatus) -> String {
 pub(super) struct EndingSignals(Vec<Signal>);
 
 impl EndingSignals {
-    pub(super) fn receive(kinds: &[SignalKind]) -> Result<Self, Failure> {
+    pub(super) fn receive(kinds: &[SignalKind]) -> Result<Self, VerbError> {
         let ignored = ignored_signals();
         let heeded = kinds.iter().filter(|kind| ignored & signal_bit(**kind) == 0);
         let signals: io::Result<Vec<Signal>> = heeded.map(|kind| signal(*kind)).collect();
         signals
             .map(Self)
-            .map_err(|error| Failure::Problem(format!("cannot receive signals: {error}")))
+            .map_err(|error| VerbError::Problem(format!("cannot receive signals: {error}")))
     }
 
     /// Waits for one of them.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::invocation::FRONT_DOOR;
 use super::processes::MARK;
-use super::{Cluster, Failure};
+use super::{Cluster, VerbError};
 use crate::roles::Role;
 use crate::wire::replication::ReplicaId;
 
@@ -15,24 +15,24 @@ use crate::wire::replication::ReplicaId;
 const FIRST_OTHER_DESCRIPTOR: i32 = 3;
 
 /// Starts the process. Its log is appended to.
-pub(super) fn launch(cluster: &Cluster, role: Role) -> Result<Child, Failure> {
+pub(super) fn launch(cluster: &Cluster, role: Role) -> Result<Child, VerbError> {
     let log_path = cluster.roles.file_of(role, "log");
     let folder = &cluster.roles.data_dir;
     std::fs::create_dir_all(folder).map_err(|error| {
-        Failure::Problem(format!("cannot create the data folder {}: {error}", folder.display()))
+        VerbError::Problem(format!("cannot create the data folder {}: {error}", folder.display()))
     })?;
     let open = || {
         let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
         Ok((log.try_clone()?, log))
     };
     let (log, same_log) = open().map_err(|error: io::Error| {
-        Failure::Problem(format!("cannot write the log {}: {error}", log_path.display()))
+        VerbError::Problem(format!("cannot write the log {}: {error}", log_path.display()))
     })?;
     // An inherited descriptor would keep a pipe open, or a file locked, while the role runs.
     close_fds::set_fds_cloexec_threadsafe(FIRST_OTHER_DESCRIPTOR, &[]);
     command(cluster, role)
         .and_then(|mut command| command.stdin(Stdio::null()).stdout(log).stderr(same_log).spawn())
-        .map_err(|error| Failure::Problem(format!("cannot start {role}: {error}")))
+        .map_err(|error| VerbError::Problem(format!("cannot start {role}: {error}")))
 }
 
 fn command(cluster: &Cluster, role: Role) -> io::Result<Command> {

@@ -38,10 +38,10 @@ pub(super) fn last_lines(path: &Path, from: u64) -> Vec<String> {
 }
 
 /// Shows the logs of all roles, each line with its role before it.
-pub(super) struct Logs(Vec<Log>);
+pub(super) struct Logs(Vec<LogFile>);
 
 /// One log, as far as it was shown.
-struct Log {
+struct LogFile {
     path: PathBuf,
     prefix: String,
     open: Option<(File, FileId)>,
@@ -62,7 +62,7 @@ impl Logs {
                 let path = cluster.roles.file_of(*role, "log");
                 let position = length(&path);
                 let prefix = palette.paint(*colour, &format!("{name:<width$} | "));
-                Log { path, prefix, open: None, position, rest: Vec::new() }
+                LogFile { path, prefix, open: None, position, rest: Vec::new() }
             });
         Self(logs.collect())
     }
@@ -84,7 +84,7 @@ impl Logs {
     }
 }
 
-impl Log {
+impl LogFile {
     /// The lines that were completed since the last call. A log that cannot be read has none.
     fn new_lines(&mut self) -> Vec<Vec<u8>> {
         let mut bytes = std::mem::take(&mut self.rest);
@@ -134,12 +134,18 @@ impl Log {
 mod tests {
     use super::*;
 
-    fn log(path: &Path) -> Log {
+    fn log(path: &Path) -> LogFile {
         let position = length(path);
-        Log { path: path.to_owned(), prefix: String::new(), open: None, position, rest: Vec::new() }
+        LogFile {
+            path: path.to_owned(),
+            prefix: String::new(),
+            open: None,
+            position,
+            rest: Vec::new(),
+        }
     }
 
-    fn new_lines(log: &mut Log) -> String {
+    fn new_lines(log: &mut LogFile) -> String {
         String::from_utf8(log.new_lines().concat()).unwrap()
     }
 

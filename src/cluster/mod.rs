@@ -87,7 +87,7 @@ struct Cluster {
 }
 
 /// Why a verb did not succeed.
-enum Failure {
+enum VerbError {
     /// The arguments make no sense.
     Usage(String),
     /// What happened, to what, and what to do.
@@ -96,7 +96,7 @@ enum Failure {
     Reported,
 }
 
-type Outcome = Result<(), Failure>;
+type VerbResult = Result<(), VerbError>;
 
 /// Carries out a verb for the `roles.toml` at the canonical path `config`.
 pub async fn carry_out(verb: Verb, config: &Path) -> ExitCode {
@@ -110,9 +110,9 @@ pub async fn carry_out(verb: Verb, config: &Path) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Reported) => ExitCode::FAILURE,
-        Err(Failure::Problem(problem)) => fail(&problem),
-        Err(Failure::Usage(problem)) => {
+        Err(VerbError::Reported) => ExitCode::FAILURE,
+        Err(VerbError::Problem(problem)) => fail(&problem),
+        Err(VerbError::Usage(problem)) => {
             let _failure = fail(&problem);
             ExitCode::from(USAGE)
         }
@@ -120,7 +120,7 @@ pub async fn carry_out(verb: Verb, config: &Path) -> ExitCode {
 }
 
 impl Cluster {
-    async fn carry_out(&self, verb: Verb) -> Outcome {
+    async fn carry_out(&self, verb: Verb) -> VerbResult {
         match verb {
             Verb::Run => foreground::run(self).await,
             Verb::Up => start::up(self).await,
@@ -134,7 +134,7 @@ impl Cluster {
     }
 
     /// A role of `roles.toml`.
-    fn role(&self, verb: &str, name: RoleName) -> Result<Role, Failure> {
+    fn role(&self, verb: &str, name: RoleName) -> Result<Role, VerbError> {
         let role = self.parse(verb, name)?;
         if self.roles.address_of(role).is_none() {
             return Err(self.no_such_role(&role.to_string()));
@@ -143,7 +143,7 @@ impl Cluster {
     }
 
     /// A role of `roles.toml`, or one that was in it when its process was started.
-    fn running_role(&self, verb: &str, name: RoleName) -> Result<Role, Failure> {
+    fn running_role(&self, verb: &str, name: RoleName) -> Result<Role, VerbError> {
         let role = self.parse(verb, name)?;
         let runs = || processes::marked(&self.config).iter().any(|process| process.role == role);
         if self.roles.address_of(role).is_none() && !runs() {
@@ -152,15 +152,15 @@ impl Cluster {
         Ok(role)
     }
 
-    fn parse(&self, verb: &str, RoleName { role }: RoleName) -> Result<Role, Failure> {
+    fn parse(&self, verb: &str, RoleName { role }: RoleName) -> Result<Role, VerbError> {
         let Some(name) = role else {
-            return Err(Failure::Usage(format!("{verb} needs a role: {}", self.role_names())));
+            return Err(VerbError::Usage(format!("{verb} needs a role: {}", self.role_names())));
         };
         name.parse().map_err(|_unknown| self.no_such_role(&name))
     }
 
-    fn no_such_role(&self, name: &str) -> Failure {
-        Failure::Usage(format!(
+    fn no_such_role(&self, name: &str) -> VerbError {
+        VerbError::Usage(format!(
             "no role is called {name}; {} has {}",
             self.config.display(),
             self.role_names()
@@ -183,11 +183,11 @@ impl Cluster {
     }
 
     /// Fails if any role runs: what the verb starts, it is to stop at its end.
-    fn refuse_if_running(&self) -> Outcome {
+    fn refuse_if_running(&self) -> VerbResult {
         let Some(first) = processes::survey(&self.config, &self.roles).into_iter().next() else {
             return Ok(());
         };
-        Err(Failure::Problem(format!(
+        Err(VerbError::Problem(format!(
             "{} runs already (pid {}); stop the store first: {}",
             first.role,
             first.pid.as_raw_nonzero(),
@@ -196,7 +196,7 @@ impl Cluster {
     }
 }
 
-impl From<RolesError> for Failure {
+impl From<RolesError> for VerbError {
     fn from(error: RolesError) -> Self {
         Self::Problem(error.to_string())
     }

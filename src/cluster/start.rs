@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::processes::{self, Files, Origin, RoleProcess};
 use super::terminal::{complain, note, say};
-use super::{Cluster, Failure, Outcome, launch, logs};
+use super::{Cluster, VerbError, VerbResult, launch, logs};
 use crate::roles::Role;
 use crate::{clock, health};
 
@@ -43,14 +43,14 @@ enum NotReady {
 }
 
 /// Starts every role, in order.
-pub(super) async fn up(cluster: &Cluster) -> Outcome {
+pub(super) async fn up(cluster: &Cluster) -> VerbResult {
     for role in cluster.roles.in_start_order() {
         if start_ready(cluster, role).await.is_err() {
             complain(format_args!(
                 "the roles that run go on; {} stops them",
                 cluster.invocation.verb("down")
             ));
-            return Err(Failure::Reported);
+            return Err(VerbError::Reported);
         }
     }
     let down = cluster.invocation.verb("down");
@@ -59,20 +59,20 @@ pub(super) async fn up(cluster: &Cluster) -> Outcome {
 }
 
 /// Starts a role, and waits until it is ready.
-pub(super) async fn start_ready(cluster: &Cluster, role: Role) -> Result<Option<Child>, Failure> {
+pub(super) async fn start_ready(cluster: &Cluster, role: Role) -> Result<Option<Child>, VerbError> {
     let mut start = Start::of(role);
     match start.go(cluster, READY_LIMIT).await {
         Ok(()) => Ok(start.child),
         Err(NotReady::Ended(problem) | NotReady::Alive(problem)) => {
             start.explain(cluster, &problem);
-            Err(Failure::Reported)
+            Err(VerbError::Reported)
         }
     }
 }
 
 /// Starts a role, and waits until it is ready, or healthy: a role whose neighbours are down has
 /// started well and cannot be ready.
-pub(super) async fn start_one(cluster: &Cluster, role: Role) -> Outcome {
+pub(super) async fn start_one(cluster: &Cluster, role: Role) -> VerbResult {
     let mut start = Start::of(role);
     let problem = match start.go(cluster, START_LIMIT).await {
         Ok(()) => return Ok(()),
@@ -86,7 +86,7 @@ pub(super) async fn start_one(cluster: &Cluster, role: Role) -> Outcome {
         Err(NotReady::Ended(problem)) => problem,
     };
     start.explain(cluster, &problem);
-    Err(Failure::Reported)
+    Err(VerbError::Reported)
 }
 
 impl Start {
@@ -101,8 +101,8 @@ impl Start {
         }
         self.log_began = logs::length(&cluster.roles.file_of(self.role, "log"));
         let child = launch::launch(cluster, self.role).map_err(|failure| match failure {
-            Failure::Problem(problem) | Failure::Usage(problem) => NotReady::Ended(problem),
-            Failure::Reported => NotReady::Ended("see above".to_owned()),
+            VerbError::Problem(problem) | VerbError::Usage(problem) => NotReady::Ended(problem),
+            VerbError::Reported => NotReady::Ended("see above".to_owned()),
         })?;
         self.child = Some(child);
         // Another terminal may have started the role at the same time. One of the two is the role.

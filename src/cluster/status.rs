@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::processes::{self, Files, Origin, RoleProcess};
 use super::terminal::{Colour, Palette, complain, say};
-use super::{Cluster, Failure, Outcome};
+use super::{Cluster, VerbError, VerbResult};
 use crate::health;
 use crate::roles::Role;
 
@@ -31,7 +31,7 @@ enum State {
 }
 
 /// Prints the table. Succeeds if every role is ready.
-pub(super) async fn status(cluster: &Cluster) -> Outcome {
+pub(super) async fn status(cluster: &Cluster) -> VerbResult {
     let found = processes::survey(&cluster.config, &cluster.roles);
     let in_file = cluster.roles.in_start_order();
     let of_file = in_file.iter().flat_map(|role| {
@@ -55,7 +55,7 @@ pub(super) async fn status(cluster: &Cluster) -> Outcome {
     if lines.iter().all(|line| matches!(line.state, State::Ready(_))) {
         Ok(())
     } else {
-        Err(Failure::Reported)
+        Err(VerbError::Reported)
     }
 }
 

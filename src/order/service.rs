@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::core::Core;
 use super::core::effects::{Effects, Event};
+use super::core::in_flight::Busy;
 use super::core::leadership::Candidacy;
-use super::core::{Busy, Core, LogNumber, NotTaken, Write};
+use super::core::log::{LogNumber, NotTaken, Write};
 use super::remote::Remote;
 use super::storage::Storage;
 use crate::failpoint;
@@ -170,7 +172,7 @@ impl Service {
 
     /// Rows for a follower, from memory if they are there.
     pub(super) async fn rows_for_follower(&self, from: u64) -> Result<Rows, OrderError> {
-        match self.decide(|core, _| core.rows_at_hand(from)) {
+        match self.decide(|core, _| core.cached_rows(from)) {
             Some(rows) => Ok(rows),
             None => self.rows(from).await,
         }
@@ -203,7 +205,7 @@ impl Service {
             self.decide(|core, _| core.not_written(writing.log));
             return Err(NotTaken::NotWritten);
         };
-        if self.decide(|core, _| core.replica().leads()).is_some() {
+        if self.decide(|core, _| core.leads()).is_some() {
             failpoint::pass(failpoint::LEADER_APPENDED);
         }
         self.decide(|core, _| core.written(writing.log, end));
@@ -280,7 +282,7 @@ fn level(event: &Event) -> log::Level {
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        match self.decide(|core, now| core.replica().fitness(now)) {
+        match self.decide(|core, now| core.fitness(now)) {
             Fitness::Ready => Ok(()),
             Fitness::Unfit => {
                 Err("no write to the database has completed for 1 s, or the catalog is unreachable"

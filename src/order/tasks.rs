@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::batching::{
-    ABSENCE_PAUSE, BatchOutcome, Contact, DOUBT_PAUSE, FETCH_PAUSE, HEARTBEAT_INTERVAL, Task,
-};
-use super::core::{Core, Fetched, JournalCheck};
+use super::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, Task};
+use super::core::followers::{ABSENCE_PAUSE, HEARTBEAT_INTERVAL, NextAppend};
+use super::core::log::Fetched;
+use super::core::{Core, JournalCheck};
 use super::remote::Remote;
 use super::service::{Service, Waiter};
 use crate::failpoint;
@@ -148,8 +148,8 @@ impl Service {
                 None
             }
         };
-        let contact = self.decide(|core, now| core.append_answered(follower, reply, now));
-        if contact == Contact::Lost {
+        let next = self.decide(|core, now| core.append_answered(follower, reply, now));
+        if next == NextAppend::AfterPause {
             self.runtime.sleep(ABSENCE_PAUSE).await;
         }
     }
@@ -165,13 +165,13 @@ impl Service {
     /// Asks the others for what this replica missed while it was away (once, at its start), and
     /// afterwards whenever it is behind; for ever.
     async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
-        let start = self.decide(|core, _| core.replica().durable().length);
+        let start = self.decide(|core, _| core.durable().length);
         loop {
             if self.decide(|core, _| core.should_fetch())
                 && self.fetch(&remote).await
                 && self.decide(|core, _| core.caught_up())
             {
-                let length = self.decide(|core, _| core.replica().durable().length);
+                let length = self.decide(|core, _| core.durable().length);
                 log::info!("replica {} had {start} orders and is in step with {length}", self.id);
             }
             self.runtime.sleep(CATCH_UP_INTERVAL).await;
@@ -204,7 +204,7 @@ impl Service {
     /// Fetches rows from one source until it has no more.
     async fn fetch_from(&self, ask: impl AsyncFn(u64) -> Result<Rows, CallError>) -> Fetched {
         loop {
-            let from = self.decide(|core, _| core.lacks_from());
+            let from = self.decide(|core, _| core.accepted().length);
             let Ok(rows) = ask(from).await else { return Fetched::Failed };
             let taken = self.take(&rows).await;
             failpoint::pass(failpoint::CATCHING_UP);
@@ -237,11 +237,11 @@ impl Service {
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            let length = self.decide(|core, _| core.replica().durable().length);
+            let length = self.decide(|core, _| core.durable().length);
             let both = futures_util::future::join(self.storage.pulse(), remote.catalog_status());
             let (pulse, status) = both.await;
             match pulse {
-                Ok(()) => self.decide(|core, _| core.disk_moved(asked)),
+                Ok(()) => self.decide(|core, _| core.disk_answered(asked)),
                 // A busy database responds later.
                 Err(StorageError::Busy(_)) => {}
                 Err(error) => self.shutdown.fail(error),

@@ -67,23 +67,23 @@ pub(crate) struct Standing<'a>(&'a Core<Waiter>);
 
 impl Standing<'_> {
     pub(crate) fn is_chosen(&self) -> bool {
-        self.0.replica().is_chosen()
+        self.0.is_chosen()
     }
 
     pub(crate) fn leads(&self) -> Option<Epoch> {
-        self.0.replica().leads()
+        self.0.leads()
     }
 
     pub(crate) fn accepted(&self) -> Position {
-        self.0.replica().accepted()
+        self.0.accepted()
     }
 
     pub(crate) fn acknowledged_length(&self) -> Option<u64> {
-        self.0.replica().acknowledged_length()
+        self.0.acknowledged_length()
     }
 
     pub(crate) fn live_followers(&self) -> Vec<ReplicaId> {
-        self.0.replica().live_followers().collect()
+        self.0.live_followers().collect()
     }
 }
 

@@ -32,7 +32,7 @@ use super::core::shopper::Probability;
 use super::core::stats::{RequestType, Stats, Unanswered};
 use crate::wire::quantity::Quantity;
 use table::Table;
-use thresholds::{Judgement, Outcome, Threshold};
+use thresholds::{Judgement, Threshold, ThresholdOutcome};
 
 /// Failed checks that are reported in full; `orders.csv` has the finding of every order.
 pub const MOST_FAILURES: usize = 20;
@@ -281,7 +281,7 @@ impl Report {
             RunResult::CheckFailed
         } else if let Some(kind) = none_succeeded {
             RunResult::NoneSucceeded(kind)
-        } else if self.thresholds.iter().any(|judged| judged.outcome != Outcome::Passed) {
+        } else if self.thresholds.iter().any(|judged| judged.outcome != ThresholdOutcome::Passed) {
             RunResult::ThresholdFailed
         } else {
             RunResult::Passed

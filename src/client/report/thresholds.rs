@@ -42,13 +42,13 @@ pub struct Judgement {
     /// The value's unit: `ms`, `s`, `per_second`, `ratio` or `count`.
     pub unit: &'static str,
     /// Whether the run passes.
-    pub outcome: Outcome,
+    pub outcome: ThresholdOutcome,
 }
 
 /// Whether a run passes a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ThresholdOutcome {
     /// The condition does not hold.
     Passed,
     /// The condition holds.
@@ -62,9 +62,9 @@ impl Threshold {
     pub(crate) fn judge(&self, report: &Value) -> Judgement {
         let value = number_at(report, &self.path).expect("every report has the same fields");
         let outcome = match value {
-            None => Outcome::NoSamples,
-            Some(value) if (self.holds)(&value, &self.bound) => Outcome::Failed,
-            Some(_) => Outcome::Passed,
+            None => ThresholdOutcome::NoSamples,
+            Some(value) if (self.holds)(&value, &self.bound) => ThresholdOutcome::Failed,
+            Some(_) => ThresholdOutcome::Passed,
         };
         let (condition, unit) = (self.condition.clone(), unit_of(&self.path));
         Judgement { condition, value, unit, outcome }
@@ -158,7 +158,7 @@ impl fmt::Display for Judgement {
         let Some(value) = self.value else {
             return write!(f, "{}: failed, there are no samples", self.condition);
         };
-        let outcome = if self.outcome == Outcome::Passed { "passed" } else { "failed" };
+        let outcome = if self.outcome == ThresholdOutcome::Passed { "passed" } else { "failed" };
         let value = format!("{value:.3}");
         let value = value.trim_end_matches('0').trim_end_matches('.');
         write!(f, "{}: {outcome}, it is {value}{unit}", self.condition)
@@ -192,8 +192,8 @@ mod tests {
             ("iterations_per_second<100", 99.9, 100.0),
             (" hit_ratio<=1e-1", 0.1, 0.11),
         ] {
-            assert_eq!(judged(text, Some(fails)).outcome, Outcome::Failed, "{text}");
-            assert_eq!(judged(text, Some(passes)).outcome, Outcome::Passed, "{text}");
+            assert_eq!(judged(text, Some(fails)).outcome, ThresholdOutcome::Failed, "{text}");
+            assert_eq!(judged(text, Some(passes)).outcome, ThresholdOutcome::Passed, "{text}");
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
     fn without_samples_no_threshold_is_passed() {
         for text in ["requests.order.p99_ms>50", "requests.order.p99_ms<50", "hit_ratio<0.5"] {
             let judgement = judged(text, None);
-            assert_eq!(judgement.outcome, Outcome::NoSamples);
+            assert_eq!(judgement.outcome, ThresholdOutcome::NoSamples);
             assert_eq!(judgement.to_string(), format!("{text}: failed, there are no samples"));
         }
     }

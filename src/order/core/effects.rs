@@ -1,45 +1,63 @@
-//! What others must hear of a replica's decision: answers to those who wait, events for the log,
-//! and which tasks have something to do. The decision leaves them here as data; the server carries
-//! them out, and the simulator does.
+//! What the server must carry out after a call to the core: answers, log lines, tasks to wake.
+//!
+//! # The idea
+//!
+//! A call to the core decides and leaves the consequences here, as data. The caller carries them
+//! out afterwards: the server with channels and a log, the model by changing its world's state. So
+//! a decision cannot be interrupted by its consequences:
+//!
+//! ```text
+//! server                             core
+//!   | written(log 1, to 9) ---------->| orders 7 and 8 may be acknowledged
+//!   |<------------ Effects -----------| answers: two waiters, "decided"
+//!   | unlocks the core                |
+//!   | sends the answers               |   a waiter that is gone blocks nothing
+//! ```
+//!
+//! # What is left out
+//!
+//! Writes to the disk and messages to other roles: those are return values, since each must be
+//! handled in a certain order by the task that caused it.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::wire::purchase::PurchaseReply;
 use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
-/// What others must hear of a decision.
-#[derive(Clone, Debug)]
+/// What must be carried out after a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effects<W> {
-    /// Who is answered, and what.
+    /// Answers to purchases, each with what waits for it.
     pub answers: Vec<(W, PurchaseReply)>,
     /// What the operator should know.
     pub events: Vec<Event>,
-    /// There is something to do for the task that sells.
+    /// The task that sells has something to do.
     pub work: bool,
-    /// Rows were accepted or leadership changed: those who pass orders on look again.
+    /// Rows were accepted or the leadership changed: the tasks that replicate have something to do.
     pub grown: bool,
 }
 
 /// What the operator should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody leads.
+    /// There is a newer leadership.
     Learned(Leadership),
-    /// This replica is to lead, once it has what it misses.
+    /// This replica has acquired leadership and leads once it has what it misses.
     Chosen(Epoch),
-    /// This replica sells.
+    /// This replica leads and sells.
     Leads(Leadership),
-    /// This replica laid down office of an epoch of which the catalog knows nothing.
+    /// This replica stepped down from an epoch that the catalog does not know as its own.
     SteppedDown(Epoch, Leadership),
-    /// A follower does not answer.
+    /// A live follower did not answer.
     FollowerLost(ReplicaId),
-    /// A follower is too slow.
+    /// A live follower did not acknowledge a message in time.
     FollowerSlow(ReplicaId),
     /// A follower holds other orders.
     FollowerDiverged(ReplicaId),
-    /// The leader's own log ends at this length, before what it sold.
+    /// The leader's own log ends at this length, before the orders that it sold.
     Behind(u64),
-    /// The leader's own log contradicts what it sold.
+    /// The leader's own log contradicts the journal.
     Diverged,
 }
 
@@ -49,30 +67,35 @@ impl<W> Default for Effects<W> {
     }
 }
 
+/// The model hashes cores between calls, when their effects have been taken.
+impl<W> Hash for Effects<W> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.answers.len(), self.events.len(), self.work, self.grown).hash(state);
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNTIL: &str = "nobody waits for it until it is back";
+        const UNTIL: &str = "orders are acknowledged without it until it has caught up";
         match self {
             Self::Learned(leadership) => write!(f, "heard that {leadership}"),
             Self::Chosen(epoch) => write!(f, "this replica is to lead, epoch {epoch}"),
             Self::Leads(leadership) => write!(f, "{leadership}: this replica sells from now on"),
-            Self::SteppedDown(epoch, known) => write!(
-                f,
-                "this replica lays down office of epoch {epoch}: the catalog knows only that \
-                 {known}"
-            ),
+            Self::SteppedDown(epoch, known) => {
+                write!(f, "stepping down from epoch {epoch}: the catalog knows only that {known}")
+            }
             Self::FollowerLost(follower) => {
-                write!(f, "replica {follower} does not follow; {UNTIL}")
+                write!(f, "replica {follower} does not answer; {UNTIL}")
             }
             Self::FollowerSlow(follower) => write!(f, "replica {follower} is slow; {UNTIL}"),
             Self::FollowerDiverged(follower) => {
-                write!(f, "replica {follower}'s log is not a prefix of the journal")
+                write!(f, "the log of replica {follower} is no prefix of the journal")
             }
             Self::Behind(length) => {
-                write!(f, "this replica has {length} orders and misses some; it will fetch them")
+                write!(f, "this replica has {length} orders and lacks newer ones; fetching them")
             }
             Self::Diverged => f.write_str(
-                "this replica's log is no prefix of the journal; it will be fetched anew",
+                "the log of this replica is no prefix of the journal; fetching the journal anew",
             ),
         }
     }

@@ -1,43 +1,96 @@
-//! How a replica comes to lead and ceases to: nominated, chosen by the catalog, deposed.
+//! Who leads, and how a replica becomes leader and steps down.
 //!
-//! A nomination is a front-end's wish; what counts is the catalog's record of the epoch. Whoever
-//! waited at a leader that leads no longer is sent on to the next one. What was at the catalog then
-//! is answered to nobody here: asked again under its key, it is answered there.
-
-use std::time::Instant;
+//! # The idea
+//!
+//! Each leadership has an epoch, and the catalog's record is the only one that counts. A front-end
+//! nominates a replica, the nominee acquires the next epoch at the catalog by a compare-and-set,
+//! and the catalog refuses batches of any other epoch. The epoch is a fencing token (M. Kleppmann,
+//! *How to do distributed locking*): a leader that was paused and wakes up can harm nothing, even
+//! before it learns that another replica leads.
+//!
+//! A new leader does not sell before its log has all that the journal had when the catalog recorded
+//! the epoch. Else it would answer queries without orders that clients know of:
+//!
+//! ```text
+//! leader, epoch 7     catalog             nominee (its log ends at 5)
+//!   | commit 6 ------->| journal: 6          |
+//!   |  (acknowledged, then it dies)          |
+//!   |                  |<--- acquire --------|
+//!   |                  |---- epoch 8, 6 ---->| activating: fetches 6, writes it
+//!   |                  |                     | leading: sells
+//! ```
+//!
+//! A replica steps down as soon as it hears of a newer epoch. The purchases that wait there are
+//! answered "not leader": the client's front-end retries them at the next leader under the same
+//! keys. The outcome of a batch that is at the catalog then is ignored here; a retry under the same
+//! key gets it from the catalog's record.
+//!
+//! # What is left out
+//!
+//! Elections: the front-ends choose the nominee. Terms that expire: a leader that no front-end can
+//! reach stays leader until another replica is nominated.
 
 use super::Core;
 use super::effects::Event;
-use crate::wire::purchase::PurchaseReply;
+use super::followers::Followers;
 use crate::wire::replication::{
     Acquisition, AcquisitionReply, Epoch, Leadership, Nomination, NominationReply,
 };
 
+/// A replica's part in the newest leadership that it knows of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Mode {
+    /// It follows.
+    Following,
+    /// It has acquired leadership, and fetches what it misses up to this length before it sells.
+    Activating(u64),
+    /// It leads and sells.
+    Leading(Followers),
+}
+
 /// What a nominee does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Candidacy {
-    /// It leads already.
+    /// It answers at once: it leads already.
     Answer(NominationReply),
     /// It asks the catalog.
     Acquire(Acquisition),
 }
 
 impl<W> Core<W> {
-    /// A front-end wants this replica to lead.
+    /// Returns the newest leadership that this replica knows of.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        self.leadership
+    }
+
+    /// Returns the epoch in which this replica leads and sells, if it does.
+    #[must_use]
+    pub fn leads(&self) -> Option<Epoch> {
+        matches!(self.mode, Mode::Leading(_)).then_some(self.leadership.epoch)
+    }
+
+    /// Returns whether this replica has acquired leadership, even while it is still fetching what
+    /// it misses.
+    #[must_use]
+    pub fn is_chosen(&self) -> bool {
+        self.mode != Mode::Following
+    }
+
+    /// Handles a front-end's nomination of this replica.
     #[must_use]
     pub fn nominated(&self, nomination: Nomination) -> Candidacy {
-        let leadership = self.replica.leadership();
-        if self.replica.is_chosen() && leadership.epoch >= nomination.seen {
-            return Candidacy::Answer(NominationReply::Won(leadership));
+        if self.is_chosen() && self.leadership.epoch >= nomination.seen {
+            return Candidacy::Answer(NominationReply::Won(self.leadership));
         }
         Candidacy::Acquire(Acquisition {
-            nominee: self.replica.id(),
+            nominee: self.id,
             seen: nomination.seen,
-            log: self.replica.durable(),
+            log: self.durable(),
         })
     }
 
-    /// The catalog has answered the acquisition; what the front-end is told.
+    /// Handles the catalog's answer to an acquisition. Returns the answer for the front-end.
     pub fn acquisition_answered(
         &mut self,
         request: &Acquisition,
@@ -47,8 +100,8 @@ impl<W> Core<W> {
             AcquisitionReply::Won { leadership, journal } => {
                 self.become_leader(leadership, journal.length)
             }
-            // It won before, and the answer was lost, or it was another run of this replica.
-            AcquisitionReply::Lost(status) if status.leadership.is_led_by(self.replica.id()) => {
+            // An earlier acquisition won, whose answer was lost; or that of an earlier process.
+            AcquisitionReply::Lost(status) if status.leadership.is_led_by(self.id) => {
                 self.become_leader(status.leadership, status.journal.length)
             }
             AcquisitionReply::Lost(status) => {
@@ -58,73 +111,142 @@ impl<W> Core<W> {
             AcquisitionReply::Foreign { journal } => NominationReply::Unable(format!(
                 "the log of replica {} ({} orders) is no prefix of the journal ({} orders): one of \
                  the two databases is not of this cluster",
-                self.replica.id(),
-                request.log.length,
-                journal.length
+                self.id, request.log.length, journal.length
             )),
         }
     }
 
-    /// Whoever waited here in an earlier epoch, of whose end this replica had not heard, asks anew:
-    /// what was at the catalog then is answered to nobody.
+    /// Becomes leader, unless the leadership is older than one that is known, or is this replica's
+    /// already.
+    ///
+    /// The epoch itself may be known: a front-end's or a follower's message may overtake the
+    /// catalog's answer. Its known leader may even be another replica: a rebuilt catalog gives
+    /// epochs out again, and its record counts.
     fn become_leader(&mut self, leadership: Leadership, journal_length: u64) -> NominationReply {
-        if self.replica.acquired(leadership, journal_length) {
-            self.note(Event::Chosen(leadership.epoch));
-            self.redirect_waiters(leadership);
+        let is_old = leadership.epoch < self.leadership.epoch;
+        let is_done = leadership.epoch == self.leadership.epoch && self.is_chosen();
+        if !is_old && !is_done {
+            assert!(leadership.is_led_by(self.id), "an acquisition is answered to its nominee");
+            self.leadership = leadership;
+            self.mode = Mode::Activating(journal_length);
+            self.heard_of(journal_length);
+            self.effects.events.push(Event::Chosen(leadership.epoch));
+            // Purchases of an earlier epoch, of whose end this replica had not heard.
+            self.redirect_waiters();
             self.effects.work = true;
         }
         NominationReply::Won(leadership)
     }
 
-    /// Takes note of a leadership. Whoever waited here, if this replica led, asks the next leader.
-    pub fn learn(&mut self, leadership: Leadership) {
-        if self.replica.learn(leadership) {
-            self.note(Event::Learned(leadership));
-            self.redirect_waiters(leadership);
-            self.effects.grown = true;
-        }
-    }
-
-    /// The catalog names another leader of this replica's own epoch, as one can whose database was
-    /// rebuilt: it has given the epoch away again.
-    pub(super) fn contradicted(&mut self, leadership: Leadership) {
-        let own = self.replica.leadership();
-        let is_contradicted = self.replica.is_chosen() && own.epoch == leadership.epoch;
-        if is_contradicted && !leadership.is_led_by(self.replica.id()) {
-            self.deposed(own.epoch, leadership);
-        }
-    }
-
-    /// The catalog says that this replica does not lead in `epoch`, and who does lead. The office
-    /// of a later epoch, taken up meanwhile, is not touched by that.
-    pub(super) fn deposed(&mut self, epoch: Epoch, leadership: Leadership) {
-        self.learn(leadership);
-        let own = self.replica.leadership();
-        if own.epoch == epoch && self.replica.step_down() {
-            self.note(Event::SteppedDown(epoch, leadership));
-            self.redirect_waiters(own);
-        }
-    }
-
-    /// Begins to sell, if the log holds all that the acquisition named.
+    /// Begins to sell if the log on disk has all that the journal had when the catalog recorded the
+    /// epoch. Returns whether this replica leads from now on. No follower is live yet.
     pub fn try_to_lead(&mut self) -> bool {
-        let leads = self.replica.try_to_lead(self.others.iter().copied());
-        if leads {
-            self.note(Event::Leads(self.replica.leadership()));
+        let Mode::Activating(needed) = self.mode else { return false };
+        if self.durable().length < needed {
+            return false;
+        }
+        self.mode = Mode::Leading(Followers::new(self.others.iter().copied()));
+        self.effects.events.push(Event::Leads(self.leadership));
+        self.effects.grown = true;
+        true
+    }
+
+    /// Notes a leadership. If it is newer than the known one, this replica follows.
+    pub fn learn(&mut self, leadership: Leadership) {
+        if leadership.epoch > self.leadership.epoch {
+            self.leadership = leadership;
+            self.mode = Mode::Following;
+            self.effects.events.push(Event::Learned(leadership));
+            self.redirect_waiters();
             self.effects.grown = true;
         }
-        leads
     }
 
-    /// The catalog has answered what it was asked at `asked`.
-    pub fn catalog_answered(&mut self, asked: Instant) {
-        self.replica.catalog_answered(asked);
+    /// Compares the catalog's record with this replica's own leadership. A rebuilt catalog may have
+    /// given this epoch to another replica.
+    pub(super) fn contradicted(&mut self, leadership: Leadership) {
+        if self.leadership.epoch == leadership.epoch && !leadership.is_led_by(self.id) {
+            self.step_down(leadership.epoch, leadership);
+        }
     }
 
-    /// Whoever waited here asks the leader, once there is one.
-    pub(super) fn redirect_waiters(&mut self, leadership: Leadership) {
-        let reply = PurchaseReply::NotLeader(leadership);
-        let waiters = self.queue.clear();
-        self.effects.answers.extend(waiters.into_iter().map(|waiter| (waiter, reply.clone())));
+    /// Steps down from `epoch`: the catalog says that this replica does not lead in it, and which
+    /// leadership it knows. A later epoch that this replica has acquired meanwhile is not affected.
+    pub(super) fn step_down(&mut self, epoch: Epoch, known: Leadership) {
+        self.learn(known);
+        if self.leadership.epoch == epoch && self.is_chosen() {
+            self.mode = Mode::Following;
+            self.effects.events.push(Event::SteppedDown(epoch, known));
+            self.redirect_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::*;
+    use super::*;
+
+    #[test]
+    fn a_nominee_does_not_lead_before_it_has_what_it_missed() {
+        let mut core = started(2);
+        acquire(&mut core, leading(1, ME), 4);
+        assert!(!core.try_to_lead());
+        let write = core.take(&stretch(2, 4)).unwrap();
+        assert!(!core.try_to_lead(), "accepted is not on disk yet");
+        core.written(write.log, end_of(&journal(4)));
+        assert!(core.try_to_lead());
+        assert_eq!(core.leads(), Some(Epoch(1)));
+    }
+
+    #[test]
+    fn a_newer_epoch_deposes_and_an_older_one_is_ignored() {
+        let mut core = leader(0);
+        core.learn(leading(1, OTHER));
+        assert_eq!(core.leadership(), leading(1, ME));
+        assert_eq!(core.leads(), Some(Epoch(1)));
+        core.learn(leading(2, OTHER));
+        assert_eq!(core.leadership(), leading(2, OTHER));
+        assert_eq!(core.leads(), None);
+        acquire(&mut core, leading(1, ME), 0);
+        assert!(!core.is_chosen(), "the leadership of epoch 1 has ended");
+    }
+
+    #[test]
+    fn a_nominee_that_heard_of_its_own_victory_first_still_becomes_leader() {
+        let mut core = started(0);
+        core.learn(leading(1, ME));
+        assert!(!core.is_chosen());
+        acquire(&mut core, leading(1, ME), 0);
+        assert!(core.is_chosen());
+    }
+
+    #[test]
+    fn of_an_epoch_that_was_given_away_twice_the_catalog_knows_the_leader() {
+        let mut core = started(0);
+        core.learn(leading(1, OTHER));
+        acquire(&mut core, leading(1, ME), 0);
+        assert!(core.try_to_lead());
+        assert_eq!(core.leadership(), leading(1, ME));
+    }
+
+    #[test]
+    fn a_leader_whose_epoch_the_catalog_gave_to_another_steps_down() {
+        let mut core = leader(0);
+        core.contradicted(leading(1, ME));
+        assert!(core.is_chosen());
+        core.contradicted(leading(1, OTHER));
+        assert!(!core.is_chosen());
+        let events = core.take_effects().events;
+        assert_eq!(events, [Event::SteppedDown(Epoch(1), leading(1, OTHER))]);
+    }
+
+    #[test]
+    fn a_late_answer_does_not_end_a_later_leadership() {
+        let mut core = leader(0);
+        acquire(&mut core, leading(3, ME), 0);
+        core.step_down(Epoch(1), leading(2, OTHER));
+        assert!(core.is_chosen());
+        assert_eq!(core.leadership(), leading(3, ME));
     }
 }

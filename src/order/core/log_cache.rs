@@ -1,28 +1,48 @@
-//! The newest rows in memory, so that the leader passes orders on without reading them back.
+//! The log's newest rows in memory, so that the leader replicates without reading them back.
+//!
+//! # The idea
+//!
+//! Rows are kept from the moment they are accepted, each with the position behind it, so that a
+//! message to a follower can begin at any of them. A follower is thus sent a row while the leader's
+//! own disk is still writing it. If that write fails, the log goes on from an earlier position, and
+//! the rows that were taken back are forgotten:
+//!
+//! ```text
+//! core                           cache        disk
+//!   | accept 7, 8                | 7 8        | full: refused
+//!   | not written: end is 6 again|            |
+//!   | accept 7                   | 7          |
+//! ```
+//!
+//! If they stayed, row 7 would stand behind row 8, and a follower would be sent rows that do not
+//! continue one another.
+//!
+//! # What is left out
+//!
+//! Older rows: a follower that is further behind is served from the database.
 
 use std::collections::VecDeque;
 
 use crate::wire::order::{Order, Position, Rows};
 
-/// Rows kept: several batches; a follower that is further behind is served from the database.
+/// Rows kept: some sixteen full batches, so that a follower that keeps up never needs the database.
 const MOST_KEPT: usize = 4_096;
 
 /// The newest rows, gapless, each with the position behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LogCache {
+pub(super) struct LogCache {
     after: Position,
     rows: VecDeque<(Order, Position)>,
 }
 
 impl LogCache {
     /// An empty cache of a log that ends at `after`.
-    #[must_use]
-    pub fn new(after: Position) -> Self {
+    pub(super) fn new(after: Position) -> Self {
         Self { after, rows: VecDeque::new() }
     }
 
     /// Keeps rows that were accepted behind `after`.
-    pub fn extend(&mut self, after: Position, orders: &[Order]) {
+    pub(super) fn extend(&mut self, after: Position, orders: &[Order]) {
         if self.end() != after {
             // Rows that were kept did not get to the disk; the log went on from before them.
             *self = Self::new(after);
@@ -39,8 +59,7 @@ impl LogCache {
     }
 
     /// At most `most` rows from number `from` on. `None` if they are not all here.
-    #[must_use]
-    pub fn rows(&self, from: u64, most: u64) -> Option<Rows> {
+    pub(super) fn rows(&self, from: u64, most: u64) -> Option<Rows> {
         let skipped = usize::try_from(from.checked_sub(self.after.length)?).ok()?;
         let after = match skipped.checked_sub(1) {
             None => self.after,

@@ -1,289 +1,157 @@
-//! A replica's decisions under one roof: its log, its office, the purchases on their way.
+//! A replica's decisions: its log, its part in the leadership, the purchases in flight.
 //!
 //! # The idea
 //!
-//! Whatever happens to a replica (a message, an answer, a write that is done) is one call here. The
-//! call decides all that follows from it at once, and leaves what others must hear of it in the
-//! [effects](effects): decisions are data, which the server around them carries out, and the
-//! simulator, too. Nothing here waits for anything. What takes time is asked for by one call and
-//! reported by a later one, and in between anything may have happened:
+//! A state machine without I/O (as etcd's raft is one). Each event (a message, an answer, a finished
+//! write) is one call to [`Core`]. The call decides everything that follows from the event at once
+//! and leaves what must be carried out in the [effects]: decisions are data. Nothing
+//! here waits. What takes time is requested by one call and reported by a later one, and other
+//! calls may come in between:
 //!
 //! ```text
-//! leader's tasks           core                        disk
-//!   | batch answered ------->| accept rows 7, 8         |
-//!   |<-- Write{log 1, 7, 8} -|------------------------->| (slow)
-//!   |                        | journal: this log is foreign; begun anew: log 2, empty
-//!   | written(log 1, to 9) ->| says nothing of log 2: not counted
+//! leader's tasks              core                             disk
+//!   | batch_answered(rows 7, 8) ->| accepts them                 |
+//!   |<-- Write{log 1, 7, 8} ------|----------------------------->| (slow)
+//!   |                             | the journal contradicts this |
+//!   |                             | log: an empty log 2 begins   |
+//!   | written(log 1, up to 9) --->| not about log 2: ignored     |
 //! ```
 //!
-//! [`leadership`] has the calls about leadership, [`batching`] those of a
-//! leader that sells and passes orders on.
+//! # Where to find what
 //!
-//! `W` is who waits for a purchase: a channel in the server, a number in the simulator.
+//! | question | file |
+//! |---|---|
+//! | which rows continue the log, and which are missing | [`log`] |
+//! | who leads, and how a replica becomes leader and steps down | [`leadership`] |
+//! | what a follower is sent, and which followers an acknowledgement waits for | [`followers`] |
+//! | where a batch is cut, when an order is acknowledged | [`batches`] |
+//! | what a retry under a key meets | [`in_flight`] |
+//! | what the server carries out | [`effects`] |
+//!
+//! This file has the replica as a whole: what it is made of, its status, and whether it is fit to
+//! lead.
+//!
+//! # What is left out
+//!
+//! The rows themselves, which storage keeps, and all I/O: the [service](super) performs it.
 
-pub mod batching;
+pub mod batches;
 pub mod effects;
 pub mod followers;
+pub mod in_flight;
 pub mod leadership;
-pub mod log_cache;
-pub mod queue;
-pub mod replica;
+pub mod log;
+mod log_cache;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use self::effects::{Effects, Event};
-use self::log_cache::LogCache;
-use self::queue::{Admission, Queue};
-use self::replica::{Acceptance, Replica};
-use crate::wire::order::{Order, OrderNumber, Position, Rows};
-use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
+use self::batches::Batches;
+use self::effects::Effects;
+use self::in_flight::InFlight;
+use self::leadership::Mode;
+use self::log::Log;
+use crate::wire::order::Position;
 use crate::wire::replication::{
-    AppendReply, AppendRequest, CatalogStatus, MOST_ROWS, ReplicaId, ReplicaStatus,
+    CatalogStatus, Fitness, Leadership, ReplicaId, ReplicaState, ReplicaStatus,
 };
 
-/// A replica, but for the rows that storage keeps.
-#[derive(Clone, Debug)]
+/// A replica is fit to lead if its disk and the catalog answered requests that are at most this
+/// old: five self-checks, so that one slow answer does not make a leader unfit.
+pub const FRESHNESS: Duration = Duration::from_secs(1);
+
+/// A replica. `W` is the type of what waits for an answer to a purchase: a channel in the server,
+/// a number in tests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core<W> {
-    pub(super) others: Vec<ReplicaId>,
-    pub(super) replica: Replica,
-    pub(super) queue: Queue<W>,
-    log_cache: LogCache,
-    log: LogNumber,
-    /// How long the log was when the catalog last said how it stands.
-    length_then: u64,
-    pub(super) effects: Effects<W>,
-}
-
-/// Counts how often the log was begun anew. What was on its way to an earlier one says nothing of
-/// this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogNumber(u64);
-
-/// Rows for the disk. They must be queued there before anything else is decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
-    /// For this log.
-    pub log: LogNumber,
-    /// Behind this position.
-    pub after: Position,
-    /// The rows; with none, the answer says that all before is on disk.
-    pub orders: Vec<Order>,
-}
-
-/// Rows that were offered and not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
-    /// They begin beyond the log's end, which is here.
-    Gap(u64),
-    /// They contradict the log.
-    Diverged,
-    /// The disk did not take them.
-    NotWritten,
-}
-
-/// What came of asking somebody for rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fetched {
-    /// There is more: ask from the log's end now.
-    More,
-    /// That was all.
-    Everything,
-    /// Somebody else's rows came between: ask again in a moment.
-    Overtaken,
-    /// The source holds other orders than this replica.
-    Foreign,
-    /// What it answered could not be kept.
-    Failed,
+    id: ReplicaId,
+    /// The other replicas.
+    others: Vec<ReplicaId>,
+    log: Log,
+    /// The newest leadership that this replica knows of.
+    leadership: Leadership,
+    /// This replica's part in it.
+    mode: Mode,
+    in_flight: InFlight<W>,
+    batches: Batches,
+    /// When the disk was last asked something that it has answered.
+    disk_answered: Option<Instant>,
+    /// When the catalog was last asked something that it has answered.
+    catalog_answered: Option<Instant>,
+    effects: Effects<W>,
 }
 
 /// What the catalog's status means to a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalCheck {
-    /// All is well.
+    /// The journal has all that this replica has.
     Known,
-    /// The journal is shorter than this log was when the catalog was asked, and a log holds nothing
-    /// that was not in the journal. Under such a catalog this replica is not fit to lead.
+    /// The journal is shorter than this log was when the catalog was asked. A log holds nothing
+    /// that was not in the journal, so the catalog's database is not the one that this log came
+    /// from, and this replica is not fit to lead under it.
     Diverged,
 }
 
 impl<W> Core<W> {
-    /// A replica whose log on disk ends at `durable`, among others.
+    /// A replica that has just started, whose log on disk ends at `durable`. `others` are the other
+    /// replicas.
     #[must_use]
     pub fn new(id: ReplicaId, others: Vec<ReplicaId>, durable: Position) -> Self {
         Self {
+            id,
             others,
-            replica: Replica::new(id, durable),
-            queue: Queue::default(),
-            log_cache: LogCache::new(durable),
-            log: LogNumber(0),
-            length_then: 0,
+            log: Log::new(durable),
+            leadership: Leadership::default(),
+            mode: Mode::Following,
+            in_flight: InFlight::default(),
+            batches: Batches::default(),
+            disk_answered: None,
+            catalog_answered: None,
             effects: Effects::default(),
         }
     }
 
-    /// What is to be carried out since the last call.
+    /// Takes what is to be carried out since the last call.
     pub fn take_effects(&mut self) -> Effects<W> {
         std::mem::take(&mut self.effects)
     }
 
-    /// The replica itself.
+    /// Returns what this replica says of itself.
     #[must_use]
-    pub fn replica(&self) -> &Replica {
-        &self.replica
+    pub fn status(&self, now: Instant) -> ReplicaStatus {
+        let state = match self.mode {
+            Mode::Activating(_) | Mode::Leading(_) => ReplicaState::Leader,
+            Mode::Following if self.is_new() || self.is_behind() => ReplicaState::Syncing,
+            Mode::Following => ReplicaState::Follower,
+        };
+        ReplicaStatus {
+            id: self.id,
+            state,
+            fitness: self.fitness(now),
+            leadership: self.leadership,
+            log: self.durable(),
+        }
     }
 
-    /// A purchase has arrived. The waiter is answered through the effects.
-    ///
-    /// # Errors
-    ///
-    /// If the store is too busy for one more.
-    pub fn purchase(
-        &mut self,
-        purchase: Purchase,
-        waiter: W,
-        is_gone: impl Fn(&W) -> bool,
-    ) -> Result<(), Busy> {
-        if !self.replica.is_chosen() {
-            let reply = PurchaseReply::NotLeader(self.replica.leadership());
-            self.effects.answers.push((waiter, reply));
-            return Ok(());
-        }
-        match self.queue.admit(purchase, waiter, is_gone) {
-            Admission::Admitted => self.effects.work = true,
-            Admission::Full(_waiter) => return Err(Busy),
-        }
-        Ok(())
-    }
-
-    /// Whether this replica has an order on its disk. A row never changes, so whoever has it may
-    /// answer, whether or not it leads; one that lacks it asks the catalog, now: no earlier
-    /// knowledge of the journal's end would do.
+    /// Returns whether this replica could lead.
     #[must_use]
-    pub fn has_order(&self, number: OrderNumber) -> bool {
-        number.0 < self.replica.durable().length
+    pub fn fitness(&self, now: Instant) -> Fitness {
+        let is_fresh = |asked: Option<Instant>| asked.is_some_and(|asked| now < asked + FRESHNESS);
+        let writes = self.log.takes_writes() && is_fresh(self.disk_answered);
+        if writes && is_fresh(self.catalog_answered) { Fitness::Ready } else { Fitness::Unfit }
     }
 
-    /// The leader passes orders on: they are to be [taken](Core::take).
-    ///
-    /// # Errors
-    ///
-    /// The answer, if the sender leads no longer.
-    pub fn append(&mut self, request: &AppendRequest) -> Result<(), AppendReply> {
-        self.learn(request.leadership);
-        self.replica.heard_of(request.leader_length);
-        let known = self.replica.leadership();
-        if known.epoch > request.leadership.epoch {
-            return Err(AppendReply::Stale(known));
-        }
-        Ok(())
+    /// Notes that the disk has answered what it was asked at `asked`.
+    pub fn disk_answered(&mut self, asked: Instant) {
+        self.disk_answered = self.disk_answered.max(Some(asked));
     }
 
-    /// The answer to the leader, once its rows are on disk or were not taken. `None` if the disk
-    /// refused them.
-    pub fn appended(&mut self, taken: Result<(), NotTaken>) -> Option<AppendReply> {
-        match taken {
-            Ok(()) => {
-                self.replica.caught_up();
-                Some(self.replica.append_reply())
-            }
-            Err(NotTaken::Gap(length)) => Some(AppendReply::Gap { length }),
-            Err(NotTaken::Diverged) => {
-                // The journal is to say which of the two logs is right.
-                self.replica.doubt_log();
-                Some(AppendReply::Diverged)
-            }
-            Err(NotTaken::NotWritten) => None,
-        }
+    /// Notes that the catalog has answered what it was asked at `asked`.
+    fn catalog_answered(&mut self, asked: Instant) {
+        self.catalog_answered = self.catalog_answered.max(Some(asked));
     }
 
-    /// Takes rows from whoever offers them.
-    ///
-    /// # Errors
-    ///
-    /// If they do not continue the log.
-    pub fn take(&mut self, rows: &Rows) -> Result<Write, NotTaken> {
-        match self.replica.accept(rows) {
-            Acceptance::Write(after, orders) => {
-                self.log_cache.extend(after, &orders);
-                self.effects.grown = true;
-                Ok(Write { log: self.log, after, orders })
-            }
-            Acceptance::Gap(length) => Err(NotTaken::Gap(length)),
-            Acceptance::Diverged => Err(NotTaken::Diverged),
-        }
-    }
-
-    /// The log is on disk up to `end`.
-    pub fn written(&mut self, log: LogNumber, end: Position) {
-        if self.log == log {
-            self.replica.written(end);
-        }
-        self.release();
-    }
-
-    /// Rows for the disk did not get there.
-    pub fn not_written(&mut self, log: LogNumber) {
-        if self.log == log {
-            self.replica.not_written();
-        }
-        self.effects.work = true;
-    }
-
-    /// Rows for a follower or a peer, if they are still in memory.
-    #[must_use]
-    pub fn rows_at_hand(&self, from: u64) -> Option<Rows> {
-        self.log_cache.rows(from, MOST_ROWS)
-    }
-
-    /// What a peer gets that asks for rows beyond this log's end.
-    #[must_use]
-    pub fn no_rows(&self) -> Rows {
-        Rows::none(self.replica.durable())
-    }
-
-    /// Whether this replica has to ask others for rows: because it has just started and does not
-    /// know what it missed, or because it has heard of orders that it lacks. A chosen leader
-    /// fetches what it misses before it sells, as part of that.
-    #[must_use]
-    pub fn should_fetch(&self) -> bool {
-        !self.replica.is_chosen() && (self.replica.is_new() || self.replica.is_behind())
-    }
-
-    /// From which number on to ask.
-    #[must_use]
-    pub fn lacks_from(&self) -> u64 {
-        self.replica.accepted().length
-    }
-
-    /// What an answer to such a question means, once its rows were taken or not.
-    #[must_use]
-    pub fn fetched(rows: &Rows, taken: Result<(), NotTaken>) -> Fetched {
-        match taken {
-            // They may be as many as were asked for, with more behind them.
-            Ok(()) if rows.orders.len() as u64 == MOST_ROWS => Fetched::More,
-            Ok(()) => Fetched::Everything,
-            Err(NotTaken::Gap(_)) => Fetched::Overtaken,
-            Err(NotTaken::Diverged) => Fetched::Foreign,
-            Err(NotTaken::NotWritten) => Fetched::Failed,
-        }
-    }
-
-    /// The journal was asked to its end.
-    pub fn has_all_of_the_journal(&mut self) {
-        self.replica.has_everything();
-    }
-
-    /// The peers and the journal were asked for what this replica missed. True if it was new.
-    pub fn caught_up(&mut self) -> bool {
-        let was_new = self.replica.is_new() && !self.replica.is_chosen();
-        if was_new {
-            self.replica.caught_up();
-        }
-        was_new
-    }
-
-    /// The catalog said how it stands when it was asked at `asked`, at which time this log was
-    /// `length_before` long.
+    /// Notes the catalog's status. It was requested at `asked`, when this log was `length_before`
+    /// long.
     pub fn heard_from_catalog(
         &mut self,
         status: CatalogStatus,
@@ -295,169 +163,132 @@ impl<W> Core<W> {
         if status.journal.length < length_before {
             return JournalCheck::Diverged;
         }
-        self.replica.catalog_answered(asked);
-        let length = self.replica.accepted().length;
-        // Orders of this moment are on their way; only one who stands still is behind.
-        if length == self.length_then {
-            self.replica.heard_of(status.journal.length);
-        }
-        self.length_then = length;
-        // A leader that has nothing to sell must be woken to fetch.
-        self.effects.work |= self.replica.is_chosen() && self.replica.is_behind();
+        self.catalog_answered(asked);
+        self.journal_reported(status.journal.length);
+        // A leader without purchases must be woken to fetch.
+        self.effects.work |= self.is_chosen() && self.is_behind();
         JournalCheck::Known
-    }
-
-    /// The disk has done what it was asked at `asked`.
-    pub fn disk_moved(&mut self, asked: Instant) {
-        self.replica.disk_moved(asked);
-    }
-
-    /// The journal says that this log is not of its cluster, or is damaged; it has been set aside,
-    /// and an empty one begun.
-    pub fn begin_anew(&mut self) {
-        let leadership = self.replica.leadership();
-        self.replica = Replica::new(self.replica.id(), Position::START);
-        self.log_cache = LogCache::new(Position::START);
-        self.log = LogNumber(self.log.0 + 1);
-        self.redirect_waiters(leadership);
-    }
-
-    /// What this replica says of itself.
-    #[must_use]
-    pub fn status(&self, now: Instant) -> ReplicaStatus {
-        ReplicaStatus {
-            id: self.replica.id(),
-            state: self.replica.state(),
-            fitness: self.replica.fitness(now),
-            leadership: self.replica.leadership(),
-            log: self.replica.durable(),
-        }
-    }
-
-    /// Answers all whose orders are as durable as they must be.
-    pub(super) fn release(&mut self) {
-        let Some(length) = self.replica.acknowledged_length() else { return };
-        let answers = self.queue.acknowledge(length);
-        self.answer(answers);
-    }
-
-    pub(super) fn answer(&mut self, answers: Vec<(W, Decision)>) {
-        let decided = |(waiter, decision)| (waiter, PurchaseReply::Decided(decision));
-        self.effects.answers.extend(answers.into_iter().map(decided));
-    }
-
-    pub(super) fn note(&mut self, event: Event) {
-        self.effects.events.push(event);
     }
 }
 
-/// Too many purchases are on their way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy;
-
 #[cfg(test)]
 mod tests {
-    use super::batching::{BatchOutcome, Task};
-    use super::effects::Event;
-    use super::leadership::Candidacy;
     use super::*;
-    use crate::wire::purchase::{CommitReply, IdempotencyKey, Verdict};
+    use crate::wire::order::{Order, OrderNumber, Rows};
+    use crate::wire::purchase::{IdempotencyKey, Purchase};
     use crate::wire::quantity::Quantity;
-    use crate::wire::replication::{
-        AcquisitionReply, Epoch, Leadership, Nomination, NominationReply,
-    };
+    use crate::wire::replication::{Acquisition, AcquisitionReply, Epoch, NominationReply};
 
-    const ME: ReplicaId = ReplicaId(3);
-    const OTHER: ReplicaId = ReplicaId(2);
-    const GRANTED: Decision = Decision::Granted(OrderNumber(0));
+    pub(super) const ME: ReplicaId = ReplicaId(3);
+    pub(super) const OTHER: ReplicaId = ReplicaId(2);
 
-    fn leading(epoch: u64, leader: ReplicaId) -> Leadership {
+    pub(super) fn leading(epoch: u64, leader: ReplicaId) -> Leadership {
         Leadership { epoch: Epoch(epoch), leader: Some(leader) }
     }
 
-    fn purchase(key: &str) -> Purchase {
+    pub(super) fn order(number: u64, name: &str) -> Order {
+        Order { number: OrderNumber(number), name: name.into(), quantity: Quantity::ONE }
+    }
+
+    pub(super) fn end_of(orders: &[Order]) -> Position {
+        orders.iter().fold(Position::START, Position::continued_by)
+    }
+
+    pub(super) fn journal(length: u64) -> Vec<Order> {
+        (0..length).map(|number| order(number, "Tux")).collect()
+    }
+
+    /// The journal's rows from one number to another.
+    pub(super) fn stretch(from: u64, to: u64) -> Rows {
+        let all = journal(to);
+        let from = usize::try_from(from).unwrap();
+        Rows { after: end_of(&all[..from]), orders: all[from..].to_vec() }
+    }
+
+    pub(super) fn purchase(key: &str, quantity: u64) -> Purchase {
         Purchase {
             key: IdempotencyKey::from(key.to_owned()),
             name: "Tux".into(),
-            quantity: Quantity::ONE,
+            quantity: Quantity::new(quantity).unwrap(),
             request_id: None,
         }
     }
 
-    fn rows() -> Rows {
-        let order = Order { number: OrderNumber(0), name: "Tux".into(), quantity: Quantity::ONE };
-        Rows { after: Position::START, orders: vec![order] }
+    /// A replica that has just started, with a log of this length.
+    pub(super) fn started(length: u64) -> Core<u32> {
+        Core::new(ME, vec![OTHER], end_of(&journal(length)))
     }
 
-    fn buy(core: &mut Core<u32>, key: &str, waiter: u32) {
-        core.purchase(purchase(key), waiter, |_| false).unwrap();
+    /// The catalog records the leadership, while its journal has this length.
+    pub(super) fn acquire(core: &mut Core<u32>, leadership: Leadership, length: u64) {
+        let request = Acquisition { nominee: ME, seen: Epoch(0), log: core.durable() };
+        let won = AcquisitionReply::Won { leadership, journal: end_of(&journal(length)) };
+        assert_eq!(core.acquisition_answered(&request, won), NominationReply::Won(leadership));
     }
 
-    /// A replica alone that leads epoch 1, and has sent a purchase to the catalog.
-    fn at_the_catalog() -> (Core<u32>, Epoch, Instant) {
-        let now = crate::clock::now();
-        let mut core = Core::new(ME, Vec::new(), Position::START);
-        let Candidacy::Acquire(request) = core.nominated(Nomination { seen: Epoch(0) }) else {
-            unreachable!("it does not lead yet")
-        };
-        let won = AcquisitionReply::Won { leadership: leading(1, ME), journal: Position::START };
-        let reply = core.acquisition_answered(&request, won);
-        assert_eq!(reply, NominationReply::Won(leading(1, ME)));
+    /// The leader of epoch 1, with a log as long as the journal.
+    pub(super) fn leader(length: u64) -> Core<u32> {
+        let mut core = started(length);
+        acquire(&mut core, leading(1, ME), length);
         assert!(core.try_to_lead());
-        buy(&mut core, "a", 1);
-        let Task::Sell(epoch, _) = core.next_task(now, |_| false) else {
-            unreachable!("there is something to sell")
-        };
         core.take_effects();
-        (core, epoch, now)
+        core
     }
 
-    fn sold() -> BatchOutcome {
-        let verdicts = vec![Verdict::Decided(GRANTED)];
-        BatchOutcome::Answered(CommitReply::Decided { verdicts, rows: rows() })
+    /// The core takes the rows, and they get to the disk.
+    pub(super) fn take_and_write(core: &mut Core<u32>, rows: &Rows) {
+        let write = core.take(rows).unwrap();
+        core.written(write.log, core.accepted());
     }
 
-    #[test]
-    fn an_order_is_answered_once_it_is_on_disk() {
-        let (mut core, epoch, now) = at_the_catalog();
-        let write = core.batch_answered(epoch, sold(), now, now).unwrap();
-        assert!(core.take_effects().answers.is_empty(), "it is on its way to the disk");
-        let end = write.orders.iter().fold(write.after, Position::continued_by);
-        core.written(write.log, end);
-        assert_eq!(core.take_effects().answers, [(1, PurchaseReply::Decided(GRANTED))]);
+    fn state(core: &Core<u32>) -> ReplicaState {
+        core.status(crate::clock::now()).state
     }
 
     #[test]
-    fn what_was_sold_in_an_epoch_that_is_over_is_answered_by_the_next_leader() {
-        let (mut core, epoch, now) = at_the_catalog();
-        core.learn(leading(2, OTHER));
-        let effects = core.take_effects();
-        assert_eq!(effects.answers, [(1, PurchaseReply::NotLeader(leading(2, OTHER)))]);
-        assert_eq!(effects.events, [Event::Learned(leading(2, OTHER))]);
-        assert_eq!(core.batch_answered(epoch, sold(), now, now), None);
-        assert!(core.take_effects().answers.is_empty());
-    }
-
-    #[test]
-    fn what_was_on_its_way_to_an_earlier_log_says_nothing_of_this_one() {
-        let mut core = Core::<u32>::new(ME, vec![OTHER], Position::START);
-        let write = core.take(&rows()).unwrap();
-        core.begin_anew();
-        let end = write.orders.iter().fold(write.after, Position::continued_by);
-        core.written(write.log, end);
-        assert_eq!(core.replica().durable(), Position::START);
-        let again = core.take(&rows()).unwrap();
+    fn a_replica_is_fit_to_lead_while_its_disk_and_the_catalog_answer() {
+        let now = crate::clock::now();
+        let mut core = started(0);
+        core.disk_answered(now);
+        assert_eq!(core.fitness(now), Fitness::Unfit);
+        let status = CatalogStatus { leadership: leading(1, OTHER), journal: Position::START };
+        assert_eq!(core.heard_from_catalog(status, now, 0), JournalCheck::Known);
+        assert_eq!(core.fitness(now), Fitness::Ready);
+        assert_eq!(core.fitness(now + FRESHNESS), Fitness::Unfit);
+        let nothing = core.take(&stretch(0, 0)).unwrap();
+        core.not_written(nothing.log);
+        assert_eq!(core.fitness(now), Fitness::Ready, "there was nothing to write");
+        let write = core.take(&stretch(0, 1)).unwrap();
         core.not_written(write.log);
-        core.written(again.log, end);
-        assert_eq!(core.replica().durable(), end);
+        core.not_written(write.log);
+        assert_eq!(core.fitness(now), Fitness::Unfit);
+        core.written(write.log, core.durable());
+        assert_eq!(core.fitness(now), Fitness::Unfit, "nothing was written");
+        core.written(write.log, end_of(&journal(1)));
+        assert_eq!(core.fitness(now), Fitness::Ready);
     }
 
     #[test]
-    fn a_purchase_at_a_replica_that_does_not_lead_is_sent_to_the_leader() {
-        let mut core = Core::new(ME, vec![OTHER], Position::START);
-        core.learn(leading(4, OTHER));
-        buy(&mut core, "a", 1);
-        let answers = core.take_effects().answers;
-        assert_eq!(answers, [(1, PurchaseReply::NotLeader(leading(4, OTHER)))]);
+    fn under_a_catalog_that_lost_orders_a_replica_does_not_become_fit() {
+        let now = crate::clock::now();
+        let mut core = started(2);
+        core.disk_answered(now);
+        let journal = end_of(&journal(1));
+        let status = CatalogStatus { leadership: leading(1, OTHER), journal };
+        assert_eq!(core.heard_from_catalog(status, now, 2), JournalCheck::Diverged);
+        assert_eq!(core.fitness(now), Fitness::Unfit);
+        assert_eq!(core.leadership(), leading(1, OTHER));
+    }
+
+    #[test]
+    fn a_replica_is_syncing_until_it_has_asked_and_has_all_that_it_heard_of() {
+        let mut core = started(2);
+        assert_eq!(state(&core), ReplicaState::Syncing);
+        assert!(core.caught_up());
+        assert_eq!(state(&core), ReplicaState::Follower);
+        core.heard_of(4);
+        assert_eq!(state(&core), ReplicaState::Syncing);
+        core.take(&stretch(2, 4)).unwrap();
+        assert_eq!(state(&core), ReplicaState::Follower);
     }
 }

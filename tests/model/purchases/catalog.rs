@@ -1,7 +1,7 @@
 //! The catalog's steps, in the order of `catalog/writer.rs`: a batch, an acquisition, a restock.
 //!
 //! Each is planned and committed in one step and published and answered in the next, so that a
-//! crash may come between; without crashes to come, nobody sees the difference.
+//! crash may come between; without crashes to come, there is no difference.
 
 use std::collections::HashMap;
 
@@ -59,7 +59,7 @@ impl Purchases {
         let mut asked = request.clone();
         if !self.keeps(Rule::EpochOfBatches) {
             asked.epoch = leadership.epoch;
-            asked.leader = leadership.leader.expect("somebody leads");
+            asked.leader = leadership.leader.expect("the first leadership has a leader");
         }
         let recorded = self.recorded(state, request);
         let stock = self.planned_on(&state.stock);
@@ -73,7 +73,7 @@ impl Purchases {
             }
         };
         if plan.verdicts.contains(&Verdict::Wait) {
-            self.sights.note("a purchase is told to wait");
+            self.sights.note("a purchase has to wait");
         }
         let Some(disk) = self.committed(state, &plan.change) else { return };
         let carried = if self.keeps(Rule::AnswersCarryMissedRows) {
@@ -170,7 +170,7 @@ impl Purchases {
         let writing = if !self.keeps(Rule::DurableBeforeVisible) {
             state.stock = disk.stock.clone();
             answer(state, reply);
-            Writing { disk, answer: Answer::Nobody }
+            Writing { disk, answer: Answer::None }
         } else if !self.keeps(Rule::OneTransaction) {
             let decisions = state.disk.decisions.clone();
             state.disk = Disk { decisions, ..disk.clone() };
@@ -203,7 +203,7 @@ impl Purchases {
         if state.clients.iter().any(|one| one.answers.contains(&Some(Decision::OutOfStock))) {
             self.sights.note("a restock after a refusal");
         }
-        self.commit(state, disk, Answer::Nobody);
+        self.commit(state, disk, Answer::None);
     }
 
     /// A nominee acquires leadership.
@@ -218,30 +218,29 @@ impl Purchases {
         }
         let reply = state.stock.plan_acquisition(&asked, prefix);
         let (AcquisitionReply::Won { leadership, .. }, disk) = (reply, &state.disk) else {
-            answer(state, Answer::Office(request, reply));
+            answer(state, Answer::Acquisition(request, reply));
             return;
         };
         let mut disk = disk.clone();
         disk.stock.adopt_leadership(leadership);
-        let reply = Answer::Office(request, reply);
+        let reply = Answer::Acquisition(request, reply);
         if self.keeps(Rule::EpochDurableBeforeAnswer) {
             self.commit(state, disk, reply);
         } else {
             state.stock.adopt_leadership(leadership);
             answer(state, reply);
-            self.keep_writing(state, Writing { disk, answer: Answer::Nobody });
+            self.keep_writing(state, Writing { disk, answer: Answer::None });
         }
     }
 
-    /// Whoever waits for an answer hears that the connection is gone.
+    /// A leader that waits for an answer finds its connection closed.
     pub(super) fn crash_catalog(&self, state: &mut State) {
         state.left.catalog_crashes -= 1;
         if let Some(Writing { answer: Answer::Batch { sender: Some(member), .. }, .. }) =
             state.writer.take()
         {
             self.sights.note("the catalog crashes between commit and answer");
-            state.members[member].selling = None;
-            self.put_back(state, member);
+            self.batch_lost(state, member);
         }
         state.stock = state.disk.stock.clone();
     }
@@ -255,7 +254,7 @@ fn answer(state: &mut State, answer: Answer) {
                 *answer = Some(reply);
             }
         }
-        Answer::Office(request, reply) => state.acquisitions.push((request, reply)),
-        Answer::Batch { sender: None, .. } | Answer::Nobody => {}
+        Answer::Acquisition(request, reply) => state.acquisitions.push((request, reply)),
+        Answer::Batch { sender: None, .. } | Answer::None => {}
     }
 }

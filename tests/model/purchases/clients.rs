@@ -1,7 +1,5 @@
 //! The clients: they buy, ask again, and ask for orders.
 
-use toystore::order::core::queue::Admission;
-
 use super::properties::{DURABLE, FOUND, ONE_ANSWER, ORDERED};
 use super::*;
 
@@ -14,7 +12,7 @@ impl Purchases {
             let alike = |other: &usize| self.size.wants[*other] == self.size.wants[client];
             let mut before = (0..client).filter(alike);
             if one.tries > 0 || before.all(|other| state.clients[other].tries > 0) {
-                let chosen = members().filter(|(_, one)| one.replica.is_chosen());
+                let chosen = members().filter(|(_, one)| one.core.is_chosen());
                 steps.extend(chosen.map(|(member, _)| Step::Ask { client, member }));
             }
         }
@@ -50,52 +48,48 @@ impl Purchases {
             self.sights.note("a duplicate arrives after the answer");
         }
         let waiter = (client, attempt);
-        let queue = &mut state.members[member].queue;
-        let purchase = self.purchase(waiter);
-        if !self.keeps(Rule::KeysAreJoined) && attempt > 0 {
-            // A queue that does not know that the key is on its way.
-            let mut unjoined = purchase.clone();
-            unjoined.key = self.keys[client][attempt].clone();
-            assert_eq!(queue.admit(unjoined, waiter, |_| false), Admission::Admitted);
-            return;
+        let mut purchase = self.purchase(waiter);
+        if !self.keeps(Rule::KeysAreJoined) {
+            // As if it were another key: the leader does not notice that it is in flight.
+            purchase.key = self.keys[client][attempt].clone();
         }
-        match queue.admit(purchase, waiter, |_| false) {
-            Admission::Admitted => {}
-            Admission::Full(_) => unreachable!("there are few"),
-        }
+        state.members[member].waiting.insert(waiter);
+        let admitted = self.call(state, member, |core| core.purchase(purchase, waiter, |_| false));
+        admitted.expect("there are few");
     }
 
     /// Answers leave a leader. Whether they arrive does not matter: they might.
-    pub(super) fn answer(&self, state: &mut State, member: usize, answers: &[(Waiter, Decision)]) {
-        for (waiter, decision) in answers {
-            self.answer_one(state, *waiter, *decision);
-            let Decision::Granted(number) = decision else { continue };
-            let number = usize::try_from(number.0).expect("a small number");
-            let order = state.disk.journal.get(number);
-            let holds = |member: &usize| {
-                let one = &state.members[*member];
-                let on_disk = &one.rows[..length_of(one.replica.durable())];
-                order.is_some() && on_disk.get(number) == order
-            };
-            let live = &state.members[member].live;
-            // That a log is foreign is noticed when rows come to its end, and no sooner.
-            let foreign = |other: &usize| state.members[*other].rows == [Self::foreign_order()];
-            let durable = holds(&member) && live.iter().all(|one| holds(one) || foreign(one));
-            self.sights.note(if live.is_empty() {
-                "an order is acknowledged by a leader alone"
-            } else {
-                "an order is acknowledged with a live follower"
-            });
-            let asked_for = quantity(self.wanted(*waiter));
-            if !durable {
-                state.broken = Some(DURABLE);
-            } else if order.is_some_and(|order| order.quantity != asked_for) {
-                state.broken = Some(ORDERED);
-            }
+    pub(super) fn answer(
+        &self,
+        state: &mut State,
+        member: usize,
+        waiter: Waiter,
+        decision: Decision,
+    ) {
+        self.hear_answer(state, waiter, decision);
+        let Decision::Granted(number) = decision else { return };
+        let number = usize::try_from(number.0).expect("a small number");
+        let order = state.disk.journal.get(number);
+        let holds =
+            |member: &usize| order.is_some() && state.members[*member].disk().get(number) == order;
+        let live = &state.members[member].live;
+        // That a log is foreign is noticed when rows come to its end, and no sooner.
+        let foreign = |other: &usize| state.members[*other].rows == [Self::foreign_order()];
+        let durable = holds(&member) && live.iter().all(|one| holds(one) || foreign(one));
+        self.sights.note(if live.is_empty() {
+            "an order is acknowledged by a leader alone"
+        } else {
+            "an order is acknowledged with a live follower"
+        });
+        let asked_for = quantity(self.wanted(waiter));
+        if !durable {
+            state.broken = Some(DURABLE);
+        } else if order.is_some_and(|order| order.quantity != asked_for) {
+            state.broken = Some(ORDERED);
         }
     }
 
-    fn answer_one(&self, state: &mut State, (client, attempt): Waiter, decision: Decision) {
+    fn hear_answer(&self, state: &mut State, (client, attempt): Waiter, decision: Decision) {
         if decision == Decision::KeyReused {
             // Says nothing of the purchase that the key belongs to.
             self.sights.note("a key is used for something else");
@@ -111,11 +105,11 @@ impl Purchases {
         }
     }
 
-    /// Somebody asks a replica for an order. One that lacks it asks the catalog.
+    /// A client asks a replica for an order. A replica that lacks it asks the catalog.
     pub(super) fn query(&self, state: &mut State, number: usize, member: usize) {
         state.left.queries -= 1;
         let one = &state.members[member];
-        let own = one.rows[..length_of(one.replica.durable())].get(number);
+        let own = one.disk().get(number);
         let granted = Some(Decision::Granted(OrderNumber(number as u64)));
         let existed = number < length_of(state.stock.status().journal)
             || state.clients.iter().any(|one| one.answers.contains(&granted));
@@ -124,7 +118,7 @@ impl Purchases {
                 self.sights.note("a replica has an order that is asked for");
                 // Only a leader is asked, which none becomes whose log is foreign.
                 let wrong = state.disk.journal.get(number) != Some(own);
-                if wrong && (one.replica.is_chosen() || !self.size.foreign) {
+                if wrong && (one.core.is_chosen() || !self.size.foreign) {
                     state.broken = Some(FOUND);
                 }
             }

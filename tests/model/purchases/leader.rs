@@ -1,8 +1,8 @@
-//! A leader's steps, in the order of `order/tasks.rs`: selling, settling, replicating.
+//! A leader's steps, as `order/tasks.rs` makes them: selling, acknowledging, replicating.
 
 use std::time::Duration;
 
-use toystore::wire::purchase::Verdict;
+use toystore::order::core::batches::BatchOutcome;
 
 use super::*;
 
@@ -14,13 +14,12 @@ impl Purchases {
         one: &Member,
         steps: &mut Vec<Step>,
     ) {
-        let leads = one.replica.leads().is_some();
-        let behind = one.replica.is_behind() && self.keeps(Rule::LeadersBehindFetch);
         match &one.selling {
-            None if leads && !behind && !self.next_batch(&mut one.queue.clone()).is_empty() => {
-                steps.push(Step::Sell(member));
+            None => {
+                if let Some(Task::Sell(..)) = self.next_task(one) {
+                    steps.push(Step::Sell(member));
+                }
             }
-            None => {}
             Some((_, None)) => {
                 if self.is_free(state) {
                     steps.push(Step::Decide(member));
@@ -41,95 +40,83 @@ impl Purchases {
         }
     }
 
-    fn next_batch(&self, queue: &mut Queue<Waiter>) -> Vec<Purchase> {
+    /// What the task that sells would do next. `None` if it waits for the catalog, or has nothing
+    /// to do with it.
+    pub(super) fn next_task(&self, one: &Member) -> Option<Task> {
+        let is_idle = one.core.is_chosen() && one.selling.is_none();
+        is_idle.then(|| self.take_task(&mut one.core.clone()))
+    }
+
+    fn take_task(&self, core: &mut Core<Waiter>) -> Task {
+        if !self.keeps(Rule::LeadersBehindFetch) && core.leads().is_some() {
+            // As if it were not behind.
+            core.has_all_of_the_journal();
+        }
         // Whatever rests has rested long enough.
-        queue.next_batch(self.base + Duration::from_secs(1), |_| false)
+        core.next_task(self.base + Duration::from_secs(1), |_| false)
     }
 
     pub(super) fn sell(&self, state: &mut State, member: usize) {
-        let one = &mut state.members[member];
-        let Some(epoch) = one.replica.leads() else { return };
-        let mut purchases = self.next_batch(&mut one.queue);
-        if purchases.len() > 1 {
+        let task = self.call(state, member, |core| self.take_task(core));
+        let Task::Sell(_, mut request) = task else { return };
+        if request.purchases.len() > 1 {
             self.sights.note("two purchases share a batch");
         }
         if !self.keeps(Rule::KeysAreJoined) {
-            for purchase in &mut purchases {
+            for purchase in &mut request.purchases {
                 let keys = self.keys.iter().find(|keys| keys.contains(&purchase.key));
                 purchase.key = keys.expect("a client's key")[0].clone();
             }
         }
-        let log = one.replica.accepted();
-        one.selling = Some((CommitRequest { leader: id(member), epoch, log, purchases }, None));
+        state.members[member].selling = Some((request, None));
     }
 
-    /// The leader loses its patience; the batch, if it has not arrived, may do so yet.
+    /// The leader gives the batch up; it may still arrive, if it has not.
     pub(super) fn doubt(&self, state: &mut State, member: usize) {
-        let Some((request, answer)) = state.members[member].selling.take() else { return };
-        match answer {
-            Some(_) => self.sights.note("a batch is asked again that was decided"),
-            None if state.strays.contains(&request) => {}
-            None => state.strays.push(request),
+        match &state.members[member].selling {
+            Some((_, Some(_))) => self.sights.note("a batch is asked again that was decided"),
+            Some((request, None)) if !state.strays.contains(request) => {
+                state.strays.push(request.clone());
+            }
+            Some((_, None)) | None => {}
         }
         if let Some(Writing { answer: Answer::Batch { sender, .. }, .. }) = &mut state.writer {
             sender.take_if(|sender| *sender == member);
         }
-        self.put_back(state, member);
+        self.batch_lost(state, member);
     }
 
-    pub(super) fn put_back(&self, state: &mut State, member: usize) {
+    /// The leader has no answer to its batch.
+    pub(super) fn batch_lost(&self, state: &mut State, member: usize) {
+        let Some((request, _)) = state.members[member].selling.take() else { return };
         if self.keeps(Rule::LostBatchesAreAskedAgain) {
-            state.members[member].queue.in_doubt();
+            let outcome = BatchOutcome::InDoubt;
+            self.call(state, member, |core| {
+                core.batch_answered(request.epoch, outcome, self.base, self.base)
+            });
         }
     }
 
     pub(super) fn settle(&self, state: &mut State, member: usize) {
         let one = &mut state.members[member];
-        let Some((CommitRequest { epoch, .. }, Some(reply))) = one.selling.take() else { return };
-        let (verdicts, rows) = match reply {
-            CommitReply::Decided { verdicts, rows } => (verdicts, rows),
-            CommitReply::Deposed(leadership) => {
-                self.learn(state, member, leadership);
-                let replica = &mut state.members[member].replica;
-                if replica.leadership().epoch == epoch && replica.step_down() {
-                    state.members[member].queue.clear();
-                }
-                return;
+        let Some((request, Some(mut reply))) = one.selling.take() else { return };
+        if let CommitReply::Decided { rows, .. } = &mut reply {
+            if one.core.leads() != Some(request.epoch) {
+                self.sights.note("a leader is deposed while its batch is at the catalog");
             }
-        };
-        if one.replica.leads() != Some(epoch) {
-            self.sights.note("a leader is deposed while its batch is at the catalog");
-            return;
+            *rows = self.delivered(one, rows);
         }
-        for verdict in &verdicts {
-            if let Verdict::Decided(Decision::Granted(number)) = verdict {
-                one.replica.heard_of(number.0 + 1);
-            }
-        }
-        let answers = one.queue.decided(&verdicts, self.base);
-        if self.take(state, member, &rows).is_err() {
-            self.sights.note("a batch's rows do not continue the log");
-        }
-        self.answer(state, member, &answers);
+        let outcome = BatchOutcome::Answered(reply);
+        let write = self.call(state, member, |core| {
+            core.batch_answered(request.epoch, outcome, self.base, self.base)
+        });
+        let Some(write) = write else { return };
+        let log = write.log;
+        self.queue_for_disk(state, member, write);
         if !self.keeps(Rule::DurableBeforeAcknowledgement) {
-            let one = &mut state.members[member];
-            let answers = one.queue.acknowledge(one.replica.accepted().length);
-            self.answer(state, member, &answers);
+            // As if the disk had them.
+            self.call(state, member, |core| core.written(log, core.accepted()));
         }
-    }
-
-    /// Answers all whose orders are as durable as they must be.
-    pub(super) fn release(&self, state: &mut State, member: usize) {
-        let one = &mut state.members[member];
-        let Some(mut length) = one.replica.acknowledged_length() else { return };
-        if length < one.replica.durable().length {
-            self.sights.note("an answer waits for a follower");
-        }
-        if !self.keeps(Rule::LiveFollowersBeforeAcknowledgement) {
-            length = one.replica.durable().length;
-        }
-        let answers = one.queue.acknowledge(length);
-        self.answer(state, member, &answers);
     }
 
     pub(super) fn replicating(
@@ -142,7 +129,7 @@ impl Purchases {
         for follower in (0..self.size.replicas).filter(|other| *other != leader) {
             let replicating_to = one.replicating_to.get(&follower);
             match replicating_to {
-                None if state.left.appends > 0 && one.replica.leads().is_some() => {
+                None if state.left.appends > 0 && one.core.leads().is_some() => {
                     steps.push(Step::Replicate { leader, follower });
                 }
                 Some((_, None)) => steps.push(Step::Take { leader, follower }),
@@ -150,8 +137,8 @@ impl Purchases {
                 None => {}
             }
             // The answer is lost; or nothing was sent, and no more is, in this small world.
-            let owes = one.replica.has_rows_for(id(follower)) && state.left.appends == 0;
-            if one.live.contains(&follower) && (replicating_to.is_some() || owes) {
+            let unsent = one.core.has_rows_for(id(follower)) && state.left.appends == 0;
+            if one.live.contains(&follower) && (replicating_to.is_some() || unsent) {
                 steps.push(Step::Lose { leader, follower });
             }
         }
@@ -159,54 +146,49 @@ impl Purchases {
 
     pub(super) fn replicate(&self, state: &mut State, leader: usize, follower: usize) {
         state.left.appends -= 1;
-        let one = &mut state.members[leader];
-        let Some(cursor) = one.replica.cursor_of(id(follower)) else { return };
-        let rows = one.log_cache.rows(cursor, 10).unwrap_or_else(|| {
+        let one = &state.members[leader];
+        let Some(cursor) = one.core.cursor_of(id(follower)) else { return };
+        let rows = one.core.cached_rows(cursor).unwrap_or_else(|| {
             self.sights.note("a follower is sent rows from the disk");
-            let on_disk = &one.rows[..length_of(one.replica.durable())];
-            rows_from(on_disk, cursor).unwrap_or_else(|| Rows::none(one.replica.durable()))
+            rows_from(one.disk(), cursor).unwrap_or_else(|| one.core.no_rows())
         });
-        one.replica.follower_owes(id(follower), self.base);
-        let leadership = one.replica.leadership();
-        let leader_length = one.replica.accepted().length;
-        let request_ids = Vec::new();
-        let request = AppendRequest { leadership, rows, leader_length, request_ids };
-        one.replicating_to.insert(follower, (request, None));
+        let request =
+            self.call(state, leader, |core| core.append_to(id(follower), rows, self.base));
+        let request = request.expect("it leads");
+        state.members[leader].replicating_to.insert(follower, (request, None));
     }
 
     /// A follower's answer arrives.
     pub(super) fn note(&self, state: &mut State, leader: usize, follower: usize) {
         let one = &mut state.members[leader];
         let Some((request, Some(reply))) = one.replicating_to.remove(&follower) else { return };
-        let length = match reply {
-            AppendReply::Gap { length } if self.keeps(Rule::GapsAreNoAcknowledgements) => {
-                one.live.remove(&follower);
-                one.replica.follower_lacks(id(follower), length);
-                self.release(state, leader);
-                return;
+        let reply = match reply {
+            AppendReply::Gap { length } if !self.keeps(Rule::GapsAreNoAcknowledgements) => {
+                AppendReply::Synced { length }
             }
-            AppendReply::Synced { length } | AppendReply::Gap { length } => length,
-            AppendReply::Stale(leadership) => {
-                self.learn(state, leader, leadership);
-                return;
-            }
-            AppendReply::Diverged => {
-                self.sights.note("a follower's log is foreign");
-                one.live.remove(&follower);
-                one.replica.follower_lost(id(follower));
-                self.release(state, leader);
-                return;
-            }
+            AppendReply::Gap { .. }
+            | AppendReply::Synced { .. }
+            | AppendReply::Stale(_)
+            | AppendReply::Diverged => reply,
         };
-        one.replica.follower_has(id(follower), length, self.base);
-        // What it was sent in an earlier office does not make it live in this one.
-        if one.replica.leads() == Some(request.leadership.epoch) {
-            one.live.insert(follower);
+        match reply {
+            // What it was sent in an earlier epoch does not make it live in this one.
+            AppendReply::Synced { .. } if one.core.leads() == Some(request.leadership.epoch) => {
+                one.live.insert(follower);
+            }
+            AppendReply::Gap { .. } | AppendReply::Diverged => {
+                one.live.remove(&follower);
+            }
+            AppendReply::Synced { .. } | AppendReply::Stale(_) => {}
         }
-        self.release(state, leader);
+        self.append_answered(state, leader, follower, Some(reply));
+        if !self.keeps(Rule::LiveFollowersBeforeAcknowledgement) {
+            // As if it were lost at once: acknowledgements never wait for it.
+            self.append_answered(state, leader, follower, None);
+        }
     }
 
-    /// The leader loses its patience with a follower; the rows may arrive yet.
+    /// The leader gives up waiting for a follower; the rows may still arrive.
     pub(super) fn lose(&self, state: &mut State, leader: usize, follower: usize) {
         let one = &mut state.members[leader];
         one.live.remove(&follower);
@@ -216,10 +198,18 @@ impl Purchases {
                 state.stray_rows.push(stray);
             }
         }
-        let one = &mut state.members[leader];
-        if self.keeps(Rule::LostFollowersAreNotAwaited) && one.replica.follower_lost(id(follower)) {
-            self.sights.note("a live follower is lost");
-            self.release(state, leader);
+        if self.keeps(Rule::LostFollowersAreNotAwaited) {
+            self.append_answered(state, leader, follower, None);
         }
+    }
+
+    fn append_answered(
+        &self,
+        state: &mut State,
+        leader: usize,
+        follower: usize,
+        reply: Option<AppendReply>,
+    ) {
+        self.call(state, leader, |core| core.append_answered(id(follower), reply, self.base));
     }
 }

@@ -3,48 +3,48 @@
 //! # What is modelled
 //!
 //! One catalog: the production's `Stock`, with its database (journal, decisions, leadership). Two
-//! or three replicas: the production's `Replica` (and with it `Followers`), `Queue` and `LogCache`,
-//! with the steps of `order/tasks.rs` and `order/service.rs`. Clients that retry under the same
-//! key, as often as they like, whether or not they were answered.
+//! or three replicas: the production's `Core`, with the steps of `order/tasks.rs` and
+//! `order/service.rs`. Clients that retry under the same key, as often as they like, whether or not
+//! they were answered.
 //!
 //! ```text
 //! client    ask│
 //! leader       │admit·batch│─►│catalog: plan·commit│publish│─rows─►│settle│─►│write│ answer
 //! follower                                                    ─rows─►│take·write│─ack─►│note│
-//! nominee         nominated│─►│catalog: epoch + 1│publish│─►│take office│─►│fetch·write│─►│lead│
+//! nominee         nominated│─►│catalog: epoch + 1│publish│─►│become leader│─►│fetch·write│─►│lead│
 //! ```
 //!
 //! Each `│step│` is one action; between any two anything else may happen. A message that is never
-//! delivered is one that is lost. A batch whose sender has lost its patience, or crashed, is still
-//! on its way: it may arrive at any later time, and more than once; so may rows for a follower. A
-//! nomination on its way is like one that is made later, and may name an epoch that has ended.
+//! delivered is one that is lost. A batch whose sender has given it up, or crashed, may still arrive
+//! at any later time, and more than once; so may rows for a follower. A nomination that is delayed
+//! is like one that is made later, and may name an epoch that has ended.
 //!
 //! A replica that crashes keeps what is on its disk; rows that it had accepted and was writing are
-//! gone. Its disk may be full. A catalog that crashes keeps what it committed; its clients hear
-//! nothing. (Where a run has no such crash, what only a crash would see is one step.)
+//! gone. Its disk may be full. A catalog that crashes keeps what it committed, and answers no
+//! request that it had. (Where a run has no such crash, what only a crash would see is one step.)
 //!
-//! Front-ends are what they might be at worst: any replica is nominated at any time, and any that
-//! has office is asked. `selection` has what they really do.
+//! Front-ends behave as badly as they could: any replica is nominated at any time, and purchases go
+//! to any that has acquired leadership. `selection` has what they really do.
 //!
 //! # What is not
 //!
-//! Leases (`leases` has them; here a purchase is told to wait at any time), the rows' way from peer
-//! to peer (they are the journal's, too), the bounds of queues, slow followers (they are lost,
-//! rather). A follower whose log is foreign counts as live until rows come to that log's end and
-//! tell: the production's followers do no more, so nothing is asked of such a one here.
+//! Leases (`leases` has them; here a purchase may have to wait at any time), rows from peers (they
+//! are the journal's, too), the bounds of queues, slow followers (they are lost instead). A follower
+//! whose log is foreign counts as live until rows reach that log's end and show it: the production's
+//! followers do no more, so nothing is demanded of such a follower here.
 //!
 //! # Rules that nothing here rests on
 //!
 //! Each of these was left out, too, and nothing went wrong; `runs` repeats it.
 //!
 //! - A follower refuses rows of an earlier epoch. They are the journal's all the same; the refusal
-//!   is how a deposed leader hears of its successor.
+//!   tells a deposed leader of its successor.
 //! - An acquisition names the epoch that it ends. Each epoch has one leader without it; it is there
-//!   so that of two front-ends that find one leader gone, the second does not depose the first's
-//!   choice.
-//! - A batch's answer carries the rows from the leader's position on. A leader that misses some
-//!   would fetch them; this spares it the question.
-//! - A key that is on its way is joined. The catalog would answer it from its record.
+//!   so that if two front-ends find a leader gone, the second does not depose the first's choice.
+//! - A batch's answer carries the rows from the leader's position on. Without that, a leader that
+//!   lacks some would fetch them; this saves the request.
+//! - A retry joins the purchase in flight under its key. The catalog would answer it from its
+//!   record.
 
 mod catalog;
 mod clients;
@@ -58,9 +58,8 @@ use std::time::Instant;
 
 use stateright::{Model, Property};
 use toystore::catalog::core::stock::{RecordedDecision, Shelf, Stock, ToyIndex};
-use toystore::order::core::log_cache::LogCache;
-use toystore::order::core::queue::Queue;
-use toystore::order::core::replica::Replica;
+use toystore::order::core::Core;
+use toystore::order::core::batches::Task;
 use toystore::wire::lease::Version;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase};
@@ -98,7 +97,7 @@ enum Rule {
     AbsenceIsConfirmed,
     LostBatchesAreAskedAgain,
     LostFollowersAreNotAwaited,
-    DeposedLeadersSendAway,
+    DeposedLeadersRedirectWaiters,
     LeadersBehindFetch,
     StaleRowsAreRefused,
     AcquisitionsNameTheEpoch,
@@ -111,25 +110,25 @@ enum Rule {
 struct Size {
     replicas: usize,
     stock: u64,
-    /// How many each client buys at its first try.
+    /// The quantity that each client buys at its first try.
     wants: &'static [u64],
-    /// A client's other tries want so many more, under the same key.
+    /// A client's other tries buy this many more, under the same key.
     rises: u64,
     /// Whether the first replica's log is not of this cluster.
     foreign: bool,
     left: Left,
 }
 
-/// What may happen so many times more.
+/// How many times more something may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Left {
-    /// Questions of each client.
+    /// Attempts of each client.
     tries: u8,
     queries: u8,
     nominations: u8,
     crashes: u8,
     catalog_crashes: u8,
-    /// Batches whose sender loses its patience.
+    /// Batches that their sender gives up.
     doubts: u8,
     waits: u8,
     restocks: u8,
@@ -143,7 +142,7 @@ struct Purchases {
     size: Size,
     base: Instant,
     toy_index: ToyIndex,
-    /// Per client, a key for each try; all but the first are for those who break the rule.
+    /// Per client, a key for each try; all but the first are for runs without a rule.
     keys: Vec<Vec<IdempotencyKey>>,
     sights: Sights,
 }
@@ -158,9 +157,9 @@ struct State {
     clients: Vec<Client>,
     /// Answers to acquisitions, on their way.
     acquisitions: Vec<(Acquisition, AcquisitionReply)>,
-    /// Batches that nobody waits for any more, and that may arrive all the same.
+    /// Batches that their senders have given up, and that may still arrive.
     strays: Vec<CommitRequest>,
-    /// Rows that nobody waits for any more, each with whom they are for.
+    /// Rows that their senders have given up, each with the follower that they may still reach.
     stray_rows: Vec<(usize, AppendRequest)>,
     query: Option<Query>,
     left: Left,
@@ -172,56 +171,57 @@ struct State {
 struct Disk {
     stock: Stock,
     journal: Vec<Order>,
-    /// For each order, the client whose purchase it was: what is checked, and nobody sees.
+    /// For each order, the client whose purchase it was. Only the properties look at it.
     owners: Vec<usize>,
     decisions: BTreeMap<IdempotencyKey, RecordedDecision>,
 }
 
-/// What the catalog's writer has still to do.
+/// What the catalog's writing task has still to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Writing {
     disk: Disk,
     answer: Answer,
 }
 
-/// Whom the writer answers, and what.
+/// What the writing task answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Answer {
     Batch { sender: Option<usize>, reply: CommitReply },
-    Office(Acquisition, AcquisitionReply),
-    Nobody,
+    Acquisition(Acquisition, AcquisitionReply),
+    None,
 }
 
-/// Whose question, and the how-manieth.
+/// A client, and the number of its attempt.
 type Waiter = (usize, usize);
 
 /// A replica's process, and its disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Member {
-    replica: Replica,
-    queue: Queue<Waiter>,
-    log_cache: LogCache,
-    /// All rows that were accepted; those up to `replica.durable()` are on disk.
+    core: Core<Waiter>,
+    /// All rows that were given to the disk; the first `on_disk` of them are on it.
     rows: Vec<Order>,
+    on_disk: usize,
+    /// The attempts that wait for an answer here.
+    waiting: BTreeSet<Waiter>,
     selling: Option<(CommitRequest, Option<CommitReply>)>,
     /// What is on its way to each follower, and what the follower said.
     replicating_to: BTreeMap<usize, (AppendRequest, Option<AppendReply>)>,
-    /// Who has acknowledged something in this epoch and not been lost since.
+    /// The followers that have acknowledged something in this epoch and not been lost since.
     live: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Client {
     tries: usize,
-    /// What it was told at its first try or under the same conditions, and at others.
+    /// The answer to its first try and others for the same quantity, and to tries for another.
     answers: [Option<Decision>; 2],
 }
 
-/// A question for an order, on its way to the catalog.
+/// A query for an order, on its way to the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Query {
     number: usize,
-    /// Whether the order was there for anybody to see when the question was asked.
+    /// Whether the order was visible to any client when the query was sent.
     existed: bool,
 }
 
@@ -292,7 +292,7 @@ impl Purchases {
     }
 }
 
-/// Replicas are counted from 0 here.
+/// Replicas are counted from 0 in the model.
 fn id(member: usize) -> ReplicaId {
     ReplicaId(u32::try_from(member).expect("a small number"))
 }
@@ -313,7 +313,7 @@ fn length_of(position: Position) -> usize {
     usize::try_from(position.length).expect("a small number")
 }
 
-/// What there is from number `from` on.
+/// The rows from number `from` on.
 fn rows_from(orders: &[Order], from: u64) -> Option<Rows> {
     let (before, rows) = orders.split_at_checked(usize::try_from(from).ok()?)?;
     Some(Rows { after: end_of(before), orders: rows.to_vec() })
@@ -328,15 +328,19 @@ impl Model for Purchases {
             (true, 0) => vec![Self::foreign_order()],
             _ => Vec::new(),
         };
-        let members = (0..self.size.replicas).map(|one| Member::new(id(one), foreign(one)));
+        let members = (0..self.size.replicas).map(|one| Member::new(self, one, foreign(one)));
         let mut members: Vec<Member> = members.collect();
         let leadership = self.first_leadership();
         for (member, one) in members.iter_mut().enumerate() {
-            one.replica.learn(leadership);
+            one.core.learn(leadership);
             if leadership.is_led_by(id(member)) {
-                assert!(one.replica.acquired(leadership, 0));
-                assert!(one.replica.try_to_lead((0..self.size.replicas).map(id)));
+                let log = one.core.durable();
+                let request = Acquisition { nominee: id(member), seen: Epoch(0), log };
+                let won = AcquisitionReply::Won { leadership, journal: Position::START };
+                one.core.acquisition_answered(&request, won);
+                assert!(one.core.try_to_lead());
             }
+            one.core.take_effects();
         }
         let disk = Disk {
             stock: self.new_stock(),
@@ -412,13 +416,13 @@ impl Model for Purchases {
             Step::Nominate { member, seen } => self.nominate(&mut state, member, seen),
             Step::BecomeLeader(place) => self.become_leader(&mut state, place),
             Step::Lead(member) => {
-                let others = (0..self.size.replicas).map(id);
-                state.members[member].replica.try_to_lead(others);
+                self.call(&mut state, member, Core::try_to_lead);
             }
             Step::Inform(member) => {
                 let status = state.stock.status();
-                state.members[member].replica.heard_of(status.journal.length);
-                self.learn(&mut state, member, status.leadership);
+                self.call(&mut state, member, |core| {
+                    core.heard_from_catalog(status, self.base, core.durable().length)
+                });
             }
             Step::Crash(member) => self.crash(&mut state, member),
             Step::CrashCatalog => self.crash_catalog(&mut state),

@@ -3,7 +3,7 @@
 use super::*;
 
 pub(super) const ONE_ANSWER: &str = "answers to the same purchase never differ";
-pub(super) const ORDERED: &str = "who is granted an order has asked for what it says";
+pub(super) const ORDERED: &str = "an order says what its client asked for";
 pub(super) const DURABLE: &str =
     "an order is in the journal, and on the leader's and live followers' disks, when acknowledged";
 pub(super) const FOUND: &str = "an order that exists is found";
@@ -11,13 +11,12 @@ pub(super) const CONSERVED: &str = "what was stocked less what was sold is what 
 pub(super) const SOLD_ONCE: &str = "a purchase is sold at most once";
 pub(super) const REFUSED: &str = "a purchase that was refused is not sold";
 pub(super) const NUMBERED: &str = "orders are numbered from 0 without a gap or a repeat";
-pub(super) const HELD: &str = "a leader has on its disk whatever was acknowledged";
+pub(super) const HELD: &str = "a leader has all acknowledged orders on its disk";
 pub(super) const PREFIXES: &str = "logs are prefixes of the journal";
 pub(super) const ONE_LEADER: &str = "an epoch has one leader";
-pub(super) const ANSWERED: &str = "whoever waits at a replica is answered or sent away";
+pub(super) const ANSWERED: &str = "a purchase that waits at a replica is answered or redirected";
 
-/// Some of them are looked at in the state; some are noticed while a step is made, which then says
-/// what it broke.
+/// Some are checked in the state; others while a step is made, which notes what it broke.
 pub(super) fn all() -> Vec<Property<Purchases>> {
     vec![
         Property::always(ONE_ANSWER, |_, state: &State| state.broken != Some(ONE_ANSWER)),
@@ -46,13 +45,13 @@ pub(super) fn all() -> Vec<Property<Purchases>> {
             let foreign = [Purchases::foreign_order()];
             let is_prefix = |one: &Member| {
                 state.disk.journal.starts_with(&one.rows)
-                    || (one.rows == foreign && one.replica.leads().is_none())
+                    || (one.rows == foreign && one.core.leads().is_none())
             };
             state.broken != Some(PREFIXES) && state.members.iter().all(is_prefix)
         }),
         Property::always(ONE_LEADER, |_, state: &State| {
             let mut known: Vec<Leadership> =
-                state.members.iter().map(|one| one.replica.leadership()).collect();
+                state.members.iter().map(|one| one.core.leadership()).collect();
             known.push(state.disk.stock.status().leadership);
             let agrees = |one: &Leadership| {
                 let mut same = known.iter().filter(|other| other.epoch == one.epoch);
@@ -75,26 +74,27 @@ fn is_conserved(model: &Purchases, state: &State) -> bool {
 }
 
 fn is_held(_: &Purchases, state: &State) -> bool {
-    let told = state.clients.iter().flat_map(|one| one.answers);
-    let numbers = told.filter_map(|answer| match answer {
+    let answers = state.clients.iter().flat_map(|one| one.answers);
+    let numbers = answers.filter_map(|answer| match answer {
         Some(Decision::Granted(number)) => Some(number.0),
         Some(Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused) | None => None,
     });
     let Some(newest) = numbers.max() else { return true };
     let epoch = state.disk.stock.status().leadership.epoch;
-    let mut leaders = state.members.iter().filter(|one| one.replica.leads() == Some(epoch));
-    leaders.all(|one| one.replica.durable().length > newest)
+    let mut leaders = state.members.iter().filter(|one| one.core.leads() == Some(epoch));
+    leaders.all(|one| one.on_disk as u64 > newest)
 }
 
-/// Nobody waits at a replica without office; and while somebody waits, the store's own steps go on.
+/// No purchase waits at a replica that has not acquired leadership; and while one waits, the store
+/// has a step of its own to make.
 fn is_answered(model: &Purchases, state: &State) -> bool {
-    let mut waited_at = state.members.iter().filter(|one| !one.queue.is_empty()).peekable();
+    let mut waited_at = state.members.iter().filter(|one| !one.waiting.is_empty()).peekable();
     if state.broken.is_some() || waited_at.peek().is_none() {
         return true;
     }
     let mut steps = Vec::new();
     model.actions(state, &mut steps);
-    waited_at.all(|one| one.replica.is_chosen()) && steps.into_iter().any(Step::goes_on)
+    waited_at.all(|one| one.core.is_chosen()) && steps.into_iter().any(Step::goes_on)
 }
 
 impl Step {

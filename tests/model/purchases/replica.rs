@@ -1,38 +1,96 @@
-//! Any replica's steps, in the order of `order/service.rs`, `order/catch_up.rs` and
-//! `order/leadership.rs`: taking rows, fetching them, taking office, crashing.
+//! Any replica's steps, as `order/service.rs` and `order/tasks.rs` make them: taking rows, fetching
+//! them, becoming leader, crashing.
+//!
+//! The production's `Core` decides. A rule is left out by telling it something untrue (an empty
+//! journal, rows that were renumbered, a follower that was lost) or by not doing what it says.
 
-use toystore::order::core::replica::Acceptance;
+use toystore::order::core::effects::Event;
+use toystore::order::core::leadership::Candidacy;
+use toystore::order::core::log::{LogNumber, NotTaken, Write};
+use toystore::wire::purchase::PurchaseReply;
+use toystore::wire::replication::{CatalogStatus, Nomination};
 
 use super::properties::{ONE_LEADER, PREFIXES};
 use super::*;
 
-/// Why rows were not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotTaken {
-    Gap(u64),
-    Diverged,
-}
-
 impl Member {
-    pub(super) fn new(id: ReplicaId, rows: Vec<Order>) -> Self {
-        let end = end_of(&rows);
+    /// A process that starts with these rows on its disk.
+    pub(super) fn new(model: &Purchases, member: usize, rows: Vec<Order>) -> Self {
+        let others = (0..model.size.replicas).filter(|other| *other != member).map(id);
+        let mut core = Core::new(id(member), others.collect(), end_of(&rows));
+        // It has reached the catalog once, so that its next answers make no difference to that.
+        let status = CatalogStatus { leadership: Leadership::default(), journal: Position::START };
+        core.heard_from_catalog(status, model.base, 0);
         Self {
-            replica: Replica::new(id, end),
-            queue: Queue::default(),
-            log_cache: LogCache::new(end),
+            core,
+            on_disk: rows.len(),
             rows,
+            waiting: BTreeSet::new(),
             selling: None,
             replicating_to: BTreeMap::new(),
             live: BTreeSet::new(),
         }
     }
 
+    pub(super) fn disk(&self) -> &[Order] {
+        &self.rows[..self.on_disk]
+    }
+
     pub(super) fn is_writing(&self) -> bool {
-        self.replica.durable() != self.replica.accepted()
+        self.on_disk < length_of(self.core.accepted())
+    }
+
+    /// The log that a write belongs to.
+    fn log(&self) -> LogNumber {
+        let nothing = Rows::none(self.core.accepted());
+        self.core.clone().take(&nothing).expect("it continues every log").log
     }
 }
 
 impl Purchases {
+    /// Calls a member's core, and carries out what follows from it.
+    pub(super) fn call<T>(
+        &self,
+        state: &mut State,
+        member: usize,
+        decision: impl FnOnce(&mut Core<Waiter>) -> T,
+    ) -> T {
+        let one = &mut state.members[member];
+        let led = one.core.leads().is_some();
+        let outcome = decision(&mut one.core);
+        let effects = one.core.take_effects();
+        for event in effects.events {
+            match event {
+                Event::Learned(_) | Event::Chosen(_) | Event::SteppedDown(..) => one.live.clear(),
+                Event::FollowerLost(_) => self.sights.note("a live follower is lost"),
+                Event::FollowerDiverged(_) => self.sights.note("a follower's log is foreign"),
+                Event::Behind(_) | Event::Diverged => {
+                    self.sights.note("a batch's rows do not continue the log");
+                }
+                Event::Leads(_) | Event::FollowerSlow(_) => {}
+            }
+            if led && matches!(event, Event::Learned(_)) {
+                self.sights.note("a leader hears that another leads");
+            }
+        }
+        if one.core.acknowledged_length().is_some_and(|all| all < one.core.durable().length) {
+            self.sights.note("an answer waits for a follower");
+        }
+        for (waiter, reply) in effects.answers {
+            match reply {
+                PurchaseReply::Decided(decision) => {
+                    state.members[member].waiting.remove(&waiter);
+                    self.answer(state, member, waiter, decision);
+                }
+                PurchaseReply::NotLeader(_) if self.keeps(Rule::DeposedLeadersRedirectWaiters) => {
+                    state.members[member].waiting.remove(&waiter);
+                }
+                PurchaseReply::NotLeader(_) => {}
+            }
+        }
+        outcome
+    }
+
     pub(super) fn keeping_up(
         &self,
         state: &State,
@@ -40,25 +98,27 @@ impl Purchases {
         one: &Member,
         steps: &mut Vec<Step>,
     ) {
-        let replica = &one.replica;
         if one.is_writing() {
             steps.push(Step::Write(member));
             if state.left.full_disks > 0 {
                 steps.push(Step::DiskIsFull(member));
             }
         }
+        let core = &one.core;
         let journal = state.stock.status().journal.length;
-        let leader_fetches = one.selling.is_none()
-            && replica.is_behind()
-            && (replica.leads().is_none() || self.keeps(Rule::LeadersBehindFetch));
-        let lacks = replica.accepted().length < journal || (replica.is_new() && journal > 0);
-        if lacks && (!replica.is_chosen() || leader_fetches) {
+        let lacks = core.accepted().length < journal;
+        let fetches = match self.next_task(one) {
+            Some(Task::Activate | Task::Fetch) => lacks,
+            Some(Task::Sell(..) | Task::Rest(_)) => false,
+            None => !core.is_chosen() && (lacks || (core.should_fetch() && journal > 0)),
+        };
+        if fetches {
             steps.push(Step::Fetch(member));
         }
-        if replica.is_chosen() && replica.clone().try_to_lead([]) {
+        if core.is_chosen() && core.leads().is_none() && core.clone().try_to_lead() {
             steps.push(Step::Lead(member));
         }
-        if replica.leadership().epoch < state.stock.status().leadership.epoch {
+        if core.leadership().epoch < state.stock.status().leadership.epoch {
             steps.push(Step::Inform(member));
         }
         if state.left.crashes > 0 {
@@ -70,82 +130,90 @@ impl Purchases {
         }
     }
 
-    /// Takes rows; they are on their way to the disk.
-    pub(super) fn take(
-        &self,
-        state: &mut State,
-        member: usize,
-        rows: &Rows,
-    ) -> Result<(), NotTaken> {
-        let one = &mut state.members[member];
+    /// The rows as they reach the core.
+    pub(super) fn delivered(&self, one: &Member, rows: &Rows) -> Rows {
         let mut rows = rows.clone();
         if !self.keeps(Rule::RowsContinueTheLog) {
             // As if they did.
-            rows.after = one.replica.accepted();
+            rows.after = one.core.accepted();
             for (order, number) in rows.orders.iter_mut().zip(rows.after.length..) {
                 order.number = OrderNumber(number);
             }
         }
-        match one.replica.accept(&rows) {
-            Acceptance::Write(after, orders) => {
-                if after.length != one.rows.len() as u64 {
-                    // The database refuses what does not continue it.
-                    state.broken = Some(PREFIXES);
-                    return Ok(());
-                }
-                one.log_cache.extend(after, &orders);
-                one.rows.extend(orders);
-                if !one.is_writing() {
-                    // Nothing is written soon.
-                    self.release(state, member);
-                }
-                Ok(())
-            }
-            Acceptance::Gap(length) => Err(NotTaken::Gap(length)),
-            Acceptance::Diverged => Err(NotTaken::Diverged),
+        rows
+    }
+
+    /// Takes rows; they are on their way to the disk.
+    fn take(&self, state: &mut State, member: usize, rows: &Rows) -> Result<(), NotTaken> {
+        let rows = self.delivered(&state.members[member], rows);
+        let write = self.call(state, member, |core| core.take(&rows))?;
+        self.queue_for_disk(state, member, write);
+        Ok(())
+    }
+
+    pub(super) fn queue_for_disk(&self, state: &mut State, member: usize, write: Write) {
+        let one = &mut state.members[member];
+        if write.after.length != one.rows.len() as u64 {
+            // The database refuses what does not continue it.
+            state.broken = Some(PREFIXES);
+            return;
+        }
+        one.rows.extend(write.orders);
+        if !one.is_writing() {
+            // A write without rows is done when all before it is.
+            self.call(state, member, |core| core.written(write.log, write.after));
         }
     }
 
     /// All that the disk was given is on it.
     pub(super) fn write(&self, state: &mut State, member: usize) {
         let one = &mut state.members[member];
-        let end = one.replica.accepted();
+        let end = one.core.accepted();
         if end.length != one.rows.len() as u64 {
             state.broken = Some(PREFIXES);
             return;
         }
-        one.replica.written(end);
-        self.release(state, member);
+        one.on_disk = one.rows.len();
+        let log = one.log();
+        self.call(state, member, |core| core.written(log, end));
     }
 
     pub(super) fn fill_disk(&self, state: &mut State, member: usize) {
         state.left.full_disks -= 1;
         let one = &mut state.members[member];
-        one.rows.truncate(length_of(one.replica.durable()));
+        one.rows.truncate(one.on_disk);
+        let log = one.log();
         if self.keeps(Rule::UnwrittenRowsAreTakenBack) {
-            one.replica.not_written();
+            self.call(state, member, |core| core.not_written(log));
         }
     }
 
     /// Asks the journal for what is missing.
     pub(super) fn fetch(&self, state: &mut State, member: usize) {
-        let from = state.members[member].replica.accepted().length;
+        let from = state.members[member].core.accepted().length;
         let Some(rows) = rows_from(&state.disk.journal, from) else { return };
         match self.take(state, member, &rows) {
-            Ok(()) => state.members[member].replica.has_everything(),
+            Ok(()) => {}
             Err(NotTaken::Diverged) => {
                 self.sights.note("a foreign log is set aside");
-                state.members[member] = Member::new(id(member), Vec::new());
+                let one = &mut state.members[member];
+                one.rows.clear();
+                one.on_disk = 0;
+                self.call(state, member, Core::begin_anew);
                 return;
             }
-            Err(NotTaken::Gap(_)) => unreachable!("rows from the log's end on leave no gap"),
+            Err(NotTaken::Gap(_) | NotTaken::NotWritten) => {
+                unreachable!("rows from the log's end on leave no gap")
+            }
         }
-        let one = &mut state.members[member];
-        one.replica.caught_up();
-        if one.replica.is_chosen() {
+        self.call(state, member, |core| {
+            core.has_all_of_the_journal();
+            core.caught_up()
+        });
+        if state.members[member].core.is_chosen() {
             self.sights.note("a leader fetches what it misses");
         }
-        // Who would see that it takes time to write? A crash, a full disk, a leader.
+        // Only a crash, a full disk or a leader would see that it takes time to write.
         let left = &self.size.left;
         if left.crashes == 0 && left.full_disks == 0 && left.appends == 0 {
             self.write(state, member);
@@ -159,98 +227,80 @@ impl Purchases {
         follower: usize,
         request: &AppendRequest,
     ) -> AppendReply {
-        self.learn(state, follower, request.leadership);
-        let replica = &mut state.members[follower].replica;
-        replica.heard_of(request.leader_length);
-        let known = replica.leadership();
-        if known.epoch > request.leadership.epoch && self.keeps(Rule::StaleRowsAreRefused) {
+        let accepted = self.call(state, follower, |core| core.append(request));
+        if let Err(reply) = accepted
+            && self.keeps(Rule::StaleRowsAreRefused)
+        {
             self.sights.note("a follower knows a newer leader");
-            return AppendReply::Stale(known);
+            return reply;
         }
-        match self.take(state, follower, &request.rows) {
+        let taken = self.take(state, follower, &request.rows);
+        match taken {
             Ok(()) if !self.keeps(Rule::FollowersWriteBeforeAcknowledgement) => {
-                let length = state.members[follower].replica.accepted().length;
-                AppendReply::Synced { length }
+                let length = state.members[follower].core.accepted().length;
+                return AppendReply::Synced { length };
             }
-            Ok(()) => {
-                self.write(state, follower);
-                let replica = &mut state.members[follower].replica;
-                replica.caught_up();
-                replica.append_reply()
-            }
-            Err(NotTaken::Gap(length)) => {
-                self.sights.note("rows leave a gap");
-                AppendReply::Gap { length }
-            }
-            Err(NotTaken::Diverged) => {
-                state.members[follower].replica.doubt_log();
-                AppendReply::Diverged
-            }
+            Ok(()) => self.write(state, follower),
+            Err(NotTaken::Gap(_)) => self.sights.note("rows leave a gap"),
+            Err(NotTaken::Diverged | NotTaken::NotWritten) => {}
         }
+        let reply = self.call(state, follower, |core| core.appended(taken));
+        reply.expect("what was taken was written")
     }
 
-    pub(super) fn learn(&self, state: &mut State, member: usize, leadership: Leadership) {
-        let one = &mut state.members[member];
-        let sold = one.replica.leads().is_some();
-        if one.replica.learn(leadership) {
-            if self.keeps(Rule::DeposedLeadersSendAway) {
-                one.queue.clear();
-            }
-            one.live.clear();
-            if sold {
-                self.sights.note("a leader hears that another leads");
-            }
-        }
-    }
-
-    /// A front-end wants a replica to lead.
+    /// A front-end nominates a replica. A nomination that names an epoch that has ended may be late:
+    /// the nominee may have asked the catalog before it became leader.
     pub(super) fn nominate(&self, state: &mut State, member: usize, seen: Epoch) {
-        let replica = &state.members[member].replica;
+        let core = &state.members[member].core;
         let late = seen < state.stock.status().leadership.epoch;
-        if !late && replica.is_chosen() && replica.leadership().epoch >= seen {
-            return;
-        }
+        let request = match core.nominated(Nomination { seen }) {
+            Candidacy::Acquire(request) => request,
+            Candidacy::Answer(_) if late => {
+                Acquisition { nominee: id(member), seen, log: core.durable() }
+            }
+            Candidacy::Answer(_) => return,
+        };
         state.left.nominations -= 1;
-        let log = replica.durable();
-        self.acquire(state, Acquisition { nominee: id(member), seen, log });
+        self.acquire(state, request);
     }
 
-    /// The catalog's answer to an acquisition arrives, maybe after others' word of it.
+    /// The catalog's answer to an acquisition arrives, maybe after other messages about it.
     pub(super) fn become_leader(&self, state: &mut State, place: usize) {
-        let (request, answer) = state.acquisitions.remove(place);
+        let (request, mut reply) = state.acquisitions.remove(place);
         let member = member_of(request.nominee);
-        let (leadership, journal) = match answer {
-            AcquisitionReply::Won { leadership, journal } => (leadership, journal),
+        let before = state.members[member].core.clone();
+        let (leadership, journal) = match &mut reply {
+            AcquisitionReply::Won { leadership, journal } => (*leadership, journal),
             AcquisitionReply::Lost(status) if status.leadership.is_led_by(request.nominee) => {
                 self.sights.note("a nominee finds that it leads already");
-                (status.leadership, status.journal)
+                (status.leadership, &mut status.journal)
             }
-            AcquisitionReply::Lost(status) => {
-                self.sights.note("an acquisition loses");
-                self.learn(state, member, status.leadership);
-                return;
-            }
-            AcquisitionReply::Foreign { .. } => {
-                self.sights.note("a foreign log cannot lead");
+            AcquisitionReply::Lost(_) | AcquisitionReply::Foreign { .. } => {
+                self.sights.note(match reply {
+                    AcquisitionReply::Foreign { .. } => "a foreign log cannot lead",
+                    AcquisitionReply::Won { .. } | AcquisitionReply::Lost(_) => {
+                        "an acquisition loses"
+                    }
+                });
+                self.call(state, member, |core| core.acquisition_answered(&request, reply));
                 return;
             }
         };
-        let known = state.members[member].replica.leadership();
+        let known = before.leadership();
         if known.epoch == leadership.epoch && known.leader != leadership.leader {
-            // What production asserts in `Replica::acquired`.
+            // Only a rebuilt catalog may give an epoch away again, and none is rebuilt here.
             state.broken = Some(ONE_LEADER);
             return;
         }
-        let one = &mut state.members[member];
-        let needed = if self.keeps(Rule::NomineesFetchFirst) { journal.length } else { 0 };
-        if one.replica.acquired(leadership, needed) {
-            one.queue.clear();
-            one.live.clear();
-            if one.replica.durable().length < journal.length {
-                self.sights.note("a nominee misses orders");
-            }
-        } else {
+        let misses = before.durable().length < journal.length;
+        if !self.keeps(Rule::NomineesFetchFirst) {
+            *journal = Position::START;
+        }
+        self.call(state, member, |core| core.acquisition_answered(&request, reply));
+        if state.members[member].core == before {
             self.sights.note("an acquisition is answered too late");
+        } else if misses {
+            self.sights.note("a nominee misses orders");
         }
     }
 
@@ -260,9 +310,8 @@ impl Purchases {
         if one.is_writing() {
             self.sights.note("a replica crashes before it has written what was sold");
         }
-        let mut rows = std::mem::take(&mut one.rows);
-        rows.truncate(length_of(one.replica.durable()));
-        let before = std::mem::replace(one, Member::new(id(member), rows));
+        let rows = one.disk().to_vec();
+        let before = std::mem::replace(one, Member::new(self, member, rows));
         if matches!(before.selling, Some((_, Some(CommitReply::Decided { .. })))) {
             self.sights.note("a leader crashes when its batch is committed");
         }

@@ -76,7 +76,7 @@ fn assert_holds_without(rule: Option<Rule>, what: &str, size: Size, sights: &[&'
 }
 
 #[test]
-fn whoever_is_in_doubt_may_ask_again() {
+fn a_client_without_an_answer_may_retry() {
     let sights = [
         "a batch is asked again that was decided",
         "a batch's answer brings rows that were missed",
@@ -85,7 +85,7 @@ fn whoever_is_in_doubt_may_ask_again() {
         "a duplicate arrives after the answer",
         "a restock after a refusal",
         "a refused purchase comes again when there is stock",
-        "a purchase is told to wait",
+        "a purchase has to wait",
         "two purchases share a batch",
     ];
     assert_holds("batches are lost", IN_DOUBT, &sights);
@@ -146,7 +146,7 @@ fn a_replica_may_crash() {
 }
 
 #[test]
-fn an_order_waits_for_the_followers_that_live() {
+fn an_order_waits_for_the_live_followers() {
     let sights = [
         "an answer waits for a follower",
         "an order is acknowledged with a live follower",
@@ -156,8 +156,8 @@ fn an_order_waits_for_the_followers_that_live() {
         "rows leave a gap",
         "rows arrive late",
     ];
-    assert_holds("orders are passed on", FOLLOWED, &[]);
-    assert_holds("orders are passed on by two", FOLLOWED_ANEW, &sights);
+    assert_holds("orders are replicated", FOLLOWED, &[]);
+    assert_holds("orders are replicated by two leaders", FOLLOWED_ANEW, &sights);
     assert_holds("three replicas, one crashes", THREE, &sights[..5]);
 }
 
@@ -198,7 +198,7 @@ fn each_rule_is_needed() {
         (Rule::AbsenceIsConfirmed, QUERIED, FOUND),
         (Rule::LostBatchesAreAskedAgain, IN_DOUBT, ANSWERED),
         (Rule::LostFollowersAreNotAwaited, FOLLOWED, ANSWERED),
-        (Rule::DeposedLeadersSendAway, NEW_LEADER, ANSWERED),
+        (Rule::DeposedLeadersRedirectWaiters, NEW_LEADER, ANSWERED),
         (Rule::LeadersBehindFetch, FULL_DISK, ANSWERED),
     ];
     for (rule, size, property) in needed {

@@ -1,34 +1,35 @@
-//! Who leads: front-ends nominate, replicas become leader, and the selection settles.
+//! Who leads: front-ends select, replicas take office, and it comes to rest.
 //!
 //! # What is modelled
 //!
-//! Two front-ends: the production's `Selection`, with the steps of `frontend/tasks.rs`. Two or
-//! three replicas: the production's `Replica`, with the steps of `order/tasks.rs`. The catalog's
+//! Two front-ends: the production's `Selection`, with the steps of `frontend/upkeep.rs`. Two or
+//! three replicas: the production's `Core`, with the steps of `order/service.rs`. The catalog's
 //! part: the production's `Stock`, of which only the leadership is used.
 //!
 //! ```text
-//! front-end   check all│─►│nominate│─►│             │─►│hear·inform all│
-//! replica                            │acquire·lead │          self-check│
+//! front-end   check all│─►│nominate│─►│        │─►│hear·inform all│
+//! replica                            │acquire·take office│           watch│
 //! ```
 //!
-//! Each `│step│` is one action. Between any two of them anything else may happen: steps of the
-//! other front-end; a replica crashes or restarts; the link between a front-end and a replica is
-//! cut, for ever; a health check is lost. Otherwise a front-end checks all replicas in one step, a
-//! few times.
+//! Each `│step│` is one action; between any two anything else may happen: steps of the other
+//! front-end, a replica's crash and its restart, the cut of a link between a front-end and a
+//! replica, for good; the loss of a health check. Else a front-end checks all replicas in one step,
+//! a few times.
 //!
-//! In each state the model runs on without further faults, both front-ends in turn. Then both must
-//! settle on a leader that works and that both reach, if there is such a replica.
+//! In each state the model asks what would come of it if no more went wrong: it lets everybody do
+//! their steps in turn, and both front-ends must come to rest with a leader that works and that
+//! both reach, if there is one.
 //!
 //! # What is not
 //!
-//! Replicas that are unfit; the rows that a nominee misses (`purchases` has them). With crashes the
-//! changes of leader are not counted: if a nomination fails long after it was sent, the front-end
-//! passes over a replica that is back by then, so there can be one change more than necessary.
+//! Replicas that are unfit, the rows that a nominee misses (`purchases` has them). With crashes the
+//! changes of leader are not counted: a nomination that fails long after it was sent makes a
+//! front-end pass over a replica that is back by then, so there can be one more than need be.
 //!
-//! # Rules that are not needed for these properties
+//! # Rules that nothing here rests on
 //!
-//! That a front-end that loses a nomination adopts the winner at once, and that a nominee that
-//! cannot be reached is passed over at once. Both only save time: the health checks tell the same.
+//! That whoever loses a nomination adopts the winner at once, and that a nominee that cannot be
+//! reached is passed over at once: both are only sooner than the health checks, which tell as much.
 
 mod runs;
 
@@ -39,15 +40,17 @@ use stateright::{Model, Property};
 use toystore::catalog::core::stock::Stock;
 use toystore::frontend::core::health::HealthCheck;
 use toystore::frontend::core::selection::{Nominee, Selection, YIELD_CHECKS};
-use toystore::order::core::replica::Replica;
+use toystore::order::core::Core;
+use toystore::order::core::leadership::Candidacy;
 use toystore::wire::order::Position;
 use toystore::wire::replication::{
-    Acquisition, AcquisitionReply, Epoch, Leadership, ReplicaId, ReplicaState, ReplicaStatus,
+    AcquisitionReply, CatalogStatus, Epoch, Leadership, Nomination, NominationReply, ReplicaId,
+    ReplicaState, ReplicaStatus,
 };
 
 use super::Sights;
 
-const RESTS: &str = "the front-ends settle on a leader that works and that both reach";
+const RESTS: &str = "the front-ends come to rest with a leader that works and both reach";
 const HIGHEST: &str = "the first leader is the highest of all";
 const CALM: &str = "a leader is not replaced for a health check or two that are lost";
 
@@ -91,7 +94,7 @@ struct Choosing {
 struct State {
     stock: Stock,
     /// By id, less one. Nothing for one that is down.
-    replicas: Vec<Option<Replica>>,
+    replicas: Vec<Option<Core<()>>>,
     frontends: Vec<FrontEnd>,
     /// Front-end and replica that do not reach each other.
     cuts: BTreeSet<(usize, ReplicaId)>,
@@ -105,7 +108,7 @@ struct FrontEnd {
     nominating: Option<(Nominee, Nominated)>,
 }
 
-/// The state of a nomination.
+/// What became of a nomination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Nominated {
     OnItsWay,
@@ -140,10 +143,12 @@ impl Choosing {
         (1..=self.size.replicas).map(ReplicaId)
     }
 
-    fn new_process(&self, id: ReplicaId) -> Replica {
-        let mut replica = Replica::new(id, Position::START);
-        replica.disk_moved(self.base);
-        replica.catalog_answered(self.base);
+    fn new_process(&self, id: ReplicaId) -> Core<()> {
+        let others = self.ids().filter(|other| *other != id).collect();
+        let mut replica = Core::new(id, others, Position::START);
+        let status = CatalogStatus { leadership: Leadership::default(), journal: Position::START };
+        replica.disk_answered(self.base);
+        replica.heard_from_catalog(status, self.base, 0);
         replica.caught_up();
         replica
     }
@@ -167,19 +172,14 @@ impl Choosing {
             };
         }
         let Some(replica) = state.replicas[place(id)].as_ref() else { return HealthCheck::Gone };
-        let state = match replica.state() {
+        let status = replica.status(self.base);
+        let state = match status.state {
             ReplicaState::Follower if !self.keeps(Rule::IdleLeadersAreReplaced) => {
                 ReplicaState::Leader
             }
             told @ (ReplicaState::Leader | ReplicaState::Follower | ReplicaState::Syncing) => told,
         };
-        HealthCheck::Answered(ReplicaStatus {
-            id,
-            state,
-            fitness: replica.fitness(self.base),
-            leadership: replica.leadership(),
-            log: replica.durable(),
-        })
+        HealthCheck::Answered(ReplicaStatus { state, ..status })
     }
 
     fn nominate(state: &mut State, number: usize) {
@@ -201,32 +201,31 @@ impl Choosing {
         state.frontends[number].nominating = Some((nominee, outcome));
     }
 
-    fn acquire(&self, stock: &mut Stock, replica: &mut Replica, nominee: Nominee) -> Nominated {
-        let leadership = replica.leadership();
-        if replica.is_chosen() && leadership.epoch >= nominee.seen {
-            self.sights.note("a nominee leads already");
-            return Nominated::Won(leadership);
-        }
-        let (nominee, seen) = (nominee.id, nominee.seen);
-        let request = Acquisition { nominee, seen, log: Position::START };
-        let leadership = match stock.plan_acquisition(&request, Some(Position::START)) {
-            AcquisitionReply::Won { leadership, .. } => {
-                stock.adopt_leadership(leadership);
-                leadership
+    fn acquire(&self, stock: &mut Stock, replica: &mut Core<()>, nominee: Nominee) -> Nominated {
+        let reply = match replica.nominated(Nomination { seen: nominee.seen }) {
+            Candidacy::Answer(reply) => {
+                self.sights.note("a nominee leads already");
+                reply
             }
-            AcquisitionReply::Lost(status) if status.leadership.is_led_by(nominee) => {
-                status.leadership
+            Candidacy::Acquire(request) => {
+                let reply = stock.plan_acquisition(&request, Some(Position::START));
+                if let AcquisitionReply::Won { leadership, .. } = reply {
+                    stock.adopt_leadership(leadership);
+                }
+                let reply = replica.acquisition_answered(&request, reply);
+                replica.try_to_lead();
+                replica.take_effects();
+                reply
             }
-            AcquisitionReply::Lost(status) => {
-                self.sights.note("a nomination loses");
-                replica.learn(status.leadership);
-                return Nominated::Lost(status.leadership);
-            }
-            AcquisitionReply::Foreign { .. } => unreachable!("all logs are empty"),
         };
-        replica.acquired(leadership, 0);
-        replica.try_to_lead(self.ids());
-        Nominated::Won(leadership)
+        match reply {
+            NominationReply::Won(leadership) => Nominated::Won(leadership),
+            NominationReply::Lost(leadership) => {
+                self.sights.note("a nomination loses");
+                Nominated::Lost(leadership)
+            }
+            NominationReply::Unable(problem) => unreachable!("all logs are empty: {problem}"),
+        }
     }
 
     fn hear(&self, state: &mut State, number: usize) {
@@ -254,11 +253,12 @@ impl Choosing {
             let cut = state.cuts.contains(&(number, id));
             if let Some(replica) = state.replicas[place(id)].as_mut().filter(|_| !cut) {
                 replica.learn(leadership);
+                replica.take_effects();
             }
         }
     }
 
-    /// Whether the front-ends settle if no more faults follow.
+    /// What would come of a state if no more went wrong.
     fn comes_to_rest(&self, last: &State) -> bool {
         let reached = |state: &State, id| (0..2).all(|number| !state.cuts.contains(&(number, id)));
         let works = |state: &State, id| reached(state, id) && state.replicas[place(id)].is_some();
@@ -302,11 +302,11 @@ impl Model for Choosing {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State> {
-        let unled = Leadership::default();
+        let nobody = Leadership::default();
         let selection = Selection::new(self.ids());
         let checks = self.size.left.checks;
         vec![State {
-            stock: Stock::new(Vec::new(), 1, Position::START, unled),
+            stock: Stock::new(Vec::new(), 1, Position::START, nobody),
             replicas: self.ids().map(|id| Some(self.new_process(id))).collect(),
             frontends: vec![FrontEnd { selection, checks, nominating: None }; 2],
             cuts: BTreeSet::new(),
@@ -360,7 +360,9 @@ impl Model for Choosing {
             Step::Hear(number) => self.hear(&mut state, number),
             Step::Watch(id) => {
                 let leadership = state.stock.status().leadership;
-                state.replicas[place(id)].as_mut()?.learn(leadership);
+                let replica = state.replicas[place(id)].as_mut()?;
+                replica.learn(leadership);
+                replica.take_effects();
             }
             Step::Crash(id) => {
                 state.left.crashes -= 1;

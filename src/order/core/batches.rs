@@ -1,0 +1,513 @@
+//! The leader's batches: where a batch is cut, and when an order is acknowledged.
+//!
+//! # The idea
+//!
+//! **Where a batch is cut.** Group commit without a timer (as in PostgreSQL with
+//! `commit_delay = 0`): while one batch is at the catalog, the purchases that arrive gather into
+//! the next. An idle store answers a purchase at once; a busy one shares each fsync among many.
+//!
+//! ```text
+//! purchases   a  b c d      e f
+//! catalog     [a···] [b c d···] [e f···]       one batch at a time
+//! disks              [a···] [b c d···] [e f]   written here and there while the next is decided
+//! answers                  a          b c d
+//! ```
+//!
+//! **When an order is acknowledged.** Once it is on the leader's disk and on that of every live
+//! follower: [`Core::acknowledged_length`]. A refusal needs no disk but the catalog's and is
+//! answered at once.
+//!
+//! A batch whose answer was lost goes back to the head of the queue and is sent again:
+//!
+//! ```text
+//! leader                         catalog
+//!   | batch [a b] ---------------->| decides: order 7, order 8
+//!   |         (no answer)     x----|
+//!   | batch [a b c] -------------->| a, b: decided before; c: order 9
+//!   |<-- 7, 8, 9; rows 7, 8, 9 ----|
+//! ```
+//!
+//! If the leader dropped it instead, orders 7 and 8 would be sold and never acknowledged.
+//!
+//! # What is left out
+//!
+//! What a retry under a key meets: see [`in_flight`](super::in_flight). Batches in parallel: the
+//! catalog decides them one after the other anyway, and one at a time keeps the journal's rows in
+//! the order in which this replica takes them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::Core;
+use super::effects::Event;
+use super::in_flight::{Busy, ClientKey};
+use super::log::{NotTaken, Write};
+use crate::wire::order::{OrderNumber, Rows};
+use crate::wire::purchase::{
+    CommitReply, CommitRequest, Decision, Purchase, PurchaseReply, Verdict,
+};
+use crate::wire::replication::Epoch;
+
+/// Purchases in one batch. At some 20 µs each, the catalog is done with the largest batch in the
+/// time of a few fsyncs.
+pub const MOST_IN_BATCH: usize = 256;
+/// How long a purchase rests before it is sent again, if its toy could not be sold because some
+/// front-end may still show the old quantity: about the time of an invalidation.
+pub const REST: Duration = Duration::from_millis(10);
+/// How long to wait before a batch whose answer was lost is sent again: a catalog that restarts
+/// must not be asked in a tight loop.
+pub const DOUBT_PAUSE: Duration = Duration::from_millis(50);
+/// How long to wait before a leader tries again to fetch what it misses; for the same reason.
+pub const FETCH_PAUSE: Duration = Duration::from_millis(50);
+
+/// The next thing to do for the task that sells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Nothing until there is work, or until this time, when a resting purchase may go.
+    Rest(Option<Instant>),
+    /// This replica is becoming leader: fetch what it misses, then try to lead.
+    Activate,
+    /// Fetch rows of the journal: an answer with them was lost, or could not carry or write all.
+    Fetch,
+    /// Send this batch to the catalog.
+    Sell(Epoch, CommitRequest),
+}
+
+/// The outcome of sending a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchOutcome {
+    /// The catalog answered.
+    Answered(CommitReply),
+    /// The catalog rejected the batch as invalid, and would reject it again.
+    Refused,
+    /// There was no answer: whether the batch was decided is in doubt.
+    InDoubt,
+}
+
+/// Where each purchase in flight is: in the queue, at the catalog, or granted and unacknowledged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Batches {
+    queue: VecDeque<Queued>,
+    at_catalog: Vec<ClientKey>,
+    unacknowledged: BTreeMap<OrderNumber, Vec<ClientKey>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Queued {
+    client_key: ClientKey,
+    /// The end of its rest. `None` for a purchase that may go at once.
+    not_before: Option<Instant>,
+}
+
+impl<W> Core<W> {
+    /// Handles a purchase that has arrived. The waiter is answered through the effects.
+    ///
+    /// # Errors
+    ///
+    /// If the store is too busy for one more.
+    pub fn purchase(
+        &mut self,
+        purchase: Purchase,
+        waiter: W,
+        is_gone: impl Fn(&W) -> bool,
+    ) -> Result<(), Busy> {
+        if !self.is_chosen() {
+            self.effects.answers.push((waiter, PurchaseReply::NotLeader(self.leadership)));
+            return Ok(());
+        }
+        if let Some(client_key) = self.in_flight.admit(purchase, waiter, is_gone)? {
+            self.batches.queue.push_back(Queued { client_key, not_before: None });
+        }
+        self.effects.work = true;
+        Ok(())
+    }
+
+    /// Returns what the task that sells should do now. A batch that it gets is at the catalog until
+    /// its [outcome](Core::batch_answered) is reported.
+    pub fn next_task(&mut self, now: Instant, is_gone: impl Fn(&W) -> bool) -> Task {
+        let Some(epoch) = self.leads() else {
+            return if self.is_chosen() { Task::Activate } else { Task::Rest(None) };
+        };
+        if self.is_behind() {
+            return Task::Fetch;
+        }
+        let purchases = self.cut_batch(now, is_gone);
+        if purchases.is_empty() {
+            // The least is `None` if one of them need not rest.
+            let rests = self.batches.queue.iter().map(|queued| queued.not_before);
+            return Task::Rest(rests.min().flatten());
+        }
+        let (leader, log) = (self.id, self.accepted());
+        Task::Sell(epoch, CommitRequest { leader, epoch, log, purchases })
+    }
+
+    /// Cuts the next batch from the queue, if none is at the catalog. Resting purchases stay.
+    fn cut_batch(&mut self, now: Instant, is_gone: impl Fn(&W) -> bool) -> Vec<Purchase> {
+        let mut batch = Vec::new();
+        if !self.batches.at_catalog.is_empty() {
+            return batch;
+        }
+        let mut resting = VecDeque::new();
+        while batch.len() < MOST_IN_BATCH
+            && let Some(queued) = self.batches.queue.pop_front()
+        {
+            if queued.not_before.is_some_and(|time| now < time) {
+                resting.push_back(queued);
+            } else if let Some(purchase) = self.in_flight.get_or_drop(&queued.client_key, &is_gone)
+            {
+                batch.push(purchase.clone());
+                self.batches.at_catalog.push(queued.client_key);
+            }
+        }
+        // They came first, and keep their place.
+        resting.append(&mut self.batches.queue);
+        self.batches.queue = resting;
+        batch
+    }
+
+    /// Handles the outcome of a batch that was sent in `epoch`, at `asked`. Returns what to write.
+    /// The next batch may go while it is written here and at the followers.
+    pub fn batch_answered(
+        &mut self,
+        epoch: Epoch,
+        outcome: BatchOutcome,
+        asked: Instant,
+        now: Instant,
+    ) -> Option<Write> {
+        match outcome {
+            BatchOutcome::Answered(CommitReply::Decided { verdicts, rows }) => {
+                self.catalog_answered(asked);
+                self.batch_decided(epoch, &verdicts, &rows, now)
+            }
+            BatchOutcome::Answered(CommitReply::Deposed(leadership)) => {
+                self.catalog_answered(asked);
+                self.step_down(epoch, leadership);
+                None
+            }
+            BatchOutcome::Refused => {
+                for client_key in std::mem::take(&mut self.batches.at_catalog) {
+                    // The waiters are dropped without an answer: there is no decision.
+                    self.in_flight.remove(&client_key);
+                }
+                None
+            }
+            BatchOutcome::InDoubt => {
+                for client_key in std::mem::take(&mut self.batches.at_catalog).into_iter().rev() {
+                    self.batches.queue.push_front(Queued { client_key, not_before: None });
+                }
+                None
+            }
+        }
+    }
+
+    /// Handles the catalog's verdicts, in the order of the batch. Refusals are answered at once;
+    /// orders wait until they are [acknowledged](Core::acknowledge).
+    fn batch_decided(
+        &mut self,
+        epoch: Epoch,
+        verdicts: &[Verdict],
+        rows: &Rows,
+        now: Instant,
+    ) -> Option<Write> {
+        if self.leads() != Some(epoch) {
+            // This replica has stepped down meanwhile and answered all waiters "not leader".
+            return None;
+        }
+        let batch = std::mem::take(&mut self.batches.at_catalog);
+        assert_eq!(batch.len(), verdicts.len(), "a batch has a verdict for each purchase");
+        for (client_key, verdict) in batch.into_iter().zip(verdicts) {
+            match *verdict {
+                Verdict::Decided(Decision::Granted(number)) => {
+                    self.heard_of(number.0 + 1);
+                    self.batches.unacknowledged.entry(number).or_default().push(client_key);
+                }
+                Verdict::Decided(refusal) => self.answer(&client_key, refusal),
+                Verdict::Wait => {
+                    let not_before = Some(now + REST);
+                    self.batches.queue.push_back(Queued { client_key, not_before });
+                }
+            }
+        }
+        // If the rows are not taken, this replica is behind the journal, and fetches them.
+        match self.take(rows) {
+            Ok(write) => return Some(write),
+            Err(NotTaken::Gap(length)) => self.effects.events.push(Event::Behind(length)),
+            Err(NotTaken::Diverged) => self.effects.events.push(Event::Diverged),
+            Err(NotTaken::NotWritten) => {}
+        }
+        None
+    }
+
+    /// Returns the length up to which orders may be acknowledged: they are on this disk and on that
+    /// of every live follower. `None` unless this replica leads.
+    #[must_use]
+    pub fn acknowledged_length(&self) -> Option<u64> {
+        self.leads()?;
+        let durable = self.durable().length;
+        Some(self.least_live_length().map_or(durable, |live| live.min(durable)))
+    }
+
+    /// Answers the purchases whose orders may be acknowledged.
+    pub(super) fn acknowledge(&mut self) {
+        let Some(length) = self.acknowledged_length() else { return };
+        let later = self.batches.unacknowledged.split_off(&OrderNumber(length));
+        for (number, keys) in std::mem::replace(&mut self.batches.unacknowledged, later) {
+            for client_key in keys {
+                self.answer(&client_key, Decision::Granted(number));
+            }
+        }
+    }
+
+    fn answer(&mut self, client_key: &ClientKey, decision: Decision) {
+        let waiters = self.in_flight.remove(client_key);
+        let answers = waiters.into_iter().map(|one| (one, PurchaseReply::Decided(decision)));
+        self.effects.answers.extend(answers);
+    }
+
+    /// Answers all purchases with the newest leadership, so that they are retried at its leader.
+    pub(super) fn redirect_waiters(&mut self) {
+        self.batches = Batches::default();
+        let reply = PurchaseReply::NotLeader(self.leadership);
+        let waiters = self.in_flight.clear();
+        self.effects.answers.extend(waiters.into_iter().map(|one| (one, reply.clone())));
+    }
+
+    /// Returns the request ids of the unacknowledged purchases whose orders `rows` carry.
+    pub(super) fn request_ids(&self, rows: &Rows) -> Vec<String> {
+        let numbers = OrderNumber(rows.after.length)..OrderNumber(rows.end_length());
+        let keys = self.batches.unacknowledged.range(numbers).flat_map(|(_, keys)| keys);
+        keys.filter_map(|key| self.in_flight.request_id(key)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::in_flight::MOST_PURCHASES;
+    use super::super::tests::*;
+    use super::*;
+    use crate::wire::order::Position;
+
+    const GRANTED: Decision = Decision::Granted(OrderNumber(0));
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the core lends its waiters")]
+    fn present(_waiter: &u32) -> bool {
+        false
+    }
+
+    fn buy(core: &mut Core<u32>, key: &str, waiter: u32) {
+        core.purchase(purchase(key, 1), waiter, present).unwrap();
+    }
+
+    /// The keys of the next batch; none if there is no batch to send.
+    fn next_batch(core: &mut Core<u32>, now: Instant) -> Vec<String> {
+        next_batch_unless(core, now, present)
+    }
+
+    fn next_batch_unless(
+        core: &mut Core<u32>,
+        now: Instant,
+        is_gone: impl Fn(&u32) -> bool,
+    ) -> Vec<String> {
+        match core.next_task(now, is_gone) {
+            Task::Sell(_, request) => {
+                request.purchases.iter().map(|one| one.key.as_str().to_owned()).collect()
+            }
+            Task::Rest(_) => Vec::new(),
+            task @ (Task::Activate | Task::Fetch) => unreachable!("it leads: {task:?}"),
+        }
+    }
+
+    /// The catalog's verdicts on the batch, with the rows of the orders that it granted.
+    fn decided(core: &mut Core<u32>, verdicts: &[Verdict], now: Instant) -> Option<Write> {
+        let granted = |one: &&Verdict| matches!(one, Verdict::Decided(Decision::Granted(_)));
+        let length = core.accepted().length;
+        let rows = stretch(length, length + verdicts.iter().filter(granted).count() as u64);
+        let reply = CommitReply::Decided { verdicts: verdicts.to_vec(), rows };
+        core.batch_answered(Epoch(1), BatchOutcome::Answered(reply), now, now)
+    }
+
+    fn grant(core: &mut Core<u32>, number: u64, now: Instant) -> Write {
+        let verdict = Verdict::Decided(Decision::Granted(OrderNumber(number)));
+        decided(core, &[verdict], now).expect("rows that continue the log")
+    }
+
+    fn lose_answer(core: &mut Core<u32>, now: Instant) {
+        assert_eq!(core.batch_answered(Epoch(1), BatchOutcome::InDoubt, now, now), None);
+    }
+
+    fn answers(core: &mut Core<u32>) -> Vec<(u32, PurchaseReply)> {
+        core.take_effects().answers
+    }
+
+    #[test]
+    fn purchases_that_arrive_while_a_batch_is_at_the_catalog_go_with_the_next() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        assert_eq!(next_batch(&mut core, now), ["a"]);
+        buy(&mut core, "b", 2);
+        buy(&mut core, "c", 3);
+        assert!(next_batch(&mut core, now).is_empty());
+        grant(&mut core, 0, now);
+        assert_eq!(next_batch(&mut core, now), ["b", "c"]);
+    }
+
+    #[test]
+    fn an_order_is_answered_once_it_is_on_disk() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        next_batch(&mut core, now);
+        let write = grant(&mut core, 0, now);
+        assert_eq!((write.after, &write.orders), (Position::START, &journal(1)));
+        assert!(answers(&mut core).is_empty(), "it is on its way to the disk");
+        core.written(write.log, end_of(&journal(1)));
+        assert_eq!(answers(&mut core), [(1, PurchaseReply::Decided(GRANTED))]);
+    }
+
+    #[test]
+    fn retries_join_the_purchase_in_flight_and_all_get_its_answer() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        next_batch(&mut core, now);
+        buy(&mut core, "a", 2);
+        let write = grant(&mut core, 0, now);
+        assert!(answers(&mut core).is_empty(), "not durable yet");
+        buy(&mut core, "a", 3);
+        core.written(write.log, Position::START);
+        assert!(answers(&mut core).is_empty(), "nothing more is on disk");
+        core.written(write.log, end_of(&journal(1)));
+        let granted = PurchaseReply::Decided(GRANTED);
+        let all = [(1, granted.clone()), (2, granted.clone()), (3, granted)];
+        assert_eq!(answers(&mut core), all);
+        assert_eq!(core.in_flight.len(), 0);
+    }
+
+    #[test]
+    fn another_purchase_under_a_key_in_flight_goes_to_the_catalog_too() {
+        // Whose key it is, the catalog knows: the second's may have been decided long ago.
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        next_batch(&mut core, now);
+        core.purchase(purchase("a", 2), 2, present).unwrap();
+        let reused = Decision::KeyReused;
+        decided(&mut core, &[Verdict::Decided(reused)], now);
+        assert_eq!(answers(&mut core), [(1, PurchaseReply::Decided(reused))]);
+        assert_eq!(next_batch(&mut core, now), ["a"]);
+        let write = grant(&mut core, 0, now);
+        core.written(write.log, end_of(&journal(1)));
+        assert_eq!(answers(&mut core), [(2, PurchaseReply::Decided(GRANTED))]);
+    }
+
+    #[test]
+    fn a_batch_in_doubt_goes_first_and_in_its_order() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        buy(&mut core, "b", 2);
+        next_batch(&mut core, now);
+        buy(&mut core, "c", 3);
+        lose_answer(&mut core, now);
+        assert_eq!(next_batch(&mut core, now), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_purchase_that_must_wait_rests_and_does_not_hold_up_others() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        next_batch(&mut core, now);
+        decided(&mut core, &[Verdict::Wait], now);
+        assert!(answers(&mut core).is_empty());
+        assert_eq!(core.next_task(now, present), Task::Rest(Some(now + REST)));
+        buy(&mut core, "b", 2);
+        assert_eq!(next_batch(&mut core, now), ["b"]);
+        grant(&mut core, 0, now);
+        assert_eq!(next_batch(&mut core, now + REST), ["a"]);
+    }
+
+    #[test]
+    fn a_queue_with_a_purchase_that_need_not_rest_sets_no_timer() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        buy(&mut core, "b", 2);
+        next_batch(&mut core, now);
+        decided(&mut core, &[Verdict::Wait, Verdict::Wait], now);
+        buy(&mut core, "c", 3);
+        assert_eq!(next_batch(&mut core, now), ["c"]);
+        assert_eq!(core.next_task(now, present), Task::Rest(Some(now + REST)));
+        buy(&mut core, "d", 4);
+        assert_eq!(core.next_task(now, present), Task::Rest(None));
+    }
+
+    #[test]
+    fn a_purchase_whose_waiters_are_gone_is_not_made() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        buy(&mut core, "b", 2);
+        assert_eq!(next_batch_unless(&mut core, now, |waiter| *waiter == 1), ["b"]);
+        assert_eq!(core.in_flight.len(), 1);
+    }
+
+    #[test]
+    fn a_batch_that_the_catalog_rejects_does_not_hold_up_the_next() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        next_batch(&mut core, now);
+        buy(&mut core, "b", 2);
+        core.batch_answered(Epoch(1), BatchOutcome::Refused, now, now);
+        assert_eq!(next_batch(&mut core, now), ["b"]);
+        assert_eq!(core.in_flight.len(), 1);
+    }
+
+    #[test]
+    fn a_busy_leader_turns_new_purchases_away_and_lets_retries_join() {
+        let mut core = leader(0);
+        for key in 0..MOST_PURCHASES {
+            buy(&mut core, &key.to_string(), 1);
+        }
+        assert_eq!(core.purchase(purchase("new", 1), 2, present), Err(Busy));
+        buy(&mut core, "7", 2);
+    }
+
+    #[test]
+    fn a_leader_that_steps_down_redirects_all_waiters() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        next_batch(&mut core, now);
+        buy(&mut core, "b", 2);
+        core.learn(leading(2, OTHER));
+        let redirected = PurchaseReply::NotLeader(leading(2, OTHER));
+        assert_eq!(answers(&mut core), [(1, redirected.clone()), (2, redirected)]);
+        assert_eq!(core.in_flight.len(), 0);
+    }
+
+    #[test]
+    fn an_order_of_an_epoch_that_is_over_is_answered_by_the_next_leader() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        next_batch(&mut core, now);
+        core.take_effects();
+        core.learn(leading(2, OTHER));
+        let effects = core.take_effects();
+        assert_eq!(effects.answers, [(1, PurchaseReply::NotLeader(leading(2, OTHER)))]);
+        assert_eq!(effects.events, [Event::Learned(leading(2, OTHER))]);
+        assert_eq!(decided(&mut core, &[Verdict::Decided(GRANTED)], now), None);
+        assert!(answers(&mut core).is_empty());
+    }
+
+    #[test]
+    fn a_purchase_at_a_replica_that_does_not_lead_is_sent_to_the_leader() {
+        let mut core = started(0);
+        core.learn(leading(4, OTHER));
+        buy(&mut core, "a", 1);
+        assert_eq!(answers(&mut core), [(1, PurchaseReply::NotLeader(leading(4, OTHER)))]);
+    }
+}
