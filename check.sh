@@ -11,13 +11,12 @@ failed=()
 
 main() {
   [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
-  step formatting 'cargo fmt' cargo fmt --check
-  step lints 'cargo clippy' cargo clippy --all-targets --features failpoints --locked -- -D warnings
-  step tests cargo cargo test --features failpoints --locked --no-fail-fast
-  step documentation cargo \
-    env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
-  step figures cargo check_beside eval/plots
-  step links cargo check_beside eval/links
+  local all=(--workspace --features failpoints --locked)
+  step formatting 'cargo fmt' cargo fmt --all --check
+  step lints 'cargo clippy' cargo clippy --all-targets "${all[@]}" -- -D warnings
+  step tests cargo cargo test "${all[@]}" --no-fail-fast
+  step documentation cargo env RUSTDOCFLAGS='-D warnings' \
+    cargo doc --workspace --no-deps --document-private-items --locked
   step scripts shellcheck check_scripts
   if ((${#failed[@]} > 0)); then
     printf '\ncheck.sh: failed: %s\n' "${failed[*]}"
@@ -37,14 +36,6 @@ step() { # NAME TOOL COMMAND…
   elif ! "$@"; then
     failed+=("$name")
   fi
-}
-
-# A crate beside the store's own, which keeps what it builds in the store's folder.
-check_beside() { # FOLDER
-  local crate=(--manifest-path "$1/Cargo.toml" --locked --target-dir "target/${1##*/}")
-  cargo fmt --manifest-path "$1/Cargo.toml" --check &&
-    cargo clippy "${crate[@]}" --all-targets -- -D warnings &&
-    cargo test "${crate[@]}"
 }
 
 check_scripts() {

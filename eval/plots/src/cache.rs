@@ -9,7 +9,7 @@ use crate::chart::{Axis, COLOURS, Frame, Page, Style};
 use crate::data::{Row, read, values};
 use crate::statistics::{Estimate, estimate, extremes};
 
-pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
+pub(crate) fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     let ratios = read(&data.join("hit_ratio.csv"))?;
     draw_hit_ratio(&ratios, &figures.join("cache-hit-ratio.svg"))?;
     let items = read(&data.join("items.csv"))?;

@@ -55,7 +55,7 @@ struct Moment {
     longest: Option<f64>,
 }
 
-pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
+pub(crate) fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     let series = read(&data.join("series.csv"))?;
     let began = series[0].number("unix_s")? - series[0].number("time_s")?;
     let mut faults = Vec::new();

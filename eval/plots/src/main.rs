@@ -2,6 +2,15 @@
 //!
 //! `plots EXPERIMENT DATA FIGURES` reads the CSV files in the folder DATA, writes SVG files to the
 //! folder FIGURES, and `summary.md`, with every number that the documents quote, to DATA.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "numbers become pixels"
+)]
+#![allow(clippy::print_stderr, reason = "a program speaks to its terminal")]
+#![allow(clippy::float_cmp, reason = "settings are compared as they were read from the same file")]
 
 mod cache;
 mod chart;

@@ -19,7 +19,7 @@ const TYPES: [(&str, &str); 3] =
     [("query", "query"), ("order", "order"), ("order_query", "order query")];
 const CACHES: [(&str, &str); 2] = [("true", "with the cache"), ("false", "without it")];
 
-pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
+pub(crate) fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     let mut text = String::from(
         "# Latency with the cache and without it\n\nWritten by `eval/sweep/run.sh` from each \
          network's `sweep.csv`; the machine that it was run from is in `machine.json` beside it. \
