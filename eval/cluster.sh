@@ -257,7 +257,14 @@ keep_results() {
   trap '' INT TERM HUP # what is half new would be worse than either
   put "$results" "$record"
   [[ ! -d $work/figures ]] || put "$work/figures" "$figures"
+  [[ -n ${EVAL_RESULTS:-} ]] || update_evaluation
   say "$experiment: the results are in $record"
+}
+
+# The evaluation quotes tables of the summaries.
+update_evaluation() {
+  build_plots
+  "${CARGO_TARGET_DIR:-$repo/target}/debug/plots" document "$repo/docs/evaluation.md" "$repo/eval"
 }
 
 # Puts all files of a folder into another one. They are copied as a whole first, as that may fail.

@@ -140,7 +140,7 @@ impl Axis {
         Self { label: label.into(), low, high, scale: Scale::Linear, ticks }
     }
 
-    /// Logarithmic, around all values, marked at 1, 2 and 5 of each decade; at 1 only, if there are
+    /// Logarithmic, which its label says, around all values, marked at 1, 2 and 5 of each decade; at 1 only, if there are
     /// many decades; and more closely, if there is not even one.
     pub(crate) fn log(label: &str, least: f64, most: f64) -> Self {
         let (low, high) = (least / 1.2, most * 1.2);
@@ -154,7 +154,8 @@ impl Axis {
             decades.flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
         let ticks = ticks.filter(|tick| (low..=high).contains(tick));
         let ticks = ticks.map(|tick| (tick, short(tick))).collect();
-        Self { label: label.into(), low, high, scale: Scale::Log, ticks }
+        let label = format!("{label} (logarithmic)");
+        Self { label, low, high, scale: Scale::Log, ticks }
     }
 
     /// Where a value is, from 0 to 1.
@@ -346,11 +347,6 @@ impl Page<'_> {
     /// Writes a title, beginning there.
     pub(crate) fn heading(&self, text: &str, at: Point) -> Result<(), Problem> {
         self.text(text, at, HPos::Left, VPos::Center, TITLE, INK)
-    }
-
-    /// Writes some words above a point.
-    pub(crate) fn note_above(&self, text: &str, at: Point) -> Result<(), Problem> {
-        self.text(text, at, HPos::Center, VPos::Bottom, TEXT, INK)
     }
 
     /// Writes some words, ending there.
