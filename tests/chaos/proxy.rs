@@ -1,5 +1,5 @@
-//! The proxies of one store: a link for each pair of roles of which one asks the other, which a test
-//! can cut, hold or slow down. `eval/links` does the work.
+//! The proxies of one store: a link for each pair of roles of which one asks the other. A test can
+//! cut it, hold it up or slow it down. `eval/links` does the work.
 //!
 //! The proxies run on a thread of their own, and end with their network.
 

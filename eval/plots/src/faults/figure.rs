@@ -131,6 +131,6 @@ mod tests {
     #[test]
     fn latencies_are_those_around_the_fault() {
         let moments = moments_of(&[10.0, 20.0, 0.0, 40.0, 80.0]);
-        assert_eq!(latencies(&moments, 2.0, 2.0), [(0.0, 20.0), (2.0, 40.0)]);
+        assert_eq!(latencies(&moments, 2.5, 1.0), [(-0.5, 20.0)]);
     }
 }
