@@ -45,8 +45,8 @@ step() { # NAME TOOL COMMAND…
   fi
 }
 
-# The database of advisories comes from a host of its own, which not every machine may reach. That is
-# said, and no failure; a known vulnerability is one.
+# The database of advisories comes from a host of its own, which not every machine may reach. The
+# step says so then, and does not fail; it fails if there is a known vulnerability.
 check_advisories() {
   if ! timeout "$FETCH_SECONDS" cargo deny --log-level off fetch db; then
     printf 'left out: the database of advisories cannot be fetched from here; '

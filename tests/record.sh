@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test and keeps what is printed as tests/output/suite.txt, with the commit and the machine,
-# and without the names of this machine's folders. Refuses where files differ from the commit, as the
-# record would then be of no commit at all.
+# Runs every test and keeps what is printed as tests/output/suite.txt, with the commit and the
+# machine, and without the names of this machine's folders. Refuses where files differ from the
+# commit, as the record would then be of no commit at all.
 
 set -euo pipefail
 

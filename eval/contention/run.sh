@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Why queries take longer while others buy. One client only queries, without a cache, at a front-end of
-# its own; at another front-end of the same store, four clients buy, or none. The kernel tells how long
-# the threads of the first front-end were on a core, and how long they were ready to run and waited for
-# one (/proc/PID/task/*/schedstat).
+# Why queries take longer while others buy. One client only queries, without a cache, at a front-end
+# of its own; at another front-end of the same store, four clients buy, or none. The kernel tells
+# how long the threads of the first front-end were on a core, and how long they were ready to run
+# and waited for one (/proc/PID/task/*/schedstat).
 #
 #   eval/contention/run.sh [REPETITIONS [SECONDS]]      (10 repetitions of 2 s each)
 #   eval/contention/run.sh draw                         (only the table)
@@ -24,7 +24,8 @@ main() {
   build
   write_machine "$results/machine.json"
   # A second front-end, at the same address.
-  open_cluster "s/^initial_stock = .*/initial_stock = $AMPLE_STOCK/" 's/^enabled = .*/enabled = false/' \
+  open_cluster "s/^initial_stock = .*/initial_stock = $AMPLE_STOCK/" \
+    's/^enabled = .*/enabled = false/' \
     's/^\(address = ".*\):8080"/&\n\n[[frontend]]\n\1:8082"/'
   buy 1 1
   query 1
@@ -87,7 +88,8 @@ column() { # TYPE COLUMN FILE
 
 # Nanoseconds on a core, and ready to run but waiting for one.
 time_of_threads() { # PID
-  cat -- "/proc/$1/task/"*/schedstat | awk '{ on += $1; waiting += $2 } END { printf "%.0f %.0f\n", on, waiting }'
+  cat -- "/proc/$1/task/"*/schedstat |
+    awk '{ on += $1; waiting += $2 } END { printf "%.0f %.0f\n", on, waiting }'
 }
 
 # Medians over the repetitions, and how far they were apart.
@@ -104,7 +106,8 @@ TEXT
   local buyers
   for buyers in 0 "$BUYERS"; do
     printf '| %s | %s | %s | %s | %s |\n' "$buyers" "$(median_of "$buyers" 3 '%.0f')" \
-      "$(median_of "$buyers" 5 '%.2f')" "$(median_of "$buyers" 6 '%.0f')" "$(median_of "$buyers" 7 '%.0f')"
+      "$(median_of "$buyers" 5 '%.2f')" "$(median_of "$buyers" 6 '%.0f')" \
+      "$(median_of "$buyers" 7 '%.0f')"
   done
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What clients notice when order replicas crash or hang: while five clients shop, replicas are killed
-# (SIGKILL) or stopped (SIGSTOP), and brought back some seconds later, again and again. A round has
+# What clients notice when order replicas crash or hang: while five clients shop, replicas are
+# killed (SIGKILL) or stopped (SIGSTOP), and brought back some seconds later, again and again. A round has
 # five faults: the leader and a follower are killed, the leader and a follower are stopped, and all
 # replicas but replica 1 are killed at once. Only then does replica 1 lead, as the highest id that
 # responds is chosen; it is the leader that the next round begins with.
@@ -73,8 +73,8 @@ broken() { # HOW
   fail "$1; see $kept"
 }
 
-# The next fault of a round. In every other round, replicas are stopped before they are killed, so that
-# replica 1 is hurt in either way while it leads.
+# The next fault of a round. In every other round, replicas are stopped before they are killed, so
+# that replica 1 is hurt in either way while it leads.
 hurt_in_turn() { # FAULT DOWN_SECONDS
   local kind=killed replica leader round=$((($1 - 1) / 5)) place=$((($1 - 1) % 5))
   leader=$(leader)

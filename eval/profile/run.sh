@@ -48,7 +48,8 @@ main() {
 
 measure() { # INDEX ROUND
   export TOYSTORE_BIN=${executables[$1]}
-  open_cluster "s/^initial_stock = .*/initial_stock = $AMPLE_STOCK/" 's|^enabled = .*|enabled = true|'
+  open_cluster "s/^initial_stock = .*/initial_stock = $AMPLE_STOCK/" \
+    's|^enabled = .*|enabled = true|'
   shop 20 0.5 >/dev/null # what is done only once
   use "$1" order "$ORDERS" 1
   use "$1" query "$QUERIES" 0
@@ -56,8 +57,8 @@ measure() { # INDEX ROUND
   close_cluster
 }
 
-# Adds a line to used.csv: the executable, the type of request, and microseconds of processor time of
-# all roles for each. An order here is what a client does for it: a query, the order, and an order
+# Adds a line to used.csv: the executable, the type of request, and microseconds of processor time
+# of all roles for each. An order here is what a client does for it: a query, the order, and an order
 # query in the final check.
 use() { # INDEX TYPE ITERATIONS PROBABILITY
   local before after

@@ -2,8 +2,8 @@
 //! hold up or cut, in either direction, at any time.
 //!
 //! A link is directed, from the process that asks to the process that answers. Each direction of
-//! each connection is a queue: one half reads and notes when the bytes are due at the other end, the
-//! other half waits and writes. Bytes are therefore late, but a link carries as many as without a
+//! each connection is a queue: one half reads and notes when the bytes are due at the other end,
+//! the other half waits and writes. Bytes are therefore late, but a link carries as many as without a
 //! delay.
 //!
 //! Bytes that are *held* are not lost: they arrive when the link is opened again, as after TCP's

@@ -2,8 +2,8 @@
 //!
 //! `links DELAY_US LISTEN=TARGET…` listens at each LISTEN address and passes connections on to its
 //! TARGET; every byte arrives that many microseconds later, in both directions. It prints `ready`
-//! when it listens, and ends when its standard input does, so that it cannot outlive the script that
-//! started it.
+//! when it listens, and ends when its standard input does, so that it cannot outlive the script
+//! that started it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
 
 use std::io::{self, Read as _};

@@ -1,8 +1,8 @@
 //! A timer that counts microseconds.
 //!
 //! tokio's timers count milliseconds, which is more than the delay between two machines of one data
-//! centre. The kernel's `timerfd` is exact. It becomes readable when the time has come, so tokio can
-//! await it like the end of a pipe.
+//! centre. The kernel's `timerfd` is exact. It becomes readable when the time has come, so tokio
+//! can await it like the end of a pipe.
 
 use std::io;
 

@@ -140,8 +140,8 @@ impl Axis {
         Self { label: label.into(), low, high, scale: Scale::Linear, ticks }
     }
 
-    /// Logarithmic, which its label says, around all values, marked at 1, 2 and 5 of each decade; at 1 only, if there are
-    /// many decades; and more closely, if there is not even one.
+    /// Logarithmic, which its label says, around all values. Marked at 1, 2 and 5 of each decade; at
+    /// 1 only, if there are many decades; and more closely, if there is not even one.
     pub(crate) fn log(label: &str, least: f64, most: f64) -> Self {
         let (low, high) = (least / 1.2, most * 1.2);
         let steps: &[f64] = match high / low {

@@ -1,8 +1,8 @@
 //! Puts the tables that the experiments wrote into a document.
 //!
 //! A table of the document whose header is that of a table in some summary becomes that table. So
-//! after an experiment was repeated, the document has its figures; `tests/documents.rs` finds what is
-//! left to correct in the text.
+//! after an experiment was repeated, the document has its figures; `tests/documents.rs` finds what
+//! is left to correct in the text.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Problem;
 
-/// The table of who measured what is made of each experiment's `machine.json`.
+/// The header of the table that is made from each experiment's `machine.json`.
 const MEASURED: &str = "| measured | at commit | on |";
 
 /// Brings the tables of `document` up to date with the data below `experiments`.

@@ -23,8 +23,8 @@ pub(crate) fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     let mut text = String::from(
         "# Latency with the cache and without it\n\nWritten by `eval/sweep/run.sh` from each \
          network's `sweep.csv`; the machine that it was run from is in `machine.json` beside it. \
-         Latencies of all clients in milliseconds, mean over the repetitions [95 % confidence interval by Student's t]. By how \
-         many times a query is faster, and by how much an order or an iteration takes longer, \
+         Latencies of all clients in milliseconds, mean over the repetitions [95 % confidence \
+         interval by Student's t]. By how many times a query is faster, and by how much an order or an iteration takes longer, \
          comes from pairs of runs with the same seed: the ratio of their latencies, as a geometric \
          mean, or the difference. An iteration is a query and p times an order.\n",
     );

@@ -68,7 +68,7 @@ pub(super) fn draw(faults: &[Fault], seen: &Seen, path: &Path) -> Result<(), Pro
                 page.frame(frame)?;
             }
             page.series(&upper, &due, Style::reference())?;
-            // Queries last: they come evenly, so it is their line that shows a time without service.
+            // Queries last: they come evenly, so their line shows a time without service.
             for (moments, style) in [&seen.queries, &seen.orders].into_iter().zip(styles).rev() {
                 for fault in faults {
                     page.curve(&upper, &answered(moments, fault.from, until), style.colour)?;
