@@ -111,8 +111,7 @@ build() {
 # Builds the proxy that makes links slow.
 build_links() {
   need_cargo
-  (cd -- "$repo/eval/links" &&
-    cargo build --release --quiet --locked --target-dir "${CARGO_TARGET_DIR:-$repo/target}/links")
+  (cd -- "$repo" && cargo build --release --quiet --locked --package links)
 }
 
 # Starts a fresh cluster, with roles.toml as it ships but for its address and what EXPRESSIONs (of
@@ -148,7 +147,7 @@ open_distant_cluster() { # DELAY [EXPRESSION…]
   rm -f -- "$work/alive"
   mkfifo -- "$work/alive"
   exec 9<>"$work/alive"
-  "${CARGO_TARGET_DIR:-$repo/target}/links/release/links" "$delay" "${links[@]}" \
+  "${CARGO_TARGET_DIR:-$repo/target}/release/links" "$delay" "${links[@]}" \
     <"$work/alive" >"$work/links.log" 2>&1 9>&- &
   processes=($!)
   await_links
@@ -231,18 +230,17 @@ processor_time_of() { # PID
     awk -v hz="$(getconf CLK_TCK)" '{ printf "%.2f %.2f\n", $12 / hz, $13 / hz }'
 }
 
-# The crate that draws. Built first, it cannot fail when all is measured.
+# The program that draws. Built first, it cannot fail when all is measured.
 build_plots() {
   need_cargo
-  (cd -- "$repo/eval/plots" &&
-    cargo build --quiet --locked --target-dir "${CARGO_TARGET_DIR:-$repo/target}/plots")
+  (cd -- "$repo" && cargo build --quiet --locked --package plots)
 }
 
 # Draws the figures of what is in `$results`, and writes its summary.md. Needs build_plots.
 draw() {
   mkdir -p -- "$work/figures"
   (cd -- "$repo" &&
-    "${CARGO_TARGET_DIR:-$repo/target}/plots/debug/plots" "$experiment" "$results" "$work/figures")
+    "${CARGO_TARGET_DIR:-$repo/target}/debug/plots" "$experiment" "$results" "$work/figures")
 }
 
 # Writes the summary and draws the figures anew, from the data that were kept. An experiment's
@@ -259,7 +257,14 @@ keep_results() {
   trap '' INT TERM HUP # what is half new would be worse than either
   put "$results" "$record"
   [[ ! -d $work/figures ]] || put "$work/figures" "$figures"
+  [[ -n ${EVAL_RESULTS:-} ]] || update_evaluation
   say "$experiment: the results are in $record"
+}
+
+# The evaluation quotes tables of the summaries.
+update_evaluation() {
+  build_plots
+  "${CARGO_TARGET_DIR:-$repo/target}/debug/plots" document "$repo/docs/evaluation.md" "$repo/eval"
 }
 
 # Puts all files of a folder into another one. They are copied as a whole first, as that may fail.

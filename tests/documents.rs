@@ -1,8 +1,9 @@
-//! Documents say what is: what they quote was printed, what they tell was measured, and what they
-//! point to exists.
+//! Documents say what is: what they quote was printed, what they tell was measured, what they point
+//! to exists, and what was recorded names its commit. And they are as short as they have to be.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -44,9 +45,16 @@ fn prose(text: &str) -> Vec<&str> {
 }
 
 /// The experiments that `docs/evaluation.md` tells of: the folders of their data.
-const EXPERIMENTS: [&str; 4] = ["cache", "faults", "overhead", "sweep"];
+const EXPERIMENTS: [&str; 5] = ["cache", "contention", "faults", "overhead", "sweep"];
 /// Where the machine and the commit of each are.
-const MACHINES: [&str; 5] = ["cache", "faults", "overhead", "sweep/loopback", "sweep/links"];
+const MACHINES: [&str; 6] =
+    ["cache", "contention", "faults", "overhead", "sweep/loopback", "sweep/links"];
+
+/// The assignment's limits for documents, in words: two pages have 1,150 at most, three pages with
+/// figures and tables 1,100.
+const MOST_WORDS: [(&str, usize); 2] = [("docs/output.md", 1_000), ("docs/evaluation.md", 1_100)];
+/// What else three pages hold.
+const MOST_FIGURES: usize = 4;
 
 /// The summaries that the experiments wrote.
 fn summaries() -> String {
@@ -86,8 +94,27 @@ fn the_sample_session_is_quoted_as_it_was_recorded() {
 }
 
 #[test]
+fn documents_are_as_short_as_the_assignment_wants_them() {
+    for (document, most) in MOST_WORDS {
+        // A dash, a column's border or a sign is no word.
+        let is_word = |word: &&str| word.contains(char::is_alphanumeric);
+        let words = text_of(document).split_whitespace().filter(is_word).count();
+        assert!(words <= most, "{document} has {words} words; {most} are the limit");
+    }
+    let evaluation = text_of("docs/evaluation.md");
+    let figures = evaluation.matches("![").count() + evaluation.matches("<img ").count();
+    assert!(figures <= MOST_FIGURES, "docs/evaluation.md shows {figures} figures");
+}
+
+#[test]
 fn the_tables_of_the_evaluation_are_rows_of_the_summaries() {
-    let (document, summaries) = (text_of("docs/evaluation.md"), summaries());
+    let document = text_of("docs/evaluation.md");
+    let measured = MACHINES.map(|of| {
+        let (machine, name) = (machine(of), of.replace('/', ", "));
+        let text = |key: &str| machine[key].as_str().unwrap_or_default().to_owned();
+        format!("| {name} | `{}` | {} |\n", text("commit"), text("date"))
+    });
+    let summaries = summaries() + &measured.concat();
     let rows: Vec<&str> = prose(&document)
         .into_iter()
         .filter(|line| line.starts_with('|') && line.contains(|c: char| c.is_ascii_digit()))
@@ -116,6 +143,7 @@ fn numbers(line: &str) -> Vec<String> {
 fn every_number_in_the_evaluation_occurs_in_the_data_or_the_settings() {
     let document = text_of("docs/evaluation.md");
     let settings = EXPERIMENTS.map(|of| text_of(&format!("eval/{of}/run.sh"))).concat();
+    let settings = settings + &text_of("eval/cluster.sh");
     let machines = MACHINES.map(|of| machine(of).to_string()).concat();
     let sources = [summaries(), settings, machines, text_of("eval/deploy/README.md")].concat();
     let known: Vec<String> = sources.lines().flat_map(numbers).collect();
@@ -150,6 +178,93 @@ fn the_evaluation_names_its_machine_and_its_commit() {
             assert!(document.contains(&name), "docs/evaluation.md does not name {name} of {of}");
         }
     }
+}
+
+/// The commits that a record names: in each line of JSON, in the column of a table that is called
+/// so, or after that word in the first line.
+fn commits(path: &Path, text: &str) -> Vec<String> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("jsonl") => {
+            let commit = |line: &str| {
+                let record: Value = serde_json::from_str(line).expect("a record is JSON");
+                record["commit"].as_str().unwrap_or_default().to_owned()
+            };
+            text.lines().map(commit).collect()
+        }
+        Some("md") => {
+            let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect();
+            let rows: Vec<Vec<String>> = text.lines().map(cells).collect();
+            let tables = rows.split(|row| row.len() < 2);
+            let column = |table: &[Vec<String>]| {
+                let place = table.first()?.iter().position(|cell| cell == "commit")?;
+                // Below the header and the rule; the row of sums names none.
+                let rows = table.iter().skip(2).filter_map(move |row| row.get(place).cloned());
+                Some(rows.filter(|cell| !cell.is_empty()).collect::<Vec<_>>())
+            };
+            tables.filter_map(column).flatten().collect()
+        }
+        _ => {
+            let first = text.lines().next().unwrap_or_default();
+            let mut words = first.split(|c: char| !c.is_ascii_alphanumeric() && c != '+');
+            words.find(|word| *word == "commit");
+            words.next().map(str::to_owned).into_iter().collect()
+        }
+    }
+}
+
+/// Whether a commit is in the history.
+fn is_in_history(commit: &str) -> bool {
+    let git = Command::new("git")
+        .current_dir(root())
+        .args(["merge-base", "--is-ancestor", commit, "HEAD"])
+        .output()
+        .expect("git is installed");
+    git.status.success()
+}
+
+#[test]
+fn a_record_names_a_commit_that_is_in_the_history() {
+    // A copy without its history can show only that a record names what may be a commit.
+    let has_history = root().join(".git").exists();
+    let mut folders = vec![root().join("tests/output")];
+    let mut records = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder can be read") {
+            let path = entry.expect("a folder can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let (name, text) = (path.display(), fs::read_to_string(&path));
+            let commits = commits(&path, &text.expect("a record is text"));
+            assert!(!commits.is_empty(), "{name} names no commit");
+            for commit in commits {
+                let is_hash = commit.len() >= 7 && commit.chars().all(|c| c.is_ascii_hexdigit());
+                assert!(is_hash, "{name} names {commit:?} as its commit");
+                assert!(
+                    !has_history || is_in_history(&commit),
+                    "{name}: commit {commit} is not in the history; in a shallow clone, fetch the \
+                     rest with git fetch --unshallow"
+                );
+            }
+            records += 1;
+        }
+    }
+    assert!(records > 6, "{records} records");
+}
+
+#[test]
+fn the_oldest_rust_is_the_same_everywhere_and_clippy_holds_the_code_to_it() {
+    let manifest = text_of("Cargo.toml");
+    let (_, rest) = manifest.split_once("\nrust-version = \"").expect("the workspace names it");
+    let oldest = rest.split('"').next().expect("a first part");
+    let readme = text_of("README.md");
+    assert!(readme.contains(&format!("Rust {oldest}")), "README.md does not name Rust {oldest}");
+    for member in ["Cargo.toml", "eval/links/Cargo.toml", "eval/plots/Cargo.toml"] {
+        let takes_over = text_of(member).contains("\nrust-version.workspace = true\n");
+        assert!(takes_over, "{member} does not take over the workspace's rust-version");
+    }
+    assert!(manifest.contains("\nincompatible_msrv = \"deny\"\n"), "the lint is off");
 }
 
 #[test]
@@ -188,6 +303,16 @@ fn links_between_files_lead_somewhere() {
 fn what_is_left_out_of_a_line_may_be_anything() {
     assert!(quotes("a … c", "a b c") && quotes("… b …", "a b c") && quotes("a b c", "a b c"));
     assert!(!quotes("a … d", "a b c") && !quotes("a", "a b c") && !quotes("… d …", "a b c"));
+}
+
+#[test]
+fn commits_are_found_where_records_name_them() {
+    let commits = |path: &str, text: &str| commits(Path::new(path), text);
+    assert_eq!(commits("a.txt", "$ cargo test   # commit 687cff9, 2 processors\n"), ["687cff9"]);
+    assert_eq!(commits("a.txt", "ea68ab2\ncommit 687cff9\n"), [""; 0]);
+    assert_eq!(commits("a.jsonl", "{\"commit\":\"ea68ab2\"}\n{}\n"), ["ea68ab2", ""]);
+    let table = "| seed | commit |\n|---|---|\n| 7 | ea68ab2+ |\n| all | |\n\n| seed |\n|---|\n";
+    assert_eq!(commits("a.md", table), ["ea68ab2+"]);
 }
 
 #[test]

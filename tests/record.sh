@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test and keeps what is printed, as tests/output/suite.txt: on which machine, of which
-# commit, without the names of this machine's folders.
+# Runs every test and keeps what is printed as tests/output/suite.txt, with the commit and the
+# machine, and without the names of this machine's folders. Refuses where files differ from the
+# commit, as the record would then be of no commit at all.
 
 set -euo pipefail
 
@@ -10,7 +11,12 @@ readonly OUT=tests/output/suite.txt
 
 main() {
   local status=0 began=$SECONDS
-  local new=$OUT.new
+  local new=$OUT.new changes
+  changes=$(git status --porcelain)
+  if [[ -n $changes ]]; then
+    printf 'tests/record.sh: commit these first, or remove them:\n%s\n' "$changes" >&2
+    exit 1
+  fi
   trap 'rm -f -- "$OUT.new"' EXIT
   {
     printf 'commit %s of %s\n' "$(git rev-parse --short HEAD)" "$(git log -1 --format=%cs)"

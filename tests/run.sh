@@ -42,6 +42,7 @@ set_up_tests() {
   get_packages
   cargo fmt --version >/dev/null 2>&1 || get_component rustfmt
   cargo clippy --version >/dev/null 2>&1 || get_component clippy
+  command -v cargo-deny >/dev/null || get_cargo_deny
 }
 
 get_packages() {
@@ -59,6 +60,12 @@ get_packages() {
 get_component() { # COMPONENT
   command -v rustup >/dev/null && rustup component add "$1" </dev/null && return 0
   printf 'left out: what needs %s; get it with: rustup component add %s\n' "$1" "$1"
+}
+
+get_cargo_deny() {
+  printf '=== setting up: cargo-deny\n'
+  cargo install --quiet --locked cargo-deny </dev/null && return 0
+  printf 'left out: what needs cargo-deny; get it with: cargo install --locked cargo-deny\n'
 }
 
 main

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# What clients notice when order replicas crash or hang: while five clients shop, a replica is
-# killed (SIGKILL) or stopped in its tracks (SIGSTOP), and brought back some seconds later; again
-# and again, the leader every other time, else one of the followers.
+# What clients notice when order replicas crash or hang: while five clients shop, replicas are
+# killed (SIGKILL) or stopped (SIGSTOP), and brought back some seconds later, again and again. A round has
+# five faults: the leader and a follower are killed, the leader and a follower are stopped, and all
+# replicas but replica 1 are killed at once. Only then does replica 1 lead, as the highest id that
+# responds is chosen; it is the leader that the next round begins with.
 #
-#   eval/faults/run.sh [FAULTS [DOWN_SECONDS [UP_SECONDS]]]    (24 faults, 3 s down, 4 s up again)
+#   eval/faults/run.sh [FAULTS [DOWN_SECONDS [UP_SECONDS]]]    (30 faults, 3 s down, 4 s up again)
 #   eval/faults/run.sh draw                                    (only the figure and the table)
 #
 # Leaves data/series.csv, latencies.csv, statuses.csv, orders.csv and report.json of the clients, data/faults.csv,
@@ -21,7 +23,7 @@ usage='eval/faults/run.sh [FAULTS [DOWN_SECONDS [UP_SECONDS]]], or draw, or --he
 
 main() {
   take_arguments 3 "$@"
-  local faults=${1:-24} down=${2:-3} up=${3:-4} fault leader status=0
+  local faults=${1:-30} down=${2:-3} up=${3:-4} fault leader status=0
   need_sqlite3
   need_curl
   build
@@ -45,7 +47,7 @@ main() {
     cat -- "$work/client.txt" >&2
     fail 'the clients ended before their time'
   }
-  hurt "$fault" killed "$leader" yes checking "$down"
+  hurt "$fault" killed "$leader" checking "$down" "$leader"
   wait "$client" || status=$?
   client=
   sed -n '/^orders:/p; /^final check/,$p' "$work/client.txt" >&2
@@ -71,41 +73,55 @@ broken() { # HOW
   fail "$1; see $kept"
 }
 
-# Two of one kind, one at the leader and one at a follower; then two of the other.
+# The next fault of a round. In every other round, replicas are stopped before they are killed, so
+# that replica 1 is hurt in either way while it leads.
 hurt_in_turn() { # FAULT DOWN_SECONDS
-  local kind replica leader leads=yes
+  local kind=killed replica leader round=$((($1 - 1) / 5)) place=$((($1 - 1) % 5))
   leader=$(leader)
+  if ((place == 4)); then
+    hurt "$1" killed "$leader" shopping "$2" 2 3
+    return
+  fi
+  (((place / 2 + round) % 2 == 0)) || kind=stopped
   replica=$leader
-  if (($1 % 2 == 0)); then
+  if ((place % 2 == 1)); then
     while [[ $replica == "$leader" ]]; do replica=$((RANDOM % 3 + 1)); done
   fi
-  if ((($1 - 1) / 2 % 2 == 0)); then kind=killed; else kind=stopped; fi
-  [[ $replica == "$leader" ]] || leads=no
-  hurt "$1" "$kind" "$replica" "$leads" shopping "$2"
+  hurt "$1" "$kind" "$leader" shopping "$2" "$replica"
 }
 
-# Hurts a replica and brings it back; then there is a line more in faults.csv. (Not a job for a
-# subshell, which would draw the same random numbers each time.)
-hurt() { # FAULT killed|stopped REPLICA LEADS shopping|checking DOWN_SECONDS
-  local from process
-  process=$(pid_of "order-$3")
+# Hurts replicas and brings them back; then there is a line more for each in faults.csv. (Not a job
+# for a subshell, which would draw the same random numbers each time.)
+hurt() { # FAULT killed|stopped LEADER shopping|checking DOWN_SECONDS REPLICA…
+  local fault=$1 kind=$2 leader=$3 clients=$4 down=$5 from to replica leads pids=()
+  shift 5
+  for replica in "$@"; do pids+=("$(pid_of "order-$replica")"); done
   from=$EPOCHREALTIME
-  if [[ $2 == killed ]]; then
-    kill -KILL "$process"
-    sleep "$6"
-    "$repo/run.sh" start "order-$3" </dev/null >"$work/start.log" 2>&1 || {
-      cat -- "$work/start.log" >&2
-      fail "order-$3 does not start again"
-    }
+  if [[ $kind == killed ]]; then
+    kill -KILL "${pids[@]}"
+    sleep "$down"
+    for replica in "$@"; do bring_back "order-$replica"; done
   else
-    printf '%s' "$process" >"$work/stopped"
-    kill -STOP "$process"
-    sleep "$6"
-    kill -CONT "$process"
+    printf '%s\n' "${pids[@]}" >"$work/stopped"
+    kill -STOP "${pids[@]}"
+    sleep "$down"
+    kill -CONT "${pids[@]}"
     rm -f -- "$work/stopped"
   fi
-  printf '%s,%s,order-%s,%s,%s,%s,%s\n' "$1" "$2" "$3" "$4" "$from" "$EPOCHREALTIME" "$5" |
-    tee -a -- "$results/faults.csv" >&2
+  to=$EPOCHREALTIME
+  for replica in "$@"; do
+    leads=no
+    [[ $replica != "$leader" ]] || leads=yes
+    printf '%s,%s,order-%s,%s,%s,%s,%s\n' \
+      "$fault" "$kind" "$replica" "$leads" "$from" "$to" "$clients"
+  done | tee -a -- "$results/faults.csv" >&2
+}
+
+bring_back() { # ROLE
+  "$repo/run.sh" start "$1" </dev/null >"$work/start.log" 2>&1 || {
+    cat -- "$work/start.log" >&2
+    fail "$1 does not start again"
+  }
 }
 
 # Prints the id of the replica that leads, as the front-end knows it. For moments there may be none.
@@ -152,9 +168,9 @@ query() { # ROLE SQL
   sqlite3 -readonly "$work/data/$1.db" "$2"
 }
 
-# A stopped process would not hear that it shall end.
+# A stopped process would not notice a SIGTERM.
 wake() {
-  [[ ! -e $work/stopped ]] || kill -CONT "$(<"$work/stopped")" 2>/dev/null || true
+  [[ ! -e $work/stopped ]] || xargs kill -CONT <"$work/stopped" 2>/dev/null || true
 }
 before_the_end=wake
 

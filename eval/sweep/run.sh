@@ -9,7 +9,7 @@
 # `loopback` runs all processes on this machine, a few microseconds apart. `links` adds a delay of
 # 500 µs to each way of each link, also of that between clients and front-end, which is about what
 # two machines in one region have; it is a proxy's delay, not a network's: no loss, no jitter, no
-# limit of bandwidth. The proxy itself adds another tenth of a millisecond or so (see eval/links).
+# limit of bandwidth. The proxy itself adds a tenth of a millisecond or so to a round trip.
 #
 # `--frontend` measures a store that runs elsewhere; eval/deploy calls it with NETWORK = aws. The
 # command in the environment's SWEEP_SET_CACHE, given on or off, sets that store's cache and has it

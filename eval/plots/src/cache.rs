@@ -9,7 +9,7 @@ use crate::chart::{Axis, COLOURS, Frame, Page, Style};
 use crate::data::{Row, read, values};
 use crate::statistics::{Estimate, estimate, extremes};
 
-pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
+pub(crate) fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     let ratios = read(&data.join("hit_ratio.csv"))?;
     draw_hit_ratio(&ratios, &figures.join("cache-hit-ratio.svg"))?;
     let items = read(&data.join("items.csv"))?;
@@ -78,8 +78,8 @@ fn draw_hit_ratio(rows: &[Row], path: &Path) -> Result<(), Problem> {
 fn summary(rows: &[Row]) -> Result<String, Problem> {
     let mut text = String::from(
         "# Hit ratio of the cache\n\nWritten by `eval/cache/run.sh` from `hit_ratio.csv`; the \
-         machine is in `machine.json`. Percent of the queries, mean over the repetitions (95 % \
-         confidence interval).\n\n| capacity |",
+         machine is in `machine.json`. Percent of the queries, mean over the repetitions [95 % \
+         confidence interval].\n\n| capacity |",
     );
     let (capacities, probabilities) = (values(rows, "capacity")?, values(rows, "probability")?);
     for probability in &probabilities {
@@ -91,7 +91,7 @@ fn summary(rows: &[Row]) -> Result<String, Problem> {
         for probability in &probabilities {
             match estimate(&ratios_at(rows, *probability, *capacity)?) {
                 Some(Estimate { mean, interval: Some((low, high)) }) => {
-                    write!(text, " {mean:.1} ({low:.1} to {high:.1}) |")?;
+                    write!(text, " {mean:.1} [{low:.1}, {high:.1}] |")?;
                 }
                 Some(Estimate { mean, interval: None }) => write!(text, " {mean:.1} |")?,
                 None => write!(text, " - |")?,

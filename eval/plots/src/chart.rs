@@ -22,7 +22,7 @@ const DULL: RGBColor = RGBColor(107, 114, 122);
 const DARK: [(RGBColor, &str); 4] =
     [(PAPER, "#15181c"), (INK, "#e8eaed"), (FAINT, "#363c44"), (DULL, "#9aa2ab")];
 /// Okabe and Ito's colours that show on white and on black.
-pub const COLOURS: [RGBColor; 6] = [
+pub(crate) const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
     RGBColor(0, 158, 115),
@@ -37,11 +37,11 @@ const MARK: i32 = 6;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// A point on the page, in pixels from the upper left corner.
-pub type Point = (i32, i32);
+pub(crate) type Point = (i32, i32);
 
 /// What a series' points look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     Circle,
     Square,
     Triangle,
@@ -53,15 +53,15 @@ pub enum Shape {
 
 /// How a series is drawn.
 #[derive(Clone, Copy, Debug)]
-pub struct Style {
-    pub colour: RGBColor,
-    pub shape: Shape,
-    pub line: Line,
+pub(crate) struct Style {
+    pub(crate) colour: RGBColor,
+    pub(crate) shape: Shape,
+    pub(crate) line: Line,
 }
 
 /// The line between a series' points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub(crate) enum Line {
     Solid,
     Dashed,
     None,
@@ -69,41 +69,41 @@ pub enum Line {
 
 /// How values become distances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scale {
+pub(crate) enum Scale {
     Linear,
     Log,
 }
 
 /// One axis of a frame.
 #[derive(Clone, Debug)]
-pub struct Axis {
-    pub label: String,
-    pub low: f64,
-    pub high: f64,
-    pub scale: Scale,
+pub(crate) struct Axis {
+    pub(crate) label: String,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    pub(crate) scale: Scale,
     /// Where it is marked, and with what.
-    pub ticks: Vec<(f64, String)>,
+    pub(crate) ticks: Vec<(f64, String)>,
 }
 
 /// A part of the page with axes.
 #[derive(Clone, Debug)]
-pub struct Frame {
-    pub title: String,
+pub(crate) struct Frame {
+    pub(crate) title: String,
     /// The upper left corner of what the axes enclose.
-    pub corner: Point,
-    pub size: (i32, i32),
-    pub x: Axis,
-    pub y: Axis,
+    pub(crate) corner: Point,
+    pub(crate) size: (i32, i32),
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
 }
 
 /// A page under way.
-pub struct Page<'a> {
+pub(crate) struct Page<'a> {
     area: Area<'a>,
 }
 
 impl Style {
     /// The style of the series with this number, from 0 on.
-    pub fn of_series(number: usize) -> Self {
+    pub(crate) fn of_series(number: usize) -> Self {
         const SHAPES: [Shape; 5] =
             [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Diamond, Shape::Cross];
         let colour = COLOURS[number % COLOURS.len()];
@@ -111,21 +111,21 @@ impl Style {
     }
 
     /// A dashed line that is no series but something to compare with.
-    pub fn reference() -> Self {
+    pub(crate) fn reference() -> Self {
         Self { colour: DULL, shape: Shape::None, line: Line::Dashed }
     }
 }
 
 impl Axis {
     /// From 0 to a little above `most`, with round marks.
-    pub fn from_zero(label: &str, most: f64) -> Self {
+    pub(crate) fn from_zero(label: &str, most: f64) -> Self {
         let step = round_step(most.max(1e-9) / 5.0);
         let high = (most / step).ceil().max(1.0) * step;
         Self::stepped(label, 0.0, high, step)
     }
 
     /// From `low` to `high`, marked at every `step`.
-    pub fn stepped(label: &str, low: f64, high: f64, step: f64) -> Self {
+    pub(crate) fn stepped(label: &str, low: f64, high: f64, step: f64) -> Self {
         let count = ((high - low) / step).round() as i32;
         let ticks = (0..=count).map(|n| low + f64::from(n) * step);
         let ticks = ticks.map(|value| (value, short(value))).collect();
@@ -133,16 +133,16 @@ impl Axis {
     }
 
     /// Marked where the values are, with some room to both sides.
-    pub fn of_values(label: &str, values: &[f64], room: f64) -> Self {
+    pub(crate) fn of_values(label: &str, values: &[f64], room: f64) -> Self {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min) - room;
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max) + room;
         let ticks = values.iter().map(|value| (*value, short(*value))).collect();
         Self { label: label.into(), low, high, scale: Scale::Linear, ticks }
     }
 
-    /// Logarithmic, around all values, marked at 1, 2 and 5 of each decade; at 1 only, if there are
-    /// many decades; and more closely, if there is not even one.
-    pub fn log(label: &str, least: f64, most: f64) -> Self {
+    /// Logarithmic, which its label says, around all values. Marked at 1, 2 and 5 of each decade; at
+    /// 1 only, if there are many decades; and more closely, if there is not even one.
+    pub(crate) fn log(label: &str, least: f64, most: f64) -> Self {
         let (low, high) = (least / 1.2, most * 1.2);
         let steps: &[f64] = match high / low {
             decades if decades > 2_000.0 => &[1.0],
@@ -154,7 +154,8 @@ impl Axis {
             decades.flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
         let ticks = ticks.filter(|tick| (low..=high).contains(tick));
         let ticks = ticks.map(|tick| (tick, short(tick))).collect();
-        Self { label: label.into(), low, high, scale: Scale::Log, ticks }
+        let label = format!("{label} (logarithmic)");
+        Self { label, low, high, scale: Scale::Log, ticks }
     }
 
     /// Where a value is, from 0 to 1.
@@ -168,7 +169,7 @@ impl Axis {
 
 impl Frame {
     /// Where a pair of values is on the page.
-    pub fn at(&self, x: f64, y: f64) -> Point {
+    pub(crate) fn at(&self, x: f64, y: f64) -> Point {
         let right = self.x.share(x) * f64::from(self.size.0);
         let down = (1.0 - self.y.share(y)) * f64::from(self.size.1);
         (self.corner.0 + right.round() as i32, self.corner.1 + down.round() as i32)
@@ -177,7 +178,7 @@ impl Frame {
 
 impl Page<'_> {
     /// Draws a figure of this size and writes it to `path`. `title` is for those who do not see it.
-    pub fn draw(
+    pub(crate) fn draw(
         path: &Path,
         size: (u32, u32),
         title: &str,
@@ -196,7 +197,7 @@ impl Page<'_> {
     }
 
     /// Draws a frame: the title, the axes with their marks and labels, and the grid.
-    pub fn frame(&self, frame: &Frame) -> Result<(), Problem> {
+    pub(crate) fn frame(&self, frame: &Frame) -> Result<(), Problem> {
         let Frame { title, corner, size, x, y } = frame;
         let (left, top, right, bottom) = (corner.0, corner.1, corner.0 + size.0, corner.1 + size.1);
         for (value, mark) in &y.ticks {
@@ -223,7 +224,7 @@ impl Page<'_> {
     }
 
     /// Draws a series: its line, then its marks.
-    pub fn series(
+    pub(crate) fn series(
         &self,
         frame: &Frame,
         points: &[(f64, f64)],
@@ -239,7 +240,7 @@ impl Page<'_> {
     }
 
     /// Draws a series of so many points that a line with marks would cover everything.
-    pub fn curve(
+    pub(crate) fn curve(
         &self,
         frame: &Frame,
         points: &[(f64, f64)],
@@ -250,7 +251,7 @@ impl Page<'_> {
     }
 
     /// Draws a bar from one value to another at each x, for the spread.
-    pub fn spread(
+    pub(crate) fn spread(
         &self,
         frame: &Frame,
         bars: &[(f64, f64, f64)],
@@ -267,7 +268,13 @@ impl Page<'_> {
     }
 
     /// Fills what lies between two values of x, over the frame's whole height.
-    pub fn band(&self, frame: &Frame, from: f64, to: f64, colour: RGBColor) -> Result<(), Problem> {
+    pub(crate) fn band(
+        &self,
+        frame: &Frame,
+        from: f64,
+        to: f64,
+        colour: RGBColor,
+    ) -> Result<(), Problem> {
         let (left, bottom) = frame.at(from.max(frame.x.low), frame.y.low);
         let (right, top) = frame.at(to.min(frame.x.high), frame.y.high);
         self.area
@@ -279,12 +286,12 @@ impl Page<'_> {
     }
 
     /// Fills a rectangle.
-    pub fn block(&self, from: Point, to: Point, colour: RGBColor) -> Result<(), Problem> {
+    pub(crate) fn block(&self, from: Point, to: Point, colour: RGBColor) -> Result<(), Problem> {
         self.area.draw(&Rectangle::new([from, to], colour.filled())).map_err(text_of)
     }
 
     /// Fills a rectangle more or less strongly, from 0 to 1.
-    pub fn shade(
+    pub(crate) fn shade(
         &self,
         from: Point,
         to: Point,
@@ -296,12 +303,17 @@ impl Page<'_> {
     }
 
     /// Draws small marks that are not joined.
-    pub fn dots(&self, frame: &Frame, points: &[(f64, f64)], style: Style) -> Result<(), Problem> {
+    pub(crate) fn dots(
+        &self,
+        frame: &Frame,
+        points: &[(f64, f64)],
+        style: Style,
+    ) -> Result<(), Problem> {
         points.iter().try_for_each(|(x, y)| self.mark(frame.at(*x, *y), style, 3))
     }
 
     /// Draws a legend: one entry below the other.
-    pub fn legend(&self, corner: Point, entries: &[(String, Style)]) -> Result<(), Problem> {
+    pub(crate) fn legend(&self, corner: Point, entries: &[(String, Style)]) -> Result<(), Problem> {
         for (row, (name, style)) in (0..).zip(entries) {
             let (x, y) = (corner.0, corner.1 + row * 28);
             match style.line {
@@ -316,29 +328,29 @@ impl Page<'_> {
     }
 
     /// Draws a legend entry for an area.
-    pub fn legend_of_area(&self, at: Point, name: &str, colour: RGBColor) -> Result<(), Problem> {
+    pub(crate) fn legend_of_area(
+        &self,
+        at: Point,
+        name: &str,
+        colour: RGBColor,
+    ) -> Result<(), Problem> {
         let corners = [(at.0, at.1 - 8), (at.0 + 40, at.1 + 8)];
         self.area.draw(&Rectangle::new(corners, colour.mix(0.25).filled())).map_err(text_of)?;
         self.note(name, (at.0 + 50, at.1))
     }
 
     /// Writes some words, beginning there.
-    pub fn note(&self, text: &str, at: Point) -> Result<(), Problem> {
+    pub(crate) fn note(&self, text: &str, at: Point) -> Result<(), Problem> {
         self.text(text, at, HPos::Left, VPos::Center, TEXT, INK)
     }
 
     /// Writes a title, beginning there.
-    pub fn heading(&self, text: &str, at: Point) -> Result<(), Problem> {
+    pub(crate) fn heading(&self, text: &str, at: Point) -> Result<(), Problem> {
         self.text(text, at, HPos::Left, VPos::Center, TITLE, INK)
     }
 
-    /// Writes some words above a point.
-    pub fn note_above(&self, text: &str, at: Point) -> Result<(), Problem> {
-        self.text(text, at, HPos::Center, VPos::Bottom, TEXT, INK)
-    }
-
     /// Writes some words, ending there.
-    pub fn note_before(&self, text: &str, at: Point) -> Result<(), Problem> {
+    pub(crate) fn note_before(&self, text: &str, at: Point) -> Result<(), Problem> {
         self.text(text, at, HPos::Right, VPos::Center, TEXT, INK)
     }
 
@@ -428,7 +440,7 @@ fn round_step(least: f64) -> f64 {
 }
 
 /// A number without needless decimals.
-pub fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

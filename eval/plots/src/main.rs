@@ -1,13 +1,25 @@
 //! Draws an experiment's figures from its data, and writes its tables.
 //!
 //! `plots EXPERIMENT DATA FIGURES` reads the CSV files in the folder DATA, writes SVG files to the
-//! folder FIGURES, and `summary.md`, with every number that the documents quote, to DATA.
+//! folder FIGURES, and `summary.md`, with every number that the documents quote, to DATA. `plots
+//! document FILE EXPERIMENTS` puts the tables of all summaries below the folder EXPERIMENTS into a
+//! document.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "numbers become pixels"
+)]
+#![allow(clippy::print_stderr, reason = "a program speaks to its terminal")]
+#![allow(clippy::float_cmp, reason = "settings are compared as they were read from the same file")]
 
 mod cache;
 mod chart;
 #[cfg(test)]
 mod committed;
 mod data;
+mod document;
 mod faults;
 mod statistics;
 mod sweep;
@@ -24,7 +36,12 @@ fn main() -> ExitCode {
         ["cache", data, figures] => cache::draw(Path::new(data), Path::new(figures)),
         ["sweep", data, figures] => sweep::draw(Path::new(data), Path::new(figures)),
         ["faults", data, figures] => faults::draw(Path::new(data), Path::new(figures)),
-        _ => Err("usage: plots cache|sweep|faults DATA FIGURES".into()),
+        ["document", file, experiments] => {
+            document::update(Path::new(file), Path::new(experiments))
+        }
+        _ => {
+            Err("usage: plots cache|sweep|faults DATA FIGURES, or document FILE EXPERIMENTS".into())
+        }
     };
     match drawn {
         Ok(()) => ExitCode::SUCCESS,

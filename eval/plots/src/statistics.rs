@@ -11,14 +11,14 @@ const T_95_BEYOND: f64 = 1.96;
 
 /// A mean and what it may be instead.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    pub mean: f64,
+pub(crate) struct Estimate {
+    pub(crate) mean: f64,
     /// The 95 % confidence interval by Student's t; nothing with fewer than two samples.
-    pub interval: Option<(f64, f64)>,
+    pub(crate) interval: Option<(f64, f64)>,
 }
 
 /// The mean of independent samples. `None` without any.
-pub fn estimate(samples: &[f64]) -> Option<Estimate> {
+pub(crate) fn estimate(samples: &[f64]) -> Option<Estimate> {
     let count = samples.len() as f64;
     let mean = (!samples.is_empty()).then(|| samples.iter().sum::<f64>() / count)?;
     let freedom = samples.len() - 1;
@@ -33,7 +33,7 @@ pub fn estimate(samples: &[f64]) -> Option<Estimate> {
 
 /// The value that a share of the samples does not exceed, by linear interpolation. `None` without
 /// any.
-pub fn quantile(samples: &[f64], share: f64) -> Option<f64> {
+pub(crate) fn quantile(samples: &[f64], share: f64) -> Option<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = share * sorted.len().checked_sub(1)? as f64;
@@ -42,7 +42,7 @@ pub fn quantile(samples: &[f64], share: f64) -> Option<f64> {
 }
 
 /// The least and the greatest sample. `None` without any.
-pub fn extremes(samples: &[f64]) -> Option<(f64, f64)> {
+pub(crate) fn extremes(samples: &[f64]) -> Option<(f64, f64)> {
     Some((quantile(samples, 0.0)?, quantile(samples, 1.0)?))
 }
 

@@ -19,12 +19,12 @@ const TYPES: [(&str, &str); 3] =
     [("query", "query"), ("order", "order"), ("order_query", "order query")];
 const CACHES: [(&str, &str); 2] = [("true", "with the cache"), ("false", "without it")];
 
-pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
+pub(crate) fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     let mut text = String::from(
         "# Latency with the cache and without it\n\nWritten by `eval/sweep/run.sh` from each \
          network's `sweep.csv`; the machine that it was run from is in `machine.json` beside it. \
-         Latencies of all clients in milliseconds, mean over the repetitions (95 % confidence interval by Student's t). By how \
-         many times a query is faster, and by how much an order or an iteration takes longer, \
+         Latencies of all clients in milliseconds, mean over the repetitions [95 % confidence \
+         interval by Student's t]. By how many times a query is faster, and by how much an order or an iteration takes longer, \
          comes from pairs of runs with the same seed: the ratio of their latencies, as a geometric \
          mean, or the difference. An iteration is a query and p times an order.\n",
     );
@@ -277,32 +277,26 @@ fn write_table(text: &mut String, rows: &[Row], network: &str) -> Result<(), Pro
     Ok(())
 }
 
-/// What the cache changes, on each network, in one table.
+/// What the cache changes, in a table for each network. Mean and median of queries disagree where
+/// about half of them are hits: the median is a hit or it is not.
 fn write_changes(text: &mut String, networks: &[(&str, Vec<Row>)]) -> Result<(), Problem> {
     text.push_str("\n## What the cache changes\n");
-    let mut probabilities = Vec::new();
-    let (mut heads, mut rule) = (String::from("\n| with the cache: p |"), String::from("\n|---|"));
     for (name, rows) in networks {
-        write!(heads, " {name}: a query is faster by | an order takes longer by, ms |")?;
-        heads.push_str(" an iteration takes longer by, ms |");
-        rule.push_str("---|---|---|");
-        probabilities.extend(values(rows, "probability")?);
-    }
-    probabilities.sort_by(f64::total_cmp);
-    probabilities.dedup();
-    *text += &heads;
-    *text += &rule;
-    for probability in probabilities {
-        write!(text, "\n| {:.0} % |", probability * 100.0)?;
-        for (_, rows) in networks {
+        write!(text, "\n| {name}: p | a query is faster by: mean | median |")?;
+        text.push_str(" an order takes longer by, ms | an iteration takes longer by, ms |");
+        text.push_str("\n|---|---|---|---|---|");
+        for probability in values(rows, "probability")? {
+            write!(text, "\n| {:.0} % |", probability * 100.0)?;
             write_estimate(text, benefit(rows, probability, MEAN)?, 2, " ×")?;
+            let median = benefit(rows, probability, MEDIAN)?;
+            write_estimate(text, median.map(|of| Estimate { interval: None, ..of }), 2, " ×")?;
             let orders = paired(rows, probability, &[("order", 1.0)])?;
             write_estimate(text, estimated(&orders), 2, "")?;
             let iterations = paired(rows, probability, &[("query", 1.0), ("order", probability)])?;
             write_estimate(text, estimated(&iterations), 2, "")?;
         }
+        text.push('\n');
     }
-    text.push('\n');
     Ok(())
 }
 
@@ -319,7 +313,7 @@ fn write_estimate(
         Some(Estimate { mean, interval }) => {
             write!(text, " {:.digits$}{unit}", round(mean))?;
             if let Some((low, high)) = interval {
-                write!(text, " ({:.digits$} to {:.digits$})", round(low), round(high))?;
+                write!(text, " [{:.digits$}, {:.digits$}]", round(low), round(high))?;
             }
             text.push_str(" |");
         }

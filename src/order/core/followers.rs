@@ -101,8 +101,8 @@ impl<W> Core<W> {
         self.cursor_of(follower).is_some_and(|cursor| cursor < self.accepted().length)
     }
 
-    /// Returns the message that carries `rows` to a follower, which must acknowledge it in time from
-    /// `now` on; `None` if this replica does not lead any more.
+    /// Returns the message that carries `rows` to a follower, which must acknowledge it in time
+    /// from `now` on; `None` if this replica does not lead any more.
     pub fn append_to(
         &mut self,
         follower: ReplicaId,

@@ -1,4 +1,6 @@
-//! Crashes and hangs of order replicas: throughput and latency over time, and what clients noticed.
+//! Crashes and hangs of order replicas, and what clients noticed of them.
+
+mod figure;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,7 +8,6 @@ use std::ops::Add as _;
 use std::path::Path;
 
 use crate::Problem;
-use crate::chart::{Axis, COLOURS, Frame, Line, Page, Shape, Style};
 use crate::data::{Row, read};
 use crate::statistics::quantile;
 
@@ -19,15 +20,45 @@ const HICCUP_MS: f64 = 12.0;
 /// Connections are made in the first second, and nothing is said of it.
 const START_S: f64 = 1.0;
 
-/// A replica that was killed or stopped, in seconds since the run began.
+/// Replicas that were killed or stopped at one time, in seconds since the run began.
 struct Fault {
+    /// `killed` or `stopped`.
     kind: String,
-    replica: String,
-    leader: bool,
+    /// Each replica that was hurt, and whether it led.
+    replicas: Vec<(String, bool)>,
     /// What the clients were at: `shopping` or `checking`.
     clients: String,
     from: f64,
     to: f64,
+}
+
+/// What faults are called, in the order of figure and table.
+const KINDS: [&str; 5] = [
+    "leader killed",
+    "leader stopped",
+    "follower killed",
+    "follower stopped",
+    "all but one killed",
+];
+
+impl Fault {
+    /// One of [`KINDS`].
+    fn name(&self) -> &'static str {
+        let is_killed = self.kind == "killed";
+        match (self.replicas.len(), self.is_of_leader()) {
+            (1, true) => KINDS[usize::from(!is_killed)],
+            (1, false) => KINDS[2 + usize::from(!is_killed)],
+            _ => KINDS[4],
+        }
+    }
+
+    fn is_of_leader(&self) -> bool {
+        self.replicas.iter().any(|(_, leads)| *leads)
+    }
+
+    fn is_while_shopping(&self) -> bool {
+        self.clients == SHOPPING
+    }
 }
 
 /// What clients are at.
@@ -55,32 +86,45 @@ struct Moment {
     longest: Option<f64>,
 }
 
-pub fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
+pub(crate) fn draw(data: &Path, figures: &Path) -> Result<(), Problem> {
     let series = read(&data.join("series.csv"))?;
     let began = series[0].number("unix_s")? - series[0].number("time_s")?;
-    let mut faults = Vec::new();
-    for row in read(&data.join("faults.csv"))? {
-        faults.push(Fault {
-            kind: row.text("kind")?.to_owned(),
-            replica: row.text("replica")?.to_owned(),
-            leader: row.text("leader")? == "yes",
-            clients: row.text("clients")?.to_owned(),
-            from: row.number("from_unix_s")? - began,
-            to: row.number("to_unix_s")? - began,
-        });
-    }
+    let faults = faults_of(&read(&data.join("faults.csv"))?, began)?;
     let seen = Seen {
         queries: moments(&series, SHOPPING, "query")?,
         orders: moments(&series, SHOPPING, "order")?,
         order_queries: moments(&series, CHECKING, "order_query")?,
     };
-    draw_timeline(&faults, &seen, &figures.join("faults-timeline.svg"))?;
+    figure::draw(&faults, &seen, &figures.join("faults-timeline.svg"))?;
     let totals = read(&data.join("latencies.csv"))?;
     let databases = read(&data.join("databases.csv"))?;
     let checks = read(&data.join("orders.csv"))?;
     let text = summary(&faults, &seen, &totals, &checks, &databases)?;
     fs::write(data.join("summary.md"), text)?;
     Ok(())
+}
+
+/// The rows of `faults.csv`, of which those with one number are one fault.
+fn faults_of(rows: &[Row], began: f64) -> Result<Vec<Fault>, Problem> {
+    let mut faults: Vec<(&str, Fault)> = Vec::new();
+    for row in rows {
+        let number = row.text("fault")?;
+        let replica = (row.text("replica")?.to_owned(), row.text("leader")? == "yes");
+        match faults.last_mut() {
+            Some((last, fault)) if *last == number => fault.replicas.push(replica),
+            _ => {
+                let fault = Fault {
+                    kind: row.text("kind")?.to_owned(),
+                    replicas: vec![replica],
+                    clients: row.text("clients")?.to_owned(),
+                    from: row.number("from_unix_s")? - began,
+                    to: row.number("to_unix_s")? - began,
+                };
+                faults.push((number, fault));
+            }
+        }
+    }
+    Ok(faults.into_iter().map(|(_, fault)| fault).collect())
 }
 
 fn moments(series: &[Row], phase: &str, request: &str) -> Result<Vec<Moment>, Problem> {
@@ -103,81 +147,6 @@ fn moments(series: &[Row], phase: &str, request: &str) -> Result<Vec<Moment>, Pr
     Ok(moments)
 }
 
-/// The shopping, that is. (The final check, which goes as fast as it can, is in the summary.)
-fn draw_timeline(faults: &[Fault], seen: &Seen, path: &Path) -> Result<(), Problem> {
-    let Seen { queries, orders, .. } = seen;
-    let faults = || faults.iter().filter(|fault| fault.clients == SHOPPING);
-    let end = orders.last().ok_or("there are no orders")?.to;
-    let all = || queries.iter().chain(orders);
-    // Who was kept waiting catches up at once. An axis up to there would show nothing else.
-    let fastest = all().filter_map(|moment| moment.per_second).fold(0.0, f64::max);
-    let usual: Vec<f64> = queries.iter().filter_map(|moment| moment.per_second).collect();
-    let usual = quantile(&usual, 0.5).ok_or("there are no queries")?;
-    let most_shown = if usual > 0.0 { fastest.min(2.0 * usual) } else { fastest };
-    let longest: Vec<f64> = all().filter_map(|moment| moment.longest).collect();
-    let (least, most) = (quantile(&longest, 0.0), quantile(&longest, 1.0));
-    let (least, most) = least.zip(most).ok_or("nothing was answered")?;
-    let axis = Axis::from_zero("time, s", end);
-    let ticks: Vec<_> = axis.ticks.iter().filter(|(at, _)| *at <= end).cloned().collect();
-    let x = Axis { high: end, ticks, ..axis };
-    let rates = Frame {
-        title: String::new(),
-        corner: (120, 90),
-        size: (1_240, 230),
-        x: Axis { label: String::new(), ..x.clone() },
-        y: Axis::from_zero("requests per second", most_shown),
-    };
-    let latencies = Frame {
-        title: "Longest latency in each tenth of a second, from when it was due".into(),
-        corner: (120, 420),
-        size: (1_240, 280),
-        x,
-        y: Axis::log("milliseconds", least.max(0.01), most),
-    };
-    let styles = [Style::of_series(0), Style { shape: Shape::Square, ..Style::of_series(2) }];
-    Page::draw(path, (1_420, 900), "Throughput and latency while replicas fail", |page| {
-        page.heading("Requests that were answered as hoped", (120, 34))?;
-        for frame in [&rates, &latencies] {
-            for fault in faults() {
-                page.band(frame, fault.from, fault.to, colour_of(fault))?;
-            }
-            page.frame(frame)?;
-        }
-        for fault in faults().filter(|fault| fault.leader) {
-            let (at, top) = rates.at(f64::midpoint(fault.from, fault.to), rates.y.high);
-            page.note_above("L", (at, top - 1))?;
-        }
-        // Queries last: they come evenly, so it is their line that shows a time without service.
-        for (moments, style) in [queries, orders].into_iter().zip(styles).rev() {
-            let rate = moments.iter().filter_map(|m| Some((m.to, m.per_second?)));
-            let rate: Vec<_> = rate.map(|(to, rate)| (to, rate.min(rates.y.high))).collect();
-            page.curve(&rates, &rate, style.colour)?;
-            let longest: Vec<_> =
-                moments.iter().filter_map(|m| Some((m.to, m.longest?.max(0.01)))).collect();
-            page.dots(&latencies, &longest, Style { line: Line::None, ..style })?;
-        }
-        let names = ["queries", "orders"].into_iter().zip(styles);
-        let names: Vec<_> = names.map(|(name, style)| (name.to_owned(), style)).collect();
-        page.legend((120, 810), &names)?;
-        page.legend_of_area((340, 810), "replica killed (SIGKILL)", COLOURS[3])?;
-        page.legend_of_area((340, 838), "replica stopped (SIGSTOP)", COLOURS[5])?;
-        page.note("L: it was the leader.", (720, 810))?;
-        page.note("The bands end when the replica is brought back.", (720, 838))?;
-        if fastest > rates.y.high {
-            let words = format!(
-                "Bursts of up to {}/s, when clients catch up, are cut off.",
-                with_commas(fastest)
-            );
-            page.note(&words, (720, 866))?;
-        }
-        Ok(())
-    })
-}
-
-fn colour_of(fault: &Fault) -> plotters::style::RGBColor {
-    if fault.kind == "killed" { COLOURS[3] } else { COLOURS[5] }
-}
-
 /// The longest time in a row, within a stretch, in which no request was answered, in seconds.
 fn longest_gap(moments: &[Moment], from: f64, to: f64) -> f64 {
     longest_empty(moments.iter().filter(|moment| moment.to > from && moment.from < to))
@@ -196,19 +165,6 @@ fn longest_empty<'a>(moments: impl Iterator<Item = &'a Moment>) -> f64 {
         longest = longest.max(gap);
     }
     longest
-}
-
-/// A whole number with its thousands set apart.
-fn with_commas(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The longest latency of a request that was answered within a stretch, in milliseconds.
@@ -311,14 +267,15 @@ fn write_quiet_times(
 
 /// How often each replica was hurt.
 fn write_replicas(text: &mut String, faults: &[Fault]) -> Result<(), Problem> {
-    let mut replicas: Vec<&str> = faults.iter().map(|fault| fault.replica.as_str()).collect();
+    let hurt: Vec<&(String, bool)> = faults.iter().flat_map(|fault| &fault.replicas).collect();
+    let mut replicas: Vec<&str> = hurt.iter().map(|(replica, _)| replica.as_str()).collect();
     replicas.sort_unstable();
     replicas.dedup();
     *text += "\nWho was hurt, the final check included:\n\n| replica | times | as the leader \
               |\n|---|---|---|\n";
     for replica in replicas {
-        let its = || faults.iter().filter(|fault| fault.replica == replica);
-        let led = its().filter(|fault| fault.leader).count();
+        let its = || hurt.iter().filter(|(hurt, _)| hurt == replica);
+        let led = its().filter(|(_, leads)| *leads).count();
         writeln!(text, "| {replica} | {} | {led} |", its().count())?;
     }
     Ok(())
@@ -336,7 +293,7 @@ fn write_final_check(
         let later = || order_queries.iter().filter(|moment| moment.from >= fault.from);
         let count = later().map(|moment| moment.count).fold(0.0, f64::add);
         let errors = later().map(|moment| moment.errors).fold(0.0, f64::add);
-        let whom = if fault.leader { "leader" } else { "follower" };
+        let whom = if fault.is_of_leader() { "leader" } else { "follower" };
         writeln!(
             text,
             "\nDuring the final check, {whom} {}: at least {count} order queries answered \
@@ -351,16 +308,12 @@ fn write_final_check(
 
 fn write_kinds(text: &mut String, faults: &[Fault], seen: &Seen) -> Result<(), Problem> {
     let Seen { queries, orders, .. } = seen;
-    for (kind, leader, name) in [
-        ("killed", true, "leader killed"),
-        ("stopped", true, "leader stopped"),
-        ("killed", false, "follower killed"),
-        ("stopped", false, "follower stopped"),
-    ] {
-        let these = || {
-            let shopping = faults.iter().filter(|fault| fault.clients == SHOPPING);
-            shopping.filter(|fault| fault.kind == kind && fault.leader == leader)
-        };
+    for name in KINDS {
+        let these =
+            || faults.iter().filter(|fault| fault.is_while_shopping() && fault.name() == name);
+        if these().next().is_none() {
+            continue;
+        }
         let over = |of: &dyn Fn(f64, f64) -> Option<f64>, digits: usize| {
             let values: Vec<f64> =
                 these().filter_map(|fault| of(fault.from, fault.to + AFTERMATH_S)).collect();
@@ -418,25 +371,26 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_of_fault_that_did_not_occur_has_no_errors() {
+    fn a_kind_of_fault_that_did_not_occur_has_no_row() {
         let mut text = String::new();
         let seen = Seen { queries: vec![], orders: vec![], order_queries: vec![] };
-        write_kinds(&mut text, &[], &seen).expect("text can be written");
-        assert!(text.starts_with("| leader killed | 0 | - | - | - | - | 0 |\n"), "{text}");
-        text.clear();
-        let faults = [fault("order-2", 1.0, 2.0), fault("order-2", 5.0, 6.0)];
-        write_replicas(&mut text, &faults).expect("text can be written");
-        assert!(text.ends_with("|\n| order-2 | 2 | 0 |\n"), "{text}");
+        write_kinds(&mut text, &[fault("order-2", 1.0, 2.0)], &seen).expect("text can be written");
+        assert_eq!(text, "| follower killed | 1 | 0.0 (0.0) | - | 0.0 (0.0) | - | 0 |\n");
     }
 
     #[test]
-    fn thousands_are_set_apart() {
-        let numbers = [0.4, 999.0, 1_040.4, 1_234_567.0];
-        assert_eq!(numbers.map(with_commas), ["0", "999", "1,040", "1,234,567"]);
+    fn a_fault_may_be_of_several_replicas() {
+        let mut both = fault("order-2", 1.0, 2.0);
+        both.replicas.push(("order-3".into(), true));
+        assert_eq!(both.name(), "all but one killed");
+        let mut text = String::new();
+        write_replicas(&mut text, &[both, fault("order-2", 5.0, 6.0)])
+            .expect("text can be written");
+        assert!(text.ends_with("|\n| order-2 | 2 | 0 |\n| order-3 | 1 | 1 |\n"), "{text}");
     }
 
     /// Intervals of a second with so many requests each, of as many milliseconds.
-    fn moments_of(counts: &[f64]) -> Vec<Moment> {
+    pub(super) fn moments_of(counts: &[f64]) -> Vec<Moment> {
         let moments = (0..).zip(counts).map(|(n, &count)| {
             let (from, longest) = (f64::from(n), (count > 0.0).then_some(count));
             Moment { from, to: from + 1.0, count, errors: 0.0, per_second: Some(count), longest }
@@ -445,7 +399,7 @@ mod tests {
     }
 
     fn fault(replica: &str, from: f64, to: f64) -> Fault {
-        let (kind, clients) = ("hurt".into(), SHOPPING.into());
-        Fault { kind, replica: replica.into(), leader: false, clients, from, to }
+        let replicas = vec![(replica.to_owned(), false)];
+        Fault { kind: "killed".into(), replicas, clients: SHOPPING.into(), from, to }
     }
 }
