@@ -129,8 +129,8 @@ impl<W> Core<W> {
         Ok(())
     }
 
-    /// Returns the answer to the leader, once its rows are on disk or were not taken. `None` if they
-    /// could not be written: the leader must not take any answer for an acknowledgement.
+    /// Returns the answer to the leader, once its rows are on disk or were not taken. `None` if
+    /// they could not be written: the leader must not take any answer for an acknowledgement.
     pub fn appended(&mut self, taken: Result<(), NotTaken>) -> Option<AppendReply> {
         match taken {
             Ok(()) => {

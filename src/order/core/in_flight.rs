@@ -2,8 +2,8 @@
 //!
 //! # The idea
 //!
-//! A client or front-end that has no answer retries under the same idempotency key (as in the IETF's
-//! draft of the `Idempotency-Key` header). The retry meets one of three things:
+//! A client or front-end that has no answer retries under the same idempotency key (as in the
+//! IETF's draft of the `Idempotency-Key` header). The retry meets one of three things:
 //!
 //! - **the purchase in flight**: it joins it, and both get the same answer;
 //! - **nothing**: it goes to the catalog, which answers from its record if the key was decided

@@ -30,7 +30,8 @@
 //!
 //! If the log went on from 8 instead, row 7 would be missing from the disk for good.
 //!
-//! A log that contradicts the journal is set aside by the server and [begun anew](Core::begin_anew).
+//! A log that contradicts the journal is set aside by the server and [begun
+//! anew](Core::begin_anew).
 //!
 //! # What is left out
 //!

@@ -2,11 +2,11 @@
 //!
 //! # The idea
 //!
-//! A state machine without I/O (as etcd's raft is one). Each event (a message, an answer, a finished
-//! write) is one call to [`Core`]. The call decides everything that follows from the event at once
-//! and leaves what must be carried out in the [effects]: decisions are data. Nothing
-//! here waits. What takes time is requested by one call and reported by a later one, and other
-//! calls may come in between:
+//! A state machine without I/O (as etcd's raft is one). Each event (a message, an answer, a
+//! finished write) is one call to [`Core`]. The call decides everything that follows from the event
+//! at once and leaves what must be carried out in the [effects]: decisions are data. Nothing here
+//! waits. What takes time is requested by one call and reported by a later one, and other calls may
+//! come in between:
 //!
 //! ```text
 //! leader's tasks              core                             disk

@@ -15,9 +15,9 @@
 //! ```
 //!
 //! Each `│step│` is one action; between any two anything else may happen. A message that is never
-//! delivered is one that is lost. A batch whose sender has given it up, or crashed, may still arrive
-//! at any later time, and more than once; so may rows for a follower. A nomination that is delayed
-//! is like one that is made later, and may name an epoch that has ended.
+//! delivered is one that is lost. A batch whose sender has given it up, or crashed, may still
+//! arrive at any later time, and more than once; so may rows for a follower. A nomination that is
+//! delayed is like one that is made later, and may name an epoch that has ended.
 //!
 //! A replica that crashes keeps what is on its disk; rows that it had accepted and was writing are
 //! gone. Its disk may be full. A catalog that crashes keeps what it committed, and answers no
@@ -29,9 +29,9 @@
 //! # What is not
 //!
 //! Leases (`leases` has them; here a purchase may have to wait at any time), rows from peers (they
-//! are the journal's, too), the bounds of queues, slow followers (they are lost instead). A follower
-//! whose log is foreign counts as live until rows reach that log's end and show it: the production's
-//! followers do no more, so nothing is demanded of such a follower here.
+//! are the journal's, too), the bounds of queues, slow followers (they are lost instead). A
+//! follower whose log is foreign counts as live until rows reach that log's end and show it: the
+//! production's followers do no more, so nothing is demanded of such a follower here.
 //!
 //! # Rules that nothing here rests on
 //!

@@ -248,8 +248,8 @@ impl Purchases {
         reply.expect("what was taken was written")
     }
 
-    /// A front-end nominates a replica. A nomination that names an epoch that has ended may be late:
-    /// the nominee may have asked the catalog before it became leader.
+    /// A front-end nominates a replica. A nomination that names an epoch that has ended may be
+    /// late: the nominee may have asked the catalog before it became leader.
     pub(super) fn nominate(&self, state: &mut State, member: usize, seen: Epoch) {
         let core = &state.members[member].core;
         let late = seen < state.stock.status().leadership.epoch;
