@@ -25,6 +25,8 @@ pub mod client; // shops, measures and checks
 
 pub mod storage; // what survives a crash, in SQLite
 
+pub mod identity; // who this process is, and whom it takes calls for
+
 pub mod transport; // one call to another role
 
 pub mod neighbours; // the catalog and the replicas, as others reach them

@@ -25,8 +25,9 @@ use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::roles::Secret;
-use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
-use crate::wire::calls::{Call, Caller, Endpoints, Method, Unavailable};
+use crate::transport::{LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, REQUEST_ID};
+use crate::wire::calls::{Call, Caller, Endpoints, Method, Refusal};
+use crate::wire::identity::{Addressee, StoreId};
 use crate::wire::parse_error;
 use crate::wire::reply::{self, Failure, Problem};
 
@@ -60,6 +61,8 @@ pub enum ErrorReply {
     OutOfStock,
     /// 413: the body exceeds [`LARGEST_BODY`].
     TooLarge,
+    /// 421: a call between roles that is meant for another process, and which process this is.
+    Misdirected(String),
     /// 422: the idempotency key belongs to another purchase.
     KeyReused,
     /// 503, and what is missing. Trying again later may help.
@@ -145,16 +148,18 @@ impl Endpoints for HttpEndpoints<'_> {
     fn on<C: Call, S, F>(&mut self, state: &S, answer: impl Fn(S, C, Caller) -> F + Clone + 'static)
     where
         S: Clone + 'static,
-        F: Future<Output = Result<C::Answer, Unavailable>> + 'static,
+        F: Future<Output = Result<C::Answer, Refusal>> + 'static,
     {
         let state = state.clone();
         let respond = move |request: HttpRequest, call: C| {
             let request_id = request_id(request.headers()).map(str::to_owned);
-            let answered = answer(state.clone(), call, Caller { request_id });
+            let meant_for = meant_for(request.headers());
+            let answered = answer(state.clone(), call, Caller { request_id, meant_for });
             async move {
                 match answered.await {
                     Ok(answer) => data(answer),
-                    Err(Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
+                    Err(Refusal::Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
+                    Err(Refusal::Misdirected(why)) => ErrorReply::Misdirected(why).into_response(),
                 }
             }
         };
@@ -212,6 +217,13 @@ impl<R> Deref for Connections<R> {
 pub fn request_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
     (id.len() <= LONGEST_REQUEST_ID).then_some(id)
+}
+
+/// Whom a call between roles says it is meant for.
+fn meant_for(headers: &HeaderMap) -> Option<Addressee> {
+    let role = headers.get(MEANT_FOR_ROLE)?.to_str().ok()?.to_owned();
+    let store = headers.get(MEANT_FOR_STORE).and_then(|store| StoreId::parse(store.to_str().ok()?));
+    Some(Addressee { role, store })
 }
 
 /// A route for GET, and for HEAD as HTTP asks of every resource that has GET (RFC 9110, 9.3.2).
@@ -295,6 +307,7 @@ impl ResponseError for ErrorReply {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::OutOfStock => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -318,7 +331,9 @@ impl ResponseError for ErrorReply {
 impl fmt::Display for ErrorReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadRequest(problem) | Self::Unavailable(problem) => f.write_str(problem),
+            Self::BadRequest(problem) | Self::Unavailable(problem) | Self::Misdirected(problem) => {
+                f.write_str(problem)
+            }
             Self::Forbidden => f.write_str(
                 "calls between roles carry the cluster's secret; is `secret` the same in every \
                  role's roles.toml?",

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -15,12 +16,18 @@ use awc::error::{ConnectError, SendRequestError};
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 
-use crate::roles::{Address, Secret};
-use crate::wire::calls::{Call, Method};
+use crate::identity::Identity;
+use crate::roles::{Address, Role, Secret};
+use crate::wire::calls::{Call, Caller, Method};
 use crate::wire::reply::{Data, Failure};
 
 /// The header by which one request is followed through all roles.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The header that names the role that a call is meant for.
+pub const MEANT_FOR_ROLE: HeaderName = HeaderName::from_static("toystore-role");
+/// The header that names the store that a call is meant for, if its caller knows it.
+pub const MEANT_FOR_STORE: HeaderName = HeaderName::from_static("toystore-store");
 
 /// Connecting takes a round trip; a machine that has not answered by then is taken to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
@@ -33,10 +40,15 @@ const MOST_CALLS: usize = 512;
 /// The largest answer: [`crate::wire::replication::MOST_ROWS`] rows with the longest names.
 pub const LARGEST_MESSAGE: usize = 4 << 20;
 
+/// The HTTP status of a call that reached another process than it was meant for.
+pub const MISDIRECTED: u16 = 421;
+
 /// Another role, as one thread reaches it.
 #[derive(Clone)]
 pub struct Peer {
+    role: Role,
     link: Link,
+    own: Arc<Identity>,
     request_id: Option<Rc<str>>,
 }
 
@@ -55,6 +67,7 @@ pub trait Network {
     fn call(
         &self,
         call: Rc<dyn Message>,
+        caller: Caller,
         time_limit: Duration,
     ) -> LocalBoxFuture<'static, Result<Rc<dyn Message>, CallError>>;
 }
@@ -112,22 +125,23 @@ pub enum Unreachable {
 }
 
 impl Peer {
-    /// A peer at `address`, to be made and used on one thread.
+    /// The peer that runs `role`, over HTTP; to be made and used on one thread of the process that
+    /// is `own`.
     #[must_use]
-    pub fn new(address: &Address, secret: Option<&Secret>) -> Self {
-        Self { link: Link::Http(Http::new(address, secret)), request_id: None }
+    pub fn new(role: Role, http: Http, own: &Arc<Identity>) -> Self {
+        Self { role, link: Link::Http(http), own: Arc::clone(own), request_id: None }
     }
 
-    /// A peer on a simulated network.
+    /// The peer that runs `role`, on a simulated network.
     #[must_use]
-    pub fn simulated(network: Rc<dyn Network>) -> Self {
-        Self { link: Link::Simulated(network), request_id: None }
+    pub fn simulated(role: Role, network: Rc<dyn Network>, own: &Arc<Identity>) -> Self {
+        Self { role, link: Link::Simulated(network), own: Arc::clone(own), request_id: None }
     }
 
     /// The same peer, for calls on behalf of the client's request with this `X-Request-Id`.
     #[must_use]
     pub fn on_behalf_of(&self, request_id: &str) -> Self {
-        Self { link: self.link.clone(), request_id: Some(request_id.into()) }
+        Self { request_id: Some(request_id.into()), ..self.clone() }
     }
 
     /// Makes a call.
@@ -144,12 +158,40 @@ impl Peer {
         call: &C,
         time_limit: Duration,
     ) -> Result<C::Answer, CallError> {
-        match &self.link {
-            Link::Http(http) => http.call(call, time_limit, self.request_id.as_deref()).await,
+        let caller = Caller {
+            request_id: self.request_id.as_deref().map(str::to_owned),
+            meant_for: Some(self.own.addressee(self.role)),
+        };
+        let answer = match &self.link {
+            Link::Http(http) => http.call(call, time_limit, &caller).await,
             Link::Simulated(network) => {
-                let answer = network.call(Rc::new(call.clone()), time_limit).await?;
-                let answer = answer.as_any().downcast_ref::<C::Answer>();
-                Ok(answer.expect("a network brings the answer to the call").clone())
+                network.call(Rc::new(call.clone()), caller, time_limit).await.map(|answer| {
+                    let answer = answer.as_any().downcast_ref::<C::Answer>();
+                    answer.expect("a network brings the answer to the call").clone()
+                })
+            }
+        };
+        self.recognize(answer.as_ref().err());
+        answer
+    }
+
+    /// Says once, and not with each call, that another process is at the peer's address.
+    fn recognize(&self, error: Option<&CallError>) {
+        match error {
+            Some(CallError::Refused { status: MISDIRECTED, message }) => {
+                if self.own.is_stranger(self.role, message) {
+                    log::error!(
+                        "another process answers at the address of {}: {message}; give all roles \
+                         the same roles.toml, and end processes that it does not name",
+                        self.role
+                    );
+                }
+            }
+            Some(CallError::Unreachable(_)) => {}
+            Some(CallError::Refused { .. }) | None => {
+                if self.own.is_found(self.role) {
+                    log::info!("{} itself answers again at its address", self.role);
+                }
             }
         }
     }
@@ -191,7 +233,7 @@ impl Http {
         path: &str,
         time_limit: Duration,
     ) -> Result<A, CallError> {
-        let request = self.request(awc::http::Method::GET, path, time_limit, None);
+        let request = self.request(awc::http::Method::GET, path, time_limit, &Caller::default());
         finish(request.send(), time_limit).await
     }
 
@@ -199,16 +241,14 @@ impl Http {
         &self,
         call: &C,
         time_limit: Duration,
-        request_id: Option<&str>,
+        caller: &Caller,
     ) -> Result<C::Answer, CallError> {
         let path = format!("/internal{}", call.path());
         let sending = match C::METHOD {
-            Method::Get => {
-                self.request(awc::http::Method::GET, &path, time_limit, request_id).send()
-            }
+            Method::Get => self.request(awc::http::Method::GET, &path, time_limit, caller).send(),
             Method::Post => {
                 let method = awc::http::Method::POST;
-                self.request(method, &path, time_limit, request_id).send_json(call)
+                self.request(method, &path, time_limit, caller).send_json(call)
             }
         };
         finish(sending, time_limit).await
@@ -219,15 +259,21 @@ impl Http {
         method: awc::http::Method,
         path: &str,
         time_limit: Duration,
-        request_id: Option<&str>,
+        caller: &Caller,
     ) -> awc::ClientRequest {
         let url = format!("http://{}{path}", self.address);
         let mut request = self.client.request(method, url).timeout(time_limit);
         if let Some(authorization) = &self.authorization {
             request = request.insert_header((AUTHORIZATION, authorization.clone()));
         }
-        if let Some(id) = request_id {
-            request = request.insert_header((REQUEST_ID, id));
+        if let Some(id) = &caller.request_id {
+            request = request.insert_header((REQUEST_ID, id.as_str()));
+        }
+        if let Some(meant) = &caller.meant_for {
+            request = request.insert_header((MEANT_FOR_ROLE, meant.role.as_str()));
+            if let Some(store) = meant.store {
+                request = request.insert_header((MEANT_FOR_STORE, store.to_string()));
+            }
         }
         request
     }

@@ -16,13 +16,15 @@ use super::core::selection::{AttemptOutcome, Selection};
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
 use crate::health::Readiness;
-use crate::roles::{CacheSettings, Roles};
+use crate::identity::Identity;
+use crate::roles::{CacheSettings, Role, Roles};
 use crate::runtime::Runtime;
 use crate::transport::{CallError, Unreachable};
+use crate::wire::calls::Refusal;
 use crate::wire::lease::{FillReply, FillRequest, SessionId, Version};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
-use crate::wire::replication::{CatalogStatus, Leadership, OrderReply, ReplicaId};
+use crate::wire::replication::{CatalogReport, Leadership, OrderReply, ReplicaId};
 use crate::wire::reply::Data;
 use crate::wire::toy::{Toy, ToyName};
 
@@ -32,7 +34,9 @@ const MOST_IN_FLIGHT: usize = 1_024;
 
 /// A front-end, shared by all threads.
 pub struct Service {
-    /// Counted from 1.
+    /// Who this front-end is.
+    pub identity: Arc<Identity>,
+    /// Its id.
     pub(super) number: u32,
     pub(super) settings: CacheSettings,
     pub(super) runtime: Arc<dyn Runtime>,
@@ -46,14 +50,28 @@ pub struct Service {
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
     in_flight: Semaphore,
-    catalog: Mutex<Option<(CatalogStatus, Instant)>>,
+    catalog: Mutex<Option<(CatalogReport, Instant)>>,
+}
+
+/// Why a replica that answered gave no answer to the question.
+enum NoAnswer {
+    /// It does not lead.
+    NotLeader(Leadership),
+    /// Something else, which may pass.
+    Because(FrontendError),
 }
 
 impl Service {
-    /// Front-end `number`, counted from 1.
+    /// Front-end `number`, which is `identity`.
     #[must_use]
-    pub fn new(number: u32, roles: &Roles, runtime: Arc<dyn Runtime>) -> Arc<Self> {
+    pub fn new(
+        identity: Arc<Identity>,
+        number: u32,
+        roles: &Roles,
+        runtime: Arc<dyn Runtime>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            identity,
             number,
             settings: roles.cache,
             runtime,
@@ -111,13 +129,29 @@ impl Service {
         if purchase.name.as_str().len() > ToyName::LONGEST {
             return Ok(Decision::UnknownToy);
         }
+        if let Some(why) = self.catalog().and_then(|report| report.stopped) {
+            return Err(FrontendError::Stopped(why));
+        }
         self.ask_leader(async |leader, time_limit| {
+            // What this front-end shows is what the catalog of its session has; only there may it
+            // sell.
+            let purchase = Purchase { boot: self.boot(), ..purchase.clone() };
             match remote.purchase(leader, purchase, time_limit).await? {
+                PurchaseReply::Decided(Decision::OtherCatalog) => {
+                    Ok(Err(NoAnswer::Because(FrontendError::OtherCatalog)))
+                }
                 PurchaseReply::Decided(decision) => Ok(Ok(decision)),
-                PurchaseReply::NotLeader(leadership) => Ok(Err(leadership)),
+                PurchaseReply::NotLeader(leadership) => Ok(Err(NoAnswer::NotLeader(leadership))),
             }
         })
         .await
+    }
+
+    /// The start of the catalog that this front-end's session belongs to or, without a session, that
+    /// last answered.
+    fn boot(&self) -> Option<u64> {
+        let session = self.cached(|cache| cache.session());
+        session.map(|session| session.boot).or_else(|| self.catalog()?.boot)
     }
 
     /// One order. `None` if there is no such order.
@@ -140,20 +174,42 @@ impl Service {
     }
 
     /// Drops toys that are about to change.
-    pub(super) fn invalidate(&self, session: SessionId, toys: &[(ToyName, Version)]) {
-        self.cached(|cache| cache.invalidate(session, toys));
+    ///
+    /// # Errors
+    ///
+    /// If this process does not hold the session: its answer would be no acknowledgement.
+    pub(super) fn invalidate(
+        &self,
+        session: SessionId,
+        toys: &[(ToyName, Version)],
+    ) -> Result<(), Refusal> {
+        let own = self.cached(|cache| {
+            cache.invalidate(session, toys);
+            cache.session()
+        });
+        if own == Some(session) {
+            return Ok(());
+        }
+        let own = own.map_or_else(|| "none".to_owned(), |own| own.to_string());
+        Err(Refusal::Misdirected(format!(
+            "this is {} with session {own}, and the call is meant for session {session}",
+            self.identity.addressee(self.identity.role())
+        )))
     }
 
-    pub(super) fn heard_from_catalog(&self, status: CatalogStatus, asked: Instant) {
-        *self.catalog.lock().expect("nothing panics under this lock") = Some((status, asked));
+    /// Takes the catalog's report. That of another store than this front-end's counts for nothing.
+    pub(super) fn heard_from_catalog(&self, report: CatalogReport, asked: Instant) {
+        if report.store.is_none_or(|store| self.identity.adopt(store)) {
+            *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
+        }
     }
 
-    /// The catalog's status, if it answered lately.
-    pub(super) fn catalog(&self) -> Option<CatalogStatus> {
-        let heard = *self.catalog.lock().expect("nothing panics under this lock");
+    /// The catalog's report, if it answered lately.
+    pub(super) fn catalog(&self) -> Option<CatalogReport> {
+        let heard = self.catalog.lock().expect("nothing panics under this lock").clone();
         heard
             .filter(|(_, asked)| self.runtime.now() < *asked + QUERY_DEADLINE)
-            .map(|(status, _)| status)
+            .map(|(report, _)| report)
     }
 
     pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Rendered>) -> T) -> T {
@@ -236,7 +292,7 @@ impl Service {
     /// Asks the leader until there is an answer. An attempt ends when another replica leads.
     async fn ask_leader<T>(
         &self,
-        ask: impl AsyncFn(ReplicaId, Duration) -> Result<Result<T, Leadership>, CallError>,
+        ask: impl AsyncFn(ReplicaId, Duration) -> Result<Result<T, NoAnswer>, CallError>,
     ) -> Result<T, FrontendError> {
         let Ok(_place) = self.in_flight.try_acquire() else {
             return Err(FrontendError::Overloaded);
@@ -271,11 +327,12 @@ impl Service {
     fn judge<T>(
         &self,
         replica: ReplicaId,
-        outcome: Result<Result<T, Leadership>, CallError>,
+        outcome: Result<Result<T, NoAnswer>, CallError>,
     ) -> Result<T, FrontendError> {
         let (attempt, answer) = match outcome {
             Ok(Ok(answer)) => (AttemptOutcome::Answered, Ok(answer)),
-            Ok(Err(leadership)) => {
+            Ok(Err(NoAnswer::Because(why))) => (AttemptOutcome::Answered, Err(why)),
+            Ok(Err(NoAnswer::NotLeader(leadership))) => {
                 (AttemptOutcome::NotLeader(leadership), Err(FrontendError::NoLeader))
             }
             Err(error) => {
@@ -307,8 +364,14 @@ impl Service {
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        if self.catalog().is_none() {
-            return Err("the catalog is unreachable".into());
+        let Some(catalog) = self.catalog() else {
+            return Err(match self.identity.stranger_at(Role::Catalog) {
+                Some(says) => format!("another process answers as the catalog: {says}"),
+                None => "the catalog is unreachable".into(),
+            });
+        };
+        if let Some(why) = catalog.stopped {
+            return Err(why);
         }
         if self.settings.enabled && !self.cached(|cache| cache.has_lease(self.runtime.now())) {
             return Err("there is no session with the catalog yet".into());

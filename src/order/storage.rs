@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::order_log::OrderLog;
 use crate::storage::Outcome;
+use crate::wire::identity::StoreId;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
 
 /// A replica's database: the order log.
@@ -29,6 +30,9 @@ pub trait Storage: Send + Sync {
     /// Keeps a copy of the database under another name and begins an empty log. Returns the copy's
     /// name.
     fn set_aside(&self) -> Outcome<'_, PathBuf>;
+
+    /// Records which store the database belongs to.
+    fn set_store(&self, store: StoreId) -> Outcome<'_, ()>;
 
     /// Leaves the database in one file.
     fn checkpoint(&self) -> Outcome<'_, ()>;
@@ -56,6 +60,10 @@ impl Storage for OrderLog {
 
     fn set_aside(&self) -> Outcome<'_, PathBuf> {
         Box::pin(Self::set_aside(self))
+    }
+
+    fn set_store(&self, store: StoreId) -> Outcome<'_, ()> {
+        Box::pin(Self::set_store(self, store))
     }
 
     fn checkpoint(&self) -> Outcome<'_, ()> {

@@ -333,7 +333,13 @@ impl Answer {
 
 pub(crate) fn purchase(key: &str, name: &str, quantity: u64) -> Purchase {
     let quantity = Quantity::new(quantity).expect("a quantity is at least 1");
-    Purchase { key: key.to_owned().into(), name: name.into(), quantity, request_id: None }
+    Purchase {
+        key: key.to_owned().into(),
+        name: name.into(),
+        quantity,
+        request_id: None,
+        boot: None,
+    }
 }
 
 /// Orders 0, 1, 2 … of one piece each.

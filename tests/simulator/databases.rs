@@ -93,7 +93,10 @@ impl Journal {
         for (purchase, decision) in &change.decisions {
             let number = match decision {
                 Decision::Granted(number) => Some(*number),
-                Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
+                Decision::OutOfStock
+                | Decision::UnknownToy
+                | Decision::KeyReused
+                | Decision::OtherCatalog => None,
             };
             let recorded = RecordedDecision {
                 name: purchase.name.clone(),

@@ -231,7 +231,9 @@ impl Judge {
             let number = match decision {
                 Decision::Granted(number) => Some(number),
                 Decision::OutOfStock => None,
-                Decision::UnknownToy | Decision::KeyReused => panic!("{purchase:?}: {decision:?}"),
+                Decision::UnknownToy | Decision::KeyReused | Decision::OtherCatalog => {
+                    panic!("{purchase:?}: {decision:?}")
+                }
             };
             assert_eq!(recorded.number, number, "{} is answered as it was decided", purchase.key);
             if let Some(number) = number {

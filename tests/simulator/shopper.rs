@@ -66,6 +66,7 @@ impl Shopper {
             name: toy,
             quantity: Quantity::new(self.env.world.draw(1..5)).expect("more than none"),
             request_id: None,
+            boot: None,
         };
         let before = self.scene.judge.before(&self.env);
         let first = self.draw(self.scene.frontends.len());
@@ -118,7 +119,10 @@ impl Shopper {
             Decision::Granted(_) => {
                 self.env.reached("an order was repeated long after it was granted");
             }
-            Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => {}
+            Decision::OutOfStock
+            | Decision::UnknownToy
+            | Decision::KeyReused
+            | Decision::OtherCatalog => {}
         }
     }
 

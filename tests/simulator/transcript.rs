@@ -452,7 +452,10 @@ impl goldenscript::Runner for Runner {
                     Quantity::new(quantity.unwrap_or(1)).ok_or("a quantity is 1 or more")?;
                 let name = toy.as_str().into();
                 let key = IdempotencyKey::from(key);
-                self.ask(*at, PlaceOrder(Purchase { key, name, quantity, request_id: None }));
+                self.ask(
+                    *at,
+                    PlaceOrder(Purchase { key, name, quantity, request_id: None, boot: None }),
+                );
             }
             Command::Run { millis } => {
                 let world = &self.scene().world;

@@ -245,6 +245,7 @@ mod tests {
             name: "Tux".into(),
             quantity: Quantity::ONE,
             request_id: None,
+            boot: None,
         };
         ReceivedBatch::new(CommitRequest {
             leader: ReplicaId(3),
