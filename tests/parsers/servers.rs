@@ -23,7 +23,7 @@ use crate::inputs::{
 };
 use crate::neighbours::Reply;
 use crate::neighbours::Store;
-use crate::neighbours::backstage::Stage;
+use crate::neighbours::of_frontend::Fixture;
 use crate::properties::http;
 
 /// A request in HTTP.
@@ -283,20 +283,20 @@ async fn a_replica_answers_whatever_it_is_asked_and_lives() {
 #[actix_web::test]
 async fn a_front_end_answers_whatever_it_is_asked_and_lives() {
     let store = Store::new();
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
     spawn_blocking(move || try_everything(address)).await.expect("it holds");
-    assert_eq!(stage.frontend.get("/readyz").await.status, 200);
+    assert_eq!(fixture.frontend.get("/readyz").await.status, 200);
 }
 
 #[actix_web::test]
 async fn a_purchase_reaches_the_leader_as_it_was_sent() {
     let store = Store::new();
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
     let heard: Arc<Mutex<Vec<Purchase>>> = Arc::default();
     let ears = Arc::clone(&heard);
-    stage.replica(3).on("purchase", move |message| {
+    fixture.replica(3).on("purchase", move |message| {
         ears.lock().expect("nobody panics here").push(message.read());
         Reply::data(PurchaseReply::Decided(Decision::Granted(OrderNumber(7))))
     });
@@ -332,10 +332,10 @@ async fn a_purchase_reaches_the_leader_as_it_was_sent() {
 #[actix_web::test]
 async fn a_toy_of_any_name_is_found_however_its_name_is_encoded() {
     let store = Store { cache_enabled: false, ..Store::new() };
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
     // A catalog that has every toy there is.
-    stage.catalog.on("toy", |message| {
+    fixture.catalog.on("toy", |message| {
         let asked: toystore::wire::lease::FillRequest = message.read();
         let toy = json!({ "name": asked.name, "price": 1.0, "quantity": 1 });
         Reply::data(json!({ "found": { "toy": toy, "version": 0, "cacheable_under": null } }))
@@ -364,8 +364,8 @@ async fn a_toy_of_any_name_is_found_however_its_name_is_encoded() {
 #[actix_web::test]
 async fn an_order_s_number_is_digits_and_nothing_else() {
     let store = Store::new();
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
     let holds = spawn_blocking(move || {
         let text = prop_oneof!["[0-9]{1,30}", "[0-9+.e_-]{1,8}", "[!$&-.0-9=@-Z]{1,8}"];
         proptest!(|(number in text)| {
@@ -380,8 +380,8 @@ async fn an_order_s_number_is_digits_and_nothing_else() {
 #[actix_web::test]
 async fn a_path_may_be_encoded_where_it_need_not_be() {
     let store = Store::new();
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
     for (path, status) in [
         ("/%70roducts/Tux", 200),
         ("/products/%54ux", 200),
