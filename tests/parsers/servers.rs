@@ -1,5 +1,4 @@
-//! The roles' servers: whatever they are sent, they answer as the contract says, never with 500,
-//! and live.
+//! The roles' servers: they answer any request as the contract says, never with 500, and go on.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -21,9 +20,8 @@ use crate::inputs::{
     acquisition, append_request, commit_request, count, fill_request, invalidation, leadership,
     name, purchase, purchase_body, session,
 };
-use crate::neighbours::Reply;
-use crate::neighbours::Store;
 use crate::neighbours::of_frontend::Fixture;
+use crate::neighbours::{Reply, Store};
 use crate::properties::http;
 
 /// A request in HTTP.
@@ -265,7 +263,7 @@ fn try_everything(address: SocketAddr) {
 }
 
 #[actix_web::test]
-async fn a_catalog_answers_whatever_it_is_asked_and_lives() {
+async fn a_catalog_answers_any_request_and_goes_on() {
     let catalog = Store::new().run_catalog().ready().await;
     let address = catalog.address;
     spawn_blocking(move || try_everything(address)).await.expect("it holds");
@@ -273,7 +271,7 @@ async fn a_catalog_answers_whatever_it_is_asked_and_lives() {
 }
 
 #[actix_web::test]
-async fn a_replica_answers_whatever_it_is_asked_and_lives() {
+async fn a_replica_answers_any_request_and_goes_on() {
     let replica = Store::new().run_order(1);
     let address = replica.address;
     spawn_blocking(move || try_everything(address)).await.expect("it holds");
@@ -281,7 +279,7 @@ async fn a_replica_answers_whatever_it_is_asked_and_lives() {
 }
 
 #[actix_web::test]
-async fn a_front_end_answers_whatever_it_is_asked_and_lives() {
+async fn a_front_end_answers_any_request_and_goes_on() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
     let address = fixture.frontend.address;
@@ -294,28 +292,28 @@ async fn a_purchase_reaches_the_leader_as_it_was_sent() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
     let address = fixture.frontend.address;
-    let heard: Arc<Mutex<Vec<Purchase>>> = Arc::default();
-    let ears = Arc::clone(&heard);
+    let received: Arc<Mutex<Vec<Purchase>>> = Arc::default();
+    let record = Arc::clone(&received);
     fixture.replica(3).on("purchase", move |message| {
-        ears.lock().expect("nobody panics here").push(message.read());
+        record.lock().expect("no handler panics").push(message.read());
         Reply::data(PurchaseReply::Decided(Decision::Granted(OrderNumber(7))))
     });
     let sent = (purchase_body(), option::of("[!-~]{1,255}"), option::of("[!-~]{1,255}"));
     let holds = spawn_blocking(move || {
         proptest!(|((body, key, id) in sent)| {
-            heard.lock().expect("nobody panics here").clear();
+            received.lock().expect("no handler panics").clear();
             let mut request = Request::json("/orders", &json!(body));
             for (name, value) in [("idempotency-key", &key), ("x-request-id", &id)] {
                 let header = value.as_ref().map(|value| (name.into(), value.clone().into_bytes()));
                 request.headers.extend(header);
             }
             let answer = request.is_answered(address);
-            let heard = heard.lock().expect("nobody panics here");
+            let received = received.lock().expect("no handler panics");
             if body.name.as_str().len() > 1_000 {
-                prop_assert_eq!((answer.status, heard.len()), (404, 0));
+                prop_assert_eq!((answer.status, received.len()), (404, 0));
             } else {
                 prop_assert_eq!(answer.status, 200);
-                let purchase = heard.last().expect("it is passed on");
+                let purchase = received.last().expect("it is passed on");
                 prop_assert_eq!(&purchase.name, &body.name);
                 prop_assert_eq!(purchase.quantity, body.quantity);
                 prop_assert_eq!(&purchase.request_id, &id);
@@ -400,11 +398,11 @@ async fn what_the_framework_answers_by_itself_has_the_contract_s_shape() {
     let replica = Store::new().run_order(1);
     let purchase = json!({ "key": "client:k", "name": "Tux", "quantity": 1, "within_ms": 10 });
     for (role, request, status) in [
-        (&catalog, Request::new("DELETE", "/internal/catalog-status", ""), 404),
-        (&catalog, Request::new("POST", "/internal/commit", "{}"), 400),
-        (&replica, Request::json("/internal/purchase", &json!({ "within_ms": "soon" })), 400),
-        (&replica, Request::json("/internal/purchase", &purchase), 200),
-        (&replica, Request::new("GET", "/internal/rows/x", ""), 404),
+        (&*catalog, Request::new("DELETE", "/internal/catalog-status", ""), 404),
+        (&*catalog, Request::new("POST", "/internal/commit", "{}"), 400),
+        (&*replica, Request::json("/internal/purchase", &json!({ "within_ms": "soon" })), 400),
+        (&*replica, Request::json("/internal/purchase", &purchase), 200),
+        (&*replica, Request::new("GET", "/internal/rows/x", ""), 404),
     ] {
         let (address, shown) = (role.address, format!("{request:?}"));
         let answer = spawn_blocking(move || request.is_answered(address));
@@ -422,12 +420,12 @@ async fn numbers_that_no_database_holds_are_refused_and_end_nothing() {
     let session = json!({ "boot": huge, "serial": huge });
     let order = json!({ "number": huge, "name": "Tux", "quantity": 1 });
     for (role, topic, body) in [
-        (&catalog, "end", json!({ "session": session })),
-        (&catalog, "register", json!({ "frontend": 1, "previous": session })),
-        (&catalog, "acquire", json!({ "nominee": 1, "seen": huge, "log": start })),
-        (&replica, "leader", json!({ "epoch": huge, "leader": 1 })),
+        (&*catalog, "end", json!({ "session": session })),
+        (&*catalog, "register", json!({ "frontend": 1, "previous": session })),
+        (&*catalog, "acquire", json!({ "nominee": 1, "seen": huge, "log": start })),
+        (&*replica, "leader", json!({ "epoch": huge, "leader": 1 })),
         (
-            &replica,
+            &*replica,
             "append",
             json!({
                 "leadership": { "epoch": 1, "leader": 2 },

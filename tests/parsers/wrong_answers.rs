@@ -1,5 +1,5 @@
-//! Neighbours that answer anything that a body can say, however senseless: the role that asks them
-//! lives, and goes on answering.
+//! Neighbours that answer anything that can be parsed, however senseless: the role that asks them goes
+//! on answering.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
@@ -19,11 +19,11 @@ use crate::inputs::{
     append_reply, catalog_status, commit_reply, count, decision, fill_reply, leadership, name,
     order, position, rows, session, status, toy,
 };
-use crate::neighbours::{Neighbour, Reply, Running, Store};
+use crate::neighbours::{Neighbour, Reply, Server, Store};
 use crate::properties::http;
 
-/// What all neighbours say to each topic.
-type Lines = Arc<Mutex<HashMap<&'static str, Value>>>;
+/// What all neighbours answer to each topic.
+type Answers = Arc<Mutex<HashMap<&'static str, Value>>>;
 
 const TOPICS: [&str; 15] = [
     "catalog-status",
@@ -43,14 +43,14 @@ const TOPICS: [&str; 15] = [
     "leader",
 ];
 
-fn line(
+fn answer(
     topic: &'static str,
     body: impl Strategy<Value = impl Serialize + std::fmt::Debug> + 'static,
 ) -> BoxedStrategy<(&'static str, Value)> {
     body.prop_map(move |body| (topic, json!(body))).boxed()
 }
 
-fn lines() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
+fn answers() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
     let acquisition = prop_oneof![
         (leadership(), position())
             .prop_map(|(leadership, journal)| AcquisitionReply::Won { leadership, journal }),
@@ -74,30 +74,30 @@ fn lines() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
         .prop_map(|(session, lease_ms, toys)| Registered { session, lease_ms, toys });
     let found = prop_oneof![order().prop_map(OrderReply::Found), Just(OrderReply::Unknown)];
     vec![
-        line("catalog-status", catalog_status()),
-        line("acquire", acquisition),
-        line("commit", commit_reply()),
-        line("journal", rows()),
-        line("order", found),
-        line("status", status()),
-        line("append", append_reply()),
-        line("rows", rows()),
-        line("register", registered),
-        line("renew", renewal),
-        line("toy", fill_reply()),
-        line("toys", vec(toy(), 0..4)),
-        line("nominate", nomination),
-        line("purchase", purchase),
-        line("leader", Just(())),
+        answer("catalog-status", catalog_status()),
+        answer("acquire", acquisition),
+        answer("commit", commit_reply()),
+        answer("journal", rows()),
+        answer("order", found),
+        answer("status", status()),
+        answer("append", append_reply()),
+        answer("rows", rows()),
+        answer("register", registered),
+        answer("renew", renewal),
+        answer("toy", fill_reply()),
+        answer("toys", vec(toy(), 0..4)),
+        answer("nominate", nomination),
+        answer("purchase", purchase),
+        answer("leader", Just(())),
     ]
 }
 
-fn give_lines(neighbour: &Neighbour<'_>, lines: &Lines) {
+fn set_answers(neighbour: &Neighbour<'_>, answers: &Answers) {
     for topic in TOPICS {
-        let lines = Arc::clone(lines);
+        let answers = Arc::clone(answers);
         neighbour.on(topic, move |_| {
-            let line = lines.lock().expect("nobody panics here").get(topic).cloned();
-            line.map_or(Reply::Refusal(503), Reply::data)
+            let answer = answers.lock().expect("no handler panics").get(topic).cloned();
+            answer.map_or(Reply::Refusal(503), Reply::data)
         });
     }
 }
@@ -108,7 +108,7 @@ fn ask(address: SocketAddr, path: &str, body: &Value) {
     let body = body.to_string();
     let head = format!("POST {path} HTTP/1.1\r\nHost: store\r\nContent-Length: {}", body.len());
     let request = format!("{head}\r\nContent-Type: application/json\r\n\r\n{body}");
-    let mut stream = TcpStream::connect(address).expect("it lives and listens");
+    let mut stream = TcpStream::connect(address).expect("it listens");
     stream.write_all(request.as_bytes()).expect("it reads");
 }
 
@@ -125,29 +125,28 @@ fn get(address: SocketAddr, path: &str) -> http::Answer {
     http::send(address, request.as_bytes()).expect("it answers")
 }
 
-async fn lives_on(role: &Running, path: &str) {
-    eventually("it answers as ever", async || (role.get(path).await.status == 200).then_some(()))
-        .await;
+async fn assert_answers(role: &Server, path: &str) {
+    eventually("it answers", async || role.get(path).await.status == 200).await;
 }
 
 #[actix_web::test]
-async fn a_replica_lives_with_neighbours_that_say_anything() {
+async fn a_replica_survives_neighbours_that_answer_anything() {
     let store = Store::new();
-    let lines = Lines::default();
+    let answers = Answers::default();
     let [own, two, three] = &store.orders;
     let neighbours = [&store.catalog, two, three].map(Neighbour::at);
     for neighbour in &neighbours {
-        give_lines(neighbour, &lines);
+        set_answers(neighbour, &answers);
     }
     assert_eq!(own.address(), store.orders[0].address());
     let replica = store.run_order(1);
     let address = replica.address;
     let holds = spawn_blocking(move || {
         let config = ProptestConfig { max_shrink_iters: 64, ..ProptestConfig::with_cases(64) };
-        proptest!(config, |(said in self::lines(), seen in count(), leads in any::<bool>())| {
-            let said: HashMap<_, _> = said.into_iter().collect();
-            let mut kept = lines.lock().expect("nobody panics here");
-            *kept = said;
+        proptest!(config, |(drawn in self::answers(), seen in count(), leads in any::<bool>())| {
+            let drawn: HashMap<_, _> = drawn.into_iter().collect();
+            let mut kept = answers.lock().expect("no handler panics");
+            *kept = drawn;
             if leads {
                 // Otherwise it would hardly ever come to lead, and to the answers to a leader.
                 let leader = json!({ "epoch": seen, "leader": 1 });
@@ -166,24 +165,24 @@ async fn a_replica_lives_with_neighbours_that_say_anything() {
         });
     });
     holds.await.expect("it holds");
-    lives_on(&replica, "/internal/status").await;
+    assert_answers(&replica, "/internal/status").await;
 }
 
 #[actix_web::test]
-async fn a_front_end_lives_with_neighbours_that_say_anything() {
+async fn a_front_end_survives_neighbours_that_answer_anything() {
     let store = Store::new();
-    let lines = Lines::default();
+    let answers = Answers::default();
     let [one, two, three] = &store.orders;
     let neighbours = [&store.catalog, one, two, three].map(Neighbour::at);
     for neighbour in &neighbours {
-        give_lines(neighbour, &lines);
+        set_answers(neighbour, &answers);
     }
     let frontend = store.run_frontend();
     let address = frontend.address;
     let holds = spawn_blocking(move || {
         let config = ProptestConfig { max_shrink_iters: 64, ..ProptestConfig::with_cases(64) };
-        proptest!(config, |(said in self::lines(), name in "[A-Za-z]{1,5}|Tux")| {
-            *lines.lock().expect("nobody panics here") = said.into_iter().collect();
+        proptest!(config, |(drawn in self::answers(), name in "[A-Za-z]{1,5}|Tux")| {
+            *answers.lock().expect("no handler panics") = drawn.into_iter().collect();
             // A purchase is asked again until its deadline, which is longer than a test may take.
             ask(address, "/orders", &json!({ "name": name, "quantity": 1 }));
             get(address, &format!("/products/{name}")).is_of_the_contract();
@@ -192,5 +191,5 @@ async fn a_front_end_lives_with_neighbours_that_say_anything() {
         });
     });
     holds.await.expect("it holds");
-    lives_on(&frontend, "/cluster").await;
+    assert_answers(&frontend, "/cluster").await;
 }
