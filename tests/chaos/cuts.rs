@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use crate::cluster::{Store, settings};
-use crate::crowd::{Crowd, Size};
-use crate::processes::eventually;
-use crate::proxy::State;
+use crate::clients::{Clients, Size};
+use crate::eventually::eventually;
+use crate::proxied_store::{Store, settings};
+use crate::proxies::State;
 
 /// Cuts every link in turn. With one front-end, which needs the catalog for its readers, only
 /// purchases and orders are asked for.
 async fn every_link_in_turn(state: State) {
     let store = Store::open(settings()).await;
-    let crowd = Crowd::of(Size { buyers: 3, readers: 0, askers: 1 }, &store.frontends);
+    let clients = Clients::of(Size { buyers: 3, readers: 0, order_readers: 1 }, &store.frontends);
     for (from, to) in store.network.links() {
-        crowd.await_orders(5).await;
+        clients.await_orders(5).await;
         store.network.set(&from, &to, state);
-        crowd.await_orders(5).await;
+        clients.await_orders(5).await;
         store.network.heal();
     }
-    crowd.await_orders(5).await;
+    clients.await_orders(5).await;
     store.await_followers().await;
-    crowd.finish().await.check(&store).await;
+    clients.finish().await.check(&store).await;
 }
 
 #[actix_web::test]
@@ -41,11 +41,11 @@ async fn no_link_is_missed_by_buyers_when_it_is_cut() {
 #[actix_web::test]
 async fn a_follower_that_is_cut_off_is_not_waited_for_and_comes_back_in_step() {
     let store = Store::open(settings()).await;
-    let crowd = Crowd::start(&store.frontends);
+    let clients = Clients::start(&store.frontends);
     for state in [State::HELD, State::Cut] {
-        crowd.await_orders(20).await;
+        clients.await_orders(20).await;
         store.network.isolate("order-1", state);
-        crowd.await_orders(100).await;
+        clients.await_orders(100).await;
         store.network.heal();
         store.await_followers().await;
         eventually("the follower has what it missed", async || {
@@ -55,7 +55,7 @@ async fn a_follower_that_is_cut_off_is_not_waited_for_and_comes_back_in_step() {
         .await;
         assert_eq!(store.leadership(0).await, (1, Some(3)), "nobody wants another leader");
     }
-    let history = crowd.finish().await;
+    let history = clients.finish().await;
     assert!(history.longest_wait() < Duration::from_secs(2), "{:?}", history.longest_wait());
     history.check(&store).await;
 }
@@ -63,15 +63,15 @@ async fn a_follower_that_is_cut_off_is_not_waited_for_and_comes_back_in_step() {
 #[actix_web::test]
 async fn a_slow_follower_holds_purchases_up_for_a_moment_once() {
     let store = Store::open(settings()).await;
-    let crowd = Crowd::start(&store.frontends);
-    crowd.await_orders(20).await;
+    let clients = Clients::start(&store.frontends);
+    clients.await_orders(20).await;
     store.network.set("order-3", "order-1", State::late(Duration::from_millis(900)));
-    crowd.await_orders(200).await;
+    clients.await_orders(200).await;
     let slow = store.count_in_log("order-3", "replica 1 is slow");
     assert!((1..=3).contains(&slow), "it was waited for {slow} times");
     store.network.heal();
-    crowd.await_orders(20).await;
-    let history = crowd.finish().await;
+    clients.await_orders(20).await;
+    let history = clients.finish().await;
     assert!(history.longest_wait() < Duration::from_secs(2), "{:?}", history.longest_wait());
     history.check(&store).await;
 }

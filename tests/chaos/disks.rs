@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use crate::cluster::{Store, settings};
-use crate::crowd::{Crowd, Size};
-use crate::processes::{Settings, eventually};
+use crate::clients::{Clients, Size};
+use crate::eventually::eventually;
+use crate::processes::Settings;
+use crate::proxied_store::{Store, settings};
 
 /// Passes some syncs, then hangs for long once.
 const HANGS: &str = "disk-hangs=40*off->1*sleep(4000)->off";
@@ -18,10 +19,10 @@ const FULL: &str = "disk-full=40*off->100*return->off";
 async fn replica_s_disk(replica: &str, failpoint: &str) -> Store {
     let store =
         Store::open_failing(Settings { frontends: 2, ..settings() }, &[(replica, failpoint)]).await;
-    let crowd = Crowd::start(&store.frontends);
-    crowd.await_orders(400).await;
+    let clients = Clients::start(&store.frontends);
+    clients.await_orders(400).await;
     store.await_followers().await;
-    let history = crowd.finish().await;
+    let history = clients.finish().await;
     let longest = history.longest_wait();
     assert!(longest < Duration::from_secs(5), "half the deadline is gone: {longest:?}");
     history.check(&store).await;
@@ -59,9 +60,9 @@ async fn a_follower_whose_disk_is_full_is_not_waited_for() {
 async fn a_catalog_whose_disk_hangs_sells_again_when_it_moves() {
     let hangs = "disk-hangs=60*off->1*sleep(3000)->off";
     let store = Store::open_failing(settings(), &[("catalog", hangs)]).await;
-    let crowd = Crowd::of(Size { buyers: 4, readers: 1, askers: 1 }, &store.frontends);
-    crowd.await_orders(150).await;
-    let history = crowd.finish().await;
+    let clients = Clients::of(Size { buyers: 4, readers: 1, order_readers: 1 }, &store.frontends);
+    clients.await_orders(150).await;
+    let history = clients.finish().await;
     assert!(history.longest_wait() >= Duration::from_secs(2), "the disk never hung");
     store.await_followers().await;
     history.check(&store).await;
@@ -71,11 +72,11 @@ async fn a_catalog_whose_disk_hangs_sells_again_when_it_moves() {
 async fn a_catalog_whose_disk_is_full_still_answers_queries_and_sells_when_there_is_space() {
     let full = "disk-full=60*off->40*return->off";
     let store = Store::open_failing(settings(), &[("catalog", full)]).await;
-    let crowd = Crowd::start(&store.frontends);
+    let clients = Clients::start(&store.frontends);
     eventually("the disk is full", async || store.count_in_log("catalog", "the disk is full") > 0)
         .await;
-    crowd.await_orders(50).await;
-    let history = crowd.finish().await;
+    clients.await_orders(50).await;
+    let history = clients.finish().await;
     store.await_followers().await;
     history.check(&store).await;
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::cluster::{Store, settings};
-use crate::crowd::{Crowd, Size};
+use crate::clients::{Clients, Size};
 use crate::processes::Settings;
+use crate::proxied_store::{Store, settings};
 
 /// Waits until a role has died at a failpoint, and starts it again without one.
 async fn await_death_and_restart(store: &mut Store, role: &str) {
@@ -25,11 +25,11 @@ async fn dies_at(role: &str, failpoint: &str) {
     let frontends = Settings { frontends: 2, ..settings() };
     let mut store = Store::open_failing(frontends, &[(role, &failpoint)]).await;
     // Who only looks would see a catalog that is away for longer than a look may take.
-    let crowd = Crowd::of(Size { buyers: 6, readers: 2, askers: 1 }, &store.frontends);
+    let clients = Clients::of(Size { buyers: 6, readers: 2, order_readers: 1 }, &store.frontends);
     await_death_and_restart(&mut store, role).await;
-    crowd.await_orders(30).await;
+    clients.await_orders(30).await;
     store.await_followers().await;
-    crowd.finish().await.check(&store).await;
+    clients.finish().await.check(&store).await;
 }
 
 #[actix_web::test]
@@ -68,25 +68,25 @@ async fn a_catalog_that_dies_after_an_acquisition_has_a_leader_when_it_is_back()
     let failpoint = ("catalog", "catalog-acquired=1*off->return");
     let mut store =
         Store::open_failing(Settings { frontends: 2, ..settings() }, &[failpoint]).await;
-    let crowd = Crowd::of(Size { buyers: 4, readers: 0, askers: 1 }, &store.frontends);
-    crowd.await_orders(20).await;
+    let clients = Clients::of(Size { buyers: 4, readers: 0, order_readers: 1 }, &store.frontends);
+    clients.await_orders(20).await;
     store.kill("order-3");
     await_death_and_restart(&mut store, "catalog").await;
-    crowd.await_orders(20).await;
+    clients.await_orders(20).await;
     store.start_role("order-3");
     store.await_followers().await;
-    crowd.finish().await.check(&store).await;
+    clients.finish().await.check(&store).await;
 }
 
 #[actix_web::test]
 async fn a_replica_that_dies_in_the_middle_of_catching_up_goes_on_from_there() {
     let mut store = Store::open(settings()).await;
-    let crowd = Crowd::of(Size { buyers: 24, readers: 0, askers: 1 }, &store.frontends);
+    let clients = Clients::of(Size { buyers: 24, readers: 0, order_readers: 1 }, &store.frontends);
     store.kill("order-1");
     // More than one message carries, so that there is a middle.
-    crowd.await_orders(1_200).await;
+    clients.await_orders(1_200).await;
     // It comes back out of the leader's reach, which would send it all that it misses.
-    store.network.set("order-3", "order-1", crate::proxy::State::Cut);
+    store.network.set("order-3", "order-1", crate::proxies::State::Cut);
     store.fail_at("order-1", "catching-up=return");
     store.start_role("order-1");
     let status = store.await_end("order-1").await;
@@ -96,7 +96,7 @@ async fn a_replica_that_dies_in_the_middle_of_catching_up_goes_on_from_there() {
     store.network.heal();
     store.start_role("order-1");
     store.await_followers().await;
-    crowd.finish().await.check(&store).await;
+    clients.finish().await.check(&store).await;
 }
 
 /// Holds a role up once at each of these places, long enough to be suspected.
@@ -108,10 +108,10 @@ async fn is_held_up_at(role: &str, failpoints: &[&str]) {
     let spec = spec.collect::<Vec<_>>().join(";");
     let frontends = Settings { frontends: 2, ..settings() };
     let store = Store::open_failing(frontends, &[(role, &spec)]).await;
-    let crowd = Crowd::start(&store.frontends);
-    crowd.await_orders(250).await;
+    let clients = Clients::start(&store.frontends);
+    clients.await_orders(250).await;
     store.await_followers().await;
-    let history = crowd.finish().await;
+    let history = clients.finish().await;
     let longest = history.longest_wait();
     assert!(longest >= Duration::from_millis(250), "it was not held up: {longest:?}");
     history.check(&store).await;

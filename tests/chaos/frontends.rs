@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::cluster::{Store, settings};
-use crate::crowd::{Crowd, Size};
-use crate::history::History;
-use crate::processes::{Settings, eventually, now};
-use crate::proxy::State;
+use crate::clients::{Clients, Size};
+use crate::eventually::eventually;
+use crate::histories::History;
+use crate::processes::{Settings, now};
+use crate::proxied_store::{Store, settings};
+use crate::proxies::State;
 
 /// How long a store is watched in which nothing may happen any more.
 const OBSERVATION: Duration = Duration::from_millis(1_500);
@@ -26,19 +27,19 @@ async fn assert_settled(store: &Store, leadership: (u64, Option<u64>)) {
 #[actix_web::test]
 async fn front_ends_that_all_miss_the_leader_choose_one_new_leader_in_one_new_epoch() {
     let mut store = Store::open(Settings { frontends: 3, ..settings() }).await;
-    let crowd = Crowd::start(&store.frontends);
+    let clients = Clients::start(&store.frontends);
     for (epoch, dead) in [(1, "order-3"), (2, "order-2")] {
-        crowd.await_orders(10).await;
+        clients.await_orders(10).await;
         assert_eq!(store.leadership(0).await.0, epoch);
         store.kill(dead);
-        crowd.await_orders(10).await;
+        clients.await_orders(10).await;
         store.await_another_leader_than(dead).await;
     }
     assert_settled(&store, (3, Some(1))).await;
     store.start_all(&["order-3", "order-2"]);
     store.await_followers().await;
     assert_settled(&store, (3, Some(1))).await;
-    crowd.finish().await.check(&store).await;
+    clients.finish().await.check(&store).await;
 }
 
 #[actix_web::test]
@@ -48,17 +49,17 @@ async fn a_front_end_cut_off_from_the_leader_takes_the_others_along_once() {
     for state in [State::HELD, State::Cut] {
         let (epoch, leader) = store.leadership(0).await;
         let leader = format!("order-{}", leader.unwrap());
-        let crowd = Crowd::resume(history, Size::default(), &store.frontends);
-        crowd.await_orders(10).await;
+        let clients = Clients::resume(history, Size::default(), &store.frontends);
+        clients.await_orders(10).await;
         store.network.set("frontend-2", &leader, state);
         store.await_another_leader_than(&leader).await;
-        crowd.await_orders(10).await;
+        clients.await_orders(10).await;
         let now_leading = store.leadership(0).await;
         assert_eq!(now_leading.0, epoch + 1, "one change is enough");
         assert_settled(&store, now_leading).await;
         store.network.heal();
         assert_settled(&store, now_leading).await;
-        history = crowd.finish().await;
+        history = clients.finish().await;
         history.check(&store).await;
     }
 }
@@ -66,8 +67,8 @@ async fn a_front_end_cut_off_from_the_leader_takes_the_others_along_once() {
 #[actix_web::test]
 async fn front_ends_that_are_cut_off_from_different_replicas_settle_on_one_that_both_reach() {
     let store = Store::open(Settings { frontends: 2, ..settings() }).await;
-    let crowd = Crowd::start(&store.frontends);
-    crowd.await_orders(10).await;
+    let clients = Clients::start(&store.frontends);
+    clients.await_orders(10).await;
     store.network.set("frontend", "order-3", State::Cut);
     store.network.set("frontend-2", "order-2", State::Cut);
     eventually("both take replica 1", async || {
@@ -76,33 +77,33 @@ async fn front_ends_that_are_cut_off_from_different_replicas_settle_on_one_that_
     })
     .await;
     let settled = store.leadership(0).await;
-    crowd.await_orders(50).await;
+    clients.await_orders(50).await;
     assert_settled(&store, settled).await;
-    crowd.finish().await.check(&store).await;
+    clients.finish().await.check(&store).await;
 }
 
 #[actix_web::test]
 async fn a_front_end_that_is_killed_stopped_or_started_disturbs_no_client_of_another() {
     let mut store = Store::open(Settings { frontends: 2, ..settings() }).await;
-    let crowd = Crowd::start(&store.frontends[1..]);
+    let clients = Clients::start(&store.frontends[1..]);
     let leadership = store.leadership(1).await;
     for _ in 0..2 {
         // It holds toys, which the others must wait for, a lease at most.
-        let own = Crowd::start(&store.frontends[..1]);
+        let own = Clients::start(&store.frontends[..1]);
         own.await_orders(10).await;
         let _cut_short = own.finish().await;
         store.signal("frontend", Signal::STOP);
-        crowd.await_orders(20).await;
+        clients.await_orders(20).await;
         store.signal("frontend", Signal::CONT);
-        crowd.await_orders(20).await;
+        clients.await_orders(20).await;
         store.kill("frontend");
-        crowd.await_orders(20).await;
+        clients.await_orders(20).await;
         store.start_role("frontend");
         store.await_ready(0).await;
-        crowd.await_orders(20).await;
+        clients.await_orders(20).await;
     }
     assert_eq!(store.leadership(1).await, leadership, "the leader works all the time");
-    let history = crowd.finish().await;
+    let history = clients.finish().await;
     let longest = history.longest_wait();
     assert!(longest < Duration::from_secs(3), "a purchase took {longest:?}");
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::cluster::{Store, settings};
-use crate::crowd::Crowd;
-use crate::processes::{Settings, buy, eventually, get, now};
-use crate::proxy::State;
+use crate::clients::Clients;
+use crate::eventually::eventually;
+use crate::processes::{Settings, buy, get, now};
+use crate::proxied_store::{Store, settings};
+use crate::proxies::State;
 
 /// How long a deposed leader is watched: longer than it takes to send a batch a second time.
 const OBSERVATION: Duration = Duration::from_millis(1_500);
@@ -120,15 +121,15 @@ async fn an_order_is_not_said_to_be_missing_while_the_catalog_cannot_confirm_it(
 /// The leader is out of the catalog's reach, in one way or both, and another one takes over.
 async fn leader_out_of_reach_of_the_catalog(state: State) {
     let store = Store::open(Settings { frontends: 2, ..settings() }).await;
-    let crowd = Crowd::start(&store.frontends);
-    crowd.await_orders(20).await;
+    let clients = Clients::start(&store.frontends);
+    clients.await_orders(20).await;
     store.network.set("order-3", "catalog", state);
-    crowd.await_orders(20).await;
+    clients.await_orders(20).await;
     store.await_another_leader_than("order-3").await;
     store.network.heal();
     store.await_followers().await;
-    crowd.await_orders(20).await;
-    crowd.finish().await.check(&store).await;
+    clients.await_orders(20).await;
+    clients.finish().await.check(&store).await;
 }
 
 #[actix_web::test]
@@ -172,17 +173,17 @@ async fn a_leader_that_cannot_sell_is_replaced_though_it_answers_for_the_orders_
 #[actix_web::test]
 async fn a_leader_that_is_stopped_in_the_middle_of_sales_again_and_again_loses_and_doubles_none() {
     let store = Store::open(Settings { frontends: 2, ..settings() }).await;
-    let crowd = Crowd::start(&store.frontends);
+    let clients = Clients::start(&store.frontends);
     for _ in 0..4 {
         let leader = store.leader().await;
-        crowd.await_orders(15).await;
+        clients.await_orders(15).await;
         store.signal(&leader, Signal::STOP);
         store.await_another_leader_than(&leader).await;
-        crowd.await_orders(15).await;
+        clients.await_orders(15).await;
         store.signal(&leader, Signal::CONT);
     }
     store.await_followers().await;
-    let history = crowd.finish().await;
+    let history = clients.finish().await;
     let longest = history.longest_wait();
     assert!(longest < Duration::from_secs(5), "half the deadline is gone: {longest:?}");
     history.check(&store).await;
@@ -191,13 +192,13 @@ async fn a_leader_that_is_stopped_in_the_middle_of_sales_again_and_again_loses_a
 #[actix_web::test]
 async fn a_leader_that_is_out_of_everybody_s_reach_is_replaced_within_the_deadline() {
     let store = Store::open(settings()).await;
-    let crowd = Crowd::start(&store.frontends);
-    crowd.await_orders(20).await;
+    let clients = Clients::start(&store.frontends);
+    clients.await_orders(20).await;
     let cut = now();
     store.network.isolate("order-3", State::HELD);
-    crowd.await_orders(20).await;
+    clients.await_orders(20).await;
     assert!(cut.elapsed() < Duration::from_secs(6), "it took {:?}", cut.elapsed());
     store.network.heal();
     store.await_followers().await;
-    crowd.finish().await.check(&store).await;
+    clients.finish().await.check(&store).await;
 }

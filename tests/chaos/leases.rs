@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::cluster::{PLENTY, Store, settings};
-use crate::crowd::Crowd;
-use crate::processes::{Settings, buy, eventually, get, now};
-use crate::proxy::State;
+use crate::clients::Clients;
+use crate::eventually::eventually;
+use crate::processes::{Settings, buy, get, now};
+use crate::proxied_store::{PLENTY, Store, settings};
+use crate::proxies::State;
 
 /// A lease of a second, the catalog's margin of a quarter, and what two busy cores take for the
 /// rest.
@@ -120,35 +121,35 @@ async fn with_the_cache_off_no_session_is_needed() {
 #[actix_web::test]
 async fn reads_are_never_old_while_fills_invalidations_and_renewals_are_late() {
     let store = Store::open(Settings { frontends: 3, ..settings() }).await;
-    let crowd = Crowd::start(&store.frontends);
+    let clients = Clients::start(&store.frontends);
     let late = |ms| State::late(Duration::from_millis(ms));
-    crowd.await_orders(20).await;
+    clients.await_orders(20).await;
     // Answers to fills are overtaken by invalidations.
     store.network.set("frontend", "catalog", late(60));
-    crowd.await_orders(20).await;
+    clients.await_orders(20).await;
     // Invalidations take effect long before their acknowledgements arrive.
     store.network.set("catalog", "frontend-2", late(200));
-    crowd.await_orders(20).await;
+    clients.await_orders(20).await;
     // A session that loses its lease again and again.
     store.network.set("frontend-3", "catalog", late(450));
-    crowd.await_orders(20).await;
+    clients.await_orders(20).await;
     store.network.heal();
-    crowd.await_orders(20).await;
-    let history = crowd.finish().await;
+    clients.await_orders(20).await;
+    let history = clients.finish().await;
     history.check(&store).await;
 }
 
 #[actix_web::test]
 async fn reads_are_never_old_while_invalidations_are_lost() {
     let store = Store::open(Settings { frontends: 2, ..settings() }).await;
-    let crowd = Crowd::start(&store.frontends);
+    let clients = Clients::start(&store.frontends);
     for state in [State::Cut, State::REQUESTS_HELD, State::ANSWERS_HELD] {
         store.network.set("catalog", "frontend", state);
-        crowd.await_orders(10).await;
+        clients.await_orders(10).await;
         store.network.heal();
-        crowd.await_orders(10).await;
+        clients.await_orders(10).await;
     }
-    let history = crowd.finish().await;
+    let history = clients.finish().await;
     history.check(&store).await;
 }
 

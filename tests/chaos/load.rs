@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::cluster::{Store, settings};
-use crate::crowd::{Crowd, Size};
+use crate::clients::{Clients, Size};
 use crate::processes::{Settings, now};
+use crate::proxied_store::{Store, settings};
 
 /// How long the store is kept busy.
 const OBSERVATION: Duration = Duration::from_secs(6);
@@ -13,13 +13,13 @@ const OBSERVATION: Duration = Duration::from_secs(6);
 async fn saturating_load_selects_no_new_leader_and_drops_no_session() {
     let store = Store::open_alone(Settings { frontends: 2, ..settings() }).await;
     let leadership = store.leadership(0).await;
-    let crowd = Crowd::of(Size { buyers: 64, readers: 32, askers: 8 }, &store.frontends);
+    let clients = Clients::of(Size { buyers: 64, readers: 32, order_readers: 8 }, &store.frontends);
     let end = now() + OBSERVATION;
     while now() < end {
-        crowd.await_orders(100).await;
+        clients.await_orders(100).await;
     }
     assert_eq!(store.leadership(0).await, leadership);
-    let history = crowd.finish().await;
+    let history = clients.finish().await;
     for frontend in ["frontend", "frontend-2"] {
         assert_eq!(store.count_in_log(frontend, "with the catalog begins"), 1, "{frontend}");
         assert_eq!(store.count_in_log(frontend, "has run out"), 0, "{frontend}");

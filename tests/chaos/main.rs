@@ -1,35 +1,40 @@
-//! Chaos: the store as processes, a proxy on every link between two of them, and clients whose
-//! every answer is compared with what the databases hold in the end.
+//! Chaos: the store as processes, a proxy on each link between two of them, faults of all kinds, and
+//! clients whose answers are compared with the databases in the end.
 //!
-//! | module | hurts |
+//! | module | where the fault is |
 //! |---|---|
 //! | [`leases`] | front-ends that hold toys, and their links to the catalog |
 //! | [`frontends`] | one front-end of several |
 //! | [`cuts`] | links between front-ends, replicas and the catalog, both ways and one way |
-//! | [`leadership`] | the leader: deposed, out of the catalog's or a front-end's reach |
+//! | [`leadership`] | the leader: deposed, or cut off from the catalog or from a front-end |
 //! | [`disks`] | a role's disk: it hangs or is full |
 //! | [`restarts`] | the catalog, or everything at once |
 //! | [`failpoints`] | a role between two steps of the protocol |
-//! | [`strangers`] | a store whose ports anybody can reach |
-//! | [`load`] | nothing; as much work as the machine can do |
-//! | [`random`] | anything, as a seed has it |
+//! | [`strangers`] | callers that do not know the secret |
+//! | [`load`] | nowhere: as much work as the machine can do |
+//! | [`random`] | anywhere, drawn from a seed |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a test's failure")]
 
-mod cluster;
-mod crowd;
+#[path = "../support/clients.rs"]
+mod clients;
+#[path = "../support/eventually.rs"]
+mod eventually;
+#[path = "../support/histories/mod.rs"]
+mod histories;
+#[path = "../support/processes.rs"]
+mod processes;
+#[path = "../support/proxied_store.rs"]
+mod proxied_store;
+#[path = "../support/proxies.rs"]
+mod proxies;
+
 mod cuts;
 mod disks;
 mod failpoints;
 mod frontends;
-mod history;
 mod leadership;
 mod leases;
-mod ledger;
 mod load;
-#[path = "../processes/mod.rs"]
-mod processes;
-mod proxy;
 mod random;
 mod restarts;
 mod strangers;
-mod sweep;

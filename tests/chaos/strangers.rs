@@ -5,8 +5,8 @@ use std::time::Duration;
 use awc::http::Method;
 use serde_json::{Value, json};
 
-use crate::cluster::{Store, settings};
 use crate::processes::{Settings, buy, get};
+use crate::proxied_store::{Store, settings};
 
 const SECRET: &str = "correct-horse-battery-staple";
 

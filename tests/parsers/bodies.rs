@@ -1,5 +1,5 @@
-//! Bodies: what is valid is read as it was, what is nearly so is refused or means what it says, and
-//! anything else hurts nobody.
+//! Bodies: a valid one is read as it was written; any other is refused with a clear error, or means
+//! what it says.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn a_purchase_s_text_that_is_changed_hurts_nobody(
+    fn a_purchase_s_text_that_is_changed_is_refused_or_means_what_it_says(
         body in purchase_body(),
         changes in text_changes(&WORDS),
     ) {
@@ -151,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_s_text_that_is_changed_hurts_nobody(
+    fn a_batch_s_text_that_is_changed_is_refused_or_means_what_it_says(
         batch in commit_request(),
         changes in text_changes(&WORDS),
     ) {
@@ -160,12 +160,12 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_are_no_body_hurt_nobody(bytes in vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_refused_or_mean_what_they_say(bytes in vec(any::<u8>(), 0..200)) {
         bodies::bytes(&bytes);
     }
 
     #[test]
-    fn complaints_are_in_plain_words(
+    fn parse_errors_are_in_plain_words(
         value in value_of_some_kind(),
         field in prop_oneof![Just("\"Tux\""), Just("1")],
     ) {
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn complaints_between_roles_are_in_plain_words(
+    fn parse_errors_between_roles_are_in_plain_words(
         status in status(),
         value in value_of_some_kind(),
         place in any::<proptest::sample::Index>(),
@@ -191,7 +191,7 @@ proptest! {
     }
 
     #[test]
-    fn a_complaint_is_one_line_whatever_is_complained_of(text in any::<String>()) {
+    fn a_parse_error_is_one_line_whatever_the_input_was(text in any::<String>()) {
         let parse_error = in_plain_words(&format!("it says {text}, expected u64"), "an object");
         is_clear(&parse_error);
     }

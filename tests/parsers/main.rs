@@ -1,5 +1,5 @@
-//! Every parser of what comes from outside, under inputs that nobody thought of: bodies, headers,
-//! paths, arguments, `roles.toml`, databases, and bytes that are no HTTP at all.
+//! Every parser of what comes from outside, under inputs that no author thought of: bodies, headers,
+//! paths, arguments, `roles.toml`, databases, and bytes that are not HTTP.
 //!
 //! What must hold is in `properties`; here the inputs are drawn: valid ones from descriptions of
 //! what is allowed, near misses by changing valid ones, and anything at all. An input for which a
@@ -7,7 +7,9 @@
 //! `tests/proptest-regressions`, to be committed), so that it is tried first from then on. `fuzz/`
 //! has the same properties for a fuzzer.
 
-#[path = "../neighbours/mod.rs"]
+#[path = "../support/eventually.rs"]
+mod eventually;
+#[path = "../support/neighbours/mod.rs"]
 mod neighbours;
 mod properties;
 
@@ -16,8 +18,8 @@ mod bodies;
 mod changes;
 mod databases;
 mod inputs;
-mod liars;
 mod peers;
 mod roles;
 mod servers;
 mod texts;
+mod wrong_answers;

@@ -1,4 +1,4 @@
-//! What a peer answers, be it what it should be or not: a call ends, with its answer or an error.
+//! Answers of a peer, valid or not: a call ends with the answer or with an error.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -17,33 +17,33 @@ use toystore::wire::replication::ReplicaStatus;
 use crate::changes::{change, json_changes};
 use crate::inputs::status;
 
-/// A peer that says what it was told to say to whatever it is asked, and hangs up.
-struct Parrot {
+/// A peer that answers any request with the same bytes, and closes the connection.
+struct FakePeer {
     address: Address,
-    line: Arc<Mutex<Vec<u8>>>,
+    answer: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Parrot {
+impl FakePeer {
     fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let line: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let told = Arc::clone(&line);
+        let answer: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let current = Arc::clone(&answer);
         // It ends with the process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let mut stream = stream;
-                // The question is small and comes in one piece; it is of no interest.
-                let _question = stream.read(&mut [0; 4_096]);
-                let line = told.lock().expect("nobody panics here").clone();
-                let _unheard = stream.write_all(&line);
+                // The request is small and comes in one piece; its content does not matter.
+                let _request = stream.read(&mut [0; 4_096]);
+                let answer = current.lock().expect("no handler panics").clone();
+                let _closed_early = stream.write_all(&answer);
             }
         });
-        Self { address: Address::try_from(address).expect("an address"), line }
+        Self { address: Address::try_from(address).expect("an address"), answer }
     }
 
-    fn answers(&self, system: &actix_web::rt::SystemRunner, line: Vec<u8>) -> Answer {
-        *self.line.lock().expect("nobody panics here") = line;
+    fn answers(&self, system: &actix_web::rt::SystemRunner, answer: Vec<u8>) -> Answer {
+        *self.answer.lock().expect("no handler panics") = answer;
         let peer = system.block_on(async { Peer::new(&self.address, None) });
         system.block_on(peer.call(&GetStatus {}, Duration::from_secs(10)))
     }
@@ -58,21 +58,21 @@ fn reply(status: u16, body: &str) -> Vec<u8> {
 
 #[test]
 fn an_answer_is_taken_as_it_was_given() {
-    let (parrot, system) = (Parrot::new(), System::new());
+    let (peer, system) = (FakePeer::new(), System::new());
     proptest!(|(status in status())| {
-        let answer = parrot.answers(&system, reply(200, &json!({ "data": status }).to_string()));
+        let answer = peer.answers(&system, reply(200, &json!({ "data": status }).to_string()));
         prop_assert_eq!(answer.expect("it is right"), status);
     });
 }
 
 #[test]
 fn an_answer_that_is_changed_is_an_error_or_means_what_it_says() {
-    let (parrot, system) = (Parrot::new(), System::new());
+    let (peer, system) = (FakePeer::new(), System::new());
     proptest!(|(status in status(), code in 200..600_u16, changes in json_changes())| {
         let mut json = json!({ "data": status });
         change(&mut json, &changes);
         let text = json.to_string();
-        match parrot.answers(&system, reply(code, &text)) {
+        match peer.answers(&system, reply(code, &text)) {
             Ok(read) => {
                 prop_assert!((200..300).contains(&code));
                 let said = serde_json::from_value(json["data"].take());
@@ -84,8 +84,8 @@ fn an_answer_that_is_changed_is_an_error_or_means_what_it_says() {
 }
 
 #[test]
-fn bytes_that_are_no_answer_are_an_error() {
-    let (parrot, system) = (Parrot::new(), System::new());
+fn bytes_that_are_not_an_answer_are_an_error() {
+    let (peer, system) = (FakePeer::new(), System::new());
     let head = proptest::sample::select(vec![
         "",
         "HTTP/1.1 200 OK\r\n\r\n",
@@ -100,8 +100,8 @@ fn bytes_that_are_no_answer_are_an_error() {
         "HTTP/1.1 100 Continue\r\n\r\n",
     ]);
     proptest!(|(head in head, rest in vec(any::<u8>(), 0..100))| {
-        let line = [head.as_bytes(), &rest].concat();
-        let answer = parrot.answers(&system, line);
+        let answer = [head.as_bytes(), &rest].concat();
+        let answer = peer.answers(&system, answer);
         prop_assert!(!answer.expect_err("it is none").to_string().is_empty());
     });
 }

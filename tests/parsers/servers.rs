@@ -1,5 +1,4 @@
-//! The roles' servers: whatever they are sent, they answer as the contract says, never with 500,
-//! and live.
+//! The roles' servers: they answer any request as the contract says, never with 500, and go on.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -21,9 +20,8 @@ use crate::inputs::{
     acquisition, append_request, commit_request, count, fill_request, invalidation, leadership,
     name, purchase, purchase_body, session,
 };
-use crate::neighbours::Reply;
-use crate::neighbours::Store;
-use crate::neighbours::backstage::Stage;
+use crate::neighbours::of_frontend::Fixture;
+use crate::neighbours::{Reply, Store};
 use crate::properties::http;
 
 /// A request in HTTP.
@@ -265,7 +263,7 @@ fn try_everything(address: SocketAddr) {
 }
 
 #[actix_web::test]
-async fn a_catalog_answers_whatever_it_is_asked_and_lives() {
+async fn a_catalog_answers_any_request_and_goes_on() {
     let catalog = Store::new().run_catalog().ready().await;
     let address = catalog.address;
     spawn_blocking(move || try_everything(address)).await.expect("it holds");
@@ -273,7 +271,7 @@ async fn a_catalog_answers_whatever_it_is_asked_and_lives() {
 }
 
 #[actix_web::test]
-async fn a_replica_answers_whatever_it_is_asked_and_lives() {
+async fn a_replica_answers_any_request_and_goes_on() {
     let replica = Store::new().run_order(1);
     let address = replica.address;
     spawn_blocking(move || try_everything(address)).await.expect("it holds");
@@ -281,41 +279,41 @@ async fn a_replica_answers_whatever_it_is_asked_and_lives() {
 }
 
 #[actix_web::test]
-async fn a_front_end_answers_whatever_it_is_asked_and_lives() {
+async fn a_front_end_answers_any_request_and_goes_on() {
     let store = Store::new();
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
     spawn_blocking(move || try_everything(address)).await.expect("it holds");
-    assert_eq!(stage.frontend.get("/readyz").await.status, 200);
+    assert_eq!(fixture.frontend.get("/readyz").await.status, 200);
 }
 
 #[actix_web::test]
 async fn a_purchase_reaches_the_leader_as_it_was_sent() {
     let store = Store::new();
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
-    let heard: Arc<Mutex<Vec<Purchase>>> = Arc::default();
-    let ears = Arc::clone(&heard);
-    stage.replica(3).on("purchase", move |message| {
-        ears.lock().expect("nobody panics here").push(message.read());
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
+    let received: Arc<Mutex<Vec<Purchase>>> = Arc::default();
+    let record = Arc::clone(&received);
+    fixture.replica(3).on("purchase", move |message| {
+        record.lock().expect("no handler panics").push(message.read());
         Reply::data(PurchaseReply::Decided(Decision::Granted(OrderNumber(7))))
     });
     let sent = (purchase_body(), option::of("[!-~]{1,255}"), option::of("[!-~]{1,255}"));
     let holds = spawn_blocking(move || {
         proptest!(|((body, key, id) in sent)| {
-            heard.lock().expect("nobody panics here").clear();
+            received.lock().expect("no handler panics").clear();
             let mut request = Request::json("/orders", &json!(body));
             for (name, value) in [("idempotency-key", &key), ("x-request-id", &id)] {
                 let header = value.as_ref().map(|value| (name.into(), value.clone().into_bytes()));
                 request.headers.extend(header);
             }
             let answer = request.is_answered(address);
-            let heard = heard.lock().expect("nobody panics here");
+            let received = received.lock().expect("no handler panics");
             if body.name.as_str().len() > 1_000 {
-                prop_assert_eq!((answer.status, heard.len()), (404, 0));
+                prop_assert_eq!((answer.status, received.len()), (404, 0));
             } else {
                 prop_assert_eq!(answer.status, 200);
-                let purchase = heard.last().expect("it is passed on");
+                let purchase = received.last().expect("it is passed on");
                 prop_assert_eq!(&purchase.name, &body.name);
                 prop_assert_eq!(purchase.quantity, body.quantity);
                 prop_assert_eq!(&purchase.request_id, &id);
@@ -332,10 +330,10 @@ async fn a_purchase_reaches_the_leader_as_it_was_sent() {
 #[actix_web::test]
 async fn a_toy_of_any_name_is_found_however_its_name_is_encoded() {
     let store = Store { cache_enabled: false, ..Store::new() };
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
     // A catalog that has every toy there is.
-    stage.catalog.on("toy", |message| {
+    fixture.catalog.on("toy", |message| {
         let asked: toystore::wire::lease::FillRequest = message.read();
         let toy = json!({ "name": asked.name, "price": 1.0, "quantity": 1 });
         Reply::data(json!({ "found": { "toy": toy, "version": 0, "cacheable_under": null } }))
@@ -364,8 +362,8 @@ async fn a_toy_of_any_name_is_found_however_its_name_is_encoded() {
 #[actix_web::test]
 async fn an_order_s_number_is_digits_and_nothing_else() {
     let store = Store::new();
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
     let holds = spawn_blocking(move || {
         let text = prop_oneof!["[0-9]{1,30}", "[0-9+.e_-]{1,8}", "[!$&-.0-9=@-Z]{1,8}"];
         proptest!(|(number in text)| {
@@ -380,8 +378,8 @@ async fn an_order_s_number_is_digits_and_nothing_else() {
 #[actix_web::test]
 async fn a_path_may_be_encoded_where_it_need_not_be() {
     let store = Store::new();
-    let stage = Stage::ready(&store).await;
-    let address = stage.frontend.address;
+    let fixture = Fixture::ready(&store).await;
+    let address = fixture.frontend.address;
     for (path, status) in [
         ("/%70roducts/Tux", 200),
         ("/products/%54ux", 200),
@@ -400,11 +398,11 @@ async fn what_the_framework_answers_by_itself_has_the_contract_s_shape() {
     let replica = Store::new().run_order(1);
     let purchase = json!({ "key": "client:k", "name": "Tux", "quantity": 1, "within_ms": 10 });
     for (role, request, status) in [
-        (&catalog, Request::new("DELETE", "/internal/catalog-status", ""), 404),
-        (&catalog, Request::new("POST", "/internal/commit", "{}"), 400),
-        (&replica, Request::json("/internal/purchase", &json!({ "within_ms": "soon" })), 400),
-        (&replica, Request::json("/internal/purchase", &purchase), 200),
-        (&replica, Request::new("GET", "/internal/rows/x", ""), 404),
+        (&*catalog, Request::new("DELETE", "/internal/catalog-status", ""), 404),
+        (&*catalog, Request::new("POST", "/internal/commit", "{}"), 400),
+        (&*replica, Request::json("/internal/purchase", &json!({ "within_ms": "soon" })), 400),
+        (&*replica, Request::json("/internal/purchase", &purchase), 200),
+        (&*replica, Request::new("GET", "/internal/rows/x", ""), 404),
     ] {
         let (address, shown) = (role.address, format!("{request:?}"));
         let answer = spawn_blocking(move || request.is_answered(address));
@@ -422,12 +420,12 @@ async fn numbers_that_no_database_holds_are_refused_and_end_nothing() {
     let session = json!({ "boot": huge, "serial": huge });
     let order = json!({ "number": huge, "name": "Tux", "quantity": 1 });
     for (role, topic, body) in [
-        (&catalog, "end", json!({ "session": session })),
-        (&catalog, "register", json!({ "frontend": 1, "previous": session })),
-        (&catalog, "acquire", json!({ "nominee": 1, "seen": huge, "log": start })),
-        (&replica, "leader", json!({ "epoch": huge, "leader": 1 })),
+        (&*catalog, "end", json!({ "session": session })),
+        (&*catalog, "register", json!({ "frontend": 1, "previous": session })),
+        (&*catalog, "acquire", json!({ "nominee": 1, "seen": huge, "log": start })),
+        (&*replica, "leader", json!({ "epoch": huge, "leader": 1 })),
         (
-            &replica,
+            &*replica,
             "append",
             json!({
                 "leadership": { "epoch": 1, "leader": 2 },

@@ -14,10 +14,11 @@ use serde_json::Value;
 
 use super::record::Tally;
 use super::schedule::Size;
-use crate::crowd::{answer_of, order_of};
-use crate::history::{History, Purchase};
-use crate::ledger::Seen;
-use crate::processes::{TOYS, buy, eventually, get, now};
+use crate::clients::{answer_of, order_of};
+use crate::eventually::eventually;
+use crate::histories::ledger::Seen;
+use crate::histories::{History, Purchase};
+use crate::processes::{TOYS, buy, get, now};
 
 /// What the clients of a run share.
 pub(super) struct Memory {
@@ -75,13 +76,13 @@ impl Memory {
         self.hits.borrow().values().map(|(newest, before)| newest + before).sum()
     }
 
-    /// Fails if a client was told what no good store says, or, unless there may be troubles,
+    /// Fails if a client was told what no good store says, or, unless there may be errors,
     /// anything but what it asked for.
     pub(super) fn assert_good(&self, may_have_troubles: bool) {
         let history = self.history.borrow();
-        let (troubles, violations) = (&history.troubles, &history.violations);
+        let (errors, violations) = (&history.errors, &history.violations);
         assert!(violations.is_empty(), "clients saw {violations:#?}");
-        assert!(may_have_troubles || troubles.is_empty(), "clients saw {troubles:#?}");
+        assert!(may_have_troubles || errors.is_empty(), "clients saw {errors:#?}");
     }
 
     /// Notes how long a request took and what came of it.
@@ -94,8 +95,8 @@ impl Memory {
     fn complain(&self, what: &str, frontend: &str, said: &Said) {
         let mut history = self.history.borrow_mut();
         match said {
-            Ok((503, body)) => history.troubles.push(format!("{what} at {frontend}: 503 {body}")),
-            Err(error) => history.troubles.push(format!("{what} at {frontend}: {error}")),
+            Ok((503, body)) => history.errors.push(format!("{what} at {frontend}: 503 {body}")),
+            Err(error) => history.errors.push(format!("{what} at {frontend}: {error}")),
             Ok((status, body)) => {
                 history.violations.push(format!("{what} at {frontend}: {status} {body}"));
             }
@@ -164,7 +165,7 @@ impl Clients {
         };
         (0..size.buyers).for_each(|number| add("buyer", number));
         (0..size.readers).for_each(|number| add("reader", number));
-        (0..size.askers).for_each(|number| add("asker", number));
+        (0..size.order_readers).for_each(|number| add("asker", number));
         add("watcher", 0);
         clients
     }

@@ -34,8 +34,8 @@ use record::{Part, Record};
 use schedule::{EDITION, Regime, Round, Schedule};
 use stage::Stage;
 
-use crate::cluster::Store;
 use crate::processes::now;
+use crate::proxied_store::Store;
 
 /// The run among the tests: long enough for a few rounds of both kinds.
 const SHORT: Duration = Duration::from_secs(25);
@@ -154,8 +154,8 @@ async fn play(
     memory.assert_good(round.regime == Regime::Anything);
     let mut history = memory.history.take();
     let orders = history.check(&stage.store).await as u64;
-    // What clients were told to ask again is no trouble of the next round.
-    history.troubles.clear();
+    // What clients were told to ask again is no error of the next round.
+    history.errors.clear();
     memory.history.replace(history);
     Checked { orders, recovery }
 }

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use toystore::failpoint;
 
 use crate::processes::{REPLICAS, Settings};
-use crate::proxy::State;
+use crate::proxies::State;
 
 /// Which rounds and clients a seed draws: to be counted up when they change, as records name seeds.
 pub(super) const EDITION: u32 = 2;
@@ -55,7 +55,7 @@ pub(super) struct Opening {
 pub(super) struct Size {
     pub(super) buyers: usize,
     pub(super) readers: usize,
-    pub(super) askers: usize,
+    pub(super) order_readers: usize,
 }
 
 /// One fault.
@@ -135,7 +135,7 @@ impl Schedule {
                 Regime::OneReplica => self.random.random_range(2..=4),
                 Regime::Anything => self.random.random_range(8..=16),
             },
-            askers: self.random.random_range(1..=2),
+            order_readers: self.random.random_range(1..=2),
         };
         let opening = self.random.random_bool(0.4).then(|| self.opening(regime));
         let (steps, rest) = match regime {
@@ -316,8 +316,9 @@ pub(super) fn kind_of_failpoint(failpoint: &str) -> String {
 impl Fault {
     /// What to count it as.
     pub(super) fn kind(&self) -> String {
-        let is_late =
-            |state: &State| matches!(state, State::Up { answers: crate::proxy::Way::Late(_), .. });
+        let is_late = |state: &State| {
+            matches!(state, State::Up { answers: crate::proxies::Way::Late(_), .. })
+        };
         match self {
             Self::Kill => "kill".to_owned(),
             Self::Terminate => "terminate".to_owned(),

@@ -9,9 +9,10 @@ use rustix::process::Signal;
 
 use super::clients::Memory;
 use super::schedule::{Fault, Opening, Regime, Step, Victim, kind_of_failpoint};
-use crate::cluster::Store;
-use crate::processes::{REPLICAS, eventually, frontend_name, get, now};
-use crate::proxy::State;
+use crate::eventually::eventually;
+use crate::processes::{REPLICAS, frontend_name, get, now};
+use crate::proxied_store::Store;
+use crate::proxies::State;
 
 /// How often is looked whether all is as it should be.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::is_clear;
 
 /// Longer than any answer takes here.
-const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What came back, up to the end of the connection.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ impl Answer {
 /// Sends bytes and nothing after them; the first answer, if there is one.
 pub(crate) fn send(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).expect("it lives and listens");
-    stream.set_read_timeout(Some(ACKNOWLEDGEMENT_TIMEOUT)).expect("a timeout");
-    stream.set_write_timeout(Some(ACKNOWLEDGEMENT_TIMEOUT)).expect("a timeout");
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a timeout");
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT)).expect("a timeout");
     // A server that has heard enough hangs up.
     let sent = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
     let mut read = Vec::new();

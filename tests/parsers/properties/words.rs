@@ -24,13 +24,13 @@ pub(crate) fn word(text: &str) {
     }
 }
 
-/// An idempotency key is 1 to 255 visible ASCII characters, and nobody else's.
+/// A client's idempotency key is 1 to 255 visible ASCII characters, in a namespace of its own.
 pub(crate) fn key(bytes: &[u8]) {
     let fits = (1..=255).contains(&bytes.len()) && bytes.iter().all(|b| (0x21..=0x7e).contains(b));
     match IdempotencyKey::from_client(bytes) {
         Some(key) => {
             assert!(fits, "{bytes:?} was a key");
-            let kept = key.as_str().strip_prefix("client:").expect("a name space of its own");
+            let kept = key.as_str().strip_prefix("client:").expect("a namespace of its own");
             assert_eq!(kept.as_bytes(), bytes);
         }
         None => assert!(!fits, "{bytes:?} was no key"),

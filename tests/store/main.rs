@@ -1,0 +1,18 @@
+//! The whole store as real processes: failover and restarts, lost and damaged files, start-up errors,
+//! overload, and the verbs that run a store.
+
+#[path = "../support/clients.rs"]
+mod clients;
+#[path = "../support/eventually.rs"]
+mod eventually;
+#[path = "../support/histories/mod.rs"]
+mod histories;
+#[path = "../support/processes.rs"]
+mod processes;
+
+mod checkers;
+mod damage;
+mod failover;
+mod overload;
+mod start;
+mod verbs;

@@ -1,0 +1,52 @@
+//! More clients than the store serves at once: the surplus is refused quickly, and it recovers.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use rustix::process::Signal;
+
+use crate::processes::{Cluster, Settings, buy, now};
+
+/// How many requests one front-end serves at once, as `docs/design.md` says.
+const MOST_IN_FLIGHT: usize = 1_024;
+const CLIENTS: usize = MOST_IN_FLIGHT + 200;
+
+#[actix_web::test]
+async fn clients_beyond_the_limit_are_refused_with_retry_after_and_the_others_are_served() {
+    toystore::process::raise_file_limit();
+    let cluster = Cluster::start(Settings { initial_stock: 10_000, ..Settings::default() }).await;
+    let store = cluster.frontends[0].clone();
+    cluster.signal("catalog", Signal::STOP);
+    let start = now();
+    let mut purchases: FuturesUnordered<_> = (0..CLIENTS)
+        .map(|client| {
+            let store = store.clone();
+            async move { attempt(&store, client).await }
+        })
+        .collect();
+
+    // The surplus is refused while the others wait for the catalog.
+    for _ in 0..CLIENTS - MOST_IN_FLIGHT {
+        let (status, retry_after) = purchases.next().await.unwrap();
+        assert_eq!((status, retry_after.as_deref()), (503, Some("1")));
+    }
+    assert!(start.elapsed() < Duration::from_secs(8), "they waited for {:?}", start.elapsed());
+    cluster.signal("catalog", Signal::CONT);
+    while let Some((status, _)) = purchases.next().await {
+        assert_eq!(status, 200);
+    }
+    assert_eq!(buy(&store, "Tux", 1, "afterwards").await.unwrap().0, 200);
+    assert_eq!(cluster.check_databases(10_000).await.len(), MOST_IN_FLIGHT + 1);
+}
+
+/// A purchase's status and its `Retry-After`.
+async fn attempt(store: &str, client: usize) -> (u16, Option<String>) {
+    let connection = awc::Client::builder().timeout(Duration::from_secs(30)).finish();
+    let request = connection.post(format!("http://{store}/orders"));
+    let body = serde_json::json!({ "name": "Tux", "quantity": 1 });
+    let answer = request.insert_header(("Idempotency-Key", client.to_string())).send_json(&body);
+    let answer = answer.await.expect("the store answers every request");
+    let retry_after = answer.headers().get("Retry-After").and_then(|value| value.to_str().ok());
+    (answer.status().as_u16(), retry_after.map(str::to_owned))
+}

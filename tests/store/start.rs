@@ -1,0 +1,110 @@
+//! A role that cannot start prints one line with the reason and what to do, and exits with status 1
+//! or 2.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+const SHIPPED: &str = include_str!("../../roles.toml");
+
+/// Runs `toystore` in a folder with this `roles.toml`; its exit status and standard error.
+fn said(folder: &Path, roles: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    std::fs::write(folder.join("roles.toml"), roles).expect("the folder can be written");
+    let output = Command::new(env!("CARGO_BIN_EXE_toystore"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("ROLES")
+        .env("RUST_LOG", "error")
+        .output()
+        .expect("it can be run");
+    (output.status.code(), String::from_utf8(output.stderr).expect("errors are UTF-8"))
+}
+
+/// Asserts that it failed with one line that has all of `parts`.
+fn fails_saying((status, text): (Option<i32>, String), parts: &[&str]) {
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.starts_with("toystore: "), "{text}");
+    for part in parts {
+        assert!(text.contains(part), "it does not say {part:?}: {text}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let roles = SHIPPED.replace("127.0.0.1:8081", &address);
+    let answer = said(folder.path(), &roles, &["catalog"]);
+    fails_saying(answer, &["catalog cannot listen", &address, "change the address"]);
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    // A file where the folder should be stops every user, the superuser included.
+    std::fs::write(folder.path().join("data"), "").unwrap();
+    let roles = SHIPPED.replace("127.0.0.1:8091", "127.2.3.4:18091");
+    let answer = said(folder.path(), &roles, &["order", "--id", "1"]);
+    fails_saying(answer, &["cannot write", "data", "set data_dir"]);
+}
+
+#[test]
+fn an_unknown_role_is_refused_with_those_that_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let there_are = "catalog, order-1, order-2, order-3, frontend";
+    for arguments in [["order", "--id", "7"], ["frontend", "--id", "2"], ["frontend", "--id", "0"]]
+    {
+        fails_saying(said(folder.path(), SHIPPED, &arguments), &["roles.toml has no", there_are]);
+    }
+}
+
+#[test]
+fn an_error_in_roles_toml_names_the_file_the_line_and_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let roles = SHIPPED.replace("capacity = 1000", "capacity = \"many\"");
+    fails_saying(
+        said(folder.path(), &roles, &["catalog"]),
+        &["roles.toml", "line ", "capacity: ", "many"],
+    );
+    let roles = SHIPPED.replace("[cache]", "[cash]");
+    fails_saying(
+        said(folder.path(), &roles, &["catalog"]),
+        &["unknown key `cash`", "allowed: ", "`cache`"],
+    );
+}
+
+#[test]
+fn a_missing_roles_toml_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = said(folder.path(), SHIPPED, &["catalog", "--config", "nowhere.toml"]);
+    fails_saying(answer, &["nowhere.toml", "--config", "ROLES"]);
+}
+
+#[test]
+fn a_role_that_runs_already_is_not_started_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let pid_file = std::fs::File::create(folder.path().join("data/catalog.pid")).unwrap();
+    pid_file.lock().unwrap();
+    let roles = SHIPPED.replace("127.0.0.1:8081", "127.2.3.4:18081");
+    fails_saying(said(folder.path(), &roles, &["catalog"]), &["runs already", "data_dir"]);
+}
+
+#[test]
+fn a_role_that_others_could_reach_needs_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let roles = SHIPPED.replace("127.0.0.1:8092", "0.0.0.0:18092");
+    let answer = said(folder.path(), &roles, &["order", "--id", "2"]);
+    fails_saying(answer, &["0.0.0.0:18092", "set `secret`"]);
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["order"][..], &["order", "--id", "x"], &["shop"], &[]] {
+        let (status, text) = said(folder.path(), SHIPPED, arguments);
+        assert_eq!(status, Some(2), "{text}");
+        assert!(text.contains("--help"), "{text}");
+    }
+}
