@@ -226,6 +226,8 @@ impl Service {
     /// Returns one order, or that the journal ends before it.
     pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, CatalogError> {
         if !self.decide(|core, _| core.has_order(number)) {
+            // A journal that may not sell may lack orders that were acknowledged.
+            self.decide(|core, _| core.may_sell()).map_err(CatalogError::Stopped)?;
             return Ok(OrderReply::Unknown);
         }
         let rows = self.store(self.storage.rows(number.0, 1)).await?;

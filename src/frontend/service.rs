@@ -51,6 +51,8 @@ pub struct Service {
     pub(super) selecting: Notify,
     in_flight: Semaphore,
     catalog: Mutex<Option<(CatalogReport, Instant)>>,
+    /// The start of the catalog under which the replicas would not sell.
+    refused_boot: Mutex<Option<u64>>,
 }
 
 /// Why a replica that answered gave no answer to the question.
@@ -82,6 +84,7 @@ impl Service {
             selecting: Notify::new(),
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             catalog: Mutex::new(None),
+            refused_boot: Mutex::new(None),
         })
     }
 
@@ -135,16 +138,25 @@ impl Service {
         self.ask_leader(async |leader, time_limit| {
             // What this front-end shows is what the catalog of its session has; only there may it
             // sell.
-            let purchase = Purchase { boot: self.boot(), ..purchase.clone() };
+            let boot = self.boot();
+            let purchase = Purchase { boot, ..purchase.clone() };
             match remote.purchase(leader, purchase, time_limit).await? {
                 PurchaseReply::Decided(Decision::OtherCatalog) => {
+                    self.set_refused_boot(boot);
                     Ok(Err(NoAnswer::Because(FrontendError::OtherCatalog)))
                 }
-                PurchaseReply::Decided(decision) => Ok(Ok(decision)),
+                PurchaseReply::Decided(decision) => {
+                    self.set_refused_boot(None);
+                    Ok(Ok(decision))
+                }
                 PurchaseReply::NotLeader(leadership) => Ok(Err(NoAnswer::NotLeader(leadership))),
             }
         })
         .await
+    }
+
+    fn set_refused_boot(&self, boot: Option<u64>) {
+        *self.refused_boot.lock().expect("nothing panics under this lock") = boot;
     }
 
     /// The start of the catalog that this front-end's session belongs to or, without a session, that
@@ -316,6 +328,10 @@ impl Service {
                     }
                 }
             }
+            // What cannot be answered until an operator acts need not be waited for.
+            if let Some(why) = self.catalog().and_then(|report| report.stopped) {
+                return Err(FrontendError::Stopped(why));
+            }
             let RetryDecision::Again(pause) = retry.failed(self.runtime.now()) else {
                 return Err(error);
             };
@@ -372,6 +388,10 @@ impl Readiness for Service {
         };
         if let Some(why) = catalog.stopped {
             return Err(why);
+        }
+        let refused = *self.refused_boot.lock().expect("nothing panics under this lock");
+        if refused.is_some() && refused == self.boot() {
+            return Err(FrontendError::OtherCatalog.to_string());
         }
         if self.settings.enabled && !self.cached(|cache| cache.has_lease(self.runtime.now())) {
             return Err("there is no session with the catalog yet".into());

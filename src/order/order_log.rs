@@ -7,9 +7,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::OptionalExtension as _;
 
-use crate::storage::log_table::{self, insert, length, order_of, rows, verify};
+use crate::storage::log_table::{self, insert, length, order_of, rows, store_of, verify};
 use crate::storage::{
     StorageError, Worker, checkpoint, classify, commit, free_name, open_reader, open_writer,
     rename_aside,
@@ -197,14 +197,10 @@ impl OrderLog {
     }
 }
 
-/// Reads which store a replica's database belongs to.
-pub(crate) fn store_of(connection: &Connection) -> rusqlite::Result<Option<StoreId>> {
-    let store = connection.query_row("SELECT store FROM identity", [], |row| row.get(0));
-    Ok(store.optional()?.and_then(StoreId::new))
-}
-
 #[cfg(test)]
 mod tests {
+    use rusqlite::Connection;
+
     use super::*;
     use crate::wire::quantity::Quantity;
 

@@ -55,14 +55,14 @@ async fn a_toy_that_was_invalidated_is_fetched_again() {
 }
 
 #[actix_web::test]
-async fn an_invalidation_of_another_session_drops_nothing() {
+async fn an_invalidation_of_another_session_is_refused_and_drops_nothing() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
     fixture.toy("Tux").await;
     let session = SessionId { boot: 0, serial: 9 };
     let invalidation = Invalidation { session, toys: vec![("Tux".into(), Version(1))] };
-    let acknowledged = fixture.frontend.post("/internal/invalidate", invalidation).await;
-    assert_eq!(acknowledged.status, 200);
+    let refused = fixture.frontend.post("/internal/invalidate", invalidation).await;
+    assert_eq!(refused.status, 421, "it would count as the holder's acknowledgement");
     assert_eq!(fixture.toy("Tux").await, hit(100));
 }
 

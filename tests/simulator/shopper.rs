@@ -2,8 +2,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use toystore::identity::Identity;
+use toystore::roles::Role;
 use toystore::wire::calls::Call;
 use toystore::wire::order::OrderNumber;
 use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
@@ -23,6 +26,8 @@ struct Shopper {
     scene: Rc<Scene>,
     number: u32,
     past: Vec<(Purchase, Decision)>,
+    /// A client is no role; its calls go to the public port, which does not ask.
+    own: Arc<Identity>,
 }
 
 /// Sends a client shopping; `done` counts those that are through.
@@ -30,8 +35,13 @@ pub(crate) fn start(scene: &Rc<Scene>, number: u32, actions: u64, done: &Rc<Cell
     let env = Env { world: Rc::clone(&scene.world), node: Node::Shopper(number) };
     env.world.switch_on(env.node);
     let done = Rc::clone(done);
-    let mut shopper =
-        Shopper { env: env.clone(), scene: Rc::clone(scene), number, past: Vec::new() };
+    let mut shopper = Shopper {
+        env: env.clone(),
+        scene: Rc::clone(scene),
+        number,
+        past: Vec::new(),
+        own: Identity::new(Role::Frontend(0), None),
+    };
     env.spawn(async move {
         for action in 0..actions {
             let pause = shopper.env.world.draw_time(Duration::ZERO..Duration::from_millis(150));
@@ -150,7 +160,7 @@ impl Shopper {
     async fn ask_at<C: Call>(&self, place: usize, call: C) -> Option<C::Answer> {
         let patience = PATIENCES[self.draw(PATIENCES.len())];
         let frontend = Node::Frontend(self.scene.frontends[place]);
-        self.scene.network.peer(&self.env, frontend).call(&call, patience).await.ok()
+        self.scene.network.peer(&self.env, frontend, &self.own).call(&call, patience).await.ok()
     }
 
     fn draw(&self, below: usize) -> usize {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use goldenscript::{Block, Context};
 use toystore::catalog::core::stock::Change;
 use toystore::transport::{CallError, Message};
-use toystore::wire::calls::{Buy, GetCatalogStatus, GetJournal, GetOrder, GetRows, GetStatus};
+use toystore::wire::calls::{Buy, GetJournal, GetOrder, GetRows, GetStatus, Report};
 use toystore::wire::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
 };
@@ -142,7 +142,7 @@ impl Transcript {
 
 /// Says a message in words. `None` for what goes on all the time.
 fn say(message: &dyn Message) -> Option<String> {
-    if is::<GetStatus>(message) || is::<GetCatalogStatus>(message) || is::<Renewal>(message) {
+    if is::<GetStatus>(message) || is::<Report>(message) || is::<Renewal>(message) {
         return None;
     }
     if let Some(append) = cast::<AppendRequest>(message) {
@@ -173,6 +173,7 @@ fn say_to_clients(message: &dyn Message) -> Option<String> {
             Decision::OutOfStock => "409: not enough stock".into(),
             Decision::UnknownToy => "404: product not found".into(),
             Decision::KeyReused => "422: key used for another purchase".into(),
+            Decision::OtherCatalog => "503: another catalog sells".into(),
         });
     }
     if let Some(ShowOrder(number)) = cast(message) {
@@ -313,6 +314,7 @@ fn decided(decision: &Decision) -> String {
         Decision::OutOfStock => "not enough stock".into(),
         Decision::UnknownToy => "no such toy".into(),
         Decision::KeyReused => "the key belongs to another purchase".into(),
+        Decision::OtherCatalog => "made under another catalog".into(),
     }
 }
 
@@ -430,7 +432,8 @@ impl Runner {
     fn ask<C: toystore::wire::calls::Call>(&self, at: Option<Role>, call: C) {
         let scene = self.scene();
         let env = Env { world: Rc::clone(&scene.world), node: Node::Shopper(1) };
-        let peer = scene.network.peer(&env, at.map_or(Node::Frontend(1), |role| role.0));
+        let own = toystore::identity::Identity::new(toystore::roles::Role::Frontend(0), None);
+        let peer = scene.network.peer(&env, at.map_or(Node::Frontend(1), |role| role.0), &own);
         env.spawn(async move {
             let _seen_in_the_transcript = peer.call(&call, PATIENCE).await;
         });
