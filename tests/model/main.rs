@@ -1,7 +1,7 @@
 //! Every order of events, for a few toys, front-ends, replicas and purchases.
 //!
 //! A checker (stateright) drives the cores that are in production, not a copy of them: what a model
-//! adds is the shells' order of steps, each of which may be interrupted by anything else, and a
+//! adds is the services' order of steps, each of which may be interrupted by anything else, and a
 //! world in which messages are late or lost, processes crash and time passes. It visits all states
 //! that can be reached, and looks in each for what must never be.
 //!
@@ -73,7 +73,7 @@ where
     let took = toystore::clock::now() - begun;
     // Past the capture of the test harness: the sizes belong to the result.
     let size = format!("{what}: {states} states, depth {depth}, {took:.1?}");
-    writeln!(std::io::stdout(), "{size}").expect("somebody reads it");
+    writeln!(std::io::stdout(), "{size}").expect("standard output is open");
     for (name, path) in &found {
         println!("  not so: {name}\n{}", told(path));
     }

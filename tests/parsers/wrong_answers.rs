@@ -1,5 +1,5 @@
-//! Neighbours that answer anything that can be parsed, however senseless: the role that asks them goes
-//! on answering.
+//! Neighbours that answer anything that can be parsed, however senseless: the role that asks them
+//! goes on answering.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};

@@ -1,4 +1,5 @@
-//! The catalog alone: the test plays its leader and its front-end, to which a fake neighbour listens.
+//! The catalog alone: the test plays its leader and its front-end, to which a fake neighbour
+//! listens.
 
 use std::time::Duration;
 

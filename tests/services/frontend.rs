@@ -1,5 +1,5 @@
-//! A front-end alone, with a fake catalog and fake replicas: its cache, its choice of the leader, and
-//! its retries. Clients' requests, valid and invalid, are in [`requests`](crate::requests).
+//! A front-end alone, with a fake catalog and fake replicas: its cache, its choice of the leader,
+//! and its retries. Clients' requests, valid and invalid, are in [`requests`](crate::requests).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The neighbours of a front-end: a fake catalog with a few toys, and three fake replicas that share
-//! one journal.
+//! The neighbours of a front-end: a fake catalog with a few toys, and three fake replicas that
+//! share one journal.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
