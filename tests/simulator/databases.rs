@@ -16,9 +16,9 @@ use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{Decision, IdempotencyKey};
 use toystore::wire::replication::{Leadership, ReplicaId};
 
+use super::cluster::Cluster;
 use super::disk::{Disk, DiskError};
 use super::judge::Judge;
-use super::scene::Scene;
 use super::transcript::Transcript;
 use super::world::Env;
 
@@ -120,12 +120,12 @@ struct Inner<D> {
 }
 
 impl<D: 'static> Inner<D> {
-    fn new(env: &Env, scene: &Scene, disk: &Rc<Disk<D>>) -> Self {
+    fn new(env: &Env, cluster: &Cluster, disk: &Rc<Disk<D>>) -> Self {
         Self {
             env: env.clone(),
             disk: Rc::clone(disk),
-            judge: Rc::clone(&scene.judge),
-            transcript: Rc::clone(&scene.transcript),
+            judge: Rc::clone(&cluster.judge),
+            transcript: Rc::clone(&cluster.transcript),
         }
     }
 
@@ -159,8 +159,8 @@ fn storage_error(error: DiskError) -> StorageError {
 }
 
 impl CatalogStorage {
-    pub(crate) fn new(env: &Env, scene: &Scene) -> Self {
-        Self(SendWrapper::new(Inner::new(env, scene, &scene.journal)))
+    pub(crate) fn new(env: &Env, cluster: &Cluster) -> Self {
+        Self(SendWrapper::new(Inner::new(env, cluster, &cluster.journal)))
     }
 }
 
@@ -224,8 +224,8 @@ impl catalog::storage::Storage for CatalogStorage {
 }
 
 impl ReplicaStorage {
-    pub(crate) fn new(env: &Env, scene: &Scene, id: ReplicaId) -> Self {
-        Self(SendWrapper::new(Inner::new(env, scene, &scene.logs[&id.0])))
+    pub(crate) fn new(env: &Env, cluster: &Cluster, id: ReplicaId) -> Self {
+        Self(SendWrapper::new(Inner::new(env, cluster, &cluster.logs[&id.0])))
     }
 }
 

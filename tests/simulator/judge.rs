@@ -1,5 +1,5 @@
-//! The judge, who sees every machine: all invariants, each time something changes that they speak
-//! of.
+//! The judge sees every machine, and checks each invariant whenever something changes that it
+//! concerns.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +12,8 @@ use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
 use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 use toystore::wire::toy::ToyName;
 
+use super::cluster::Cluster;
 use super::message::Shown;
-use super::scene::Scene;
 use super::world::{Env, World};
 
 /// What has happened, as far as the invariants need it.
@@ -81,8 +81,8 @@ impl Judge {
     }
 
     /// Each order has a decision under a key of its own, and the sums agree.
-    pub(crate) fn look_at_journal(&self, scene: &Scene) {
-        scene.journal.read(|journal| {
+    pub(crate) fn look_at_journal(&self, cluster: &Cluster) {
+        cluster.journal.read(|journal| {
             let numbers: BTreeSet<OrderNumber> =
                 journal.decisions.values().filter_map(|recorded| recorded.number).collect();
             let granted = journal.decisions.values().filter(|one| one.number.is_some()).count();
@@ -103,11 +103,11 @@ impl Judge {
     }
 
     /// A replica's log on disk is a prefix of the journal on disk.
-    pub(crate) fn look_at_log(&self, scene: &Scene, id: ReplicaId) {
+    pub(crate) fn look_at_log(&self, cluster: &Cluster, id: ReplicaId) {
         let mut known = self.known.borrow_mut();
         let compared = known.compared.entry(id).or_default();
-        scene.logs[&id.0].read(|log| {
-            scene.journal.read(|journal| {
+        cluster.logs[&id.0].read(|log| {
+            cluster.journal.read(|journal| {
                 let from = (*compared).min(log.orders.len());
                 let rows = journal.log.orders.get(from..log.orders.len());
                 assert_eq!(rows, Some(&log.orders[from..]), "replica {id}'s log is a prefix");
@@ -126,7 +126,7 @@ impl Judge {
     }
 
     /// An epoch has one leader, and a replica that begins to sell has all that was acknowledged.
-    pub(crate) fn leads(&self, scene: &Scene, id: ReplicaId, epoch: Option<Epoch>) {
+    pub(crate) fn leads(&self, cluster: &Cluster, id: ReplicaId, epoch: Option<Epoch>) {
         let mut known = self.known.borrow_mut();
         if known.leading.get(&id).copied() == epoch {
             return;
@@ -138,11 +138,11 @@ impl Judge {
         };
         known.leading.insert(id, epoch);
         assert_eq!(known.leaders.get(&epoch), Some(&id), "epoch {epoch} has two leaders");
-        if scene.journal.read(|journal| journal.leadership.epoch) != epoch {
+        if cluster.journal.read(|journal| journal.leadership.epoch) != epoch {
             // It was deposed while it fetched, and has not heard of it. It will sell nothing.
             return;
         }
-        let length = scene.logs[&id.0].read(|log| log.orders.len() as u64);
+        let length = cluster.logs[&id.0].read(|log| log.orders.len() as u64);
         let acknowledged = known.acknowledged;
         assert!(length >= acknowledged, "leader {id} has {length} orders of {acknowledged}");
     }
@@ -151,7 +151,7 @@ impl Judge {
     /// followers.
     pub(crate) fn acknowledges(
         &self,
-        scene: &Scene,
+        cluster: &Cluster,
         leader: ReplicaId,
         length: u64,
         live: &[ReplicaId],
@@ -163,7 +163,7 @@ impl Judge {
         }
         *safe = length;
         for id in live.iter().chain([&leader]) {
-            let on_disk = scene.logs[&id.0].read(|log| log.orders.len() as u64);
+            let on_disk = cluster.logs[&id.0].read(|log| log.orders.len() as u64);
             assert!(
                 length <= on_disk,
                 "leader {leader} acknowledges {length} orders; replica {id}'s disk has {on_disk}"
@@ -172,11 +172,11 @@ impl Judge {
     }
 
     /// An order is answered once its leader has found it to be safe.
-    pub(crate) fn leader_answers(&self, scene: &Scene, leader: ReplicaId, decision: Decision) {
+    pub(crate) fn leader_answers(&self, cluster: &Cluster, leader: ReplicaId, decision: Decision) {
         let Decision::Granted(number) = decision else { return };
         let mut known = self.known.borrow_mut();
         // A leader that was deposed since has been seen to lead when it found the order safe.
-        let on_disk = scene.logs[&leader.0].read(|log| log.orders.len() as u64);
+        let on_disk = cluster.logs[&leader.0].read(|log| log.orders.len() as u64);
         let safe = known.safe.get(&leader).copied().unwrap_or(on_disk);
         assert!(
             number.0 < safe.min(on_disk),
@@ -217,7 +217,7 @@ impl Judge {
     /// A purchase has one decision, and the decision was right when it was taken.
     pub(crate) fn decided(
         &self,
-        scene: &Scene,
+        cluster: &Cluster,
         purchase: &Purchase,
         decision: Decision,
         before: &Before,
@@ -225,7 +225,7 @@ impl Judge {
         let mut known = self.known.borrow_mut();
         let first = *known.decisions.entry(purchase.key.clone()).or_insert(decision);
         assert_eq!(first, decision, "{} has one answer", purchase.key);
-        scene.journal.read(|journal| {
+        cluster.journal.read(|journal| {
             let recorded = journal.decisions.get(&purchase.key);
             let recorded = recorded.expect("what is answered is recorded");
             let number = match decision {
@@ -262,24 +262,29 @@ impl Judge {
     }
 
     /// What must hold when everything has come to rest.
-    pub(crate) fn at_rest(&self, scene: &Scene) {
-        self.look_at_journal(scene);
-        for id in &scene.replicas {
-            self.look_at_log(scene, *id);
+    pub(crate) fn at_rest(&self, cluster: &Cluster) {
+        self.look_at_journal(cluster);
+        for id in &cluster.replicas {
+            self.look_at_log(cluster, *id);
         }
-        assert!(all_logs_are_equal(scene), "all logs are equal once everybody has recovered");
+        assert!(all_logs_are_equal(cluster), "all logs are equal once all replicas have recovered");
     }
 }
 
 /// An order that is found is the journal's; one that is not found was not sold when the
 /// question was asked.
-pub(crate) fn found(scene: &Scene, number: OrderNumber, order: Option<&Order>, before: &Before) {
+pub(crate) fn found(
+    cluster: &Cluster,
+    number: OrderNumber,
+    order: Option<&Order>,
+    before: &Before,
+) {
     match order {
         None => {
             let published = before.published;
             assert!(number.0 >= published, "order {number} is denied; there are {published}");
         }
-        Some(order) => scene.journal.read(|journal| {
+        Some(order) => cluster.journal.read(|journal| {
             let place = usize::try_from(number.0).expect("few");
             assert_eq!(
                 journal.log.orders.get(place),
@@ -291,7 +296,7 @@ pub(crate) fn found(scene: &Scene, number: OrderNumber, order: Option<&Order>, b
 }
 
 /// Whether all logs are equal.
-pub(crate) fn all_logs_are_equal(scene: &Scene) -> bool {
-    let journal = scene.journal.read(|journal| journal.log.end());
-    scene.logs.values().all(|log| log.read(|log| log.end() == journal))
+pub(crate) fn all_logs_are_equal(cluster: &Cluster) -> bool {
+    let journal = cluster.journal.read(|journal| journal.log.end());
+    cluster.logs.values().all(|log| log.read(|log| log.end() == journal))
 }

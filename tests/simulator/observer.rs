@@ -1,4 +1,4 @@
-//! What is to be seen on the network: the trace's lines, and the rare paths of the protocol.
+//! Watches the network: the trace's lines, and the rare paths of the protocol.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use toystore::wire::replication::{
     ReplicaId,
 };
 
+use super::cluster::Cluster;
 use super::message::{Node, ShowToy, Shown};
-use super::scene::Scene;
 
 type Reply = Result<Rc<dyn Message>, CallError>;
 
@@ -32,7 +32,7 @@ pub(crate) trait Observer {
     fn received(&self, from: Node, to: Node, call: &dyn Message, reply: &Reply);
 }
 
-impl Observer for Scene {
+impl Observer for Cluster {
     fn sent(&self, from: Node, to: Node, call: &dyn Message) {
         self.world.trace(from, || format!("-> {to}: {call:?}"));
         self.transcript.message(&self.world, from, to, call);
@@ -209,7 +209,7 @@ const LOGGED: [(&str, &str); 7] = [
     ("is slow; ", "a follower was slow"),
 ];
 
-impl Scene {
+impl Cluster {
     /// Takes a line that a service logs.
     pub(crate) fn logged(&self, line: &str) {
         for (text, path) in LOGGED {
