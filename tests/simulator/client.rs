@@ -48,7 +48,51 @@ pub(crate) fn start(cluster: &Rc<Cluster>, number: u32, actions: u64, done: &Rc<
     });
 }
 
+/// Starts a client that checks, after all faults, that a front-end sells a toy, and shows the toy and
+/// the order.
+pub(crate) fn start_final_check(cluster: &Rc<Cluster>, place: usize, done: &Rc<Cell<u32>>) {
+    let env = Env { world: Rc::clone(&cluster.world), node: Node::Client(1) };
+    let done = Rc::clone(done);
+    let client =
+        Client { env: env.clone(), cluster: Rc::clone(cluster), number: 1, past: Vec::new() };
+    env.spawn(async move {
+        client.check_service(place).await;
+        done.set(done.get() + 1);
+    });
+}
+
 impl Client {
+    async fn check_service(&self, place: usize) {
+        let toy = self.cluster.toys[0].clone();
+        let purchase = Purchase {
+            key: IdempotencyKey::from(format!("final-{place}")),
+            name: toy.clone(),
+            quantity: Quantity::ONE,
+            request_id: None,
+        };
+        let before = self.cluster.judge.before(&self.env);
+        let decision = self.retry_at(place, PlaceOrder(purchase.clone())).await;
+        self.cluster.judge.decided(&self.cluster, &purchase, decision, &before);
+        let before = self.cluster.judge.before(&self.env);
+        let shown = self.retry_at(place, ShowToy(toy.clone())).await;
+        self.cluster.judge.shown(&toy, shown, &before);
+        if let Decision::Granted(number) = decision {
+            let before = self.cluster.judge.before(&self.env);
+            let order = self.retry_at(place, ShowOrder(number)).await;
+            judge::found(&self.cluster, number, order.as_ref(), &before);
+        }
+    }
+
+    /// Asks one front-end until it answers.
+    async fn retry_at<C: Call>(&self, place: usize, call: C) -> C::Answer {
+        loop {
+            if let Some(answer) = self.ask_at(place, call.clone()).await {
+                return answer;
+            }
+            self.env.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     async fn look(&self) {
         let toys = &self.cluster.toys;
         let toy = toys[self.draw(toys.len())].clone();

@@ -57,8 +57,9 @@ pub(crate) struct Cluster {
     pub(crate) first_asked: RefCell<BTreeMap<IdempotencyKey, Node>>,
     /// How many clients each front-end answered with the catalog's last answer for a toy.
     pub(crate) fills: RefCell<BTreeMap<(Node, ToyName), u32>>,
-    /// What the catalog last showed: the journal's length, and the sum of all versions.
-    shown: Cell<Option<(u64, u64)>>,
+    /// What the catalog last showed, as far as it tells whether anything has changed since: the
+    /// journal's length, and the sums of all versions, quantities, and toys ever stocked.
+    shown: Cell<Option<[u64; 4]>>,
 }
 
 /// What the judge and the observer see of a replica.
@@ -322,8 +323,13 @@ impl Cluster {
         let service = self.catalog.borrow();
         let Some(service) = &*service else { return };
         let (shown, shelves) = service.decide(|core, _| {
-            let versions = core.shelves().iter().map(|shelf| shelf.version.0).sum();
-            let shown = (core.status().journal.length, versions);
+            let sum = |of: fn(&Shelf) -> u64| core.shelves().iter().map(of).sum();
+            let shown = [
+                core.status().journal.length,
+                sum(|shelf| shelf.version.0),
+                sum(|shelf| shelf.toy.quantity),
+                sum(|shelf| shelf.stocked),
+            ];
             let is_new = self.shown.get() != Some(shown);
             (shown, is_new.then(|| core.shelves().to_vec()))
         });
@@ -335,6 +341,7 @@ impl Cluster {
     }
 
     fn look_at_replica(&self, id: ReplicaId) {
+        self.judge.look_at_log(self, id);
         let seen = self.replica(id.0, |core| {
             core.leads().map(|epoch| (epoch, core.acknowledged_length(), core.live_followers()))
         });

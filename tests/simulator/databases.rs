@@ -34,7 +34,7 @@ impl Log {
         self.ends.last().copied().unwrap_or(Position::START)
     }
 
-    fn append(&mut self, orders: &[Order]) {
+    pub(crate) fn append(&mut self, orders: &[Order]) {
         for order in orders {
             self.ends.push(self.end().continued_by(order));
             self.orders.push(order.clone());

@@ -80,6 +80,11 @@ impl<D: 'static> Disk<D> {
         read(&self.data.borrow())
     }
 
+    /// Changes what is on it, at once and without a write.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut D) -> T) -> T {
+        change(&mut self.data.borrow_mut())
+    }
+
     pub(crate) fn set_health(&self, health: Health) {
         self.world.trace(Node::World, || format!("makes the disk of {}: {health:?}", self.node));
         self.health.set(health);

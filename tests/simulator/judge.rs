@@ -33,7 +33,7 @@ struct Known {
     leaders: BTreeMap<Epoch, ReplicaId>,
     /// The epoch in which each replica leads, as last seen.
     leading: BTreeMap<ReplicaId, Epoch>,
-    /// How many orders each leader has found to be safe, since it leads.
+    /// How many orders each replica has found to be safe in its last leadership.
     safe: BTreeMap<ReplicaId, u64>,
     /// All orders below this number may have been acknowledged.
     acknowledged: u64,
@@ -88,7 +88,15 @@ impl Judge {
             let granted = journal.decisions.values().filter(|one| one.number.is_some()).count();
             assert_eq!(numbers.len(), granted, "two keys have one order");
             assert_eq!(numbers.len(), journal.log.orders.len(), "each order has a key");
+            for recorded in journal.decisions.values() {
+                let Some(number) = recorded.number else { continue };
+                let order = &journal.log.orders[usize::try_from(number.0).expect("few")];
+                let decided = (&recorded.name, recorded.quantity);
+                assert_eq!(decided, (&order.name, order.quantity), "order {number} is as decided");
+            }
             for shelf in &journal.shelves {
+                let left = shelf.stocked - shelf.sold;
+                assert_eq!(left, shelf.toy.quantity, "stock is conserved on disk");
                 let of_toy = journal.log.orders.iter().filter(|order| order.name == shelf.toy.name);
                 let sold: u64 = of_toy.map(|order| order.quantity.get()).sum();
                 assert_eq!(
@@ -107,6 +115,9 @@ impl Judge {
         let mut known = self.known.borrow_mut();
         let compared = known.compared.entry(id).or_default();
         cluster.logs[&id.0].read(|log| {
+            if *compared == log.orders.len() {
+                return;
+            }
             cluster.journal.read(|journal| {
                 let from = (*compared).min(log.orders.len());
                 let rows = journal.log.orders.get(from..log.orders.len());
@@ -131,11 +142,11 @@ impl Judge {
         if known.leading.get(&id).copied() == epoch {
             return;
         }
-        known.safe.remove(&id);
         let Some(epoch) = epoch else {
             known.leading.remove(&id);
             return;
         };
+        known.safe.remove(&id);
         known.leading.insert(id, epoch);
         assert_eq!(known.leaders.get(&epoch), Some(&id), "epoch {epoch} has two leaders");
         if cluster.journal.read(|journal| journal.leadership.epoch) != epoch {
@@ -175,9 +186,9 @@ impl Judge {
     pub(crate) fn leader_answers(&self, cluster: &Cluster, leader: ReplicaId, decision: Decision) {
         let Decision::Granted(number) = decision else { return };
         let mut known = self.known.borrow_mut();
-        // A leader that was deposed since has been seen to lead when it found the order safe.
+        // A leader may be deposed between the step that finds the order safe and this one.
         let on_disk = cluster.logs[&leader.0].read(|log| log.orders.len() as u64);
-        let safe = known.safe.get(&leader).copied().unwrap_or(on_disk);
+        let safe = known.safe.get(&leader).copied().unwrap_or_default();
         assert!(
             number.0 < safe.min(on_disk),
             "order {number} is answered, and not safe on replica {leader}"
@@ -235,6 +246,7 @@ impl Judge {
             };
             assert_eq!(recorded.number, number, "{} is answered as it was decided", purchase.key);
             if let Some(number) = number {
+                assert!(number.0 < known.acknowledged, "order {number} was answered by no leader");
                 let order = &journal.log.orders[usize::try_from(number.0).expect("few")];
                 assert_eq!((&order.name, order.quantity), (&purchase.name, purchase.quantity));
             }
@@ -264,10 +276,32 @@ impl Judge {
     /// What must hold when everything has come to rest.
     pub(crate) fn at_rest(&self, cluster: &Cluster) {
         self.look_at_journal(cluster);
+        self.look_at_answers(cluster);
+        assert!(is_restocked(cluster), "no toy stays sold out");
         for id in &cluster.replicas {
             self.look_at_log(cluster, *id);
         }
         assert!(all_logs_are_equal(cluster), "all logs are equal once all replicas have recovered");
+    }
+
+    /// Every decision that a client saw is on disk, and what the catalog shows is what is on disk.
+    fn look_at_answers(&self, cluster: &Cluster) {
+        let known = self.known.borrow();
+        cluster.journal.read(|journal| {
+            for (key, decision) in &known.decisions {
+                let number = match decision {
+                    Decision::Granted(number) => Some(*number),
+                    Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
+                };
+                let recorded = journal.decisions.get(key).map(|recorded| recorded.number);
+                assert_eq!(recorded, Some(number), "the decision on {key} is kept");
+            }
+            for shelf in &journal.shelves {
+                let last = known.states[&shelf.toy.name].last().expect("a first state");
+                let shown = (last.version, last.quantity);
+                assert_eq!(shown, (shelf.version, shelf.toy.quantity), "what is on disk is shown");
+            }
+        });
     }
 }
 
@@ -293,6 +327,11 @@ pub(crate) fn found(
             );
         }),
     }
+}
+
+/// Whether no toy is sold out.
+pub(crate) fn is_restocked(cluster: &Cluster) -> bool {
+    cluster.journal.read(|journal| journal.shelves.iter().all(|shelf| shelf.toy.quantity > 0))
 }
 
 /// Whether all logs are equal.

@@ -18,8 +18,10 @@
 //!                                                   drift; full, slow and failing disks
 //! ```
 //!
-//! The [judge](judge) checks all invariants whenever something changes that they speak of. At the
-//! end everything is healed, and must complete: every purchase decided, all logs equal. The
+//! The [judge](judge) checks each invariant whenever something changes that it concerns, and
+//! `judge_tests` has a wrong history for each check. At the end everything is repaired, and must
+//! complete: each front-end serves, every purchase is decided, every toy is restocked, all logs are
+//! equal. The
 //! [paths](paths) count how often each rare path of the protocol was reached; one that no seed
 //! reached fails the run.
 //!
@@ -39,6 +41,7 @@ mod databases;
 mod disk;
 mod faults;
 mod judge;
+mod judge_tests;
 mod machine;
 mod message;
 mod network;
@@ -88,17 +91,21 @@ fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
     faults::start(&cluster, faults_end);
     world.run_until(faults_end);
     faults::heal(&cluster);
+    let frontends = cluster.frontends.len();
+    (0..frontends).for_each(|place| client::start_final_check(&cluster, place, &done));
+    let all = cluster.clients + u32::try_from(frontends).expect("few");
     let latest = faults_end + RECOVERY;
     // Faults that are active end by themselves; the network's conditions are good again.
     while world.time() < latest {
         world.run_until(world.time() + Duration::from_millis(500));
-        if done.get() == cluster.clients && judge::all_logs_are_equal(&cluster) {
+        let is_at_rest = judge::all_logs_are_equal(&cluster) && judge::is_restocked(&cluster);
+        if done.get() == all && is_at_rest {
             break;
         }
     }
     let served = done.get();
     assert_eq!(
-        served, cluster.clients,
+        served, all,
         "everything was repaired, and some clients were not served within {RECOVERY:?}"
     );
     cluster.judge.at_rest(&cluster);
