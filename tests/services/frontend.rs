@@ -213,8 +213,8 @@ async fn the_highest_replica_that_responds_is_nominated_and_all_are_notified() {
     let nominations = fixture.replica(3).received("nominate");
     assert_eq!(nominations[0].read::<Nomination>(), Nomination { seen: Epoch(0) });
     for id in 1..=3 {
-        let told: Leadership = fixture.replica(id).receives("leader", 1).await[0].read();
-        assert_eq!(told, leading(1, 3), "replica {id}");
+        let notice: Leadership = fixture.replica(id).receives("leader", 1).await[0].read();
+        assert_eq!(notice, leading(1, 3), "replica {id}");
     }
     assert!(fixture.replica(1).received("nominate").is_empty());
     assert!(fixture.replica(2).received("nominate").is_empty());

@@ -370,8 +370,8 @@ async fn the_waiters_of_a_leader_that_hears_of_a_newer_one_are_sent_there_at_onc
     catalog.ignore("commit");
     let waiting = rt::spawn(replica.buy("a", "Tux"));
     catalog.receives("commit", 1).await;
-    let told = replica.post("/internal/leader", leading(2, 1)).await;
-    assert_eq!(told.status, 200);
+    let notice = replica.post("/internal/leader", leading(2, 1)).await;
+    assert_eq!(notice.status, 200);
     assert_eq!(waiting.await.expect("no panic"), PurchaseReply::NotLeader(leading(2, 1)));
     // A notice of an earlier epoch changes nothing.
     replica.post("/internal/leader", leading(1, 3)).await;

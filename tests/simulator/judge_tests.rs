@@ -295,3 +295,38 @@ fn a_log_that_did_not_catch_up_is_found() {
     sell(&cluster);
     cluster.judge.at_rest(&cluster);
 }
+
+#[test]
+#[should_panic(expected = "no toy stays sold out")]
+fn a_toy_that_is_not_restocked_is_found() {
+    let cluster = cluster();
+    cluster.journal.change(|journal| journal.shelves[0] = Shelf { stocked: 0, ..shelf(0, 0) });
+    cluster.journal.change(|journal| journal.shelves[0].toy.quantity = 0);
+    cluster.judge.at_rest(&cluster);
+}
+
+#[test]
+#[should_panic(expected = "the catalog shows what is on its disk")]
+fn a_change_that_is_never_published_is_found() {
+    let cluster = cluster();
+    cluster.journal.change(|journal| journal.shelves[0].version = Version(1));
+    cluster.judge.at_rest(&cluster);
+}
+
+#[test]
+#[should_panic(expected = "the decision on k is kept")]
+fn a_decision_that_is_lost_is_found() {
+    let cluster = cluster();
+    let early = before(&cluster);
+    lead(&cluster, 1, LEADER);
+    sell(&cluster);
+    (1..=3).for_each(|id| write(&cluster, id));
+    cluster.judge.acknowledges(&cluster, LEADER, 1, &[]);
+    cluster.judge.leader_answers(&cluster, LEADER, GRANTED);
+    cluster.judge.decided(&cluster, &purchase(), GRANTED, &early);
+    cluster.journal.change(|journal| {
+        let recorded = journal.decisions.remove(&purchase().key).expect("it was recorded");
+        journal.decisions.insert(IdempotencyKey::from("other".to_owned()), recorded);
+    });
+    cluster.judge.at_rest(&cluster);
+}

@@ -98,8 +98,7 @@ fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
     // Faults that are active end by themselves; the network's conditions are good again.
     while world.time() < latest {
         world.run_until(world.time() + Duration::from_millis(500));
-        let is_at_rest = judge::all_logs_are_equal(&cluster) && judge::is_restocked(&cluster);
-        if done.get() == all && is_at_rest {
+        if done.get() == all && cluster.judge.is_at_rest(&cluster) {
             break;
         }
     }

@@ -167,8 +167,8 @@ impl Schedule {
         let target = self.replica();
         let fault = self.fault(target);
         // A failpoint must be reached first.
-        let is_late = matches!(fault, Fault::Failpoint(_));
-        let hold = if is_late { self.ms(1_500..=5_000) } else { self.ms(100..=4_000) };
+        let has_failpoint = matches!(fault, Fault::Failpoint(_));
+        let hold = if has_failpoint { self.ms(1_500..=5_000) } else { self.ms(100..=4_000) };
         Step { wait: self.ms(0..=1_500), target, fault, hold }
     }
 
