@@ -1,5 +1,5 @@
-//! The catalog alone: the test plays its leader and its front-end, to which a fake neighbour
-//! listens.
+//! The catalog alone: the test plays its leader and a front-end, and a fake neighbour receives the
+//! invalidations that are sent to that front-end.
 
 use std::time::Duration;
 

@@ -70,6 +70,19 @@ impl Running<OrderRole> {
     }
 }
 
+/// Buys a Tux under the key "a". The catalog decides the batch, and sends its answer when the token is
+/// cancelled.
+async fn buy_held_up(
+    catalog: &Catalog<'_>,
+    replica: &Running<OrderRole>,
+) -> (rt::task::JoinHandle<PurchaseReply>, CancellationToken) {
+    let release = CancellationToken::new();
+    catalog.fail_next("commit", Fault::Held(release.clone()));
+    let buying = rt::spawn(replica.buy("a", "Tux"));
+    catalog.receives("commit", 1).await;
+    (buying, release)
+}
+
 /// Well above the time that a purchase waits for a follower, on a busy machine, too; well below the
 /// time limit of a message to a follower, for which no purchase may wait.
 const LONG: Duration = Duration::from_millis(1_500);
@@ -350,10 +363,7 @@ async fn the_waiters_of_a_leader_that_the_catalog_deposes_are_sent_to_the_next()
     let catalog = Catalog::at(&store.catalog);
     let replica = store.run_order(3).nominated().await;
     catalog.answer("commit", CommitReply::Deposed(leading(2, 2)));
-    let release = CancellationToken::new();
-    catalog.fail_next("commit", Fault::Held(release.clone()));
-    let at_catalog = rt::spawn(replica.buy("a", "Tux"));
-    catalog.receives("commit", 1).await;
+    let (at_catalog, release) = buy_held_up(&catalog, &replica).await;
     let gathering = rt::spawn(replica.buy("b", "Tux"));
     release.cancel();
     for reply in [at_catalog, gathering] {
@@ -383,10 +393,7 @@ async fn a_leader_that_leads_anew_before_it_heard_that_it_was_deposed_sells_on()
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
     let replica = store.run_order(3).nominated().await;
-    let release = CancellationToken::new();
-    catalog.fail_next("commit", Fault::Held(release.clone()));
-    let waiting = rt::spawn(replica.buy("a", "Tux"));
-    catalog.receives("commit", 1).await;
+    let (waiting, release) = buy_held_up(&catalog, &replica).await;
     // Another replica led meanwhile and is gone, and this one has not heard of it.
     catalog.ignore("catalog-status");
     catalog.state().leadership = leading(2, 2);
@@ -410,10 +417,7 @@ async fn a_late_answer_that_it_was_deposed_does_not_end_a_later_leadership() {
             Epoch(_) => state.commit(&request),
         })
     });
-    let release = CancellationToken::new();
-    catalog.fail_next("commit", Fault::Held(release.clone()));
-    let waiting = rt::spawn(replica.buy("a", "Tux"));
-    catalog.receives("commit", 1).await;
+    let (waiting, release) = buy_held_up(&catalog, &replica).await;
     catalog.ignore("catalog-status");
     catalog.state().leadership = leading(2, 2);
     assert_eq!(replica.nominate(2).await, NominationReply::Won(leading(3, 3)));
