@@ -80,7 +80,8 @@ terminal() { printf '\n(terminal %s)\n' "$1"; }
 open_terminal_1() {
   local tries
   printf '$ ./run.sh\n' >"$work/terminal-1.txt"
-  ./run.sh </dev/null >>"$work/terminal-1.txt" 2>&1 3>&- 4>&- &
+  # Bash has what it starts in the background ignore Ctrl-C.
+  env --default-signal=INT ./run.sh </dev/null >>"$work/terminal-1.txt" 2>&1 3>&- 4>&- &
   foreground=$!
   for ((tries = 0; tries < 300; tries++)); do
     ! grep -q '^The store is open' "$work/terminal-1.txt" || return 0
