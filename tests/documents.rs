@@ -1,6 +1,7 @@
 //! Documents say what is: what they quote was printed, what they tell was measured, what they point
 //! to exists, and what was recorded names its commit. And they are as short as they have to be.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,7 +53,8 @@ const MACHINES: [&str; 6] =
 
 /// The assignment's limits for documents, in words: two pages have 1,150 at most, three pages with
 /// figures and tables 1,100.
-const MOST_WORDS: [(&str, usize); 2] = [("docs/output.md", 1_000), ("docs/evaluation.md", 1_100)];
+const MOST_WORDS: [(&str, usize); 3] =
+    [("docs/design.md", 1_150), ("docs/output.md", 1_000), ("docs/evaluation.md", 1_100)];
 /// What else three pages hold.
 const MOST_FIGURES: usize = 4;
 
@@ -76,21 +78,48 @@ fn quotes(line: &str, printed: &str) -> bool {
     inner.is_some_and(|inner| inner.contains(middle))
 }
 
+/// The first of `lines` that is not printed behind those before it. A line `…` leaves any out.
+fn first_unprinted<'a>(lines: &[&'a str], printed: &str) -> Option<&'a str> {
+    let mut printed = printed.lines();
+    let quoted = lines.iter().filter(|line| **line != "…");
+    quoted.copied().find(|line| !printed.any(|one| quotes(line, one)))
+}
+
 #[test]
 fn the_sample_session_is_quoted_as_it_was_recorded() {
     let (output, readme) = (text_of("docs/output.md"), text_of("README.md"));
     let session = text_of("eval/session/data/session.txt");
-    let (_, breaking) = readme.split_once("## Break it").expect("the README breaks the store");
-    let (breaking, _) = breaking.split_once("\n## ").expect("it has more sections");
-    for (document, least) in [(output.as_str(), 60), (breaking, 10)] {
+    let (tour, _) = readme.split_once("\n## Test it").expect("the README's tour ends there");
+    for (document, least) in [(output.as_str(), 60), (tour, 60)] {
         let quoted = blocks(document, "```console");
         assert!(quoted.len() >= least, "{} lines are quoted", quoted.len());
-        let mut recorded = session.lines();
-        for line in quoted.into_iter().filter(|line| *line != "…") {
-            let found = recorded.any(|printed| quotes(line, printed));
-            assert!(found, "not recorded, or not in this order: {line}");
+        let missing = first_unprinted(&quoted, &session);
+        assert_eq!(missing, None, "not recorded, or not in this order");
+    }
+}
+
+/// Where the conversations between the roles are, and how a quote of one begins.
+const TRANSCRIPTS: &str = "tests/simulator/transcripts/";
+
+#[test]
+fn conversations_are_quoted_as_the_simulator_wrote_them() {
+    let mut quoted = BTreeSet::new();
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("a document is text");
+        for block in text.split("\n```text\n").skip(1) {
+            let Some((block, _)) = block.split_once("\n```") else { continue };
+            let Some((name, lines)) = block.split_once('\n') else { continue };
+            if !name.starts_with(TRANSCRIPTS) {
+                continue;
+            }
+            let lines: Vec<&str> = lines.lines().collect();
+            let missing = first_unprinted(&lines, &text_of(name));
+            assert_eq!(missing, None, "{}: not in {name} in this order", document.display());
+            quoted.insert(name.to_owned());
         }
     }
+    let all = fs::read_dir(root().join(TRANSCRIPTS)).expect("a folder can be read").count();
+    assert_eq!(quoted.len(), all, "each conversation is quoted somewhere; these are: {quoted:?}");
 }
 
 #[test]
@@ -267,8 +296,8 @@ fn the_oldest_rust_is_the_same_everywhere_and_clippy_holds_the_code_to_it() {
     assert!(manifest.contains("\nincompatible_msrv = \"deny\"\n"), "the lint is off");
 }
 
-#[test]
-fn links_between_files_lead_somewhere() {
+/// All documents.
+fn documents() -> Vec<PathBuf> {
     let mut documents: Vec<PathBuf> = Vec::new();
     let mut folders: Vec<PathBuf> = FOLDERS.map(|folder| root().join(folder)).to_vec();
     while let Some(folder) = folders.pop() {
@@ -283,20 +312,67 @@ fn links_between_files_lead_somewhere() {
         }
     }
     assert!(documents.len() > 8, "{} documents", documents.len());
-    for document in documents {
+    documents
+}
+
+#[test]
+fn links_between_files_lead_somewhere() {
+    for document in documents() {
         let text = fs::read_to_string(&document).expect("a document is text");
         let prose = prose(&text).join("\n");
-        let links = prose.split("](").skip(1).map(|rest| rest.split([')', '#', ' ']).next());
+        let links = prose.split("](").skip(1).map(|rest| rest.split([')', ' ']).next());
         let pictures = prose.split("src=\"").skip(1).map(|rest| rest.split('"').next());
-        for target in links.chain(pictures).flatten() {
-            if target.is_empty() || target.contains("://") {
+        for link in links.chain(pictures).flatten() {
+            if link.is_empty() || link.contains("://") {
                 continue;
             }
             let folder = document.parent().expect("a file is in a folder");
-            let (from, there) = (document.display(), folder.join(target));
+            let (target, section) = link.split_once('#').unwrap_or((link, ""));
+            let there = if target.is_empty() { document.clone() } else { folder.join(target) };
+            let from = document.display();
             assert!(there.exists(), "{from} points to {target}, which does not exist");
+            if !section.is_empty() {
+                let text = fs::read_to_string(&there).expect("a document is text");
+                let is_there = text.lines().any(|line| anchor(line).as_deref() == Some(section));
+                assert!(is_there, "{from} points to {link}, a section that does not exist");
+            }
         }
     }
+}
+
+/// The name by which a section is linked to, if the line is its heading.
+fn anchor(line: &str) -> Option<String> {
+    let (marks, heading) = line.split_once(' ')?;
+    let is_heading = !marks.is_empty() && marks.chars().all(|mark| mark == '#');
+    let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
+    is_heading
+        .then(|| heading.to_lowercase().chars().filter(kept).collect::<String>())
+        .map(|name| name.replace(' ', "-"))
+}
+
+/// A path below `src`, as documents name it: `order/core/log.rs`.
+#[test]
+fn source_files_that_documents_name_exist() {
+    let mut named = 0;
+    for document in ["README.md", "docs/architecture.md", "docs/protocol.md", "docs/design.md"] {
+        let text = text_of(document);
+        for name in prose(&text).join("\n").split('`').skip(1).step_by(2) {
+            let is_path = name.ends_with(".rs") && name.contains('/') && !name.contains('<');
+            if is_path {
+                let there = [name, &format!("src/{name}")].map(|path| root().join(path).exists());
+                assert!(there.contains(&true), "{document} names {name}, which does not exist");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 40, "{named} files are named");
+}
+
+#[test]
+fn sections_are_linked_to_by_their_headings() {
+    let name = anchor("### 1. When a read can be stale?");
+    assert_eq!(name.as_deref(), Some("1-when-a-read-can-be-stale"));
+    assert_eq!(anchor("a line"), None);
 }
 
 #[test]
