@@ -350,22 +350,48 @@ fn anchor(line: &str) -> Option<String> {
         .map(|name| name.replace(' ', "-"))
 }
 
-/// A path below `src`, as documents name it: `order/core/log.rs`.
+/// What is in backquotes.
+fn code_spans(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The text of a source file, as documents name it: `order/core/log.rs`, or its path from the root.
+fn source(name: &str) -> Option<String> {
+    let paths = [root().join(name), root().join("src").join(name)];
+    paths.iter().find_map(|path| fs::read_to_string(path).ok())
+}
+
 #[test]
-fn source_files_that_documents_name_exist() {
-    let mut named = 0;
+fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
+    let (mut files, mut items) = (0, 0);
     for document in ["README.md", "docs/architecture.md", "docs/protocol.md", "docs/design.md"] {
-        let text = text_of(document);
-        for name in prose(&text).join("\n").split('`').skip(1).step_by(2) {
-            let is_path = name.ends_with(".rs") && name.contains('/') && !name.contains('<');
-            if is_path {
-                let there = [name, &format!("src/{name}")].map(|path| root().join(path).exists());
-                assert!(there.contains(&true), "{document} names {name}, which does not exist");
-                named += 1;
+        // A row of a table stands for itself, as a paragraph does.
+        let text = text_of(document).replace("\n|", "\n\n|");
+        for paragraph in prose(&text).join("\n").split("\n\n") {
+            let spans = code_spans(paragraph);
+            let is_path = |span: &&str| span.ends_with(".rs") && !span.contains(['<', '*']);
+            let (paths, others): (Vec<&str>, Vec<&str>) = spans.into_iter().partition(is_path);
+            let mut sources = String::new();
+            for path in paths.into_iter().filter(|path| path.contains('/')) {
+                let text = source(path);
+                assert!(text.is_some(), "{document} names {path}, which does not exist");
+                sources += &text.unwrap_or_default();
+                files += 1;
+            }
+            let is_item = |span: &&str| {
+                let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+                span.chars().all(is_of_name) && (span.contains('_') || span.contains("::"))
+            };
+            for item in others.into_iter().filter(is_item).filter(|_| !sources.is_empty()) {
+                let name = item.rsplit("::").next().unwrap_or(item);
+                let is_there = sources.contains(&format!("fn {name}"))
+                    || sources.contains(&format!("const {name}"));
+                assert!(is_there, "{document} looks for {item} where it is not: {paragraph}");
+                items += 1;
             }
         }
     }
-    assert!(named > 40, "{named} files are named");
+    assert!(files > 60 && items > 20, "{files} files and {items} items are named");
 }
 
 #[test]
