@@ -369,8 +369,11 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
         let text = text_of(document).replace("\n|", "\n\n|");
         for paragraph in prose(&text).join("\n").split("\n\n") {
             let spans = code_spans(paragraph);
-            let is_path = |span: &&str| span.ends_with(".rs") && !span.contains(['<', '*']);
-            let (paths, others): (Vec<&str>, Vec<&str>) = spans.into_iter().partition(is_path);
+            let is_source = |span: &&str| {
+                let extension = Path::new(span).extension();
+                extension.is_some_and(|it| it == "rs") && !span.contains(['<', '*'])
+            };
+            let (paths, others): (Vec<&str>, Vec<&str>) = spans.into_iter().partition(is_source);
             let mut sources = String::new();
             for path in paths.into_iter().filter(|path| path.contains('/')) {
                 let text = source(path);
