@@ -397,6 +397,62 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
     assert!(files > 60 && items > 20, "{files} files and {items} items are named");
 }
 
+/// Constants of the protocol, and where `docs/protocol.md` tells of them.
+const TOLD: [(&str, &str, &str); 26] = [
+    ("catalog/core/sessions.rs", "LEASE_MS: u64 = 1_000", "It lasts 1 s"),
+    ("catalog/core/sessions.rs", "MARGIN: Duration = Duration::from_millis(250)", "250 ms more"),
+    ("catalog/core/sessions.rs", "from_millis(500)", "not acknowledged for 500 ms"),
+    (
+        "catalog/core/sessions.rs",
+        "QUARANTINE: Duration = Duration::from_secs(10)",
+        "for 10 s (*qua",
+    ),
+    ("catalog/core/sessions.rs", "LONGEST_LOCK: Duration = Duration::from_secs(5)", "it for 5 s"),
+    ("catalog/core/steps.rs", "GRACE: Duration = Duration::from_millis(20)", "A batch waits 20 ms"),
+    ("catalog/service.rs", "MOST_JOBS: usize = 64;", "256; 64"),
+    ("order/core/batches.rs", "MOST_IN_BATCH: usize = 256", "at most 256 purchases"),
+    ("order/core/batches.rs", "REST: Duration = Duration::from_millis(10)", "again 10 ms later"),
+    ("order/core/batches.rs", "DOUBT_PAUSE: Duration = Duration::from_millis(50)", "every 50 ms"),
+    ("order/core/followers.rs", "from_millis(300)", "not acknowledged for 300 ms"),
+    ("order/core/followers.rs", "MOST_BEHIND: u64 = 256", "at most 256 orders behind"),
+    ("order/core/followers.rs", "from_millis(250)", "a heartbeat every 250 ms"),
+    ("order/core/in_flight.rs", "MOST_PURCHASES: usize = 4_096", "4,096; 16"),
+    ("order/core/mod.rs", "FRESHNESS: Duration = Duration::from_secs(1)", "answered for 1 s"),
+    ("order/remote.rs", "COMMIT_TIMEOUT: Duration = Duration::from_secs(1)", "1 s / 2 s / 600 ms"),
+    ("frontend/core/health.rs", "MOST_MISSES: u32 = 3", "three misses in a row"),
+    (
+        "frontend/core/retry.rs",
+        "DEADLINE: Duration = Duration::from_secs(10)",
+        "10 s for purchases",
+    ),
+    ("frontend/core/retry.rs", "QUERY_DEADLINE: Duration = Duration::from_secs(2)", "2 s for toys"),
+    ("frontend/core/selection.rs", "YIELD_CHECKS: u32 = 100", "next 100 health checks"),
+    ("frontend/core/session.rs", "from_millis(200)", "renewed every 200 ms"),
+    (
+        "frontend/remote.rs",
+        "CHECK_TIMEOUT: Duration = Duration::from_millis(250)",
+        "250 ms without",
+    ),
+    (
+        "frontend/tasks.rs",
+        "CHECK_INTERVAL: Duration = Duration::from_millis(100)",
+        "100 ms after its",
+    ),
+    ("frontend/service.rs", "MOST_IN_FLIGHT: usize = 1_024", "at a front-end | 1,024"),
+    ("server.rs", "DRAIN_SECONDS: u64 = 12", "for at most 12 s"),
+    ("wire/replication.rs", "MOST_ROWS: u64 = 1_000", "4 MiB; 1,000"),
+];
+
+#[test]
+fn the_numbers_of_the_protocol_are_those_of_the_code() {
+    let protocol = text_of("docs/protocol.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    for (file, constant, told) in TOLD {
+        let code = text_of(&format!("src/{file}"));
+        assert!(code.contains(constant), "{file} has no {constant}; the protocol says {told:?}");
+        assert!(protocol.contains(told), "the protocol does not say {told:?}; {file}: {constant}");
+    }
+}
+
 #[test]
 fn sections_are_linked_to_by_their_headings() {
     let name = anchor("### 1. When a read can be stale?");
