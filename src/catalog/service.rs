@@ -69,7 +69,7 @@ pub enum CatalogError {
 
 impl Service {
     /// A catalog that begins with what its database held. Returns it with the jobs for its
-    /// [writing task](Service::write).
+    /// [writing task](super::tasks).
     #[must_use]
     pub fn new(
         storage: Box<dyn Storage>,

@@ -12,8 +12,9 @@ use crate::wire::replication::Leadership;
 
 /// The catalog's database: stock, journal, decisions, leadership and sessions.
 ///
-/// A write that fails with [`StorageError::Full`] or [`StorageError::Busy`] has changed nothing.
-/// After any other failure its outcome is unknown, and the catalog has to end.
+/// A write that fails with [`Full`](crate::storage::StorageError::Full) or
+/// [`Busy`](crate::storage::StorageError::Busy) has changed nothing. After any other failure its
+/// outcome is unknown, and the catalog has to end.
 pub trait Storage: Send + Sync {
     /// Looks up the decisions that were taken on any of `keys`.
     fn recorded(

@@ -8,8 +8,9 @@ use crate::wire::order::{Order, OrderNumber, Position, Rows};
 
 /// A replica's database: the order log.
 ///
-/// A write that fails with [`StorageError::Full`] or [`StorageError::Busy`] has changed nothing.
-/// After any other failure its outcome is unknown, and the replica has to end.
+/// A write that fails with [`Full`](crate::storage::StorageError::Full) or
+/// [`Busy`](crate::storage::StorageError::Busy) has changed nothing. After any other failure its
+/// outcome is unknown, and the replica has to end.
 pub trait Storage: Send + Sync {
     /// Appends `orders` behind `after`; they are on disk when this ends, with everything that was
     /// queued before. They are queued when the call returns, whenever its future is awaited. Fails,

@@ -2,7 +2,7 @@
 //!
 //! One task sells, and rests unless this replica leads. One task per other replica replicates to
 //! it. One task catches up: rows that it fetches go through the same
-//! [`take`](super::service::Service::take) as those that the leader sends, in whatever order both
+//! `Service::take` as those that the leader sends, in whatever order both
 //! arrive, so that catching up is no special mode. One task checks whether this replica could lead.
 
 use std::rc::Rc;
