@@ -73,8 +73,8 @@ pub(crate) fn sweep<S: Debug>(
         let position = first_from(seen, least).filter(|position| *position <= most);
         positions[index] = position.ok_or_else(|| {
             format!(
-                "{seen:?} is not linearizable: it comes after {least} changes and before number {most}, \
-                 and no state there looks so"
+                "{seen:?} is not linearizable: it comes after {least} changes and before number \
+                 {most}, and no state there looks so"
             )
         })?;
     }
