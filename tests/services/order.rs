@@ -70,8 +70,8 @@ impl Running<OrderRole> {
     }
 }
 
-/// Buys a Tux under the key "a". The catalog decides the batch, and sends its answer when the token is
-/// cancelled.
+/// Buys a Tux under the key "a". The catalog decides the batch, and sends its answer when the token
+/// is cancelled.
 async fn buy_held_up(
     catalog: &Catalog<'_>,
     replica: &Running<OrderRole>,

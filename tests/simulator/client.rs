@@ -48,8 +48,8 @@ pub(crate) fn start(cluster: &Rc<Cluster>, number: u32, actions: u64, done: &Rc<
     });
 }
 
-/// Starts a client that checks, after all faults, that a front-end sells a toy, and shows the toy and
-/// the order.
+/// Starts a client that checks, after all faults, that a front-end sells a toy, and shows the toy
+/// and the order.
 pub(crate) fn start_final_check(cluster: &Rc<Cluster>, place: usize, done: &Rc<Cell<u32>>) {
     let env = Env { world: Rc::clone(&cluster.world), node: Node::Client(1) };
     let done = Rc::clone(done);

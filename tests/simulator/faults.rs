@@ -45,8 +45,8 @@ const FAULTS: [Fault; 12] = [
     Fault::Blackout,
 ];
 
-/// Injects faults until `end`. Each seed draws which kinds, and how often: a run in which everything
-/// fails all the time never gets far enough for what is rare.
+/// Injects faults until `end`. Each seed draws which kinds, and how often: a run in which
+/// everything fails all the time never gets far enough for what is rare.
 pub(crate) fn start(cluster: &Rc<Cluster>, end: Duration) {
     let world = Rc::clone(&cluster.world);
     let kinds: Vec<Fault> = FAULTS.into_iter().filter(|_| world.chance(450_000)).collect();

@@ -285,8 +285,8 @@ impl Judge {
         assert!(all_logs_are_equal(cluster), "all logs are equal once all replicas have recovered");
     }
 
-    /// Whether nothing is left to do: no toy is sold out, the catalog shows what is on its disk, and
-    /// all logs are equal.
+    /// Whether nothing is left to do: no toy is sold out, the catalog shows what is on its disk,
+    /// and all logs are equal.
     pub(crate) fn is_at_rest(&self, cluster: &Cluster) -> bool {
         is_restocked(cluster) && self.shows_what_is_on_disk(cluster) && all_logs_are_equal(cluster)
     }
