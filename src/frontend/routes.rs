@@ -213,8 +213,8 @@ fn view(
     ReplicaView { id, address, state, last_order: status.and_then(|status| status.log.last()) }
 }
 
-/// The path behind its first part, percent-decoded. (The router's own decoding would make a slash of
-/// `%2F`. Of the first part the router knows what it is, however it was encoded.)
+/// The path behind its first part, percent-decoded. The router's own decoding would make a slash
+/// of `%2F`. (Of the first part the router knows what it is, however it was encoded.)
 fn rest_of_path(request: &HttpRequest) -> Result<Cow<'_, str>, ErrorReply> {
     let path = request.uri().path();
     let path = path.strip_prefix('/').unwrap_or(path);

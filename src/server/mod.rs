@@ -140,11 +140,12 @@ fn app(
                 answer.map(|mut response| {
                     let status = response.status();
                     let headers = response.headers_mut();
-                    // A purchase without an id has drawn its own, to be known in all roles by it.
+                    // A purchase without an id has drawn its own, which went along with it.
                     if !headers.contains_key(REQUEST_ID) {
-                        let id = id.unwrap_or_else(request_id::draw_header);
+                        headers.insert(REQUEST_ID, id.unwrap_or_else(request_id::draw_header));
+                    }
+                    if let Some(id) = headers.get(REQUEST_ID).filter(|_| is_debugged()) {
                         log::debug!("request {} is answered {status}", id.to_str().unwrap_or("?"));
-                        headers.insert(REQUEST_ID, id);
                     }
                     response
                 })
@@ -152,6 +153,11 @@ fn app(
         })
         .configure(routes)
         .default_service(web::to(async || ErrorReply::NotFound("no such path").into_response()))
+}
+
+/// Whether debug lines are logged, so that they cost nothing else.
+fn is_debugged() -> bool {
+    log::log_enabled!(log::Level::Debug)
 }
 
 /// What is wrong with a call's body.

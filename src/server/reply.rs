@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, ContentType, HeaderValue};
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::methods::Allow;
 use crate::wire::reply::{self, Failure, Problem};
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What is told of stock and orders may be another in a moment, so that nothing between server and
 /// client may keep a reply (RFC 9111, 4.2.2 lets it, else).
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -52,10 +54,11 @@ pub fn data<T: Serialize>(data: T) -> HttpResponse {
 /// Returns a reply with this body, which is JSON.
 #[must_use]
 pub fn json(status: StatusCode, body: Bytes) -> HttpResponse {
-    HttpResponse::build(status)
-        .insert_header(ContentType::json())
-        .insert_header((header::CACHE_CONTROL, NO_STORE))
-        .body(body)
+    let mut response = HttpResponse::with_body(status, BoxBody::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    response
 }
 
 impl ErrorReply {

@@ -1,7 +1,5 @@
 //! `X-Request-Id`, by which one request is followed through all roles.
 
-use std::fmt::Write as _;
-
 use actix_web::http::header::{HeaderMap, HeaderValue};
 
 use crate::transport::REQUEST_ID;
@@ -22,14 +20,18 @@ pub fn sent_or_drawn(headers: &HeaderMap) -> String {
     sent.map_or_else(draw, str::to_owned)
 }
 
-/// Draws an id.
+/// Draws an id: 16 hexadecimal digits.
 pub(super) fn draw() -> String {
-    let mut id = String::with_capacity(16);
-    write!(id, "{:016x}", rand::random::<u64>()).expect("a string can be written");
-    id
+    String::from_utf8(digits().to_vec()).expect("hexadecimal digits are text")
 }
 
 /// Draws an id, as a header.
 pub(super) fn draw_header() -> HeaderValue {
-    HeaderValue::try_from(draw()).expect("hexadecimal digits fit in a header")
+    HeaderValue::from_bytes(&digits()).expect("hexadecimal digits fit in a header")
+}
+
+/// Every reply has an id, also one from the cache, so that this does not go through `fmt`.
+fn digits() -> [u8; 16] {
+    let bits = rand::random::<u64>();
+    std::array::from_fn(|place| b"0123456789abcdef"[(bits >> (4 * place) & 0xf) as usize])
 }

@@ -1,8 +1,8 @@
 //! Keeps web pages of other sites from changing anything.
 //!
 //! A browser sends a `POST` with a plain body to any address that a page names, also to a store on
-//! the machine that the browser runs on. It says where the page is from: `Origin` with every `POST`,
-//! and `Sec-Fetch-Site`. Programs send neither.
+//! the machine that the browser runs on. It says where the page is from: `Origin` with every
+//! `POST`, and `Sec-Fetch-Site`. Programs send neither.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
