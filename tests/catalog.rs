@@ -540,7 +540,7 @@ async fn it_tells_that_it_lives_and_can_serve() {
         assert_eq!((head.status, head.body.len()), (200, 0));
         let refused = finish(catalog.request("DELETE", path).send()).await;
         assert_eq!(refused.error().0, 405);
-        assert_eq!(refused.header("allow"), Some("GET"));
+        assert_eq!(refused.header("allow"), Some("GET, HEAD, OPTIONS"));
     }
 }
 

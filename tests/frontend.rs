@@ -1,6 +1,9 @@
 //! A front-end, played alone: neighbours are the catalog and the replicas. Here are its cache and
-//! its choice of the leader; what it makes of clients' requests is in `frontend/requests.rs`.
+//! its choice of the leader; what it makes of clients' requests is in `frontend/requests.rs`,
+//! and how it speaks HTTP in `frontend/http.rs`.
 
+#[path = "frontend/http.rs"]
+mod http;
 mod neighbours;
 #[path = "frontend/requests.rs"]
 mod requests;
@@ -108,10 +111,10 @@ async fn with_the_cache_turned_off_every_query_goes_to_the_catalog_and_no_sessio
     let store = Store { cache_enabled: false, ..Store::new() };
     let stage = Stage::ready(&store).await;
     for _ in 0..3 {
-        assert_eq!(stage.toy("Tux").await, miss(100));
+        assert_eq!(stage.toy("Tux").await, (100, "off".into()));
     }
     stage.state().stock.insert("Tux".into(), (99, Version(1)));
-    assert_eq!(stage.toy("Tux").await, miss(99));
+    assert_eq!(stage.toy("Tux").await, (99, "off".into()));
     assert!(stage.catalog.heard("register").is_empty());
     assert_eq!(stage.cluster().await["cache"]["enabled"], false);
 }

@@ -629,7 +629,7 @@ async fn what_it_does_not_understand_is_answered_with_an_error_as_everything_is(
         assert_eq!(replica.post("/internal/purchase", body).await.error().0, 400);
     }
     let refused = finish(replica.request("POST", "/healthz").send()).await;
-    assert_eq!((refused.error().0, refused.header("allow")), (405, Some("GET")));
+    assert_eq!((refused.error().0, refused.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
 }
 
 #[actix_web::test]
