@@ -2,32 +2,47 @@
 //! one executable.
 //!
 //! The modules in reading order. Every service has the same few files: `routes` (HTTP in),
-//! `service` (where a decision meets an await), the cores (pure decisions, named for what they
-//! decide) and `remote` (HTTP out).
+//! `service` (where a decision meets an await), `core` (pure decisions), `tasks` (what it does on
+//! its own time) and `remote` (HTTP out). The catalog and the replicas have a `storage` as well.
 //!
 //! ```text
 //! request ─► routes ─► service ─► core        decides; knows no socket, clock, disk or log
 //!                         ├─────► storage     remembers (the only SQL)
 //!                         └─────► remote ─► transport ─► the next service's routes
+//!            tasks ────► service, remote      what a service does on its own time
 //! ```
+//!
+//! A service meets the world at three places: its [runtime], its peers in [transport], and its
+//! storage. The simulator in `tests/simulator` replaces these and runs the rest as it is.
+//! `docs/architecture.md` says in which file to find what, and `tests/tidy.rs` who may use whom.
 
-pub mod wire; // what crosses a socket
+// What the services agree on.
 
-pub mod roles; // roles.toml: who runs where
+pub mod wire; // what crosses a socket: types, and the list of all calls between roles
 
-pub mod catalog; // the stock, the purchase journal, the leases
+// The services, and the client.
+
+pub mod catalog; // the stock, the purchase journal, the front-ends' leases
 
 pub mod order; // the replicas: the orders, the leader
 
-pub mod frontend; // the door: the cache, the selection of the leader
+pub mod frontend; // what clients talk to: the cache, the selection of the leader
 
-pub mod client; // shops, measures and checks
+pub mod client; // shops, measures and checks every order
 
-pub mod storage; // what survives a crash, in SQLite
+// Where a service meets its machine.
+
+pub mod runtime; // clock, timers, tasks and random numbers
 
 pub mod identity; // who this process is, and whom it takes calls for
 
 pub mod transport; // one call to another role
+
+pub mod storage; // what the databases share: SQLite, on threads of its own
+
+// What every role needs.
+
+pub mod roles; // roles.toml: who runs where
 
 pub mod neighbours; // the catalog and the replicas, as others reach them
 
@@ -35,18 +50,18 @@ pub mod server; // a role's HTTP server
 
 pub mod health; // /healthz and /readyz, and the probe that asks them
 
-pub mod process; // a role as a process
+pub mod shutdown; // how a role ends: in order, or because of a failure
+
+pub mod process; // a role as a process: listener, signals, exit
 
 pub mod pid_lock; // the files that make a process a role
 
-pub mod cluster; // starts, stops and shows the roles of a roles.toml
-
-pub mod cli; // the command line
-
 pub mod clock; // the one place that reads a clock
 
-pub mod runtime; // what a service needs of its machine
-
-pub mod shutdown; // how a role ends
-
 pub mod failpoint; // places where a test can end a role
+
+// The command line.
+
+pub mod cluster; // starts, stops and shows the roles of a roles.toml
+
+pub mod cli; // arguments in, a role or a command run, an exit status out

@@ -28,7 +28,7 @@ main() {
   grep -q 'exit status 0$' -- "$OUT"
 }
 
-# Folders get the names that they have for everybody; what says how the build went is left out.
+# Replaces the names of this machine's folders, and leaves out the progress of the build.
 anonymous() {
   sed -u -E \
     -e "s#$PWD/?#./#g" \

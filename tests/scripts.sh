@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests run.sh: what it does before it hands over to the executable. (tests/cluster has the tests of
-# the verbs.) A machine is a folder of commands that PATH leads to; cargo, apt-get and rustup are
+# Tests run.sh: what it does before it hands over to the executable. (tests/store/verbs has the tests
+# of the verbs.) A machine is a folder of commands that PATH leads to; cargo, apt-get and rustup are
 # stand-ins that note how they were called.
 #
 # The last line is the sum: `N passed, N failed`.

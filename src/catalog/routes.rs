@@ -3,7 +3,8 @@
 //! | request | asked by | answer |
 //! |---|---|---|
 //! | `GET /healthz`, `GET /readyz` | anyone | whether it lives, can serve |
-//! | `GET`, `POST /internal/catalog-status` | replicas, front-ends | [`CatalogReport`](crate::wire::replication::CatalogReport) |
+//! | `GET /internal/catalog-status` | people | [`CatalogReport`](crate::wire::replication::CatalogReport) |
+//! | `POST /internal/report` | replicas, front-ends | [`CatalogReport`](crate::wire::replication::CatalogReport) |
 //! | `GET /internal/toys` | front-ends | all toys |
 //! | `POST /internal/toy` | front-ends | [`FillReply`](crate::wire::lease::FillReply) |
 //! | `POST /internal/register` | front-ends | [`Registered`](crate::wire::lease::Registered) |

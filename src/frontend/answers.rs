@@ -63,7 +63,7 @@ impl fmt::Display for FrontendError {
             ),
             Self::NoLeader => f.write_str("no order replica leads; retry in a moment"),
             Self::Undecided(problem) => {
-                write!(f, "no answer in time ({problem}); retry with the same Idempotency-Key")
+                write!(f, "no answer in time ({problem}); retry with this reply's Idempotency-Key")
             }
         }
     }

@@ -162,7 +162,7 @@ calls! {
     Post "/end"             EndSession       => ();
     // The catalog, asked by front-ends and replicas.
     Get  "/catalog-status"  GetCatalogStatus => CatalogReport;
-    Post "/catalog-status"  Report           => CatalogReport;
+    Post "/report"          Report           => CatalogReport;
     // The catalog, asked by replicas.
     Post "/commit"          CommitRequest    => CommitReply;
     Post "/acquire"         Acquisition      => AcquisitionReply;

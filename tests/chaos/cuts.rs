@@ -24,17 +24,17 @@ async fn every_link_in_turn(state: State) {
 }
 
 #[actix_web::test]
-async fn no_link_is_missed_by_buyers_when_its_requests_do_not_arrive() {
+async fn buyers_see_no_error_when_a_link_s_requests_do_not_arrive() {
     every_link_in_turn(State::REQUESTS_HELD).await;
 }
 
 #[actix_web::test]
-async fn no_link_is_missed_by_buyers_when_its_answers_do_not_arrive() {
+async fn buyers_see_no_error_when_a_link_s_answers_do_not_arrive() {
     every_link_in_turn(State::ANSWERS_HELD).await;
 }
 
 #[actix_web::test]
-async fn no_link_is_missed_by_buyers_when_it_is_cut() {
+async fn buyers_see_no_error_when_a_link_is_cut() {
     every_link_in_turn(State::Cut).await;
 }
 
@@ -53,7 +53,7 @@ async fn a_follower_that_is_cut_off_is_not_waited_for_and_comes_back_in_step() {
             log + 20 > journal
         })
         .await;
-        assert_eq!(store.leadership(0).await, (1, Some(3)), "nobody wants another leader");
+        assert_eq!(store.leadership(0).await, (1, Some(3)), "the leader was replaced");
     }
     let history = clients.finish().await;
     assert!(history.longest_wait() < Duration::from_secs(2), "{:?}", history.longest_wait());
@@ -61,7 +61,7 @@ async fn a_follower_that_is_cut_off_is_not_waited_for_and_comes_back_in_step() {
 }
 
 #[actix_web::test]
-async fn a_slow_follower_holds_purchases_up_for_a_moment_once() {
+async fn a_slow_follower_delays_purchases_only_once() {
     let store = Store::open(settings()).await;
     let clients = Clients::start(&store.frontends);
     clients.await_orders(20).await;

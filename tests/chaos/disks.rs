@@ -1,6 +1,6 @@
 //! A role whose disk hangs or is full: the store serves on without it, and it recovers by itself.
 //!
-//! A disk is hurt at a failpoint just before SQLite would sync: `sleep` for one that hangs, an
+//! A disk fails at a failpoint just before SQLite would sync: `sleep` for one that hangs, an
 //! error of SQLite's own for one that is full. Mounting a small file system would need privileges
 //! that a container does not have.
 

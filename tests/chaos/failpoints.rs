@@ -19,12 +19,12 @@ async fn await_death_and_restart(store: &mut Store, role: &str) {
     store.start_role(role);
 }
 
-/// The store sells while a role dies at a place and comes back; clients see nothing of it.
+/// The store sells while a role dies at a place and comes back; clients see no error.
 async fn dies_at(role: &str, failpoint: &str) {
     let failpoint = format!("{failpoint}=40*off->return");
     let frontends = Settings { frontends: 2, ..settings() };
     let mut store = Store::open_failing(frontends, &[(role, &failpoint)]).await;
-    // Who only looks would see a catalog that is away for longer than a look may take.
+    // A reader would see a catalog that is away for longer than a read may take.
     let clients = Clients::of(Size { buyers: 6, readers: 2, order_readers: 1 }, &store.frontends);
     await_death_and_restart(&mut store, role).await;
     clients.await_orders(30).await;
@@ -58,7 +58,7 @@ async fn a_leader_that_dies_after_it_appended_and_before_it_answered_has_sold_on
 }
 
 #[actix_web::test]
-async fn a_follower_that_dies_after_it_synced_and_before_it_acknowledged_holds_nobody_up() {
+async fn a_follower_that_dies_after_it_synced_and_before_it_acknowledged_delays_no_purchase() {
     dies_at("order-2", "follower-synced").await;
 }
 
@@ -129,6 +129,6 @@ async fn a_leader_that_stops_between_its_steps_sells_once() {
 }
 
 #[actix_web::test]
-async fn a_follower_that_stops_between_its_steps_holds_up_nobody_for_long() {
+async fn a_follower_that_stops_between_its_steps_delays_no_purchase_for_long() {
     is_held_up_at("order-2", &["follower-synced"]).await;
 }

@@ -1,4 +1,5 @@
-//! Several front-ends: they agree, they do not duel, and the loss of one is nobody else's.
+//! Several front-ends: they agree, they do not depose each other's choice, and the loss of one
+//! disturbs no client of another.
 
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ async fn front_ends_that_all_miss_the_leader_choose_one_new_leader_in_one_new_ep
 }
 
 #[actix_web::test]
-async fn a_front_end_cut_off_from_the_leader_takes_the_others_along_once() {
+async fn a_front_end_cut_off_from_the_leader_changes_it_for_all_once() {
     let store = Store::open(Settings { frontends: 2, ..settings() }).await;
     let mut history = History::default();
     for state in [State::HELD, State::Cut] {

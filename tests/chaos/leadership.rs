@@ -1,4 +1,4 @@
-//! The leader: deposed without knowing it, or out of somebody's reach.
+//! The leader: deposed without knowing it, or cut off from the catalog or from front-ends.
 
 use std::time::Duration;
 
@@ -62,8 +62,8 @@ async fn a_deposed_leader_that_wakes_up_sells_nothing_and_denies_no_order() {
     for (turn, reach) in [State::Cut, State::ANSWERS_HELD, State::OPEN].into_iter().enumerate() {
         buy_five(&store, &format!("before-{turn}")).await;
         if reach != State::OPEN {
-            // Nobody can tell it who leads now, not even by what waits in its sockets until it
-            // wakes up.
+            // No role can tell it who leads now, not even by a message that waits in its sockets
+            // until it wakes up.
             store.network.isolate("order-3", State::Cut);
             store.network.set("order-3", "catalog", reach);
         }
@@ -152,7 +152,7 @@ async fn a_leader_that_cannot_sell_is_replaced_though_it_answers_for_the_orders_
     let store = Store::open(settings()).await;
     buy_five(&store, "some").await;
     let is_sold = std::cell::Cell::new(false);
-    // Answers count as signs of life; they must not hide that the leader cannot sell.
+    // Answers count as health checks; they must not hide that the leader cannot sell.
     let questions = (0..4).map(async |number| {
         while !is_sold.get() {
             let said = get(&store.frontends[0], &format!("/orders/{number}")).await.unwrap();
@@ -190,7 +190,7 @@ async fn a_leader_that_is_stopped_in_the_middle_of_sales_again_and_again_loses_a
 }
 
 #[actix_web::test]
-async fn a_leader_that_is_out_of_everybody_s_reach_is_replaced_within_the_deadline() {
+async fn a_leader_that_is_cut_off_from_all_roles_is_replaced_within_the_deadline() {
     let store = Store::open(settings()).await;
     let clients = Clients::start(&store.frontends);
     clients.await_orders(20).await;

@@ -1,4 +1,4 @@
-//! Leases: what a front-end holds, and may not show once somebody was told of a newer quantity.
+//! Leases: what a front-end holds, and may not show once a client has seen a newer quantity.
 
 use std::time::{Duration, Instant};
 

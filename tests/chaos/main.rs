@@ -1,5 +1,5 @@
-//! Chaos: the store as processes, a proxy on each link between two of them, faults of all kinds, and
-//! clients whose answers are compared with the databases in the end.
+//! Chaos: the store as processes, a proxy on each link between two of them, faults of all kinds,
+//! and clients whose answers are compared with the databases in the end.
 //!
 //! | module | where the fault is |
 //! |---|---|

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Random faults over real processes, for as long as one likes: the store with a proxy on each link,
-# seeded clients, and a checker that holds all they were told against the databases.
+# seeded clients, and a checker that compares all they saw with the databases.
 #
-# The seed draws the faults and the clients' choices. What the operating system makes of them is
-# another matter: a seed that has found something is likely, not certain, to find it again.
+# The seed draws the faults and the clients' choices, but not the timing of the operating system: a
+# seed that has found something is likely, not certain, to find it again.
 
 set -euo pipefail
 unset CDPATH
@@ -18,7 +18,7 @@ usage() {
 Usage: tests/chaos/run.sh [--seconds N] [--seed S] [--out FILE] [--log FILE]
 
   --seconds N  how long to run (60); the last round is played to its end
-  --seed S     which faults and which clients; drawn and told if not given
+  --seed S     which faults and which clients; drawn and printed if not given
   --out FILE   adds the run's record to FILE, as a line of JSON, and writes
                the table of all its runs beside it, as FILE with .md for
                its ending

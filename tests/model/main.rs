@@ -1,7 +1,7 @@
 //! Every order of events, for a few toys, front-ends, replicas and purchases.
 //!
 //! A checker (stateright) drives the cores that are in production, not a copy of them: what a model
-//! adds is the shells' order of steps, each of which may be interrupted by anything else, and a
+//! adds is the services' order of steps, each of which may be interrupted by anything else, and a
 //! world in which messages are late or lost, processes crash and time passes. It visits all states
 //! that can be reached, and looks in each for what must never be.
 //!
@@ -24,7 +24,7 @@ use stateright::{Checker, HasDiscoveries, Model, Path};
 /// One for each processor of the machine that the tests are written for.
 const THREADS: usize = 2;
 
-/// What happened in any of the states that were visited.
+/// What happened in any of the states that were visited: a run must have reached what it is about.
 #[derive(Clone, Debug, Default)]
 struct Sights(Arc<Mutex<BTreeSet<&'static str>>>);
 
@@ -36,21 +36,21 @@ impl Sights {
     fn assert_seen(&self, wanted: &[&'static str]) {
         let seen = self.0.lock().expect("nothing panics under it");
         let missing: Vec<_> = wanted.iter().filter(|sight| !seen.contains(*sight)).collect();
-        assert!(missing.is_empty(), "the model never came to where {missing:?}; but to {seen:?}");
+        assert!(missing.is_empty(), "no state was reached in which {missing:?}; but: {seen:?}");
     }
 }
 
-/// How to go through the states.
+/// How to visit the states.
 #[derive(Clone, Copy, Debug)]
 enum Search {
     /// All of them, at the cost of little memory.
     Everything,
-    /// Until this has gone wrong, short ways first.
+    /// Until this property does not hold, short paths first.
     Until(&'static str),
 }
 
-/// Goes through the states. Returns what went wrong, each by its name.
-#[expect(clippy::print_stdout, reason = "what went wrong belongs to the result")]
+/// Visits the states. Returns the names of the properties that do not hold.
+#[expect(clippy::print_stdout, reason = "counterexamples belong to the result")]
 fn explore<M>(what: &str, model: M, search: Search) -> Vec<&'static str>
 where
     M: Model + Send + Sync + 'static,
@@ -73,14 +73,14 @@ where
     let took = toystore::clock::now() - begun;
     // Past the capture of the test harness: the sizes belong to the result.
     let size = format!("{what}: {states} states, depth {depth}, {took:.1?}");
-    writeln!(std::io::stdout(), "{size}").expect("somebody reads it");
+    writeln!(std::io::stdout(), "{size}").expect("standard output is open");
     for (name, path) in &found {
-        println!("  not so: {name}\n{}", told(path));
+        println!("  does not hold: {name}\n{}", steps_of(path));
     }
     found.into_keys().collect()
 }
 
-fn told<S, A: Clone + Debug>(path: &Path<S, A>) -> String
+fn steps_of<S, A: Clone + Debug>(path: &Path<S, A>) -> String
 where
     S: Clone,
 {

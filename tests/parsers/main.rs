@@ -1,5 +1,5 @@
-//! Every parser of what comes from outside, under inputs that no author thought of: bodies, headers,
-//! paths, arguments, `roles.toml`, databases, and bytes that are not HTTP.
+//! Every parser of what comes from outside, under inputs that no author thought of: bodies,
+//! headers, paths, arguments, `roles.toml`, databases, and bytes that are not HTTP.
 //!
 //! What must hold is in `properties`; here the inputs are drawn: valid ones from descriptions of
 //! what is allowed, near misses by changing valid ones, and anything at all. An input for which a

@@ -1,4 +1,5 @@
-//! The catalog alone: the test plays its leader and its front-end, to which a fake neighbour listens.
+//! The catalog alone: the test plays its leader and a front-end, and a fake neighbour receives the
+//! invalidations that are sent to that front-end.
 
 use std::time::Duration;
 
@@ -361,10 +362,10 @@ async fn a_holder_is_sent_an_invalidation_before_the_purchase_is_answered() {
     frontend.fail_next("invalidate", Fault::Delayed(Duration::from_millis(5)));
     assert_eq!(catalog.buy_when_clear("a", "Tux", 1).await, GRANTED_0);
 
-    let told = frontend.received("invalidate");
-    assert_eq!(told.len(), 1);
+    let sent = frontend.received("invalidate");
+    assert_eq!(sent.len(), 1);
     let toys = vec![("Tux".into(), Version(1))];
-    assert_eq!(told[0].read::<Invalidation>(), Invalidation { session, toys });
+    assert_eq!(sent[0].read::<Invalidation>(), Invalidation { session, toys });
     // It holds nothing any more, and no further invalidation is sent.
     assert_eq!(catalog.buy("b", "Tux", 1).await, GRANTED_1);
     assert_eq!(frontend.received("invalidate").len(), 1);
@@ -380,8 +381,8 @@ async fn a_restock_is_sent_to_holders_too() {
     let held = catalog.fill("Tux", Some(session)).await;
     eventually("a restock", async || catalog.quantities().await[0] == 1).await;
     // If it came before the fill, there was nothing to invalidate.
-    let told = frontend.received("invalidate").len();
-    assert_eq!(told, usize::from(held.toy.quantity == 0));
+    let sent = frontend.received("invalidate").len();
+    assert_eq!(sent, usize::from(held.toy.quantity == 0));
 }
 
 #[actix_web::test]
@@ -536,7 +537,7 @@ async fn it_says_that_it_is_alive_and_ready() {
         assert_eq!((head.status, head.body.len()), (200, 0));
         let refused = finish(catalog.request("DELETE", path).send()).await;
         assert_eq!(refused.error().0, 405);
-        assert_eq!(refused.header("allow"), Some("GET"));
+        assert_eq!(refused.header("allow"), Some("GET, HEAD, OPTIONS"));
     }
 }
 

@@ -1,5 +1,5 @@
-//! A front-end alone, with a fake catalog and fake replicas: its cache, its choice of the leader, and
-//! its retries. Clients' requests, valid and invalid, are in [`requests`](crate::requests).
+//! A front-end alone, with a fake catalog and fake replicas: its cache, its choice of the leader,
+//! and its retries. Clients' requests, valid and invalid, are in [`requests`](crate::requests).
 
 use std::time::Duration;
 
@@ -103,10 +103,10 @@ async fn with_the_cache_turned_off_every_query_goes_to_the_catalog_and_no_sessio
     let store = Store { cache_enabled: false, ..Store::new() };
     let fixture = Fixture::ready(&store).await;
     for _ in 0..3 {
-        assert_eq!(fixture.toy("Tux").await, miss(100));
+        assert_eq!(fixture.toy("Tux").await, (100, "off".into()));
     }
     fixture.state().stock.insert("Tux".into(), (99, Version(1)));
-    assert_eq!(fixture.toy("Tux").await, miss(99));
+    assert_eq!(fixture.toy("Tux").await, (99, "off".into()));
     assert!(fixture.catalog.received("register").is_empty());
     assert_eq!(fixture.cluster().await["cache"]["enabled"], false);
 }
@@ -213,8 +213,8 @@ async fn the_highest_replica_that_responds_is_nominated_and_all_are_notified() {
     let nominations = fixture.replica(3).received("nominate");
     assert_eq!(nominations[0].read::<Nomination>(), Nomination { seen: Epoch(0) });
     for id in 1..=3 {
-        let told: Leadership = fixture.replica(id).receives("leader", 1).await[0].read();
-        assert_eq!(told, leading(1, 3), "replica {id}");
+        let notice: Leadership = fixture.replica(id).receives("leader", 1).await[0].read();
+        assert_eq!(notice, leading(1, 3), "replica {id}");
     }
     assert!(fixture.replica(1).received("nominate").is_empty());
     assert!(fixture.replica(2).received("nominate").is_empty());
@@ -383,7 +383,7 @@ async fn a_purchase_that_comes_before_there_is_a_leader_waits_for_one() {
     }
     let fixture = Fixture { frontend: store.run_frontend(), neighbours };
     let buying = rt::spawn(fixture.buy("Tux"));
-    fixture.catalog.receives("catalog-status", 2).await;
+    fixture.catalog.receives("report", 2).await;
     fixture.replica(1).start();
     assert_eq!(buying.await.expect("no panic").data::<Value>(), json!({ "order_number": 0 }));
 }

@@ -70,6 +70,19 @@ impl Running<OrderRole> {
     }
 }
 
+/// Buys a Tux under the key "a". The catalog decides the batch, and sends its answer when the token
+/// is cancelled.
+async fn buy_held_up(
+    catalog: &Catalog<'_>,
+    replica: &Running<OrderRole>,
+) -> (rt::task::JoinHandle<PurchaseReply>, CancellationToken) {
+    let release = CancellationToken::new();
+    catalog.fail_next("commit", Fault::Held(release.clone()));
+    let buying = rt::spawn(replica.buy("a", "Tux"));
+    catalog.receives("commit", 1).await;
+    (buying, release)
+}
+
 /// Well above the time that a purchase waits for a follower, on a busy machine, too; well below the
 /// time limit of a message to a follower, for which no purchase may wait.
 const LONG: Duration = Duration::from_millis(1_500);
@@ -350,10 +363,7 @@ async fn the_waiters_of_a_leader_that_the_catalog_deposes_are_sent_to_the_next()
     let catalog = Catalog::at(&store.catalog);
     let replica = store.run_order(3).nominated().await;
     catalog.answer("commit", CommitReply::Deposed(leading(2, 2)));
-    let release = CancellationToken::new();
-    catalog.fail_next("commit", Fault::Held(release.clone()));
-    let at_catalog = rt::spawn(replica.buy("a", "Tux"));
-    catalog.receives("commit", 1).await;
+    let (at_catalog, release) = buy_held_up(&catalog, &replica).await;
     let gathering = rt::spawn(replica.buy("b", "Tux"));
     release.cancel();
     for reply in [at_catalog, gathering] {
@@ -370,8 +380,8 @@ async fn the_waiters_of_a_leader_that_hears_of_a_newer_one_are_sent_there_at_onc
     catalog.ignore("commit");
     let waiting = rt::spawn(replica.buy("a", "Tux"));
     catalog.receives("commit", 1).await;
-    let told = replica.post("/internal/leader", leading(2, 1)).await;
-    assert_eq!(told.status, 200);
+    let notice = replica.post("/internal/leader", leading(2, 1)).await;
+    assert_eq!(notice.status, 200);
     assert_eq!(waiting.await.expect("no panic"), PurchaseReply::NotLeader(leading(2, 1)));
     // A notice of an earlier epoch changes nothing.
     replica.post("/internal/leader", leading(1, 3)).await;
@@ -383,12 +393,9 @@ async fn a_leader_that_leads_anew_before_it_heard_that_it_was_deposed_sells_on()
     let store = Store::new();
     let catalog = Catalog::at(&store.catalog);
     let replica = store.run_order(3).nominated().await;
-    let release = CancellationToken::new();
-    catalog.fail_next("commit", Fault::Held(release.clone()));
-    let waiting = rt::spawn(replica.buy("a", "Tux"));
-    catalog.receives("commit", 1).await;
+    let (waiting, release) = buy_held_up(&catalog, &replica).await;
     // Another replica led meanwhile and is gone, and this one has not heard of it.
-    catalog.ignore("catalog-status");
+    catalog.ignore("report");
     catalog.state().leadership = leading(2, 2);
     assert_eq!(replica.nominate(2).await, NominationReply::Won(leading(3, 3)));
     // The answer to the earlier epoch's batch comes now. Its waiters have to ask again.
@@ -410,11 +417,8 @@ async fn a_late_answer_that_it_was_deposed_does_not_end_a_later_leadership() {
             Epoch(_) => state.commit(&request),
         })
     });
-    let release = CancellationToken::new();
-    catalog.fail_next("commit", Fault::Held(release.clone()));
-    let waiting = rt::spawn(replica.buy("a", "Tux"));
-    catalog.receives("commit", 1).await;
-    catalog.ignore("catalog-status");
+    let (waiting, release) = buy_held_up(&catalog, &replica).await;
+    catalog.ignore("report");
     catalog.state().leadership = leading(2, 2);
     assert_eq!(replica.nominate(2).await, NominationReply::Won(leading(3, 3)));
     release.cancel();
@@ -606,7 +610,7 @@ async fn an_unknown_path_or_a_malformed_body_is_answered_with_an_error_as_json()
         assert_eq!(replica.post("/internal/purchase", body).await.error().0, 400);
     }
     let refused = finish(replica.request("POST", "/healthz").send()).await;
-    assert_eq!((refused.error().0, refused.header("allow")), (405, Some("GET")));
+    assert_eq!((refused.error().0, refused.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
 }
 
 #[actix_web::test]

@@ -18,9 +18,9 @@ use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{Decision, IdempotencyKey};
 use toystore::wire::replication::{Leadership, ReplicaId};
 
+use super::cluster::Cluster;
 use super::disk::{Disk, DiskError};
 use super::judge::Judge;
-use super::scene::Scene;
 use super::transcript::Transcript;
 use super::world::Env;
 
@@ -38,7 +38,7 @@ impl Log {
         self.ends.last().copied().unwrap_or(Position::START)
     }
 
-    fn append(&mut self, orders: &[Order]) {
+    pub(crate) fn append(&mut self, orders: &[Order]) {
         for order in orders {
             self.ends.push(self.end().continued_by(order));
             self.orders.push(order.clone());
@@ -131,12 +131,12 @@ struct Inner<D> {
 }
 
 impl<D: 'static> Inner<D> {
-    fn new(env: &Env, scene: &Scene, disk: &Rc<Disk<D>>) -> Self {
+    fn new(env: &Env, cluster: &Cluster, disk: &Rc<Disk<D>>) -> Self {
         Self {
             env: env.clone(),
             disk: Rc::clone(disk),
-            judge: Rc::clone(&scene.judge),
-            transcript: Rc::clone(&scene.transcript),
+            judge: Rc::clone(&cluster.judge),
+            transcript: Rc::clone(&cluster.transcript),
         }
     }
 
@@ -170,8 +170,8 @@ fn storage_error(error: DiskError) -> StorageError {
 }
 
 impl CatalogStorage {
-    pub(crate) fn new(env: &Env, scene: &Scene) -> Self {
-        Self(SendWrapper::new(Inner::new(env, scene, &scene.journal)))
+    pub(crate) fn new(env: &Env, cluster: &Cluster) -> Self {
+        Self(SendWrapper::new(Inner::new(env, cluster, &cluster.journal)))
     }
 }
 
@@ -239,8 +239,8 @@ impl catalog::storage::Storage for CatalogStorage {
 }
 
 impl ReplicaStorage {
-    pub(crate) fn new(env: &Env, scene: &Scene, id: ReplicaId) -> Self {
-        Self(SendWrapper::new(Inner::new(env, scene, &scene.logs[&id.0])))
+    pub(crate) fn new(env: &Env, cluster: &Cluster, id: ReplicaId) -> Self {
+        Self(SendWrapper::new(Inner::new(env, cluster, &cluster.logs[&id.0])))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Disks: what is written is there after a crash once it was synced, and may be there if it was
-//! not. They are slow, full, or fail.
+//! Disks: a write survives a crash once it was synced, and may survive it if it was not. Disks are
+//! slow, full, or fail.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,14 +20,14 @@ const STEADY_SYNC: Duration = Duration::from_millis(1);
 pub(crate) enum DiskError {
     /// Nothing has changed.
     Full,
-    /// Nobody knows, and the process must end.
+    /// Whether anything has changed is unknown: the process must end.
     Broken,
 }
 
-/// How a disk is.
+/// The condition of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
-    Well,
+    Healthy,
     /// A sync takes up to a second.
     Slow,
     Full,
@@ -41,22 +41,22 @@ pub(crate) struct Disk<D> {
     node: Node,
     data: RefCell<D>,
     health: Cell<Health>,
-    /// Whether it is at work.
-    moves: Cell<bool>,
+    /// Whether it is syncing.
+    is_busy: Cell<bool>,
     pending: RefCell<VecDeque<Pending<D>>>,
 }
 
 struct Pending<D> {
     work: Work<D>,
-    /// A disk that is full or fails does so when it is written to.
+    /// Only a write meets a full or failing disk.
     writes: bool,
 }
 
-type Work<D> = Box<dyn FnOnce(&mut D, WriteFate)>;
+type Work<D> = Box<dyn FnOnce(&mut D, WriteOutcome)>;
 
 /// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WriteFate {
+enum WriteOutcome {
     Done,
     Refused,
     FailedAndDone,
@@ -69,15 +69,20 @@ impl<D: 'static> Disk<D> {
             world: Rc::clone(world),
             node,
             data: RefCell::new(data),
-            health: Cell::new(Health::Well),
-            moves: Cell::default(),
+            health: Cell::new(Health::Healthy),
+            is_busy: Cell::default(),
             pending: RefCell::default(),
         })
     }
 
-    /// What is on it. Only what was synced, or survived a crash.
+    /// Reads what was synced, or survived a crash.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&D) -> T) -> T {
         read(&self.data.borrow())
+    }
+
+    /// Changes what is on it, at once and without a write.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut D) -> T) -> T {
+        change(&mut self.data.borrow_mut())
     }
 
     pub(crate) fn set_health(&self, health: Health) {
@@ -85,7 +90,7 @@ impl<D: 'static> Disk<D> {
         self.health.set(health);
     }
 
-    /// Whether something is on its way.
+    /// Whether a write is queued.
     pub(crate) fn is_writing(&self) -> bool {
         self.pending.borrow().iter().any(|pending| pending.writes)
     }
@@ -96,27 +101,27 @@ impl<D: 'static> Disk<D> {
         work: W,
     ) -> impl Future<Output = Result<T, DiskError>> + use<T, D, W> {
         let (done, outcome) = oneshot::channel();
-        let work = move |data: &mut D, fate| {
-            let result = match fate {
-                WriteFate::Done => Ok(work(data)),
-                WriteFate::FailedAndDone => {
+        let work = move |data: &mut D, outcome| {
+            let result = match outcome {
+                WriteOutcome::Done => Ok(work(data)),
+                WriteOutcome::FailedAndDone => {
                     work(data);
                     Err(DiskError::Broken)
                 }
-                WriteFate::FailedAndNotDone => Err(DiskError::Broken),
-                WriteFate::Refused => Err(DiskError::Full),
+                WriteOutcome::FailedAndNotDone => Err(DiskError::Broken),
+                WriteOutcome::Refused => Err(DiskError::Full),
             };
-            let _unheard = done.send(result);
+            let _gave_up = done.send(result);
         };
         self.queue(Pending { work: Box::new(work), writes: true });
         async move { outcome.await.unwrap_or(Err(DiskError::Broken)) }
     }
 
-    /// Ends when all that was queued before is done: the disk moves.
+    /// Ends when all that was queued before is done.
     pub(crate) fn pulse(self: &Rc<Self>) -> impl Future<Output = bool> + use<D> {
         let (done, outcome) = oneshot::channel();
         let work = move |_: &mut D, _| {
-            let _unheard = done.send(());
+            let _gave_up = done.send(());
         };
         self.queue(Pending { work: Box::new(work), writes: false });
         async move { outcome.await.is_ok() }
@@ -124,24 +129,24 @@ impl<D: 'static> Disk<D> {
 
     fn queue(self: &Rc<Self>, pending: Pending<D>) {
         self.pending.borrow_mut().push_back(pending);
-        if !self.moves.replace(true) {
+        if !self.is_busy.replace(true) {
             let disk = Rc::clone(self);
-            let life = self.world.life(self.node);
-            self.world.spawn(Node::World, async move { disk.turn(life).await });
+            let generation = self.world.generation(self.node);
+            self.world.spawn(Node::World, async move { disk.run(generation).await });
         }
     }
 
-    /// Syncs one after the other, until nothing is left to do or the machine crashes.
-    async fn turn(&self, life: u64) {
+    /// Syncs one write after the other, until none is left or the machine crashes.
+    async fn run(&self, generation: u64) {
         let env = Env { world: Rc::clone(&self.world), node: Node::World };
         loop {
             env.sleep(self.sync_time()).await;
-            if !env.world.is_up(self.node) || env.world.life(self.node) != life {
+            if !env.world.is_up(self.node) || env.world.generation(self.node) != generation {
                 return;
             }
             self.sync_next();
             if self.pending.borrow().is_empty() {
-                self.moves.set(false);
+                self.is_busy.set(false);
                 return;
             }
         }
@@ -150,13 +155,13 @@ impl<D: 'static> Disk<D> {
     /// The machine crashes: some of what was not synced yet may be there all the same, in order.
     pub(crate) fn crash(&self) {
         let pending = self.pending.take();
-        self.moves.set(false);
+        self.is_busy.set(false);
         let writes: Vec<_> = pending.into_iter().filter(|pending| pending.writes).collect();
         let kept = usize::try_from(self.world.draw(0..writes.len() as u64 + 1)).expect("few");
         for (place, write) in writes.into_iter().enumerate() {
             if place < kept {
                 self.world.reached("a crash kept what was not answered yet");
-                (write.work)(&mut self.data.borrow_mut(), WriteFate::Done);
+                (write.work)(&mut self.data.borrow_mut(), WriteOutcome::Done);
             } else {
                 self.world.reached("a crash lost what was not synced");
             }
@@ -165,20 +170,22 @@ impl<D: 'static> Disk<D> {
 
     fn sync_next(&self) {
         let Some(pending) = self.pending.borrow_mut().pop_front() else { return };
-        let fate = match self.health.get() {
-            _ if !pending.writes => WriteFate::Done,
-            Health::Well | Health::Slow => WriteFate::Done,
-            Health::Full => WriteFate::Refused,
-            Health::Failing if self.world.chance(500_000) => WriteFate::FailedAndDone,
-            Health::Failing => WriteFate::FailedAndNotDone,
+        let outcome = match self.health.get() {
+            _ if !pending.writes => WriteOutcome::Done,
+            Health::Healthy | Health::Slow => WriteOutcome::Done,
+            Health::Full => WriteOutcome::Refused,
+            Health::Failing if self.world.chance(500_000) => WriteOutcome::FailedAndDone,
+            Health::Failing => WriteOutcome::FailedAndNotDone,
         };
-        match fate {
-            WriteFate::Done => {}
-            WriteFate::Refused => self.world.reached("a disk was full"),
-            WriteFate::FailedAndDone => self.world.reached("a disk failed, and had done it"),
-            WriteFate::FailedAndNotDone => self.world.reached("a disk failed, and had not done it"),
+        match outcome {
+            WriteOutcome::Done => {}
+            WriteOutcome::Refused => self.world.reached("a disk was full"),
+            WriteOutcome::FailedAndDone => self.world.reached("a disk failed, and had done it"),
+            WriteOutcome::FailedAndNotDone => {
+                self.world.reached("a disk failed, and had not done it");
+            }
         }
-        (pending.work)(&mut self.data.borrow_mut(), fate);
+        (pending.work)(&mut self.data.borrow_mut(), outcome);
     }
 
     fn sync_time(&self) -> Duration {
@@ -188,7 +195,7 @@ impl<D: 'static> Disk<D> {
         let longest = match self.health.get() {
             Health::Slow => Duration::from_millis(900),
             Health::Full => Duration::from_millis(150),
-            Health::Well | Health::Failing => Duration::from_millis(3),
+            Health::Healthy | Health::Failing => Duration::from_millis(3),
         };
         self.world.draw_time(Duration::from_micros(200)..longest)
     }

@@ -1,61 +1,64 @@
-//! What goes wrong: drawn from the seed, for some seconds; then everything is put right.
+//! Faults: drawn from the seed, for some seconds; then everything is repaired.
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::cluster::Cluster;
 use super::disk::Health;
 use super::message::Node;
-use super::network::Weather;
-use super::scene::Scene;
+use super::network::Conditions;
 use super::world::Env;
 
-/// How often a crash looks for something that is on its way to the disk.
+/// How often a crash looks for a write in flight.
 const LOOKS: u32 = 2_000;
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Crash,
-    /// A crash with something on its way to the disk.
+    /// A crash with a write in flight.
     CrashWhileWriting,
     Pause,
     CutOneWay,
     CutBothWays,
     Isolation,
-    /// The front-ends do not reach a replica, which goes on.
-    Unseen,
+    /// No front-end reaches a replica, which goes on.
+    CutFromFrontEnds,
     FullDisk,
     SlowDisk,
     FailingDisk,
-    Weather,
+    Conditions,
     Blackout,
+    /// Two machines of a kind change places: each answers at the other's address.
+    Exchange,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::Crash,
     Fault::CrashWhileWriting,
     Fault::Pause,
     Fault::CutOneWay,
     Fault::CutBothWays,
     Fault::Isolation,
-    Fault::Unseen,
+    Fault::CutFromFrontEnds,
     Fault::FullDisk,
     Fault::SlowDisk,
     Fault::FailingDisk,
-    Fault::Weather,
+    Fault::Conditions,
     Fault::Blackout,
+    Fault::Exchange,
 ];
 
-/// Lets things go wrong until `end`. Each seed draws which kinds, and how often: a run in which
+/// Injects faults until `end`. Each seed draws which kinds, and how often: a run in which
 /// everything fails all the time never gets far enough for what is rare.
-pub(crate) fn start(scene: &Rc<Scene>, end: Duration) {
-    let world = Rc::clone(&scene.world);
+pub(crate) fn start(cluster: &Rc<Cluster>, end: Duration) {
+    let world = Rc::clone(&cluster.world);
     let kinds: Vec<Fault> = FAULTS.into_iter().filter(|_| world.chance(450_000)).collect();
     let longest_peace = world.draw_time(Duration::from_millis(100)..Duration::from_secs(3));
     let env = Env { world, node: Node::World };
     if kinds.is_empty() {
         return;
     }
-    let scene = Rc::clone(scene);
+    let cluster = Rc::clone(cluster);
     env.clone().spawn(async move {
         loop {
             env.sleep(env.world.draw_time(Duration::from_millis(20)..longest_peace)).await;
@@ -63,133 +66,145 @@ pub(crate) fn start(scene: &Rc<Scene>, end: Duration) {
                 return;
             }
             let kind = kinds[draw(&env, kinds.len())];
-            let (env, scene) = (env.clone(), Rc::clone(&scene));
-            env.clone().spawn(async move { befall(&env, &scene, kind).await });
+            let (env, cluster) = (env.clone(), Rc::clone(&cluster));
+            env.clone().spawn(async move { inject(&env, &cluster, kind).await });
         }
     });
 }
 
-/// Puts everything right.
-pub(crate) fn heal(scene: &Rc<Scene>) {
-    scene.world.trace(Node::World, || "heals everything".to_owned());
-    scene.network.heal();
-    for node in scene.servers() {
-        scene.set_health(node, Health::Well);
-        scene.world.resume(node);
-        scene.start(node);
+/// Repairs everything.
+pub(crate) fn heal(cluster: &Rc<Cluster>) {
+    cluster.world.trace(Node::World, || "repairs everything".to_owned());
+    cluster.network.heal();
+    for node in cluster.servers() {
+        cluster.set_health(node, Health::Healthy);
+        cluster.world.resume(node);
+        cluster.start(node);
     }
 }
 
-async fn befall(env: &Env, scene: &Rc<Scene>, kind: Fault) {
-    let servers = scene.servers();
+async fn inject(env: &Env, cluster: &Rc<Cluster>, kind: Fault) {
+    let servers = cluster.servers();
     let one = servers[draw(env, servers.len())];
     let other = servers[draw(env, servers.len())];
     let length = env.world.draw_time(Duration::from_millis(20)..Duration::from_millis(2_500));
     env.trace(|| format!("{kind:?} of {one} ({other}), for {length:?}"));
     match kind {
         Fault::Crash => {
-            scene.crash(one);
+            cluster.crash(one);
             env.sleep(length).await;
-            // What filled the disk may be what ended the process.
+            // A full disk may be the reason why the process ended.
             let is_full = env.world.chance(300_000);
             if is_full {
-                scene.set_health(one, Health::Full);
+                cluster.set_health(one, Health::Full);
             }
-            scene.start(one);
+            cluster.start(one);
             if is_full {
                 env.sleep(length).await;
-                scene.set_health(one, Health::Well);
+                cluster.set_health(one, Health::Healthy);
             }
         }
         Fault::CrashWhileWriting => {
             for _ in 0..LOOKS {
-                if scene.is_writing(one) {
-                    scene.crash(one);
+                if cluster.is_writing(one) {
+                    cluster.crash(one);
                     break;
                 }
                 env.sleep(Duration::from_micros(500)).await;
             }
             env.sleep(length).await;
-            scene.start(one);
+            cluster.start(one);
         }
         Fault::Blackout => {
             for node in &servers {
-                scene.crash(*node);
+                cluster.crash(*node);
             }
             env.sleep(length / 4).await;
             let first = draw(env, servers.len());
             for place in 0..servers.len() {
                 env.sleep(length / 8).await;
-                scene.start(servers[(first + place) % servers.len()]);
+                cluster.start(servers[(first + place) % servers.len()]);
+            }
+        }
+        Fault::Exchange => {
+            let is_alike = |node: &&Node| {
+                **node != one && std::mem::discriminant(*node) == std::mem::discriminant(&one)
+            };
+            if let Some(other) = servers.iter().find(is_alike) {
+                cluster.network.swap(one, *other);
+                env.sleep(length).await;
+                cluster.network.move_back(one, *other);
             }
         }
         Fault::Pause => {
-            if scene.world.is_up(one) && !scene.world.is_paused(one) {
-                scene.world.reached("a machine was paused");
-                scene.world.pause(one);
+            if cluster.world.is_up(one) && !cluster.world.is_paused(one) {
+                cluster.world.reached("a machine was paused");
+                cluster.world.pause(one);
                 env.sleep(length).await;
-                scene.world.resume(one);
+                cluster.world.resume(one);
             }
         }
         Fault::CutOneWay => {
-            scene.network.cut(one, other);
+            cluster.network.cut(one, other);
             env.sleep(length).await;
-            scene.network.mend(one, other);
+            cluster.network.mend(one, other);
         }
         Fault::CutBothWays => {
-            cut_both_ways(scene, one, other);
+            cut_both_ways(cluster, one, other);
             env.sleep(length).await;
-            mend_both_ways(scene, one, other);
+            mend_both_ways(cluster, one, other);
         }
         Fault::Isolation => {
             for node in servers.iter().filter(|node| **node != one) {
-                cut_both_ways(scene, one, *node);
+                cut_both_ways(cluster, one, *node);
             }
             env.sleep(length).await;
             for node in servers.iter().filter(|node| **node != one) {
-                mend_both_ways(scene, one, *node);
+                mend_both_ways(cluster, one, *node);
             }
         }
-        Fault::Unseen => {
-            for frontend in &scene.frontends {
-                scene.network.cut(Node::Frontend(*frontend), one);
+        Fault::CutFromFrontEnds => {
+            for frontend in &cluster.frontends {
+                cluster.network.cut(Node::Frontend(*frontend), one);
             }
             env.sleep(length).await;
-            for frontend in &scene.frontends {
-                scene.network.mend(Node::Frontend(*frontend), one);
+            for frontend in &cluster.frontends {
+                cluster.network.mend(Node::Frontend(*frontend), one);
             }
         }
-        Fault::FullDisk => ail(env, scene, one, Health::Full, length).await,
-        Fault::SlowDisk => ail(env, scene, one, Health::Slow, length).await,
-        Fault::FailingDisk => ail(env, scene, one, Health::Failing, length).await,
-        Fault::Weather => {
+        Fault::FullDisk => fail_disk(env, cluster, one, Health::Full, length).await,
+        Fault::SlowDisk => fail_disk(env, cluster, one, Health::Slow, length).await,
+        Fault::FailingDisk => fail_disk(env, cluster, one, Health::Failing, length).await,
+        Fault::Conditions => {
             let most = [10_000, 60_000, 200_000][draw(env, 3)];
-            let weather = Weather {
+            let conditions = Conditions {
                 lost: env.world.draw(0..most),
                 repeated: env.world.draw(0..most),
                 very_late: env.world.draw(0..most / 2),
-                slowness: env.world.draw_time(Duration::from_millis(1)..Duration::from_millis(120)),
+                longest_delay: env
+                    .world
+                    .draw_time(Duration::from_millis(1)..Duration::from_millis(120)),
             };
-            env.trace(|| format!("{weather:?}"));
-            scene.network.weather.set(weather);
+            env.trace(|| format!("{conditions:?}"));
+            cluster.network.conditions.set(conditions);
         }
     }
 }
 
-async fn ail(env: &Env, scene: &Scene, node: Node, health: Health, length: Duration) {
-    scene.set_health(node, health);
+async fn fail_disk(env: &Env, cluster: &Cluster, node: Node, health: Health, length: Duration) {
+    cluster.set_health(node, health);
     env.sleep(length).await;
-    scene.set_health(node, Health::Well);
+    cluster.set_health(node, Health::Healthy);
 }
 
-fn cut_both_ways(scene: &Scene, one: Node, other: Node) {
-    scene.network.cut(one, other);
-    scene.network.cut(other, one);
+fn cut_both_ways(cluster: &Cluster, one: Node, other: Node) {
+    cluster.network.cut(one, other);
+    cluster.network.cut(other, one);
 }
 
-fn mend_both_ways(scene: &Scene, one: Node, other: Node) {
-    scene.network.mend(one, other);
-    scene.network.mend(other, one);
+fn mend_both_ways(cluster: &Cluster, one: Node, other: Node) {
+    cluster.network.mend(one, other);
+    cluster.network.mend(other, one);
 }
 
 fn draw(env: &Env, below: usize) -> usize {

@@ -1,5 +1,5 @@
-//! The judge, who sees every machine: all invariants, each time something changes that they speak
-//! of.
+//! The judge sees every machine, and checks each invariant whenever something changes that it
+//! concerns.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +12,8 @@ use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
 use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 use toystore::wire::toy::ToyName;
 
+use super::cluster::Cluster;
 use super::message::Shown;
-use super::scene::Scene;
 use super::world::{Env, World};
 
 /// What has happened, as far as the invariants need it.
@@ -33,7 +33,7 @@ struct Known {
     leaders: BTreeMap<Epoch, ReplicaId>,
     /// The epoch in which each replica leads, as last seen.
     leading: BTreeMap<ReplicaId, Epoch>,
-    /// How many orders each leader has found to be safe, since it leads.
+    /// How many orders each replica has found to be safe in its last leadership.
     safe: BTreeMap<ReplicaId, u64>,
     /// All orders below this number may have been acknowledged.
     acknowledged: u64,
@@ -81,14 +81,22 @@ impl Judge {
     }
 
     /// Each order has a decision under a key of its own, and the sums agree.
-    pub(crate) fn look_at_journal(&self, scene: &Scene) {
-        scene.journal.read(|journal| {
+    pub(crate) fn look_at_journal(&self, cluster: &Cluster) {
+        cluster.journal.read(|journal| {
             let numbers: BTreeSet<OrderNumber> =
                 journal.decisions.values().filter_map(|recorded| recorded.number).collect();
             let granted = journal.decisions.values().filter(|one| one.number.is_some()).count();
             assert_eq!(numbers.len(), granted, "two keys have one order");
             assert_eq!(numbers.len(), journal.log.orders.len(), "each order has a key");
+            for recorded in journal.decisions.values() {
+                let Some(number) = recorded.number else { continue };
+                let order = &journal.log.orders[usize::try_from(number.0).expect("few")];
+                let decided = (&recorded.name, recorded.quantity);
+                assert_eq!(decided, (&order.name, order.quantity), "order {number} is as decided");
+            }
             for shelf in &journal.shelves {
+                let left = shelf.stocked - shelf.sold;
+                assert_eq!(left, shelf.toy.quantity, "stock is conserved on disk");
                 let of_toy = journal.log.orders.iter().filter(|order| order.name == shelf.toy.name);
                 let sold: u64 = of_toy.map(|order| order.quantity.get()).sum();
                 assert_eq!(
@@ -103,11 +111,14 @@ impl Judge {
     }
 
     /// A replica's log on disk is a prefix of the journal on disk.
-    pub(crate) fn look_at_log(&self, scene: &Scene, id: ReplicaId) {
+    pub(crate) fn look_at_log(&self, cluster: &Cluster, id: ReplicaId) {
         let mut known = self.known.borrow_mut();
         let compared = known.compared.entry(id).or_default();
-        scene.logs[&id.0].read(|log| {
-            scene.journal.read(|journal| {
+        cluster.logs[&id.0].read(|log| {
+            if *compared == log.orders.len() {
+                return;
+            }
+            cluster.journal.read(|journal| {
                 let from = (*compared).min(log.orders.len());
                 let rows = journal.log.orders.get(from..log.orders.len());
                 assert_eq!(rows, Some(&log.orders[from..]), "replica {id}'s log is a prefix");
@@ -126,23 +137,23 @@ impl Judge {
     }
 
     /// An epoch has one leader, and a replica that begins to sell has all that was acknowledged.
-    pub(crate) fn leads(&self, scene: &Scene, id: ReplicaId, epoch: Option<Epoch>) {
+    pub(crate) fn leads(&self, cluster: &Cluster, id: ReplicaId, epoch: Option<Epoch>) {
         let mut known = self.known.borrow_mut();
         if known.leading.get(&id).copied() == epoch {
             return;
         }
-        known.safe.remove(&id);
         let Some(epoch) = epoch else {
             known.leading.remove(&id);
             return;
         };
+        known.safe.remove(&id);
         known.leading.insert(id, epoch);
         assert_eq!(known.leaders.get(&epoch), Some(&id), "epoch {epoch} has two leaders");
-        if scene.journal.read(|journal| journal.leadership.epoch) != epoch {
+        if cluster.journal.read(|journal| journal.leadership.epoch) != epoch {
             // It was deposed while it fetched, and has not heard of it. It will sell nothing.
             return;
         }
-        let length = scene.logs[&id.0].read(|log| log.orders.len() as u64);
+        let length = cluster.logs[&id.0].read(|log| log.orders.len() as u64);
         let acknowledged = known.acknowledged;
         assert!(length >= acknowledged, "leader {id} has {length} orders of {acknowledged}");
     }
@@ -151,7 +162,7 @@ impl Judge {
     /// followers.
     pub(crate) fn acknowledges(
         &self,
-        scene: &Scene,
+        cluster: &Cluster,
         leader: ReplicaId,
         length: u64,
         live: &[ReplicaId],
@@ -163,7 +174,7 @@ impl Judge {
         }
         *safe = length;
         for id in live.iter().chain([&leader]) {
-            let on_disk = scene.logs[&id.0].read(|log| log.orders.len() as u64);
+            let on_disk = cluster.logs[&id.0].read(|log| log.orders.len() as u64);
             assert!(
                 length <= on_disk,
                 "leader {leader} acknowledges {length} orders; replica {id}'s disk has {on_disk}"
@@ -172,12 +183,12 @@ impl Judge {
     }
 
     /// An order is answered once its leader has found it to be safe.
-    pub(crate) fn leader_answers(&self, scene: &Scene, leader: ReplicaId, decision: Decision) {
+    pub(crate) fn leader_answers(&self, cluster: &Cluster, leader: ReplicaId, decision: Decision) {
         let Decision::Granted(number) = decision else { return };
         let mut known = self.known.borrow_mut();
-        // A leader that was deposed since has been seen to lead when it found the order safe.
-        let on_disk = scene.logs[&leader.0].read(|log| log.orders.len() as u64);
-        let safe = known.safe.get(&leader).copied().unwrap_or(on_disk);
+        // A leader may be deposed between the step that finds the order safe and this one.
+        let on_disk = cluster.logs[&leader.0].read(|log| log.orders.len() as u64);
+        let safe = known.safe.get(&leader).copied().unwrap_or_default();
         assert!(
             number.0 < safe.min(on_disk),
             "order {number} is answered, and not safe on replica {leader}"
@@ -217,7 +228,7 @@ impl Judge {
     /// A purchase has one decision, and the decision was right when it was taken.
     pub(crate) fn decided(
         &self,
-        scene: &Scene,
+        cluster: &Cluster,
         purchase: &Purchase,
         decision: Decision,
         before: &Before,
@@ -225,7 +236,7 @@ impl Judge {
         let mut known = self.known.borrow_mut();
         let first = *known.decisions.entry(purchase.key.clone()).or_insert(decision);
         assert_eq!(first, decision, "{} has one answer", purchase.key);
-        scene.journal.read(|journal| {
+        cluster.journal.read(|journal| {
             let recorded = journal.decisions.get(&purchase.key);
             let recorded = recorded.expect("what is answered is recorded");
             let number = match decision {
@@ -237,6 +248,7 @@ impl Judge {
             };
             assert_eq!(recorded.number, number, "{} is answered as it was decided", purchase.key);
             if let Some(number) = number {
+                assert!(number.0 < known.acknowledged, "order {number} was answered by no leader");
                 let order = &journal.log.orders[usize::try_from(number.0).expect("few")];
                 assert_eq!((&order.name, order.quantity), (&purchase.name, purchase.quantity));
             }
@@ -264,24 +276,66 @@ impl Judge {
     }
 
     /// What must hold when everything has come to rest.
-    pub(crate) fn at_rest(&self, scene: &Scene) {
-        self.look_at_journal(scene);
-        for id in &scene.replicas {
-            self.look_at_log(scene, *id);
+    pub(crate) fn at_rest(&self, cluster: &Cluster) {
+        self.look_at_journal(cluster);
+        self.look_at_answers(cluster);
+        assert!(is_restocked(cluster), "no toy stays sold out");
+        assert!(self.shows_what_is_on_disk(cluster), "the catalog shows what is on its disk");
+        for id in &cluster.replicas {
+            self.look_at_log(cluster, *id);
         }
-        assert!(all_logs_are_equal(scene), "all logs are equal once everybody has recovered");
+        assert!(all_logs_are_equal(cluster), "all logs are equal once all replicas have recovered");
+    }
+
+    /// Whether nothing is left to do: no toy is sold out, the catalog shows what is on its disk,
+    /// and all logs are equal.
+    pub(crate) fn is_at_rest(&self, cluster: &Cluster) -> bool {
+        is_restocked(cluster) && self.shows_what_is_on_disk(cluster) && all_logs_are_equal(cluster)
+    }
+
+    fn shows_what_is_on_disk(&self, cluster: &Cluster) -> bool {
+        let known = self.known.borrow();
+        cluster.journal.read(|journal| {
+            journal.shelves.iter().all(|shelf| {
+                let last = known.states[&shelf.toy.name].last().expect("a first state");
+                (last.version, last.quantity) == (shelf.version, shelf.toy.quantity)
+            })
+        })
+    }
+
+    /// Every decision that a client saw is on disk.
+    fn look_at_answers(&self, cluster: &Cluster) {
+        let known = self.known.borrow();
+        cluster.journal.read(|journal| {
+            for (key, decision) in &known.decisions {
+                let number = match decision {
+                    Decision::Granted(number) => Some(*number),
+                    Decision::OutOfStock
+                    | Decision::UnknownToy
+                    | Decision::KeyReused
+                    | Decision::OtherCatalog => None,
+                };
+                let recorded = journal.decisions.get(key).map(|recorded| recorded.number);
+                assert_eq!(recorded, Some(number), "the decision on {key} is kept");
+            }
+        });
     }
 }
 
 /// An order that is found is the journal's; one that is not found was not sold when the
 /// question was asked.
-pub(crate) fn found(scene: &Scene, number: OrderNumber, order: Option<&Order>, before: &Before) {
+pub(crate) fn found(
+    cluster: &Cluster,
+    number: OrderNumber,
+    order: Option<&Order>,
+    before: &Before,
+) {
     match order {
         None => {
             let published = before.published;
             assert!(number.0 >= published, "order {number} is denied; there are {published}");
         }
-        Some(order) => scene.journal.read(|journal| {
+        Some(order) => cluster.journal.read(|journal| {
             let place = usize::try_from(number.0).expect("few");
             assert_eq!(
                 journal.log.orders.get(place),
@@ -292,8 +346,13 @@ pub(crate) fn found(scene: &Scene, number: OrderNumber, order: Option<&Order>, b
     }
 }
 
+/// Whether no toy is sold out.
+fn is_restocked(cluster: &Cluster) -> bool {
+    cluster.journal.read(|journal| journal.shelves.iter().all(|shelf| shelf.toy.quantity > 0))
+}
+
 /// Whether all logs are equal.
-pub(crate) fn all_logs_are_equal(scene: &Scene) -> bool {
-    let journal = scene.journal.read(|journal| journal.log.end());
-    scene.logs.values().all(|log| log.read(|log| log.end() == journal))
+fn all_logs_are_equal(cluster: &Cluster) -> bool {
+    let journal = cluster.journal.read(|journal| journal.log.end());
+    cluster.logs.values().all(|log| log.read(|log| log.end() == journal))
 }

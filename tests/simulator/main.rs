@@ -1,5 +1,4 @@
-//! The simulator: the production's services in a world where everything that can go wrong does, in
-//! an order drawn from a seed.
+//! The simulator: the production's services in a simulated world, with faults drawn from a seed.
 //!
 //! # The idea
 //!
@@ -19,10 +18,11 @@
 //!                                                   drift; full, slow and failing disks
 //! ```
 //!
-//! The [judge](judge) checks all invariants whenever something changes that they speak of. At the
-//! end everything is healed, and must complete: every purchase decided, all logs equal. The
-//! [paths](paths) count how often each rare path of the protocol was reached; one that no seed
-//! reached fails the run.
+//! The [judge](judge) checks each invariant whenever something changes that it concerns, and
+//! `judge_tests` has a wrong history for each check. At the end everything is repaired, and must
+//! complete: each front-end serves, every purchase is decided, every toy is restocked, all logs are
+//! equal. The [paths](paths) count how often each rare path of the protocol was reached; one that
+//! no seed reached fails the run.
 //!
 //! # Running it
 //!
@@ -34,17 +34,18 @@
     reason = "a message that does not belong where it arrives is a bug, and ends the run"
 )]
 
+mod client;
+mod cluster;
 mod databases;
 mod disk;
 mod faults;
 mod judge;
+mod judge_tests;
 mod machine;
 mod message;
 mod network;
 mod observer;
 mod paths;
-mod scene;
-mod shopper;
 mod transcript;
 mod world;
 
@@ -56,9 +57,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
+use self::cluster::Cluster;
 use self::paths::{Paths, RARE};
-use self::scene::Scene;
-use self::world::{Pace, World};
+use self::world::{Timing, World};
 
 /// Seeds of the normal test run.
 const SEEDS: u64 = 4_000;
@@ -77,36 +78,39 @@ struct Outcome {
 /// Runs a seed. The trace is written to `trace` as it comes, so that it is there after a panic.
 fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
     machine::take_logs();
-    let world = World::new(seed, toystore::clock::now(), traces, Pace::Drawn);
+    let world = World::new(seed, toystore::clock::now(), traces, Timing::Random);
     *keep = Some(Rc::clone(&world));
-    let scene = Scene::new(Rc::clone(&world));
+    let cluster = Cluster::new(Rc::clone(&world));
     let done = Rc::new(Cell::new(0));
-    for number in 1..=scene.shoppers {
+    for number in 1..=cluster.clients {
         let actions = world.draw(20..80);
-        shopper::start(&scene, number, actions, &done);
+        client::start(&cluster, number, actions, &done);
     }
     let faults_end = world.draw_time(Duration::from_secs(2)..Duration::from_secs(9));
-    faults::start(&scene, faults_end);
+    faults::start(&cluster, faults_end);
     world.run_until(faults_end);
-    faults::heal(&scene);
+    faults::heal(&cluster);
+    let frontends = cluster.frontends.len();
+    (0..frontends).for_each(|place| client::start_final_check(&cluster, place, &done));
+    let all = cluster.clients + u32::try_from(frontends).expect("few");
     let latest = faults_end + RECOVERY;
-    // Faults that are under way end by themselves, and those of the weather are over.
+    // Faults that are active end by themselves; the network's conditions are good again.
     while world.time() < latest {
         world.run_until(world.time() + Duration::from_millis(500));
-        if done.get() == scene.shoppers && judge::all_logs_are_equal(&scene) {
+        if done.get() == all && cluster.judge.is_at_rest(&cluster) {
             break;
         }
     }
     let served = done.get();
     assert_eq!(
-        served, scene.shoppers,
-        "all is well again, and some are not served within {RECOVERY:?}"
+        served, all,
+        "everything was repaired, and some clients were not served within {RECOVERY:?}"
     );
-    scene.judge.at_rest(&scene);
+    cluster.judge.at_rest(&cluster);
     let paths = world.paths.borrow().clone();
-    let orders = scene.judge.orders();
+    let orders = cluster.judge.orders();
     // Tasks and the world hold each other.
-    scene.servers().into_iter().for_each(|node| scene.crash(node));
+    cluster.servers().into_iter().for_each(|node| cluster.crash(node));
     world.stop_observing();
     Outcome { paths, events: world.events.get(), orders, simulated: world.time() }
 }
@@ -231,7 +235,7 @@ fn no_seed_breaks_an_invariant_and_all_rare_paths_are_reached() {
     });
     let (sum, count, problems) = sums.into_inner().unwrap();
     let report = report(first, count, &sum, toystore::clock::now() - began);
-    writeln!(std::io::stdout(), "{report}").expect("somebody reads it");
+    writeln!(std::io::stdout(), "{report}").expect("standard output is open");
     assert!(problems.is_empty(), "{}", problems.join("\n\n"));
     // A few seeds cannot reach everything.
     if count >= SEEDS {

@@ -16,7 +16,7 @@ pub(crate) enum Node {
     Catalog,
     Replica(u32),
     Frontend(u32),
-    Shopper(u32),
+    Client(u32),
     /// The world itself: messages on their way, disks, the schedule of faults.
     World,
 }
@@ -71,7 +71,7 @@ impl fmt::Display for Node {
             Self::Catalog => "catalog".to_owned(),
             Self::Replica(id) => format!("replica {id}"),
             Self::Frontend(number) => format!("front-end {number}"),
-            Self::Shopper(number) => format!("client {number}"),
+            Self::Client(number) => format!("client {number}"),
             Self::World => "world".to_owned(),
         };
         f.pad(&name)

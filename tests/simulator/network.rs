@@ -1,4 +1,4 @@
-//! The network: messages are late, lost, repeated and overtaken, and links are cut, one way too.
+//! The network: messages are late, lost, repeated and overtaken, and links are cut, also one way.
 
 use std::any::TypeId;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -20,15 +20,15 @@ use super::message::Node;
 use super::observer::Observer;
 use super::world::{Env, World};
 
-/// How a network behaves, in millionths of its messages.
+/// The conditions on a network; shares are in millionths of its messages.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Weather {
+pub(crate) struct Conditions {
     pub(crate) lost: u64,
     pub(crate) repeated: u64,
-    /// So late that the caller has given up.
+    /// So late that most callers have given up.
     pub(crate) very_late: u64,
-    /// Ordinary messages take up to so long.
-    pub(crate) slowness: Duration,
+    /// Other messages take at most this long.
+    pub(crate) longest_delay: Duration,
 }
 
 /// How long each message takes in a steady world.
@@ -40,15 +40,15 @@ type Handler = Rc<dyn Fn(&dyn Message, Caller) -> LocalBoxFuture<'static, Reply>
 /// All links.
 pub(crate) struct Network {
     world: Rc<World>,
-    pub(crate) weather: Cell<Weather>,
+    pub(crate) conditions: Cell<Conditions>,
     /// Directions in which nothing gets through.
     cuts: RefCell<BTreeSet<(Node, Node)>>,
     /// How each process answers each type of call.
     handlers: RefCell<BTreeMap<Node, BTreeMap<TypeId, Handler>>>,
     /// Machines that have changed places: which one is at the address of which.
     moved: RefCell<BTreeMap<Node, Node>>,
-    /// Callers whose message was lost wait until their time limit.
-    limbo: RefCell<Vec<Answers>>,
+    /// Where the answers to lost messages would go: such a caller waits until its time limit.
+    unanswered: RefCell<Vec<Answers>>,
     observer: OnceCell<Weak<dyn Observer>>,
     /// Messages to be held up, and what those that are wait for.
     holds: RefCell<Vec<Hold>>,
@@ -95,7 +95,7 @@ impl Endpoints for Handlers {
     }
 }
 
-/// One process's way to another.
+/// How one process reaches another.
 struct Link {
     network: Rc<Network>,
     env: Env,
@@ -120,11 +120,11 @@ impl Network {
     pub(crate) fn new(world: &Rc<World>) -> Rc<Self> {
         Rc::new(Self {
             world: Rc::clone(world),
-            weather: Cell::default(),
+            conditions: Cell::default(),
             cuts: RefCell::default(),
             handlers: RefCell::default(),
             moved: RefCell::default(),
-            limbo: RefCell::default(),
+            unanswered: RefCell::default(),
             observer: OnceCell::new(),
             holds: RefCell::default(),
             held: RefCell::default(),
@@ -142,7 +142,7 @@ impl Network {
     }
 
     /// `node` answers no more.
-    pub(crate) fn hang_up(&self, node: Node) {
+    pub(crate) fn stop_listening(&self, node: Node) {
         let handlers = self.handlers.borrow_mut().remove(&node);
         drop(handlers);
     }
@@ -154,7 +154,7 @@ impl Network {
             Node::Catalog => Role::Catalog,
             Node::Replica(id) => Role::Order(ReplicaId(id)),
             Node::Frontend(number) => Role::Frontend(number),
-            Node::Shopper(_) | Node::World => unreachable!("they are not called"),
+            Node::Client(_) | Node::World => unreachable!("they are not called"),
         };
         let link = Link { network: Rc::clone(self), env: env.clone(), to };
         Peer::simulated(role, Rc::new(link), own)
@@ -167,6 +167,14 @@ impl Network {
         let mut moved = self.moved.borrow_mut();
         moved.insert(one, at_other);
         moved.insert(other, at_one);
+    }
+
+    /// Each of two machines is at its own address again.
+    pub(crate) fn move_back(&self, one: Node, other: Node) {
+        self.world.trace(Node::World, || format!("{one} and {other} are back"));
+        let mut moved = self.moved.borrow_mut();
+        moved.remove(&one);
+        moved.remove(&other);
     }
 
     fn at_address_of(&self, node: Node) -> Node {
@@ -211,7 +219,8 @@ impl Network {
     pub(crate) fn heal(&self) {
         self.cuts.borrow_mut().clear();
         self.moved.borrow_mut().clear();
-        self.weather.set(Weather { slowness: Duration::from_millis(1), ..Weather::default() });
+        self.conditions
+            .set(Conditions { longest_delay: Duration::from_millis(1), ..Conditions::default() });
     }
 
     /// Asks, and waits for the answer, at most so long by the asking machine's clock.
@@ -225,7 +234,7 @@ impl Network {
     ) -> Reply {
         let (answer, answered) = oneshot::channel();
         let answers: Answers = Rc::new(RefCell::new(Some(answer)));
-        let repeated = self.world.chance(self.weather.get().repeated);
+        let repeated = self.world.chance(self.conditions.get().repeated);
         if repeated {
             self.world.reached("a message was delivered twice");
         }
@@ -257,7 +266,7 @@ impl Network {
         let network = Rc::clone(self);
         self.world.spawn(Node::World, async move {
             if !network.travels(from, to).await {
-                network.limbo.borrow_mut().push(answers);
+                network.unanswered.borrow_mut().push(answers);
                 return;
             }
             let handlers = network.handlers.borrow().get(&to).cloned();
@@ -286,7 +295,7 @@ impl Network {
 
     async fn answer(&self, from: Node, to: Node, reply: Reply, answers: Answers) {
         if !self.travels(from, to).await {
-            self.limbo.borrow_mut().push(answers);
+            self.unanswered.borrow_mut().push(answers);
             return;
         }
         if let Ok(message) = &reply
@@ -305,9 +314,9 @@ impl Network {
             self.env().sleep(STEADY_DELAY).await;
             return !self.is_cut(from, to);
         }
-        let weather = self.weather.get();
-        let mut delay = self.world.draw_time(Duration::from_micros(50)..weather.slowness);
-        if self.world.chance(weather.very_late) {
+        let conditions = self.conditions.get();
+        let mut delay = self.world.draw_time(Duration::from_micros(50)..conditions.longest_delay);
+        if self.world.chance(conditions.very_late) {
             delay = self.world.draw_time(Duration::from_millis(300)..Duration::from_secs(8));
             self.world.reached("a message was very late");
         }
@@ -317,7 +326,7 @@ impl Network {
             self.world.reached("a message ran into a cut");
             return false;
         }
-        if self.world.chance(weather.lost) {
+        if self.world.chance(conditions.lost) {
             self.world.reached("a message was lost");
             return false;
         }

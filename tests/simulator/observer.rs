@@ -1,20 +1,20 @@
-//! What is to be seen on the network: the trace's lines, and the rare paths of the protocol.
+//! Watches the network: the trace's lines, and the rare paths of the protocol.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use toystore::transport::{CallError, Message};
+use toystore::transport::{CallError, MISDIRECTED, Message};
 use toystore::wire::calls::{Buy, GetJournal, GetRows};
 use toystore::wire::lease::{FillRequest, Invalidation, RenewalReply};
 use toystore::wire::order::Rows;
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{
-    AcquisitionReply, AppendReply, AppendRequest, Nomination, NominationReply, OrderReply,
-    ReplicaId,
+    AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Nomination, NominationReply,
+    OrderReply, ReplicaId,
 };
 
+use super::cluster::Cluster;
 use super::message::{Node, ShowToy, Shown};
-use super::scene::Scene;
 
 type Reply = Result<Rc<dyn Message>, CallError>;
 
@@ -32,7 +32,7 @@ pub(crate) trait Observer {
     fn received(&self, from: Node, to: Node, call: &dyn Message, reply: &Reply);
 }
 
-impl Observer for Scene {
+impl Observer for Cluster {
     fn sent(&self, from: Node, to: Node, call: &dyn Message) {
         self.world.trace(from, || format!("-> {to}: {call:?}"));
         self.transcript.message(&self.world, from, to, call);
@@ -138,6 +138,13 @@ impl Observer for Scene {
                 if is::<CommitRequest>(call) {
                     world.reached("a batch was in doubt and was asked again");
                 }
+                if matches!(error, CallError::Refused { status: MISDIRECTED, .. }) {
+                    world.reached(if is::<Invalidation>(call) {
+                        "an invalidation reached a process that does not hold the session"
+                    } else {
+                        "a call reached another process than it was meant for"
+                    });
+                }
                 if is::<Nomination>(call) {
                     world.reached("a nominee could not lead");
                 }
@@ -167,6 +174,9 @@ impl Observer for Scene {
         }
         if let Some(fill) = cast::<FillRequest>(call) {
             self.fills.borrow_mut().insert((from, fill.name.clone()), 0);
+        }
+        if let Some(CatalogReport { stopped: Some(_), .. }) = cast(reply) {
+            world.reached("sales waited for replicas to be heard");
         }
         if let Some(NominationReply::Unable(_)) = cast(reply) {
             world.reached("a nominee could not lead");
@@ -209,7 +219,7 @@ const LOGGED: [(&str, &str); 7] = [
     ("is slow; ", "a follower was slow"),
 ];
 
-impl Scene {
+impl Cluster {
     /// Takes a line that a service logs.
     pub(crate) fn logged(&self, line: &str) {
         for (text, path) in LOGGED {

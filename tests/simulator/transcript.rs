@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use goldenscript::{Block, Context};
 use toystore::catalog::core::stock::Change;
+use toystore::identity::Identity;
 use toystore::transport::{CallError, Message};
 use toystore::wire::calls::{Buy, GetJournal, GetOrder, GetRows, GetStatus, Report};
 use toystore::wire::lease::{
@@ -31,14 +32,14 @@ use toystore::wire::replication::{
 };
 use toystore::wire::toy::ToyName;
 
+use super::cluster::{self, Cluster};
 use super::machine;
 use super::message::{Node, PlaceOrder, ShowOrder, ShowToy, Shown};
 use super::network::Hold;
-use super::scene::{self, Scene};
-use super::world::{Env, Pace, World};
+use super::world::{Env, Timing, World};
 
 /// How long a client waits for its answer.
-const PATIENCE: Duration = Duration::from_secs(12);
+const TIME_LIMIT: Duration = Duration::from_secs(12);
 /// By then a store that was started has a leader, and each front-end a session.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -403,39 +404,40 @@ impl FromStr for Role {
 /// Runs a script.
 #[derive(Default)]
 struct Runner {
-    scene: Option<Rc<Scene>>,
+    cluster: Option<Rc<Cluster>>,
     keys: u32,
 }
 
 impl Runner {
     fn start(&mut self, frontends: u32) {
         machine::take_logs();
-        let world = World::new(0, toystore::clock::now(), false, Pace::Steady);
+        let world = World::new(0, toystore::clock::now(), false, Timing::Steady);
         let replicas: Vec<_> = (1..=3).map(ReplicaId).collect();
         let frontends: Vec<_> = (1..=frontends).collect();
         let toys = ["Tux", "Uno"].map(ToyName::from);
         let interval = Duration::from_secs(10);
-        let roles = scene::roles(&replicas, &frontends, &toys, 100, 10, interval);
-        let scene = Scene::with_roles(world, roles, 1, false);
-        scene.world.switch_on(Node::Shopper(1));
-        scene.servers().into_iter().for_each(|node| scene.start(node));
-        scene.world.run_until(SETTLED);
-        scene.transcript.begin(&scene.world);
-        self.scene = Some(scene);
+        let roles = cluster::roles(&replicas, &frontends, &toys, 100, 10, interval);
+        let cluster = Cluster::with_roles(world, roles, 1, false);
+        cluster.world.switch_on(Node::Client(1));
+        cluster.servers().into_iter().for_each(|node| cluster.start(node));
+        cluster.world.run_until(SETTLED);
+        cluster.transcript.begin(&cluster.world);
+        self.cluster = Some(cluster);
     }
 
-    fn scene(&self) -> &Rc<Scene> {
-        self.scene.as_ref().expect("a script begins with start")
+    fn cluster(&self) -> &Rc<Cluster> {
+        self.cluster.as_ref().expect("a script begins with start")
     }
 
     /// A client asks, and waits for the answer while time passes.
     fn ask<C: toystore::wire::calls::Call>(&self, at: Option<Role>, call: C) {
-        let scene = self.scene();
-        let env = Env { world: Rc::clone(&scene.world), node: Node::Shopper(1) };
-        let own = toystore::identity::Identity::new(toystore::roles::Role::Frontend(0), None);
-        let peer = scene.network.peer(&env, at.map_or(Node::Frontend(1), |role| role.0), &own);
+        let cluster = self.cluster();
+        let env = Env { world: Rc::clone(&cluster.world), node: Node::Client(1) };
+        let own = Identity::new(toystore::roles::Role::Frontend(0), None);
+        let at = at.map_or(Node::Frontend(1), |role| role.0);
+        let peer = cluster.network.peer(&env, at, &own);
         env.spawn(async move {
-            let _seen_in_the_transcript = peer.call(&call, PATIENCE).await;
+            let _seen_in_the_transcript = peer.call(&call, TIME_LIMIT).await;
         });
     }
 }
@@ -461,49 +463,49 @@ impl goldenscript::Runner for Runner {
                 );
             }
             Command::Run { millis } => {
-                let world = &self.scene().world;
+                let world = &self.cluster().world;
                 world.run_until(world.time() + Duration::from_secs_f64(millis / 1_000.0));
             }
             Command::Kill { role } => {
-                let scene = self.scene();
-                scene.transcript.note(&scene.world, role.0, || "killed".to_owned());
-                scene.crash(role.0);
+                let cluster = self.cluster();
+                cluster.transcript.note(&cluster.world, role.0, || "killed".to_owned());
+                cluster.crash(role.0);
             }
             Command::Boot { role } => {
-                let scene = self.scene();
-                scene.transcript.note(&scene.world, role.0, || "started".to_owned());
-                scene.start(role.0);
+                let cluster = self.cluster();
+                cluster.transcript.note(&cluster.world, role.0, || "started".to_owned());
+                cluster.start(role.0);
             }
             Command::Pause { role } => {
-                let scene = self.scene();
-                scene.transcript.note(&scene.world, role.0, || "stopped (SIGSTOP)".to_owned());
-                scene.world.pause(role.0);
+                let cluster = self.cluster();
+                cluster.transcript.note(&cluster.world, role.0, || "stopped (SIGSTOP)".to_owned());
+                cluster.world.pause(role.0);
             }
             Command::Resume { role } => {
-                let scene = self.scene();
-                scene.transcript.note(&scene.world, role.0, || "goes on (SIGCONT)".to_owned());
-                scene.world.resume(role.0);
+                let cluster = self.cluster();
+                cluster.transcript.note(&cluster.world, role.0, || "goes on (SIGCONT)".to_owned());
+                cluster.world.resume(role.0);
             }
             Command::Hold { from, to, kind } => {
                 let (from, to, word) = (from.0, to.0, kind.clone());
-                self.scene().network.hold(Hold { from, to, word });
+                self.cluster().network.hold(Hold { from, to, word });
             }
-            Command::Release => self.scene().network.release(),
+            Command::Release => self.cluster().network.release(),
         }
-        Ok(self.scene().transcript.take())
+        Ok(self.cluster().transcript.take())
     }
 
     fn start_block(&mut self, _block: &Block) -> Result<String, Box<dyn Error>> {
-        if let Some(scene) = &self.scene {
-            scene.transcript.begin(&scene.world);
+        if let Some(cluster) = &self.cluster {
+            cluster.transcript.begin(&cluster.world);
         }
         Ok(String::new())
     }
 
     fn end_script(&mut self) -> Result<(), Box<dyn Error>> {
-        if let Some(scene) = self.scene.take() {
-            scene.servers().into_iter().for_each(|node| scene.crash(node));
-            scene.world.stop_observing();
+        if let Some(cluster) = self.cluster.take() {
+            cluster.servers().into_iter().for_each(|node| cluster.crash(node));
+            cluster.world.stop_observing();
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! The world that a simulation runs in: time that jumps from event to event, tasks that run one at
-//! a time in an order drawn from the seed, and machines that crash, pause and keep bad time.
+//! a time in an order drawn from the seed, and machines that crash, stall, and have inexact clocks.
 //!
 //! Everything random comes from one generator, so that a seed replays a run exactly.
 
@@ -25,16 +25,18 @@ use super::paths::Paths;
 /// than the share of a lease that the catalog adds.
 const MOST_DRIFT: i64 = 100_000;
 
-/// How often a machine that looks at its clock is stalled just then, in millionths.
+/// How often a machine that reads its clock stalls just then, in millionths.
 const STALLS: u64 = 200;
+/// The time that a read of a database takes at most, unless it takes as long as a stall.
 const MOMENT: Duration = Duration::from_micros(50);
-const HICCUP: Duration = Duration::from_millis(1_500);
+/// Longer than a lease, so that one may end within a stall.
+const LONGEST_STALL: Duration = Duration::from_millis(1_500);
 
 /// One simulated world.
 pub(crate) struct World {
     /// Since the beginning.
     time: Cell<Duration>,
-    /// What the beginning is called on clocks that keep good time.
+    /// What exact clocks show at the beginning.
     beginning: Instant,
     random: RefCell<ChaCha8Rng>,
     tasks: RefCell<BTreeMap<u64, Task>>,
@@ -45,19 +47,19 @@ pub(crate) struct World {
     pub(crate) paths: RefCell<Paths>,
     trace: Option<RefCell<Vec<String>>>,
     pub(crate) events: Cell<u64>,
-    pace: Pace,
-    /// Looks at a machine after each step of it.
+    timing: Timing,
+    /// Called with a machine after each step of it.
     observer: RefCell<Option<Observer>>,
-    /// Learns of each line that a service logs.
+    /// Called with each line that a service logs.
     listener: RefCell<Option<Listener>>,
 }
 
-/// How the world draws what takes how long, and what comes first.
+/// How long things take, and which of several comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// By lot.
-    Drawn,
-    /// Everything of a kind takes equally long, and what is ready first comes first.
+pub(crate) enum Timing {
+    /// Random.
+    Random,
+    /// Each kind of thing takes a fixed time, and what is ready first comes first.
     Steady,
 }
 
@@ -67,13 +69,13 @@ type Listener = Rc<dyn Fn(&str)>;
 struct Task {
     owner: Node,
     future: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    bell: Arc<Bell>,
+    waker: Arc<TaskWaker>,
 }
 
-/// Wakes a task.
-struct Bell {
+/// Wakes a task, once until it is polled.
+struct TaskWaker {
     task: u64,
-    rung: AtomicBool,
+    is_woken: AtomicBool,
     ready: Arc<Mutex<Vec<u64>>>,
 }
 
@@ -81,10 +83,10 @@ struct Machine {
     is_up: bool,
     is_paused: bool,
     /// Counts its starts.
-    life: u64,
+    generation: u64,
     /// How many millionths its clock is too fast.
     drift: i64,
-    /// Until when the operating system has given the processor to others, in the middle of a step.
+    /// Until when the machine is stalled, in the middle of a step.
     stalled_until: Duration,
     /// Tasks that were woken while the machine was paused or stalled.
     parked: Vec<u64>,
@@ -97,7 +99,7 @@ struct Timer {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, beginning: Instant, traces: bool, pace: Pace) -> Rc<Self> {
+    pub(crate) fn new(seed: u64, beginning: Instant, traces: bool, timing: Timing) -> Rc<Self> {
         Rc::new(Self {
             time: Cell::new(Duration::ZERO),
             beginning,
@@ -110,14 +112,14 @@ impl World {
             paths: RefCell::default(),
             trace: traces.then(RefCell::default),
             events: Cell::new(0),
-            pace,
+            timing,
             observer: RefCell::default(),
             listener: RefCell::default(),
         })
     }
 
     pub(crate) fn is_steady(&self) -> bool {
-        self.pace == Pace::Steady
+        self.timing == Timing::Steady
     }
 
     pub(crate) fn time(&self) -> Duration {
@@ -192,7 +194,7 @@ impl World {
         let off = Machine {
             is_up: false,
             is_paused: false,
-            life: 0,
+            generation: 0,
             drift,
             stalled_until: Duration::ZERO,
             parked: Vec::new(),
@@ -208,15 +210,15 @@ impl World {
         self.machines.borrow()[&node].is_paused
     }
 
-    pub(crate) fn life(&self, node: Node) -> u64 {
-        self.machines.borrow()[&node].life
+    pub(crate) fn generation(&self, node: Node) -> u64 {
+        self.machines.borrow()[&node].generation
     }
 
     pub(crate) fn switch_on(&self, node: Node) {
         let mut machines = self.machines.borrow_mut();
         let machine = machines.get_mut(&node).expect("a machine");
         machine.is_up = true;
-        machine.life += 1;
+        machine.generation += 1;
     }
 
     /// Ends all that runs on a machine.
@@ -229,14 +231,14 @@ impl World {
             machine.stalled_until = Duration::ZERO;
             machine.parked.clear();
         }
-        let doomed: Vec<Task> = {
+        let ended: Vec<Task> = {
             let mut tasks = self.tasks.borrow_mut();
             let ids: Vec<u64> =
                 tasks.iter().filter(|(_, task)| task.owner == node).map(|(id, _)| *id).collect();
             ids.iter().filter_map(|id| tasks.remove(id)).collect()
         };
         // What is dropped may wake others, who must find the tasks gone.
-        drop(doomed);
+        drop(ended);
     }
 
     pub(crate) fn pause(&self, node: Node) {
@@ -252,13 +254,14 @@ impl World {
         }
     }
 
-    /// Now and then the operating system gives the processor to others for a while, between any two
-    /// instructions: the rest of the step sees the time after it, and the next step comes then.
+    /// Stalls the machine now and then, as when the operating system gives the processor to other
+    /// processes between two instructions: the rest of the step sees the time after the stall, and
+    /// the next step comes then.
     fn may_stall(self: &Rc<Self>, node: Node) {
         if self.is_steady() || !self.chance(STALLS) {
             return;
         }
-        let until = self.time.get() + self.draw_time(Duration::ZERO..HICCUP);
+        let until = self.time.get() + self.draw_time(Duration::ZERO..LONGEST_STALL);
         self.trace(node, || format!("stalls until {until:?}"));
         self.machines.borrow_mut().get_mut(&node).expect("a machine").stalled_until = until;
         let world = Rc::clone(self);
@@ -283,10 +286,10 @@ impl World {
         self.beginning + Duration::from_micros(shown.try_into().expect("after the beginning"))
     }
 
-    /// How long a stretch on a machine's clock takes.
-    fn true_length(&self, node: Node, stretch: Duration) -> Duration {
+    /// How long a duration on a machine's clock takes in the world's time.
+    fn true_length(&self, node: Node, duration: Duration) -> Duration {
         let drift = self.machines.borrow()[&node].drift;
-        let shown = i128::try_from(stretch.as_micros()).expect("short");
+        let shown = i128::try_from(duration.as_micros()).expect("short");
         let micros = shown * 1_000_000 / i128::from(1_000_000 + drift);
         // A timer never rings early.
         Duration::from_micros(u64::try_from(micros).expect("positive") + 1)
@@ -294,13 +297,13 @@ impl World {
 
     pub(crate) fn spawn(&self, owner: Node, future: impl Future<Output = ()> + 'static) {
         let id = self.next_task.replace(self.next_task.get() + 1);
-        let bell = Arc::new(Bell {
+        let waker = Arc::new(TaskWaker {
             task: id,
-            rung: AtomicBool::new(false),
+            is_woken: AtomicBool::new(false),
             ready: Arc::clone(&self.ready),
         });
-        bell.wake_by_ref();
-        let task = Task { owner, future: Some(Box::pin(future)), bell };
+        waker.wake_by_ref();
+        let task = Task { owner, future: Some(Box::pin(future)), waker };
         self.tasks.borrow_mut().insert(id, task);
     }
 
@@ -334,7 +337,7 @@ impl World {
     }
 
     fn poll(self: &Rc<Self>, id: u64) {
-        let (mut future, bell, owner) = {
+        let (mut future, waker, owner) = {
             let mut tasks = self.tasks.borrow_mut();
             let Some(task) = tasks.get_mut(&id) else { return };
             if let Some(machine) = self.machines.borrow_mut().get_mut(&task.owner)
@@ -344,11 +347,11 @@ impl World {
                 return;
             }
             let Some(future) = task.future.take() else { return };
-            (future, Arc::clone(&task.bell), task.owner)
+            (future, Arc::clone(&task.waker), task.owner)
         };
         self.events.set(self.events.get() + 1);
-        bell.rung.store(false, Ordering::Relaxed);
-        let waker = Waker::from(bell);
+        waker.is_woken.store(false, Ordering::Relaxed);
+        let waker = Waker::from(waker);
         machine::set_running(Some((Rc::clone(self), owner)));
         let outcome = future.as_mut().poll(&mut Context::from_waker(&waker));
         machine::set_running(None);
@@ -370,7 +373,7 @@ impl World {
         }
     }
 
-    fn ring_at(&self, due: Duration, waker: Waker) {
+    fn wake_at(&self, due: Duration, waker: Waker) {
         let number = self.next_task.replace(self.next_task.get() + 1);
         self.timers.borrow_mut().push(Timer { due, number, waker });
     }
@@ -380,7 +383,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).expect("short")
 }
 
-/// A place to run: the world, as seen from one machine.
+/// The world as seen from one machine.
 #[derive(Clone)]
 pub(crate) struct Env {
     pub(crate) world: Rc<World>,
@@ -398,8 +401,8 @@ impl Env {
     }
 
     /// Sleeps, by this machine's clock.
-    pub(crate) fn sleep(&self, stretch: Duration) -> Sleep {
-        let due = self.world.time() + self.world.true_length(self.node, stretch);
+    pub(crate) fn sleep(&self, duration: Duration) -> Sleep {
+        let due = self.world.time() + self.world.true_length(self.node, duration);
         Sleep { world: Rc::clone(&self.world), due, is_set: false }
     }
 
@@ -417,13 +420,12 @@ impl Env {
         }
     }
 
-    /// A moment in which others may run. Now and then it is a long one, as of a process that is not
-    /// given the processor.
+    /// A moment in which others may run; now and then a long one.
     pub(crate) async fn moment(&self) {
         if self.world.is_steady() {
             return self.sleep(MOMENT).await;
         }
-        let longest = if self.world.chance(2_000) { HICCUP } else { MOMENT };
+        let longest = if self.world.chance(2_000) { LONGEST_STALL } else { MOMENT };
         self.sleep(self.world.draw_time(Duration::ZERO..longest)).await;
     }
 
@@ -452,19 +454,19 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         if !std::mem::replace(&mut self.is_set, true) {
-            self.world.ring_at(self.due, context.waker().clone());
+            self.world.wake_at(self.due, context.waker().clone());
         }
         Poll::Pending
     }
 }
 
-impl Wake for Bell {
+impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rung.swap(true, Ordering::Relaxed) {
+        if !self.is_woken.swap(true, Ordering::Relaxed) {
             self.ready.lock().expect("one thread").push(self.task);
         }
     }

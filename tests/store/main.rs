@@ -1,5 +1,5 @@
-//! The whole store as real processes: failover and restarts, lost and damaged files, start-up errors,
-//! overload, and the verbs that run a store.
+//! The whole store as real processes: failover and restarts, lost and damaged files, start-up
+//! errors, overload, and the verbs that run a store.
 
 #[path = "../support/clients.rs"]
 mod clients;

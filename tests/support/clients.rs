@@ -14,8 +14,8 @@ use crate::histories::ledger::Seen;
 use crate::histories::{Answer, History, Purchase};
 use crate::processes::{Row, TOYS, buy, get, now};
 
-/// The pause of a client that only reads, and of one after an error: it has to observe the store, not
-/// to saturate it.
+/// The pause of a client that only reads, and of one after an error: it has to observe the store,
+/// not to saturate it.
 const PAUSE: Duration = Duration::from_millis(10);
 /// More than any test's stock.
 const TOO_MANY: u64 = 1_000_001;

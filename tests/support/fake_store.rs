@@ -1,5 +1,5 @@
-//! A fake store for the client's tests: one server on a free port, which decides purchases as the real
-//! one does and has the faults that each test asks for.
+//! A fake store for the client's tests: one server on a free port, which decides purchases as the
+//! real one does and has the faults that each test asks for.
 
 use std::collections::HashMap;
 use std::net::TcpListener;

@@ -85,8 +85,8 @@ impl Cluster {
     /// Writes a `roles.toml` and starts nothing.
     pub(crate) fn prepare(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // An address of its own on the loopback network keeps this cluster's ports apart from those of
-        // all other programs.
+        // An address of its own on the loopback network keeps this cluster's ports apart from those
+        // of all other programs.
         let [a, b, c, ..] = rand::random::<[u8; 4]>();
         let host = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
         let names = ["catalog".to_owned()].into_iter();

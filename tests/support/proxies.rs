@@ -1,5 +1,5 @@
-//! The proxies of one store: one for each pair of roles of which one calls the other. A test can cut
-//! the link, hold it up or slow it down. The crate `links` (`eval/links`) has the proxy itself.
+//! The proxies of one store: one for each pair of roles of which one calls the other. A test can
+//! cut the link, hold it up or slow it down. The crate `links` (`eval/links`) has the proxy itself.
 //!
 //! The proxies run on a thread of their own, and end with their network.
 

@@ -1,4 +1,4 @@
-//! Clients whose every choice is drawn from a seed, and who remember all that they were told.
+//! Clients whose every choice is drawn from a seed, and which record all that they see.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,15 +21,15 @@ use crate::histories::{History, Purchase};
 use crate::processes::{TOYS, buy, get, now};
 
 /// What the clients of a run share.
-pub(super) struct Memory {
+pub(super) struct Results {
     pub(super) history: RefCell<History>,
     pub(super) tally: RefCell<Tally>,
-    /// Who leads, as a front-end said last.
+    /// The leader, according to the front-end that was asked last.
     pub(super) leader: Cell<u64>,
-    /// Who led in each epoch, as any front-end said at any time.
+    /// The leader of each epoch, according to any front-end at any time.
     leaders: RefCell<BTreeMap<u64, u64>>,
-    /// How many queries each front-end answered from its cache, as it said last, and before it was
-    /// started anew.
+    /// How many queries each front-end answered from its cache, according to its last answer, and
+    /// before it was restarted.
     hits: RefCell<BTreeMap<String, (u64, u64)>>,
     initial_stock: u64,
 }
@@ -45,16 +45,16 @@ struct Client {
     name: String,
     random: ChaCha8Rng,
     frontends: Vec<String>,
-    memory: Rc<Memory>,
+    results: Rc<Results>,
     stop: Rc<Cell<bool>>,
     /// Where in the history its purchases are.
     bought: Vec<usize>,
 }
 
-/// What the store said, or why it said nothing.
+/// The status and the body of an answer, or why there is none.
 type Said = Result<(u16, Value), String>;
 
-impl Memory {
+impl Results {
     pub(super) fn new(initial_stock: u64) -> Self {
         Self {
             history: RefCell::default(),
@@ -66,33 +66,33 @@ impl Memory {
         }
     }
 
-    /// How many selections there were, as far as any front-end told.
+    /// How many selections there were, according to the front-ends.
     pub(super) fn selections(&self) -> u64 {
         self.leaders.borrow().keys().last().copied().unwrap_or_default()
     }
 
-    /// How many queries were answered from caches, as far as front-ends told.
+    /// How many queries were answered from caches, according to the front-ends.
     pub(super) fn cache_hits(&self) -> u64 {
         self.hits.borrow().values().map(|(newest, before)| newest + before).sum()
     }
 
-    /// Fails if a client was told what no good store says, or, unless there may be errors,
-    /// anything but what it asked for.
-    pub(super) fn assert_good(&self, may_have_troubles: bool) {
+    /// Fails if a client saw what a correct store never shows, or, unless there may be errors, an
+    /// error.
+    pub(super) fn assert_no_violation(&self, may_have_troubles: bool) {
         let history = self.history.borrow();
         let (errors, violations) = (&history.errors, &history.violations);
         assert!(violations.is_empty(), "clients saw {violations:#?}");
         assert!(may_have_troubles || errors.is_empty(), "clients saw {errors:#?}");
     }
 
-    /// Notes how long a request took and what came of it.
+    /// Counts a request, its status and how long it took.
     fn note(&self, operation: &str, asked: Instant, said: &Said) {
         let status = said.as_ref().map_or(None, |(status, _)| Some(*status));
         self.tally.borrow_mut().count(operation, status, asked.elapsed());
     }
 
-    /// Notes an answer that is not what was asked for.
-    fn complain(&self, what: &str, frontend: &str, said: &Said) {
+    /// Records an error or a violation.
+    fn record_failure(&self, what: &str, frontend: &str, said: &Said) {
         let mut history = self.history.borrow_mut();
         match said {
             Ok((503, body)) => history.errors.push(format!("{what} at {frontend}: 503 {body}")),
@@ -103,7 +103,7 @@ impl Memory {
         }
     }
 
-    /// Asks for a purchase, once more perhaps. Whether it is decided.
+    /// Sends a purchase, maybe as a retry. Returns whether it is decided.
     async fn buy(&self, operation: &str, place: usize, frontend: &str) -> bool {
         let (toy, quantity, key) = {
             let history = self.history.borrow();
@@ -117,19 +117,19 @@ impl Memory {
             self.history.borrow_mut().answered(place, answer, now());
             return true;
         }
-        self.complain(&format!("purchase {key} of {quantity} {toy}"), frontend, &said);
+        self.record_failure(&format!("purchase {key} of {quantity} {toy}"), frontend, &said);
         false
     }
 
-    /// Asks again what is in doubt, until it is decided.
-    pub(super) async fn settle(&self, frontend: &str) {
+    /// Retries the purchases in doubt until they are decided.
+    pub(super) async fn retry_in_doubt(&self, frontend: &str) {
         let in_doubt = |history: &History| {
             let purchases = history.purchases.iter().enumerate();
             purchases.filter(|(_, one)| one.answer.is_none()).map(|(place, _)| place).collect()
         };
         let in_doubt: Vec<usize> = in_doubt(&self.history.borrow());
         for place in in_doubt {
-            eventually("what was in doubt is decided", async || {
+            eventually("a purchase in doubt is decided", async || {
                 self.buy("purchase in doubt", place, frontend).await
             })
             .await;
@@ -143,7 +143,7 @@ impl Clients {
         size: Size,
         (seed, round): (u64, usize),
         frontends: &[String],
-        memory: &Rc<Memory>,
+        results: &Rc<Results>,
     ) -> Self {
         let mut clients = Self { stop: Rc::default(), tasks: Vec::new() };
         let mut add = |kind: &str, number: usize| {
@@ -152,14 +152,14 @@ impl Clients {
                 random: ChaCha8Rng::seed_from_u64(seed ^ hash(&name)),
                 name,
                 frontends: frontends.to_vec(),
-                memory: Rc::clone(memory),
+                results: Rc::clone(results),
                 stop: Rc::clone(&clients.stop),
                 bought: Vec::new(),
             };
             clients.tasks.push(match kind {
                 "buyer" => actix_web::rt::spawn(client.purchases()),
-                "reader" => actix_web::rt::spawn(client.readings()),
-                "asker" => actix_web::rt::spawn(client.questions()),
+                "reader" => actix_web::rt::spawn(client.read_toys()),
+                "asker" => actix_web::rt::spawn(client.read_orders()),
                 _ => actix_web::rt::spawn(client.watch()),
             });
         };
@@ -209,12 +209,12 @@ impl Client {
             let toy = self.toy();
             let quantity = match self.random.random_range(0..24) {
                 // More than there ever is.
-                0 => self.memory.initial_stock + 1,
+                0 => self.results.initial_stock + 1,
                 1..5 => self.random.random_range(2..=6),
                 _ => 1,
             };
             let place = {
-                let mut history = self.memory.history.borrow_mut();
+                let mut history = self.results.history.borrow_mut();
                 let asked = now();
                 history.purchases.push(Purchase { key, toy, quantity, asked, answer: None });
                 history.purchases.len() - 1
@@ -230,54 +230,54 @@ impl Client {
 
     /// One purchase: once, or twice at the same time; and again, or not, if it is in doubt.
     async fn purchase(&mut self, place: usize) {
-        let memory = Rc::clone(&self.memory);
+        let results = Rc::clone(&self.results);
         if self.random.random_bool(0.1) {
             let mut frontends = self.frontends.clone();
             frontends.shuffle(&mut self.random);
             let twins = frontends.iter().take(2);
-            let twins = twins.map(|frontend| memory.buy("twin purchase", place, frontend));
+            let twins = twins.map(|frontend| results.buy("twin purchase", place, frontend));
             futures_util::future::join_all(twins).await;
             return;
         }
         let frontend = self.frontend();
-        let mut is_decided = memory.buy("purchase", place, &frontend).await;
-        let patience = if self.random.random_bool(0.6) { 4 } else { 0 };
-        for _ in 0..patience {
+        let mut is_decided = results.buy("purchase", place, &frontend).await;
+        let retries = if self.random.random_bool(0.6) { 4 } else { 0 };
+        for _ in 0..retries {
             if is_decided || self.stop.get() {
                 return;
             }
             self.pause(500).await;
             let frontend = self.frontend();
-            is_decided = memory.buy("purchase again", place, &frontend).await;
+            is_decided = results.buy("purchase again", place, &frontend).await;
         }
     }
 
-    /// Asks for an earlier purchase again, be it decided or in doubt; or for something else under
-    /// the key of one that is decided.
+    /// Sends an earlier purchase again, decided or in doubt; or another purchase under the key of
+    /// one that is decided.
     async fn repeat(&mut self) {
         let place = *self.bought.choose(&mut self.random).expect("something was bought");
         let frontend = self.frontend();
-        let memory = Rc::clone(&self.memory);
+        let results = Rc::clone(&self.results);
         let (key, toy, quantity, is_decided) = {
-            let history = memory.history.borrow();
+            let history = results.history.borrow();
             let one = &history.purchases[place];
             (one.key.clone(), one.toy, one.quantity, one.answer.is_some())
         };
         if !is_decided || self.random.random_bool(0.7) {
-            memory.buy("purchase repeated", place, &frontend).await;
+            results.buy("purchase repeated", place, &frontend).await;
             return;
         }
         let asked = now();
         let said = buy(&frontend, toy, quantity + 1, &key).await;
-        memory.note("key reused", asked, &said);
+        results.note("key reused", asked, &said);
         if !matches!(said, Ok((422, _))) {
-            memory.complain(&format!("another purchase under {key}"), &frontend, &said);
+            results.record_failure(&format!("another purchase under {key}"), &frontend, &said);
         }
     }
 
-    /// Looks at toys; often at the same toy at every front-end, one after the other without a
-    /// pause, as whoever is told an older quantity than somebody before is told so within a moment.
-    async fn readings(mut self) {
+    /// Reads toys; often the same toy at every front-end, one after the other without a pause,
+    /// since an old quantity is shown only for a moment.
+    async fn read_toys(mut self) {
         while !self.stop.get() {
             let mut frontends = self.frontends.clone();
             frontends.shuffle(&mut self.random);
@@ -286,24 +286,26 @@ impl Client {
             let toy = self.toy();
             for frontend in &frontends[..count] {
                 if is_for_all {
-                    self.memory.ask("query for all", frontend, "/products", shelves_of, None).await;
+                    self.results
+                        .ask("query for all", frontend, "/products", shelves_of, None)
+                        .await;
                 } else {
                     let path = format!("/products/{}", utf8_percent_encode(toy, NON_ALPHANUMERIC));
                     let seen = |body: &Value| {
                         let quantity = body["data"]["quantity"].as_u64()?;
                         (body["data"]["name"] == toy).then_some(Seen::Quantity(toy, quantity))
                     };
-                    self.memory.ask("query", frontend, &path, seen, None).await;
+                    self.results.ask("query", frontend, &path, seen, None).await;
                 }
             }
             self.pause(20).await;
         }
     }
 
-    /// Asks for orders that somebody was told of, and for some that may not exist yet.
-    async fn questions(mut self) {
+    /// Reads orders that clients have placed, and some that may not exist yet.
+    async fn read_orders(mut self) {
         while !self.stop.get() {
-            let newest = self.memory.history.borrow().newest().unwrap_or_default();
+            let newest = self.results.history.borrow().newest().unwrap_or_default();
             let number = match self.random.random_range(0..4) {
                 0 => self.random.random_range(0..=newest),
                 1..3 => newest.saturating_sub(self.random.random_range(0..4)),
@@ -315,32 +317,32 @@ impl Client {
                 order_of(body).filter(|(shown, ..)| *shown == number).map(Seen::Order)
             };
             let absence = Some(Seen::Absence(number));
-            self.memory.ask("order query", &frontend, &path, seen, absence).await;
+            self.results.ask("order query", &frontend, &path, seen, absence).await;
             self.pause(20).await;
         }
     }
 
-    /// Watches who leads: in each epoch one replica, whoever is asked.
+    /// Watches the leader: in each epoch one replica, according to all front-ends.
     async fn watch(mut self) {
         while !self.stop.get() {
             let frontend = self.frontend();
             let asked = now();
             let said = get(&frontend, "/cluster").await;
-            self.memory.note("cluster", asked, &said);
+            self.results.note("cluster", asked, &said);
             match said {
                 Ok((200, body)) => {
-                    self.memory.note_leader(&body["data"]);
-                    self.memory.note_hits(frontend, &body["data"]["cache"]);
+                    self.results.note_leader(&body["data"]);
+                    self.results.note_hits(frontend, &body["data"]["cache"]);
                 }
-                other => self.memory.complain("the cluster's state", &frontend, &other),
+                other => self.results.record_failure("the cluster's state", &frontend, &other),
             }
             self.pause(200).await;
         }
     }
 }
 
-impl Memory {
-    /// Asks for something that can be seen, and notes it.
+impl Results {
+    /// Reads something, and records what was seen.
     async fn ask(
         &self,
         operation: &str,
@@ -359,7 +361,7 @@ impl Memory {
         };
         match shown {
             Some(shown) => self.history.borrow_mut().saw(shown, asked, now()),
-            None => self.complain(&format!("GET {path}"), frontend, &said),
+            None => self.record_failure(&format!("GET {path}"), frontend, &said),
         }
     }
 

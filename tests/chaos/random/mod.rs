@@ -1,26 +1,26 @@
 //! Random faults and random clients, drawn from a seed, round after round.
 //!
 //! ```text
-//! round   start the clients   fault … fault … fault   heal   send the clients home   check all
+//! round   start the clients   fault … fault … fault   repair   end the clients   check all
 //! ```
 //!
-//! In two of three rounds at most one replica at a time is hurt, and no client may see an error. In
-//! the others everybody may be hurt, several at once; then clients may be told to come again, and
-//! never anything wrong. After each round all that clients were told since the run began is held
-//! against the databases: see [`history`](crate::history).
+//! In two of three rounds at most one replica at a time fails, and no client may see an error. In
+//! the others any role may fail, several at once; then clients may be answered 503, and never
+//! anything wrong. After each round all that clients saw since the run began is compared with the
+//! databases: see [`histories`](crate::histories).
 //!
 //! The seed determines the settings, the faults and the clients' choices. It does not determine
-//! what an operating system does with a dozen processes on real sockets and disks; so a seed that
-//! has found something is likely to find it again, and not certain to. And kill -9 takes a process
-//! away, not the machine: what the kernel was given it keeps.
+//! what an operating system does with a dozen processes on real sockets and disks: a seed that has
+//! found something is likely to find it again, and not certain to. And kill -9 ends a process, not
+//! the machine: what was written and not synced is kept by the kernel.
 //!
 //! `tests/chaos/run.sh` runs this for as long as one likes. A short run is among the tests.
-#![allow(clippy::print_stderr, reason = "a run of an hour tells how it fares")]
+#![allow(clippy::print_stderr, reason = "a run of an hour shows its progress")]
 
 mod clients;
+mod injector;
 mod record;
 mod schedule;
-mod stage;
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -29,10 +29,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use clients::{Clients, Memory};
+use clients::{Clients, Results};
+use injector::Injector;
 use record::{Part, Record};
 use schedule::{EDITION, Regime, Round, Schedule};
-use stage::Stage;
 
 use crate::processes::now;
 use crate::proxied_store::Store;
@@ -76,28 +76,28 @@ async fn random_faults() {
     assert!(outcome.is_ok(), "there was a violation");
 }
 
-/// Plays round after round until the time is over. What was counted is in `record`, be it that
-/// this panics.
+/// Runs round after round until the time is over. The counts are in `record` even if this panics.
 async fn run(time: Duration, record: &mut Record) {
     let began = now();
     let mut schedule = Schedule::new(record.seed);
     let settings = schedule.settings();
     eprintln!("seed {}: {settings:?}", record.seed);
-    let memory = Rc::new(Memory::new(settings.initial_stock));
-    let mut stage = Stage::new(Store::open(settings).await, Rc::clone(&memory));
+    let results = Rc::new(Results::new(settings.initial_stock));
+    let mut injector = Injector::new(Store::open(settings).await, Rc::clone(&results));
     for number in 0.. {
         let round = schedule.round();
-        let outcome = AssertUnwindSafe(play(&mut stage, &round, (record.seed, number), &memory));
+        let outcome =
+            AssertUnwindSafe(run_round(&mut injector, &round, (record.seed, number), &results));
         let outcome = outcome.catch_unwind().await;
         let part = match round.regime {
             Regime::OneReplica => &mut record.one_replica_rounds,
             Regime::Anything => &mut record.anything_rounds,
         };
-        account(part, &mut stage, &memory);
+        account(part, &mut injector, &results);
         record.seconds = began.elapsed().as_secs();
-        record.died_at = stage.died_at.clone();
-        record.selections = memory.selections();
-        record.cache_hits = memory.cache_hits();
+        record.died_at = injector.died_at.clone();
+        record.selections = results.selections();
+        record.cache_hits = results.cache_hits();
         match outcome {
             Ok(checked) => {
                 record.orders = checked.orders;
@@ -110,8 +110,8 @@ async fn run(time: Duration, record: &mut Record) {
             }
         }
         eprintln!(
-            "{:5} s: round {number} ({:?}): {} faults; {} orders so far; slowest request while \
-             one replica is hurt {} ms",
+            "{:5} s: round {number} ({:?}): {} faults; {} orders so far; slowest request with one \
+             faulty replica {} ms",
             record.seconds,
             round.regime,
             round.steps.len(),
@@ -124,46 +124,46 @@ async fn run(time: Duration, record: &mut Record) {
     }
 }
 
-/// What came of a round that ended well.
+/// The result of a round in which no check failed.
 struct Checked {
     orders: u64,
     recovery: Duration,
 }
 
-async fn play(
-    stage: &mut Stage,
+async fn run_round(
+    injector: &mut Injector,
     round: &Round,
     (seed, number): (u64, usize),
-    memory: &Rc<Memory>,
+    results: &Rc<Results>,
 ) -> Checked {
-    stage.regime = round.regime;
-    if let Some(opening) = &round.opening {
-        stage.open(opening).await;
+    injector.regime = round.regime;
+    if let Some(fresh_start) = &round.fresh_start {
+        injector.start_with_failpoint(fresh_start).await;
     }
-    let clients = Clients::start(round.clients, (seed, number), &stage.store.frontends, memory);
-    if let Some(opening) = &round.opening {
-        stage.play_opening(opening).await;
+    let clients = Clients::start(round.clients, (seed, number), &injector.store.frontends, results);
+    if let Some(fresh_start) = &round.fresh_start {
+        injector.await_failpoint(fresh_start).await;
     }
     for step in &round.steps {
-        stage.play(step).await;
+        injector.inject(step).await;
     }
-    stage.wait(round.rest).await;
-    let recovery = stage.heal().await;
+    injector.wait(round.rest).await;
+    let recovery = injector.heal().await;
     clients.finish().await;
-    memory.settle(&stage.store.frontends[0]).await;
-    memory.assert_good(round.regime == Regime::Anything);
-    let mut history = memory.history.take();
-    let orders = history.check(&stage.store).await as u64;
-    // What clients were told to ask again is no error of the next round.
+    results.retry_in_doubt(&injector.store.frontends[0]).await;
+    results.assert_no_violation(round.regime == Regime::Anything);
+    let mut history = results.history.take();
+    let orders = history.check(&injector.store).await as u64;
+    // An error of this round is none of the next one.
     history.errors.clear();
-    memory.history.replace(history);
+    results.history.replace(history);
     Checked { orders, recovery }
 }
 
-fn account(part: &mut Part, stage: &mut Stage, memory: &Memory) {
+fn account(part: &mut Part, injector: &mut Injector, results: &Results) {
     part.rounds += 1;
-    for (fault, count) in std::mem::take(&mut stage.faults) {
+    for (fault, count) in std::mem::take(&mut injector.faults) {
         *part.faults.entry(fault).or_default() += count;
     }
-    part.tally.absorb(memory.tally.take());
+    part.tally.absorb(results.tally.take());
 }

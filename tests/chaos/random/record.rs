@@ -75,7 +75,7 @@ impl Tally {
         self.requests.values().flat_map(BTreeMap::values).sum()
     }
 
-    /// How many were told to come again, or nothing.
+    /// How many were answered 503, or not at all.
     pub(super) fn errors(&self) -> u64 {
         let is_error = |status: &str| status == "503" || status == "none";
         let counts = self.requests.values().flatten();
@@ -119,9 +119,9 @@ fn table(records: &[Record]) -> String {
     let mut text = String::from(
         "# Random faults over real processes\n\n\
          Written by `tests/chaos/run.sh`; the records themselves are beside this file.\n\n\
-         In rounds of the kind *one replica* at most one replica at a time is hurt, and no client\n\
-         may see an error. In those of the kind *anything* anything may happen to anybody, and\n\
-         clients may be told to come again: a 503, or no answer from a front-end that is gone.\n\n\
+         In rounds of the kind *one replica* at most one replica at a time fails, and no client\n\
+         may see an error. In those of the kind *anything* any role may fail, and\n\
+         clients may see errors: a 503, or no answer from a front-end that is gone.\n\n\
          | seed (edition) | commit | violations | s | rounds: one replica | anything | faults | \
          deaths at a failpoint | selections | orders | requests | cache hits | \
          errors: one replica | anything | slowest request: one replica | slowest recovery |\n\

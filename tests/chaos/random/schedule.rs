@@ -1,8 +1,8 @@
-//! What is done to the store, when and for how long, drawn from a seed.
+//! Which faults there are, when and for how long, drawn from a seed.
 //!
-//! A schedule names roles by what they do (the leader, some follower), as who leads is not known
-//! beforehand. Times are kept as well as an operating system keeps them, so the same seed hurts the
-//! store in the same way, and yet no two runs are the same.
+//! A schedule names roles by what they do (the leader, some follower), as the leader is not known
+//! beforehand. Times are as exact as the operating system's, so the same seed injects the same
+//! faults, and yet no two runs are the same.
 
 use std::time::Duration;
 
@@ -20,37 +20,37 @@ pub(super) const EDITION: u32 = 2;
 /// How many front-ends there are.
 pub(super) const FRONTENDS: usize = 2;
 
-/// What may happen in a round.
+/// Which faults there may be in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Regime {
-    /// At most one replica at a time is hurt; no client may see anything of it.
+    /// At most one replica at a time fails; no client may see an error.
     OneReplica,
-    /// Anything to anybody. Clients may be told to come again, and never anything wrong.
+    /// Any fault of any role. Clients may be answered 503, and never anything wrong.
     Anything,
 }
 
-/// Faults one after the other or at once; then the store is healed and checked.
+/// Faults one after the other or at once; then the store is repaired and checked.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Round {
     pub(super) regime: Regime,
-    /// The store is started anew first, with a failpoint in one role, which is hurt by that.
-    pub(super) opening: Option<Opening>,
+    /// The store is first restarted, with a failpoint in one role.
+    pub(super) fresh_start: Option<FreshStart>,
     pub(super) steps: Vec<Step>,
-    /// How long it goes on with whoever is still hurt.
+    /// How long it goes on with the faults that are still active.
     pub(super) rest: Duration,
     pub(super) clients: Size,
 }
 
-/// A new start of everything.
+/// A restart of everything.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Opening {
+pub(super) struct FreshStart {
     pub(super) role: &'static str,
     pub(super) failpoint: String,
     /// How long the failpoint may take to be reached.
     pub(super) hold: Duration,
 }
 
-/// How many clients do what.
+/// How many clients of each kind there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) buyers: usize,
@@ -63,38 +63,38 @@ pub(super) struct Size {
 pub(super) struct Step {
     /// After the step before has begun, or, where one fault excludes another, has ended.
     pub(super) wait: Duration,
-    pub(super) victim: Victim,
+    pub(super) target: Target,
     pub(super) fault: Fault,
     pub(super) hold: Duration,
 }
 
-/// Who is hurt.
+/// The role that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Victim {
-    /// Whoever leads then.
+pub(super) enum Target {
+    /// The leader at that time.
     Leader,
-    /// One of those who do not.
+    /// One of the other replicas.
     Follower(usize),
     Catalog,
     Frontend(usize),
 }
 
-/// How.
+/// How it fails, and how that is repaired.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fault {
-    /// kill -9, and a new start in the end.
+    /// kill -9, and a restart.
     Kill,
-    /// SIGTERM, which ends it in order, and a new start in the end.
+    /// SIGTERM, which ends it in order, and a restart.
     Terminate,
-    /// SIGSTOP, and SIGCONT in the end.
+    /// SIGSTOP, and SIGCONT.
     Pause,
     /// All its links.
     Isolate(State),
     /// One of its links, drawn by this number.
     Link(usize, State),
-    /// kill -9, and a new start with a failpoint; in the end one without.
+    /// kill -9, and a restart with a failpoint; then one without.
     Failpoint(String),
-    /// kill -9 to everything, and a new start in some order.
+    /// kill -9 to everything, and a restart in some order.
     Blackout(Vec<usize>),
 }
 
@@ -109,7 +109,7 @@ impl Schedule {
         Self { random: ChaCha8Rng::seed_from_u64(seed), count: 0 }
     }
 
-    /// What the store is like; drawn before all rounds.
+    /// The settings of the store; drawn before all rounds.
     pub(super) fn settings(&mut self) -> Settings {
         let random = &mut self.random;
         Settings {
@@ -124,20 +124,20 @@ impl Schedule {
     }
 
     pub(super) fn round(&mut self) -> Round {
-        // Two of three rounds hurt one replica at a time: the promise is greatest there.
+        // In two of three rounds one replica at a time fails: most is promised there.
         let regime = if self.count % 3 == 1 { Regime::Anything } else { Regime::OneReplica };
         self.count += 1;
         let clients = Size {
             buyers: self.random.random_range(2..=6),
-            // Where the catalog may be out of reach, most of them wait for what no cache holds, and
-            // the others are to see whether what one holds is old.
+            // Where the catalog may be out of reach, most readers wait for what no cache holds, and
+            // the others have to see whether what a cache holds is old.
             readers: match regime {
                 Regime::OneReplica => self.random.random_range(2..=4),
                 Regime::Anything => self.random.random_range(8..=16),
             },
             order_readers: self.random.random_range(1..=2),
         };
-        let opening = self.random.random_bool(0.4).then(|| self.opening(regime));
+        let fresh_start = self.random.random_bool(0.4).then(|| self.fresh_start(regime));
         let (steps, rest) = match regime {
             Regime::OneReplica => {
                 let count = self.random.random_range(3..=6);
@@ -150,61 +150,60 @@ impl Schedule {
                 (steps, self.ms(0..=5_000))
             }
         };
-        Round { regime, opening, steps, rest, clients }
+        Round { regime, fresh_start, steps, rest, clients }
     }
 
-    /// After a new start of everything the highest id leads, so this is how a leader comes to have
-    /// a failpoint.
-    fn opening(&mut self, regime: Regime) -> Opening {
+    /// After a restart of everything the highest id leads; only so can a leader have a failpoint.
+    fn fresh_start(&mut self, regime: Regime) -> FreshStart {
         let role = match regime {
             Regime::OneReplica => "order-3",
             Regime::Anything => ["order-3", "catalog"].choose(&mut self.random).expect("two"),
         };
         let places = if role == "catalog" { CATALOG } else { LEADER };
-        Opening { role, failpoint: self.failpoint(places, 60), hold: self.ms(1_000..=5_000) }
+        FreshStart { role, failpoint: self.failpoint(places, 60), hold: self.ms(1_000..=5_000) }
     }
 
     fn one_replica(&mut self) -> Step {
-        let victim = self.replica();
-        let fault = self.fault(victim);
+        let target = self.replica();
+        let fault = self.fault(target);
         // A failpoint must be reached first.
-        let is_late = matches!(fault, Fault::Failpoint(_));
-        let hold = if is_late { self.ms(1_500..=5_000) } else { self.ms(100..=4_000) };
-        Step { wait: self.ms(0..=1_500), victim, fault, hold }
+        let has_failpoint = matches!(fault, Fault::Failpoint(_));
+        let hold = if has_failpoint { self.ms(1_500..=5_000) } else { self.ms(100..=4_000) };
+        Step { wait: self.ms(0..=1_500), target, fault, hold }
     }
 
     fn anything(&mut self) -> Step {
-        let victim = match self.random.random_range(0..10) {
+        let target = match self.random.random_range(0..10) {
             0..4 => self.replica(),
-            4..7 => Victim::Catalog,
-            _ => Victim::Frontend(self.random.random_range(0..FRONTENDS)),
+            4..7 => Target::Catalog,
+            _ => Target::Frontend(self.random.random_range(0..FRONTENDS)),
         };
         let fault = if self.random.random_bool(0.08) {
             let mut order: Vec<usize> = (0..1 + REPLICAS.len() + FRONTENDS).collect();
             order.shuffle(&mut self.random);
             Fault::Blackout(order)
         } else {
-            self.fault(victim)
+            self.fault(target)
         };
         // Often longer than a lease, and now and then than a client waits for its answer.
         let longest = if self.random.random_bool(0.1) { 13_000 } else { 5_000 };
-        Step { wait: self.ms(0..=2_000), victim, fault, hold: self.ms(50..=longest) }
+        Step { wait: self.ms(0..=2_000), target, fault, hold: self.ms(50..=longest) }
     }
 
-    fn replica(&mut self) -> Victim {
+    fn replica(&mut self) -> Target {
         if self.random.random_bool(0.5) {
-            Victim::Leader
+            Target::Leader
         } else {
-            Victim::Follower(self.random.random_range(0..REPLICAS.len() - 1))
+            Target::Follower(self.random.random_range(0..REPLICAS.len() - 1))
         }
     }
 
-    fn fault(&mut self, victim: Victim) -> Fault {
-        let kind = match victim {
+    fn fault(&mut self, target: Target) -> Fault {
+        let kind = match target {
             // Nothing of a front-end is on a disk, so there are no steps to die between; but it
             // holds toys, which are the harder to change the less it can be reached.
-            Victim::Frontend(_) => self.random.random_range(2..14),
-            Victim::Leader | Victim::Follower(_) | Victim::Catalog => {
+            Target::Frontend(_) => self.random.random_range(2..14),
+            Target::Leader | Target::Follower(_) | Target::Catalog => {
                 self.random.random_range(0..12)
             }
         };
@@ -214,12 +213,12 @@ impl Schedule {
             4..6 => Fault::Pause,
             6..8 => Fault::Isolate(self.state()),
             8..10 => Fault::Link(self.random.random_range(0..1_000), self.state()),
-            _ => match victim {
-                Victim::Leader | Victim::Follower(_) => {
+            _ => match target {
+                Target::Leader | Target::Follower(_) => {
                     Fault::Failpoint(self.failpoint(FOLLOWER, 30))
                 }
-                Victim::Catalog => Fault::Failpoint(self.failpoint(CATALOG, 30)),
-                Victim::Frontend(_) => Fault::Isolate(self.state()),
+                Target::Catalog => Fault::Failpoint(self.failpoint(CATALOG, 30)),
+                Target::Frontend(_) => Fault::Isolate(self.state()),
             },
         }
     }
@@ -234,8 +233,8 @@ impl Schedule {
         }
     }
 
-    /// One of `places`, passed up to so many times; then the role dies there, or is held up, or its
-    /// disk hangs or is full.
+    /// One of `places`, passed up to `most` times; then the role dies there, or stops for a while,
+    /// or its disk hangs or is full.
     fn failpoint(&mut self, places: &[&str], most: u32) -> String {
         let passes = self.random.random_range(0..=most);
         let pause = self.random.random_range(300..=3_000);
@@ -284,20 +283,22 @@ fn the_same_seed_draws_the_same_rounds_and_another_seed_others() {
 }
 
 #[test]
-fn every_kind_of_fault_is_drawn_and_only_replicas_are_hurt_where_no_client_may_see_it() {
+fn every_kind_of_fault_is_drawn_and_only_replicas_fail_where_no_client_may_see_an_error() {
     let mut schedule = Schedule::new(1);
     let rounds: Vec<Round> = (0..200).map(|_| schedule.round()).collect();
     let mut kinds = std::collections::BTreeSet::new();
     for round in &rounds {
-        for Step { victim, fault, .. } in &round.steps {
+        for Step { target, fault, .. } in &round.steps {
             kinds.insert(fault.kind());
-            let is_replica = matches!(victim, Victim::Leader | Victim::Follower(_));
+            let is_replica = matches!(target, Target::Leader | Target::Follower(_));
             let is_blackout = matches!(fault, Fault::Blackout(_));
             assert!(round.regime == Regime::Anything || is_replica && !is_blackout);
         }
-        let opening = round.opening.iter();
-        assert!(round.regime == Regime::Anything || opening.clone().all(|o| o.role == "order-3"));
-        kinds.extend(opening.map(|opening| kind_of_failpoint(&opening.failpoint)));
+        let fresh_start = round.fresh_start.iter();
+        assert!(
+            round.regime == Regime::Anything || fresh_start.clone().all(|o| o.role == "order-3")
+        );
+        kinds.extend(fresh_start.map(|fresh_start| kind_of_failpoint(&fresh_start.failpoint)));
     }
     let places = [CATALOG, LEADER, FOLLOWER].concat();
     for kind in ["kill", "terminate", "pause", "isolate", "link", "blackout", "late link"] {

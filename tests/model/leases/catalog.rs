@@ -139,10 +139,10 @@ impl Leases {
     pub(super) fn reply(&self, state: &mut State, job: Job, plan: &Plan) {
         if let (Job::Purchase(purchase), Some(Verdict::Decided(decision))) = (job, plan.verdict) {
             let version = state.catalog.stock.shelves()[self.size.purchases[purchase]].version;
-            // The sooner a client is told, the more the others must be shown: no need to delay it.
-            state.purchases[purchase] = Asked::Told(decision);
-            let told = &mut state.told[self.size.purchases[purchase]];
-            *told = version.max(*told);
+            // The sooner a client sees it, the more the others must see: no need to delay it.
+            state.purchases[purchase] = Asked::Answered(decision);
+            let shown = &mut state.shown[self.size.purchases[purchase]];
+            *shown = version.max(*shown);
             if decision == Decision::OutOfStock {
                 self.sights.note("a purchase is refused");
             }

@@ -16,20 +16,20 @@ impl Leases {
                 if old {
                     self.sights.note("a hit under a session of before the catalog's restart");
                 }
-                Self::finish(state, toy, state.told[toy], version);
+                Self::finish(state, toy, state.shown[toy], version);
                 return;
             }
             Lookup::Miss(session) => session,
             Lookup::Unknown(_) => unreachable!("all toys are in the catalog"),
         };
-        let floor = state.told[toy];
+        let floor = state.shown[toy];
         state.reads.push(Read { frontend, toy, floor, session, answer: None });
         state.reads.sort();
     }
 
     pub(super) fn finish(state: &mut State, toy: usize, floor: Version, version: Version) {
         state.stale |= version < floor;
-        state.told[toy] = state.told[toy].max(version);
+        state.shown[toy] = state.shown[toy].max(version);
     }
 
     pub(super) fn store(&self, state: &mut State, read: Read) {

@@ -118,8 +118,8 @@ struct State {
     purchases: Vec<Asked>,
     /// Calls whose callers gave up, and which may still arrive.
     strays: BTreeSet<(usize, Question)>,
-    /// For each toy, the newest version that any client has been told.
-    told: Vec<Version>,
+    /// For each toy, the newest version that any client has seen.
+    shown: Vec<Version>,
     left: Left,
     stale: bool,
 }
@@ -208,7 +208,7 @@ enum Phase {
 struct Read {
     frontend: usize,
     toy: usize,
-    /// The newest version that any client had been told when it began.
+    /// The newest version that any client had seen when it began.
     floor: Version,
     session: Option<SessionId>,
     answer: Option<(Version, Option<SessionId>)>,
@@ -217,7 +217,7 @@ struct Read {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Asked {
     Open,
-    Told(Decision),
+    Answered(Decision),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -314,7 +314,7 @@ impl Model for Leases {
             reads: Vec::new(),
             purchases: vec![Asked::Open; self.size.purchases.len()],
             strays: BTreeSet::new(),
-            told: vec![Version(0); self.size.toys],
+            shown: vec![Version(0); self.size.toys],
             left: Left {
                 reads: self.size.reads,
                 sessions: self.size.sessions,
@@ -458,14 +458,14 @@ impl Model for Leases {
                 };
                 state.frontends.iter().all(all)
             }),
-            Property::always("a client that was told of an order has one", |_, state: &State| {
+            Property::always("an order that a client was granted exists", |_, state: &State| {
                 (0..).zip(&state.purchases).all(|(purchase, asked)| {
                     let recorded = state.disk.decisions.get(&IdempotencyKey::from_random(purchase));
                     match *asked {
-                        Asked::Told(Decision::Granted(number)) => {
+                        Asked::Answered(Decision::Granted(number)) => {
                             recorded.is_some_and(|recorded| recorded.number == Some(number))
                         }
-                        Asked::Told(_) => recorded.is_some_and(|one| one.number.is_none()),
+                        Asked::Answered(_) => recorded.is_some_and(|one| one.number.is_none()),
                         Asked::Open => true,
                     }
                 })

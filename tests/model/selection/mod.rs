@@ -1,14 +1,14 @@
-//! Who leads: front-ends select, replicas take office, and it comes to rest.
+//! Leadership: front-ends select, replicas become leader, and it comes to rest.
 //!
 //! # What is modelled
 //!
-//! Two front-ends: the production's `Selection`, with the steps of `frontend/upkeep.rs`. Two or
+//! Two front-ends: the production's `Selection`, with the steps of `frontend/tasks.rs`. Two or
 //! three replicas: the production's `Core`, with the steps of `order/service.rs`. The catalog's
 //! part: the production's `Stock`, of which only the leadership is used.
 //!
 //! ```text
 //! front-end   check all│─►│nominate│─►│        │─►│hear·inform all│
-//! replica                            │acquire·take office│           watch│
+//! replica                            │acquire·become leader│         watch│
 //! ```
 //!
 //! Each `│step│` is one action; between any two anything else may happen: steps of the other
@@ -16,9 +16,9 @@
 //! replica, for good; the loss of a health check. Else a front-end checks all replicas in one step,
 //! a few times.
 //!
-//! In each state the model asks what would come of it if no more went wrong: it lets everybody do
-//! their steps in turn, and both front-ends must come to rest with a leader that works and that
-//! both reach, if there is one.
+//! In each state the model asks how it would end if nothing more went wrong: it lets all processes
+//! take their steps in turn, and both front-ends must come to rest with a leader that works and
+//! that both reach, if there is one.
 //!
 //! # What is not
 //!
@@ -28,8 +28,9 @@
 //!
 //! # Rules that nothing here rests on
 //!
-//! That whoever loses a nomination adopts the winner at once, and that a nominee that cannot be
-//! reached is passed over at once: both are only sooner than the health checks, which tell as much.
+//! That a front-end whose nomination loses adopts the winner at once, and that a nominee that
+//! cannot be reached is passed over at once: both are only sooner than the health checks, which
+//! tell as much.
 
 mod runs;
 
@@ -108,7 +109,7 @@ struct FrontEnd {
     nominating: Option<(Nominee, Nominated)>,
 }
 
-/// What became of a nomination.
+/// The outcome of a nomination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Nominated {
     OnItsWay,
@@ -302,11 +303,11 @@ impl Model for Choosing {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State> {
-        let nobody = Leadership::default();
+        let no_leader = Leadership::default();
         let selection = Selection::new(self.ids());
         let checks = self.size.left.checks;
         vec![State {
-            stock: Stock::new(Vec::new(), 1, Position::START, nobody),
+            stock: Stock::new(Vec::new(), 1, Position::START, no_leader),
             replicas: self.ids().map(|id| Some(self.new_process(id))).collect(),
             frontends: vec![FrontEnd { selection, checks, nominating: None }; 2],
             cuts: BTreeSet::new(),

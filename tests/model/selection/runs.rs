@@ -57,7 +57,7 @@ fn each_rule_is_needed() {
     }
 }
 
-/// Why they exist is told at the head of [the model](super).
+/// The head of [the model](super) says why they exist.
 #[test]
 fn two_rules_only_save_time() {
     for rule in [Rule::LosersAdoptTheWinner, Rule::DeclinedNomineesArePassedOver] {

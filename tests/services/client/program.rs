@@ -11,10 +11,11 @@ use toystore::roles::Address;
 
 use crate::fake_store::{Fails, Faults, Store};
 
+/// How long the executable may take. Far more than it takes; a machine may be busy.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// An address where no process listens.
-fn closed_address() -> Address {
+pub(crate) fn closed_address() -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let address = listener.local_addr().expect("a listener has an address");
     Address::try_from(address.to_string()).expect("a socket's address is host:port")

@@ -1,7 +1,6 @@
 //! What clients do: which requests they make, which they make again, and what they find at the end.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -13,6 +12,7 @@ use toystore::client::{Settings, open_and_shop};
 use toystore::roles::Address;
 use toystore::wire::quantity::Quantity;
 
+use super::program::closed_address;
 use crate::fake_store::{Connections, Fails, Faults, Store, TOYS};
 
 /// Three clients of ten iterations each that always buy.
@@ -30,13 +30,6 @@ fn settings(frontends: &[&Address]) -> Settings {
 
 async fn shop(settings: &Settings) -> Report {
     open_and_shop(settings, &CancellationToken::new()).await.expect("the store is open")
-}
-
-/// An address where no process listens.
-fn closed_address() -> Address {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    let address = listener.local_addr().expect("a listener has an address");
-    Address::try_from(address.to_string()).expect("a socket's address is host:port")
 }
 
 #[actix_web::test]

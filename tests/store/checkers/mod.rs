@@ -1,4 +1,5 @@
-//! Tests of the checkers in [`histories`](crate::histories): histories that are wrong in one way each.
+//! Tests of the checkers in [`histories`](crate::histories): histories that are wrong in one way
+//! each.
 
 mod ledger;
 mod sweep;

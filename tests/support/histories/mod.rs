@@ -1,9 +1,9 @@
 //! The history of what clients saw, and whether it is linearizable.
 //!
-//! All times are of one clock, the test's. A purchase took effect between its request and its answer.
-//! The catalog's database tells which order a purchase became, and the journal in which sequence they
-//! took effect; what remains to be found is whether everything that clients saw has a place in that
-//! sequence: see [`ledger`] and [`sweep`].
+//! All times are of one clock, the test's. A purchase took effect between its request and its
+//! answer. The catalog's database tells which order a purchase became, and the journal in which
+//! sequence they took effect; what remains to be found is whether everything that clients saw has a
+//! place in that sequence: see [`ledger`] and [`sweep`].
 #![allow(
     dead_code,
     clippy::panic,
@@ -94,8 +94,8 @@ impl History {
         waits.max().unwrap_or_default()
     }
 
-    /// Compares what clients saw with what the databases hold, when no request is in flight any more.
-    /// Returns the journal's length.
+    /// Compares what clients saw with what the databases hold, when no request is in flight any
+    /// more. Returns the journal's length.
     pub(crate) async fn check(&self, cluster: &Cluster) -> usize {
         assert!(self.violations.is_empty(), "clients saw {:#?}", self.violations);
         let journal = cluster.check_databases(cluster.initial_stock).await;

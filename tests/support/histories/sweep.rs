@@ -1,9 +1,9 @@
 //! Linearizability in one sweep: whether what clients saw fits the sequence of changes.
 //!
 //! The sequence of the changes is known from the journal. Not known is at which instant between its
-//! request and its answer each of them took effect, nor which state an observation saw where several
-//! look the same. The history is linearizable exactly if every observation can be given a *position*
-//! (how many changes it comes after) such that
+//! request and its answer each of them took effect, nor which state an observation saw where
+//! several look the same. The history is linearizable exactly if every observation can be given a
+//! *position* (how many changes it comes after) such that
 //!
 //! 1. the state there looks as it was seen,
 //! 2. every change that was answered before the observation was asked for is before it,
@@ -73,8 +73,8 @@ pub(crate) fn sweep<S: Debug>(
         let position = first_from(seen, least).filter(|position| *position <= most);
         positions[index] = position.ok_or_else(|| {
             format!(
-                "{seen:?} is not linearizable: it comes after {least} changes and before number {most}, \
-                 and no state there looks so"
+                "{seen:?} is not linearizable: it comes after {least} changes and before number \
+                 {most}, and no state there looks so"
             )
         })?;
     }

@@ -149,7 +149,7 @@ impl Store {
         std::thread::spawn(move || {
             let end = actix_web::rt::System::new().block_on(role(listener, roles, token));
             // The test may have ended.
-            let _unheard = ended.send(end);
+            let _test_has_ended = ended.send(end);
         });
         Running::new(port.address(), self.secret, stop, end, Rc::clone(&self.folder))
     }

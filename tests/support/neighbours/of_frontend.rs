@@ -1,5 +1,5 @@
-//! The neighbours of a front-end: a fake catalog with a few toys, and three fake replicas that share
-//! one journal.
+//! The neighbours of a front-end: a fake catalog with a few toys, and three fake replicas that
+//! share one journal.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -106,7 +106,7 @@ impl<'a> Neighbours<'a> {
 
     fn set_up_catalog(&self) {
         let catalog = &self.catalog;
-        self.on_state(catalog, "catalog-status", |state, _| {
+        self.on_state(catalog, "report", |state, _| {
             let (leadership, journal) = (state.leadership, end_of(&state.journal));
             Reply::data(CatalogStatus { leadership, journal })
         });

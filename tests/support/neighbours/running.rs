@@ -18,8 +18,8 @@ use toystore::process::RoleError;
 
 use crate::eventually::{TIME_LIMIT, eventually};
 
-/// A running role of kind `R`: [`CatalogRole`], [`OrderRole`] or [`FrontendRole`]. The kind keeps apart what the
-/// tests of each service ask of it.
+/// A running role of kind `R`: [`CatalogRole`], [`OrderRole`] or [`FrontendRole`]. The kind keeps
+/// apart what the tests of each service ask of it.
 pub(crate) struct Running<R> {
     server: Server,
     stop: CancellationToken,

@@ -1,5 +1,4 @@
-//! A store and its surroundings: which machines there are, what is on their disks, what runs on
-//! them.
+//! The cluster: which machines there are, what is on their disks, and which services run on them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -34,13 +33,13 @@ use super::disk::{Disk, Health};
 use super::judge::Judge;
 use super::machine::Machine;
 use super::message::{Node, PlaceOrder, ShowOrder, ShowToy, Shown};
-use super::network::{Handlers, Network, Weather};
+use super::network::{Conditions, Handlers, Network};
 use super::observer::Observer;
 use super::transcript::Transcript;
 use super::world::{Env, World};
 
-/// A store, drawn from the seed.
-pub(crate) struct Scene {
+/// A store with its machines, network and judge.
+pub(crate) struct Cluster {
     pub(crate) world: Rc<World>,
     pub(crate) network: Rc<Network>,
     pub(crate) judge: Rc<Judge>,
@@ -50,25 +49,26 @@ pub(crate) struct Scene {
     pub(crate) replicas: Vec<ReplicaId>,
     pub(crate) frontends: Vec<u32>,
     pub(crate) toys: Vec<ToyName>,
-    pub(crate) shoppers: u32,
+    pub(crate) clients: u32,
     roles: Roles,
     catalog: RefCell<Option<Arc<catalog::service::Service>>>,
     running: RefCell<BTreeMap<u32, Arc<order::service::Service>>>,
     /// What ends each process.
     shutdowns: RefCell<BTreeMap<Node, Shutdown>>,
     last_invalidation: RefCell<Option<Invalidation>>,
-    /// The replica that each purchase in flight was asked of first.
+    /// The replica that each purchase in flight was sent to first.
     pub(crate) first_asked: RefCell<BTreeMap<IdempotencyKey, Node>>,
     /// How many clients each front-end answered with the catalog's last answer for a toy.
     pub(crate) fills: RefCell<BTreeMap<(Node, ToyName), u32>>,
-    /// What the catalog last showed: the journal's length, and the sum of all versions.
-    shown: Cell<Option<(u64, u64)>>,
+    /// What the catalog last showed, as far as it tells whether anything has changed since: the
+    /// journal's length, and the sums of all versions, quantities, and toys ever stocked.
+    shown: Cell<Option<[u64; 4]>>,
 }
 
-/// How a replica's decisions stand.
-pub(crate) struct Standing<'a>(&'a Core<Waiter>);
+/// What the judge and the observer see of a replica.
+pub(crate) struct ReplicaView<'a>(&'a Core<Waiter>);
 
-impl Standing<'_> {
+impl ReplicaView<'_> {
     pub(crate) fn is_chosen(&self) -> bool {
         self.0.is_chosen()
     }
@@ -90,7 +90,7 @@ impl Standing<'_> {
     }
 }
 
-impl Scene {
+impl Cluster {
     /// Draws a store, and starts its roles.
     pub(crate) fn new(world: Rc<World>) -> Rc<Self> {
         let replicas: Vec<_> = (1..=[3, 3, 3, 2, 1][draw(&world, 5)]).map(ReplicaId).collect();
@@ -101,25 +101,25 @@ impl Scene {
             .collect();
         let initial = world.draw(2..30);
         let drifts = world.chance(500_000);
-        let shoppers = u32::try_from(world.draw(2..7)).expect("few");
+        let clients = u32::try_from(world.draw(2..7)).expect("few");
         let capacity = 1 + draw(&world, toys.len());
         let restock_interval = world.draw_time(Duration::from_millis(200)..Duration::from_secs(4));
         let roles = roles(&replicas, &frontends, &toys, initial, capacity, restock_interval);
-        let scene = Self::with_roles(world, roles, shoppers, drifts);
-        if scene.world.chance(300_000) {
-            let slowness =
-                scene.world.draw_time(Duration::from_millis(10)..Duration::from_millis(90));
-            scene.network.weather.set(Weather { slowness, ..Weather::default() });
+        let cluster = Self::with_roles(world, roles, clients, drifts);
+        if cluster.world.chance(300_000) {
+            let longest_delay =
+                cluster.world.draw_time(Duration::from_millis(10)..Duration::from_millis(90));
+            cluster.network.conditions.set(Conditions { longest_delay, ..Conditions::default() });
         }
-        scene.servers().into_iter().for_each(|node| scene.start(node));
-        scene
+        cluster.servers().into_iter().for_each(|node| cluster.start(node));
+        cluster
     }
 
     /// A store of these roles, none of which runs yet.
     pub(crate) fn with_roles(
         world: Rc<World>,
         roles: Roles,
-        shoppers: u32,
+        clients: u32,
         drifts: bool,
     ) -> Rc<Self> {
         let replicas: Vec<_> = roles.orders.iter().map(|order| order.id).collect();
@@ -128,14 +128,14 @@ impl Scene {
         let servers = [Node::Catalog, Node::World].into_iter();
         let servers = servers.chain(replicas.iter().copied().map(Node::replica));
         let servers = servers.chain(frontends.iter().copied().map(Node::Frontend));
-        for node in servers.chain((1..=shoppers).map(Node::Shopper)) {
-            let keeps_good_time = matches!(node, Node::World | Node::Shopper(_));
-            world.add_machine(node, drifts && !keeps_good_time);
+        for node in servers.chain((1..=clients).map(Node::Client)) {
+            let is_exact = matches!(node, Node::World | Node::Client(_));
+            world.add_machine(node, drifts && !is_exact);
         }
         let shelves = toys.iter().map(|name| shelf(name, roles.catalog.initial_stock)).collect();
         let logs =
             replicas.iter().map(|id| (id.0, Disk::new(&world, Node::replica(*id), Log::default())));
-        let scene = Rc::new(Self {
+        let cluster = Rc::new(Self {
             network: Network::new(&world),
             judge: Rc::default(),
             transcript: Rc::default(),
@@ -144,7 +144,7 @@ impl Scene {
             replicas,
             frontends,
             toys,
-            shoppers,
+            clients,
             roles,
             catalog: RefCell::default(),
             running: RefCell::default(),
@@ -155,15 +155,15 @@ impl Scene {
             shown: Cell::default(),
             world,
         });
-        scene.network.heal();
-        let observer = Rc::downgrade(&(Rc::clone(&scene) as Rc<dyn Observer>));
-        scene.network.observe(observer);
-        let (looking, listening) = (Rc::downgrade(&scene), Rc::downgrade(&scene));
-        scene.world.observe(
-            move |node| looking.upgrade().into_iter().for_each(|scene| scene.look(node)),
-            move |line| listening.upgrade().into_iter().for_each(|scene| scene.logged(line)),
+        cluster.network.heal();
+        let observer = Rc::downgrade(&(Rc::clone(&cluster) as Rc<dyn Observer>));
+        cluster.network.observe(observer);
+        let (looking, listening) = (Rc::downgrade(&cluster), Rc::downgrade(&cluster));
+        cluster.world.observe(
+            move |node| looking.upgrade().into_iter().for_each(|cluster| cluster.look(node)),
+            move |line| listening.upgrade().into_iter().for_each(|cluster| cluster.logged(line)),
         );
-        scene
+        cluster
     }
 
     /// All machines that may fail.
@@ -189,7 +189,7 @@ impl Scene {
             Node::Catalog => self.start_catalog(&env, &shutdown, runtime),
             Node::Replica(id) => self.start_replica(&env, ReplicaId(id), &shutdown, runtime),
             Node::Frontend(number) => self.start_frontend(&env, number, &shutdown, runtime),
-            Node::Shopper(_) | Node::World => unreachable!("they never stop"),
+            Node::Client(_) | Node::World => unreachable!("they never stop"),
         };
         self.network.listen(node, handlers);
     }
@@ -275,7 +275,7 @@ impl Scene {
             return;
         }
         self.world.trace(node, || "crashes".to_owned());
-        self.network.hang_up(node);
+        self.network.stop_listening(node);
         self.world.crash(node);
         let shutdown = self.shutdowns.borrow_mut().remove(&node);
         drop(shutdown);
@@ -293,19 +293,19 @@ impl Scene {
                 self.logs[&id].crash();
             }
             Node::Frontend(_) => self.world.reached("a front-end crashed"),
-            Node::Shopper(_) | Node::World => unreachable!("they never crash"),
+            Node::Client(_) | Node::World => unreachable!("they never crash"),
         }
     }
 
     /// A process that fails ends, as in production, and is started again after a while.
     fn restart_after_failure(self: &Rc<Self>, node: Node, shutdown: &Shutdown) {
-        let (scene, shutdown) = (Rc::downgrade(self), shutdown.clone());
-        let life = self.world.life(node);
+        let (cluster, shutdown) = (Rc::downgrade(self), shutdown.clone());
+        let generation = self.world.generation(node);
         let env = Env { world: Rc::clone(&self.world), node: Node::World };
         self.world.spawn(Node::World, async move {
             shutdown.stop().cancelled().await;
-            let Some(scene) = scene.upgrade() else { return };
-            if scene.world.life(node) != life || !scene.world.is_up(node) {
+            let Some(cluster) = cluster.upgrade() else { return };
+            if cluster.world.generation(node) != generation || !cluster.world.is_up(node) {
                 return;
             }
             match shutdown.take_failure() {
@@ -313,10 +313,10 @@ impl Scene {
                 Some(failure) => panic!("{node} ends: {failure}"),
                 None => panic!("{node} ends without a reason"),
             }
-            scene.crash(node);
-            scene.set_health(node, Health::Well);
-            env.sleep(scene.world.draw_time(Duration::ZERO..Duration::from_secs(1))).await;
-            scene.start(node);
+            cluster.crash(node);
+            cluster.set_health(node, Health::Healthy);
+            env.sleep(cluster.world.draw_time(Duration::ZERO..Duration::from_secs(1))).await;
+            cluster.start(node);
         });
     }
 
@@ -325,7 +325,7 @@ impl Scene {
         match node {
             Node::Catalog => self.look_at_catalog(),
             Node::Replica(id) => self.look_at_replica(ReplicaId(id)),
-            Node::Frontend(_) | Node::Shopper(_) | Node::World => {}
+            Node::Frontend(_) | Node::Client(_) | Node::World => {}
         }
     }
 
@@ -333,8 +333,13 @@ impl Scene {
         let service = self.catalog.borrow();
         let Some(service) = &*service else { return };
         let (shown, shelves) = service.decide(|core, _| {
-            let versions = core.shelves().iter().map(|shelf| shelf.version.0).sum();
-            let shown = (core.status().journal.length, versions);
+            let sum = |of: fn(&Shelf) -> u64| core.shelves().iter().map(of).sum();
+            let shown = [
+                core.status().journal.length,
+                sum(|shelf| shelf.version.0),
+                sum(|shelf| shelf.toy.quantity),
+                sum(|shelf| shelf.stocked),
+            ];
             let is_new = self.shown.get() != Some(shown);
             (shown, is_new.then(|| core.shelves().to_vec()))
         });
@@ -346,6 +351,7 @@ impl Scene {
     }
 
     fn look_at_replica(&self, id: ReplicaId) {
+        self.judge.look_at_log(self, id);
         let seen = self.replica(id.0, |core| {
             core.leads().map(|epoch| (epoch, core.acknowledged_length(), core.live_followers()))
         });
@@ -356,10 +362,10 @@ impl Scene {
         }
     }
 
-    /// Reads how a replica's decisions stand. `None` if it does not run.
-    pub(crate) fn replica<T>(&self, id: u32, read: impl FnOnce(Standing<'_>) -> T) -> Option<T> {
+    /// Reads a replica's state. `None` if it does not run.
+    pub(crate) fn replica<T>(&self, id: u32, read: impl FnOnce(ReplicaView<'_>) -> T) -> Option<T> {
         let service = self.running.borrow().get(&id).cloned()?;
-        Some(service.decide(|core, _| read(Standing(core))))
+        Some(service.decide(|core, _| read(ReplicaView(core))))
     }
 
     /// Whether this very invalidation was the last one to be sent.
@@ -368,12 +374,12 @@ impl Scene {
         last.as_ref() == Some(invalidation)
     }
 
-    /// Whether something is on its way to a machine's disk.
+    /// Whether a machine's disk has a write in flight.
     pub(crate) fn is_writing(&self, node: Node) -> bool {
         match node {
             Node::Catalog => self.journal.is_writing(),
             Node::Replica(id) => self.logs[&id].is_writing(),
-            Node::Frontend(_) | Node::Shopper(_) | Node::World => false,
+            Node::Frontend(_) | Node::Client(_) | Node::World => false,
         }
     }
 
@@ -381,7 +387,7 @@ impl Scene {
         match node {
             Node::Catalog => self.journal.set_health(health),
             Node::Replica(id) => self.logs[&id].set_health(health),
-            Node::Frontend(_) | Node::Shopper(_) | Node::World => {}
+            Node::Frontend(_) | Node::Client(_) | Node::World => {}
         }
     }
 }
@@ -401,7 +407,7 @@ fn answer_clients(
                 let (quantity, version) = (shown.data.quantity, toy.version);
                 Ok(Shown { quantity, version, is_hit: source == Source::Cache })
             }
-            Ok(ToyAnswer::Unknown) => unreachable!("shoppers ask for toys that there are"),
+            Ok(ToyAnswer::Unknown) => unreachable!("clients ask for toys that there are"),
             Err(error) => Err(Refusal::Unavailable(error.to_string())),
         }
     });
@@ -424,7 +430,7 @@ pub(crate) fn roles(
     capacity: usize,
     restock_interval: Duration,
 ) -> Roles {
-    // Addresses are looked at by no one in a simulated network.
+    // Addresses do not matter in a simulated network.
     let address = |port: usize| Address::try_from(format!("127.0.0.1:{port}")).expect("an address");
     let toy = |name: &ToyName| ToyRole { name: name.clone(), price: Price::from_cents(999) };
     Roles {

@@ -1,4 +1,4 @@
-//! The store, who is hurt in it, and until when.
+//! The store, the faults that are active in it, and until when.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt as _;
@@ -7,36 +7,36 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::clients::Memory;
-use super::schedule::{Fault, Opening, Regime, Step, Victim, kind_of_failpoint};
+use super::clients::Results;
+use super::schedule::{Fault, FreshStart, Regime, Step, Target, kind_of_failpoint};
 use crate::eventually::eventually;
 use crate::processes::{REPLICAS, frontend_name, get, now};
 use crate::proxied_store::Store;
 use crate::proxies::State;
 
-/// How often is looked whether all is as it should be.
+/// How often processes and clients are checked while a fault is active.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// How long the roles of a store that is started in some order have before the next one comes.
+/// The pause between the starts of two roles, where the order of the starts is to matter.
 const START_INTERVAL: Duration = Duration::from_millis(40);
 
-/// The store and its wounds.
-pub(super) struct Stage {
+/// The store and its active faults.
+pub(super) struct Injector {
     pub(super) store: Store,
-    memory: Rc<Memory>,
+    results: Rc<Results>,
     pub(super) regime: Regime,
     paused: BTreeSet<String>,
     /// Roles with a failpoint.
     armed: BTreeMap<String, String>,
-    /// Roles that were told to end.
+    /// Roles that received SIGTERM.
     ending: BTreeSet<String>,
-    wounds: Vec<(Instant, Wound)>,
+    active: Vec<(Instant, ActiveFault)>,
     pub(super) faults: BTreeMap<String, u64>,
     pub(super) died_at: BTreeMap<String, u64>,
 }
 
-/// What has to be mended.
+/// A fault that has to be repaired.
 #[derive(Clone, Debug)]
-enum Wound {
+enum ActiveFault {
     Down(String),
     Paused(String),
     Armed(String),
@@ -44,16 +44,16 @@ enum Wound {
     Cut(String, Vec<(String, String)>),
 }
 
-impl Stage {
-    pub(super) fn new(store: Store, memory: Rc<Memory>) -> Self {
+impl Injector {
+    pub(super) fn new(store: Store, results: Rc<Results>) -> Self {
         Self {
             store,
-            memory,
+            results,
             regime: Regime::OneReplica,
             paused: BTreeSet::new(),
             armed: BTreeMap::new(),
             ending: BTreeSet::new(),
-            wounds: Vec::new(),
+            active: Vec::new(),
             faults: BTreeMap::new(),
             died_at: BTreeMap::new(),
         }
@@ -66,50 +66,50 @@ impl Stage {
     }
 
     /// Starts everything anew, one role with a failpoint.
-    pub(super) async fn open(&mut self, opening: &Opening) {
+    pub(super) async fn start_with_failpoint(&mut self, fresh_start: &FreshStart) {
         self.store.kill_everything();
-        self.store.fail_at(opening.role, &opening.failpoint);
+        self.store.fail_at(fresh_start.role, &fresh_start.failpoint);
         match self.regime {
             Regime::OneReplica => self.store.start_everything().await,
-            // The catalog may die of it before anybody is ready.
+            // The catalog may die of it before any role is ready.
             Regime::Anything => self.roles().iter().for_each(|role| self.store.start_role(role)),
         }
-        self.armed.insert(opening.role.to_owned(), opening.failpoint.clone());
-        *self.faults.entry(kind_of_failpoint(&opening.failpoint)).or_default() += 1;
+        self.armed.insert(fresh_start.role.to_owned(), fresh_start.failpoint.clone());
+        *self.faults.entry(kind_of_failpoint(&fresh_start.failpoint)).or_default() += 1;
     }
 
-    /// Waits while the clients are at work until the opening's failpoint was reached.
-    pub(super) async fn play_opening(&mut self, opening: &Opening) {
-        let wound = Wound::Armed(opening.role.to_owned());
+    /// Waits while the clients are at work until the failpoint of a fresh start was reached.
+    pub(super) async fn await_failpoint(&mut self, fresh_start: &FreshStart) {
+        let fault = ActiveFault::Armed(fresh_start.role.to_owned());
         match self.regime {
             Regime::OneReplica => {
-                self.wait(opening.hold).await;
-                self.mend(&wound).await;
+                self.wait(fresh_start.hold).await;
+                self.repair(&fault).await;
             }
-            Regime::Anything => self.wounds.push((now() + opening.hold, wound)),
+            Regime::Anything => self.active.push((now() + fresh_start.hold, fault)),
         }
     }
 
-    /// Hurts somebody, and, where at most one may be hurt at a time, waits until it is well again.
-    pub(super) async fn play(&mut self, step: &Step) {
+    /// Injects a fault, and, where only one may be active at a time, waits until it is repaired.
+    pub(super) async fn inject(&mut self, step: &Step) {
         self.wait(step.wait).await;
-        let Some(wound) = self.hurt(step).await else { return };
+        let Some(fault) = self.inject_fault(step).await else { return };
         *self.faults.entry(step.fault.kind()).or_default() += 1;
         match self.regime {
             Regime::OneReplica => {
                 self.wait(step.hold).await;
-                self.mend(&wound).await;
+                self.repair(&fault).await;
             }
-            Regime::Anything => self.wounds.push((now() + step.hold, wound)),
+            Regime::Anything => self.active.push((now() + step.hold, fault)),
         }
     }
 
-    /// Mends everything and waits until all replicas are in step and all front-ends ready. Returns
-    /// how long that took.
+    /// Repairs everything and waits until all replicas are in step and all front-ends ready.
+    /// Returns how long that took.
     pub(super) async fn heal(&mut self) -> Duration {
         self.check_processes();
-        for (_, wound) in std::mem::take(&mut self.wounds) {
-            self.mend(&wound).await;
+        for (_, fault) in std::mem::take(&mut self.active) {
+            self.repair(&fault).await;
         }
         self.store.network.heal();
         for role in self.roles() {
@@ -126,18 +126,18 @@ impl Stage {
         healed.elapsed()
     }
 
-    /// Waits, mends what is due, and fails as soon as anything is as it may not be.
+    /// Waits, repairs what is due, and fails as soon as a check fails.
     pub(super) async fn wait(&mut self, time: Duration) {
         let end = now() + time;
         loop {
             self.check_processes();
-            self.memory.assert_good(self.regime == Regime::Anything);
+            self.results.assert_no_violation(self.regime == Regime::Anything);
             let time = now();
-            let (due, rest) = self.wounds.drain(..).partition(|(end, _)| *end <= time);
-            self.wounds = rest;
-            let due: Vec<(Instant, Wound)> = due;
-            for (_, wound) in due {
-                self.mend(&wound).await;
+            let (due, rest) = self.active.drain(..).partition(|(end, _)| *end <= time);
+            self.active = rest;
+            let due: Vec<(Instant, ActiveFault)> = due;
+            for (_, fault) in due {
+                self.repair(&fault).await;
             }
             let left = end.saturating_duration_since(now());
             if left.is_zero() {
@@ -147,7 +147,7 @@ impl Stage {
         }
     }
 
-    /// Nobody ends but who was killed, told to, or has a failpoint.
+    /// Fails if a role has ended that was not killed, did not receive SIGTERM and has no failpoint.
     fn check_processes(&mut self) {
         for role in self.roles() {
             if !self.armed.contains_key(&role) && !self.ending.contains(&role) {
@@ -157,12 +157,12 @@ impl Stage {
         }
     }
 
-    async fn hurt(&mut self, step: &Step) -> Option<Wound> {
+    async fn inject_fault(&mut self, step: &Step) -> Option<ActiveFault> {
         if let Fault::Blackout(order) = &step.fault {
-            self.black_out(order).await;
+            self.restart_everything(order).await;
             return None;
         }
-        let role = self.role_of(step.victim);
+        let role = self.role_of(step.target);
         let links = || {
             let links = self.store.network.links().into_iter();
             links.filter(|(from, to)| *from == role || *to == role).collect::<Vec<_>>()
@@ -173,35 +173,35 @@ impl Stage {
                 let link = links().swap_remove(number % links().len());
                 Some(self.cut(&role, vec![link], *state))
             }
-            // Who is down already cannot be hurt like that.
+            // A role that is down cannot fail in this way.
             _ if !self.store.runs(&role) || self.ending.contains(&role) => None,
             Fault::Kill => {
                 self.kill(&role);
-                Some(Wound::Down(role))
+                Some(ActiveFault::Down(role))
             }
             Fault::Failpoint(failpoint) => {
                 self.kill(&role);
                 self.store.fail_at(&role, failpoint);
                 self.store.start_role(&role);
                 self.armed.insert(role.clone(), failpoint.clone());
-                Some(Wound::Armed(role))
+                Some(ActiveFault::Armed(role))
             }
             _ if self.paused.contains(&role) => None,
             Fault::Terminate => {
                 self.store.signal(&role, Signal::TERM);
                 self.ending.insert(role.clone());
-                Some(Wound::Ending(role))
+                Some(ActiveFault::Ending(role))
             }
             Fault::Pause | Fault::Blackout(_) => {
                 self.store.signal(&role, Signal::STOP);
                 self.paused.insert(role.clone());
-                Some(Wound::Paused(role))
+                Some(ActiveFault::Paused(role))
             }
         }
     }
 
     /// kill -9 to everything, and a new start in some order.
-    async fn black_out(&mut self, order: &[usize]) {
+    async fn restart_everything(&mut self, order: &[usize]) {
         for role in self.roles() {
             self.note_death(&role);
         }
@@ -217,19 +217,19 @@ impl Stage {
         }
     }
 
-    async fn mend(&mut self, wound: &Wound) {
-        match wound {
-            Wound::Down(role) => {
+    async fn repair(&mut self, fault: &ActiveFault) {
+        match fault {
+            ActiveFault::Down(role) => {
                 if !self.store.runs(role) {
                     self.store.start_role(role);
                 }
             }
-            Wound::Paused(role) => {
+            ActiveFault::Paused(role) => {
                 if self.paused.remove(role) {
                     self.store.signal(role, Signal::CONT);
                 }
             }
-            Wound::Armed(role) => {
+            ActiveFault::Armed(role) => {
                 // It may have been killed and started without a failpoint meanwhile.
                 if self.armed.contains_key(role) {
                     self.note_death(role);
@@ -240,7 +240,7 @@ impl Stage {
                     self.store.start_role(role);
                 }
             }
-            Wound::Ending(role) => {
+            ActiveFault::Ending(role) => {
                 if self.ending.contains(role) {
                     if self.regime == Regime::OneReplica {
                         let status = self.store.await_end(role).await;
@@ -252,20 +252,20 @@ impl Stage {
                     self.store.start_role(role);
                 }
             }
-            Wound::Cut(_, links) => {
+            ActiveFault::Cut(_, links) => {
                 for (from, to) in links {
                     self.store.network.set(from, to, State::OPEN);
                 }
             }
         }
-        let (Wound::Down(role)
-        | Wound::Paused(role)
-        | Wound::Armed(role)
-        | Wound::Ending(role)
-        | Wound::Cut(role, _)) = wound;
+        let (ActiveFault::Down(role)
+        | ActiveFault::Paused(role)
+        | ActiveFault::Armed(role)
+        | ActiveFault::Ending(role)
+        | ActiveFault::Cut(role, _)) = fault;
         if self.regime == Regime::OneReplica {
             let address = self.store.addresses[role].clone();
-            eventually("the replica lives", async || {
+            eventually("the replica answers", async || {
                 get(&address, "/healthz").await.is_ok_and(|(status, _)| status == 200)
             })
             .await;
@@ -282,13 +282,14 @@ impl Stage {
         self.ending.remove(role);
     }
 
-    /// Notes if a role has died at its failpoint, which is the only way in which it may have ended.
+    /// Records the death of a role at its failpoint, which is the only way in which it may have
+    /// ended.
     fn note_death(&mut self, role: &str) {
         let Some(failpoint) = self.armed.get(role) else { return };
         let Some(status) = self.store.take_end(role) else { return };
         let place = kind_of_failpoint(failpoint);
         if self.ending.contains(role) && status.success() {
-            // It was told to end before it came there.
+            // It received SIGTERM before it came there.
             return;
         }
         let by_abort = status.signal() == Some(Signal::ABORT.as_raw());
@@ -296,23 +297,23 @@ impl Stage {
         *self.died_at.entry(place).or_default() += 1;
     }
 
-    fn cut(&mut self, role: &str, links: Vec<(String, String)>, state: State) -> Wound {
+    fn cut(&mut self, role: &str, links: Vec<(String, String)>, state: State) -> ActiveFault {
         for (from, to) in &links {
             self.store.network.set(from, to, state);
         }
-        Wound::Cut(role.to_owned(), links)
+        ActiveFault::Cut(role.to_owned(), links)
     }
 
-    fn role_of(&self, victim: Victim) -> String {
-        let leader = format!("order-{}", self.memory.leader.get());
-        match victim {
-            Victim::Leader => leader,
-            Victim::Follower(number) => {
+    fn role_of(&self, target: Target) -> String {
+        let leader = format!("order-{}", self.results.leader.get());
+        match target {
+            Target::Leader => leader,
+            Target::Follower(number) => {
                 let mut followers = REPLICAS.into_iter().filter(|replica| *replica != leader);
                 followers.nth(number).expect("there are two").to_owned()
             }
-            Victim::Catalog => "catalog".to_owned(),
-            Victim::Frontend(number) => frontend_name(number + 1),
+            Target::Catalog => "catalog".to_owned(),
+            Target::Frontend(number) => frontend_name(number + 1),
         }
     }
 }
