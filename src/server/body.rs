@@ -1,6 +1,5 @@
 //! Clients' bodies: JSON of a limited size, whatever their `Content-Type`.
 
-use std::fmt;
 use std::future::{Ready, ready};
 use std::time::Duration;
 
@@ -23,6 +22,8 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 
 /// The largest body that a client may send.
 pub const LARGEST_BODY: usize = 16 << 10;
+/// What is wrong with a body that does not arrive whole.
+pub(super) const BROKEN: &str = "the request body breaks off, or its chunks are not valid";
 /// How long a client may take to send a body; as long as actix gives it for the head.
 const BODY_LIMIT: Duration = Duration::from_secs(5);
 
@@ -67,9 +68,9 @@ pub(super) fn expect(request: Request) -> Ready<Result<Request, HttpResponse>> {
     ready(Err(response))
 }
 
-/// What is wrong with a text that was to be read, in plain words.
-pub(super) fn plain(error: &impl fmt::Display) -> String {
-    parse_error::in_plain_words(error, "an object")
+/// What is wrong with a body that was read, in plain words.
+pub(super) fn invalid(error: &serde_json::Error) -> String {
+    format!("invalid request body: {}", parse_error::in_plain_words(error, "an object"))
 }
 
 /// The length of the body, if the head says it.
@@ -82,8 +83,7 @@ async fn read_body(mut payload: web::Payload) -> Result<Bytes, ErrorReply> {
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| {
             log::debug!("reading a request body failed: {error}");
-            let broken = "the request body breaks off, or its chunks are not valid";
-            ErrorReply::BadRequest(broken.into())
+            ErrorReply::BadRequest(BROKEN.into())
         })?;
         if body.len() + chunk.len() > LARGEST_BODY {
             return Err(ErrorReply::TooLarge(LARGEST_BODY));
@@ -98,6 +98,5 @@ fn parse_json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ErrorReply> {
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(ErrorReply::BadRequest("the request body must be a JSON object".into()));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| ErrorReply::BadRequest(format!("invalid request body: {}", plain(&error))))
+    serde_json::from_slice(body).map_err(|error| ErrorReply::BadRequest(invalid(&error)))
 }

@@ -122,11 +122,6 @@ fn app(
                 .limit(LARGEST_MESSAGE)
                 .error_handler(|error, _request| unreadable(&error).into()),
         )
-        .app_data(
-            web::QueryConfig::default().error_handler(|error, _request| {
-                ErrorReply::BadRequest(body::plain(&error)).into()
-            }),
-        )
         // A path whose number is none is a path that does not exist.
         .app_data(
             web::PathConfig::default()
@@ -167,7 +162,13 @@ fn unreadable(error: &JsonPayloadError) -> ErrorReply {
     {
         return ErrorReply::TooLarge(*limit);
     }
-    ErrorReply::BadRequest(body::plain(error))
+    ErrorReply::BadRequest(if let JsonPayloadError::Deserialize(error) = error {
+        body::invalid(error)
+    } else if let JsonPayloadError::ContentType = error {
+        "send a call between roles as Content-Type: application/json".into()
+    } else {
+        body::BROKEN.into()
+    })
 }
 
 /// A role's connections to its neighbours, which can carry a client's `X-Request-Id` along.

@@ -215,7 +215,7 @@ const LOGGED: [(&str, &str); 7] = [
     ("is slow to acknowledge an invalidation", "a front-end was late with an acknowledgement"),
     ("a restock waits for front-ends", "a restock had to wait"),
     ("ends: another replica leads", "an attempt ended because another replica leads"),
-    ("does not follow", "a follower was lost"),
+    ("does not answer; orders", "a follower was lost"),
     ("is slow; ", "a follower was slow"),
 ];
 
