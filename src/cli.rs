@@ -58,8 +58,8 @@ struct CatalogArguments {
     /// Sell without hearing this replica, such as order-3, which is lost for good (repeatable).
     ///
     /// A catalog whose database is new, restored or copied hears every replica before it sells,
-    /// since each may hold orders that the database lacks. Orders that only a lost replica holds are
-    /// lost.
+    /// since each may hold orders that the database lacks. Orders that only a lost replica holds
+    /// are lost.
     #[arg(long, value_name = "ROLE")]
     without: Vec<Role>,
 }

@@ -31,8 +31,8 @@ use crate::storage::log_table;
 use crate::wire::replication::ReplicaId;
 
 /// Refuses to start beside a replica's database that holds orders which the journal lacks: the
-/// catalog's database was removed or replaced, and the next orders would get numbers that were given
-/// before. (Replicas elsewhere are heard when they report, see [`core::history`].)
+/// catalog's database was removed or replaced, and the next orders would get numbers that were
+/// given before. (Replicas elsewhere are heard when they report, see [`core::history`].)
 fn refuse_to_start_over(roles: &Roles, journal: u64) -> Result<(), RoleError> {
     let files = roles.orders.iter().filter_map(|order| {
         let path = roles.file_of(Role::Order(order.id), "db");

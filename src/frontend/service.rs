@@ -159,8 +159,8 @@ impl Service {
         *self.refused_boot.lock().expect("nothing panics under this lock") = boot;
     }
 
-    /// The start of the catalog that this front-end's session belongs to or, without a session, that
-    /// last answered.
+    /// The start of the catalog that this front-end's session belongs to or, without a session,
+    /// that last answered.
     fn boot(&self) -> Option<u64> {
         let session = self.cached(|cache| cache.session());
         session.map(|session| session.boot).or_else(|| self.catalog()?.boot)

@@ -1,9 +1,9 @@
 //! An order replica's database: a copy of the journal's first orders, on disk.
 //!
 //! The table `log` has the orders and their chain hashes; the view `orders` is for people and their
-//! scripts. The file contains no time, no replica's id and no epoch, only the id of the store, which
-//! all replicas share. So replicas with the same orders have the same file: after a checkpoint, byte
-//! for byte, except for SQLite's change counters.
+//! scripts. The file contains no time, no replica's id and no epoch, only the id of the store,
+//! which all replicas share. So replicas with the same orders have the same file: after a
+//! checkpoint, byte for byte, except for SQLite's change counters.
 
 use std::path::{Path, PathBuf};
 

@@ -88,8 +88,8 @@ pub struct GetCatalogStatus {}
 /// Tells the catalog how long the logs of replicas are, and asks for its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Where the log of each replica ends that the caller knows of: a replica's own, or those that a
-    /// front-end's health checks told.
+    /// Where the log of each replica ends that the caller knows of: a replica's own, or those that
+    /// a front-end's health checks told.
     #[serde(default)]
     pub logs: Vec<(ReplicaId, Position)>,
 }

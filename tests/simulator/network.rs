@@ -147,8 +147,8 @@ impl Network {
         drop(handlers);
     }
 
-    /// The role that runs at the address of `to`, as the process on `env`'s machine, which is `own`,
-    /// reaches it.
+    /// The role that runs at the address of `to`, as the process on `env`'s machine, which is
+    /// `own`, reaches it.
     pub(crate) fn peer(self: &Rc<Self>, env: &Env, to: Node, own: &Arc<Identity>) -> Peer {
         let role = match to {
             Node::Catalog => Role::Catalog,

@@ -16,10 +16,10 @@
 //! ```
 //!
 //! Two lines of defence are here (a third, the [plan](super::batch) of a batch, refuses a leader
-//! whose log is longer). *Evidence* of a longer log stops sales at any time, until an operator acts;
-//! the replica keeps its log. And a journal that *may have* gone back hears every configured replica
-//! before it sells at all, since the one that is away may hold the proof. Whether it may have is
-//! told by a marker outside the database, see [`marker`](crate::catalog::marker).
+//! whose log is longer). *Evidence* of a longer log stops sales at any time, until an operator
+//! acts; the replica keeps its log. And a journal that *may have* gone back hears every configured
+//! replica before it sells at all, since the one that is away may hold the proof. Whether it may
+//! have is told by a marker outside the database, see [`marker`](crate::catalog::marker).
 
 use std::collections::BTreeSet;
 use std::fmt;

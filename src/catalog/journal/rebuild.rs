@@ -1,9 +1,9 @@
 //! Rebuilds the journal from a replica's log, if the catalog's database is lost.
 //!
-//! The orders come back complete, since every acknowledged order is in the logs, and the store keeps
-//! its id, which the replica has, too. Before it sells, the catalog hears all replicas: one of them
-//! may hold more. The stock is derived from the orders. The keys are lost, since no replica has them: a retry of an old purchase is
-//! a new purchase.
+//! The orders come back complete, since every acknowledged order is in the logs, and the store
+//! keeps its id, which the replica has, too. Before it sells, the catalog hears all replicas: one
+//! of them may hold more. The stock is derived from the orders. The keys are lost, since no replica
+//! has them: a retry of an old purchase is a new purchase.
 
 use std::path::Path;
 
