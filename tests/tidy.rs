@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("storage/", &["wire", "failpoint"]),
     ("neighbours.rs", &["wire", "roles", "transport"]),
     ("runtime.rs", &["clock"]),
+    ("repeats.rs", &[]),
     ("shutdown.rs", &["process", "runtime"]),
     ("server/", &["wire", "roles", "transport"]),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
@@ -35,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 12] = [
+const SERVICE: [&str; 13] = [
     "wire",
     "roles",
     "storage",
@@ -48,6 +49,7 @@ const SERVICE: [&str; 12] = [
     "shutdown",
     "clock",
     "failpoint",
+    "repeats",
 ];
 
 /// Libraries that a core may use: they compute, and do nothing else.

@@ -11,13 +11,13 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::answers::{FrontendError, Rendered, Source, ToyAnswer};
 use super::core::cache::{Cache, ConfirmedLookup, Lookup};
+use super::core::retried::Retried;
 use super::core::retry::{DEADLINE, QUERY_DEADLINE, Retry, RetryDecision};
 use super::core::selection::{AttemptOutcome, Selection};
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
-use crate::health::Readiness;
 use crate::identity::Identity;
-use crate::roles::{CacheSettings, Role, Roles};
+use crate::roles::{CacheSettings, Roles};
 use crate::runtime::Runtime;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::calls::Refusal;
@@ -45,14 +45,24 @@ pub struct Service {
     cache: Mutex<Cache<Rendered>>,
     misses: SingleFlight<Result<ToyAnswer, FrontendError>>,
     selection: Mutex<Selection>,
-    /// The leader may be another one now: attempts in flight look again.
+    /// The leader may be another one now, or sales may have stopped: attempts in flight look again.
     leader_changed: Notify,
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
     in_flight: Semaphore,
     catalog: Mutex<Option<(CatalogReport, Instant)>>,
     /// The start of the catalog under which the replicas would not sell.
-    refused_boot: Mutex<Option<u64>>,
+    pub(super) refused_boot: Mutex<Option<u64>>,
+    pub(super) retried: Mutex<Retried>,
+}
+
+/// What is asked of the leader.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// To sell, which ends when the store cannot sell any more.
+    Purchase,
+    /// For an order, which can be read all the same.
+    Order,
 }
 
 /// Why a replica that answered gave no answer to the question.
@@ -85,6 +95,7 @@ impl Service {
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             catalog: Mutex::new(None),
             refused_boot: Mutex::new(None),
+            retried: Mutex::default(),
         })
     }
 
@@ -132,10 +143,14 @@ impl Service {
         if purchase.name.as_str().len() > ToyName::LONGEST {
             return Ok(Decision::UnknownToy);
         }
-        if let Some(why) = self.catalog().and_then(|report| report.stopped) {
+        if let Some(why) = self.stopped() {
             return Err(FrontendError::Stopped(why));
         }
-        self.ask_leader(async |leader, time_limit| {
+        let mut asked = None;
+        self.ask_leader(Question::Purchase, async |leader, time_limit| {
+            if asked.replace(leader).is_some_and(|before| before != leader) {
+                self.retried_at(leader);
+            }
             // What this front-end shows is what the catalog of its session has; only there may it
             // sell.
             let boot = self.boot();
@@ -161,7 +176,7 @@ impl Service {
 
     /// The start of the catalog that this front-end's session belongs to or, without a session,
     /// that last answered.
-    fn boot(&self) -> Option<u64> {
+    pub(super) fn boot(&self) -> Option<u64> {
         let session = self.cached(|cache| cache.session());
         session.map(|session| session.boot).or_else(|| self.catalog()?.boot)
     }
@@ -176,7 +191,7 @@ impl Service {
         remote: &Remote,
         number: OrderNumber,
     ) -> Result<Option<Order>, FrontendError> {
-        self.ask_leader(async |leader, time_limit| {
+        self.ask_leader(Question::Order, async |leader, time_limit| {
             match remote.order(leader, number, time_limit).await? {
                 OrderReply::Found(order) => Ok(Ok(Some(order))),
                 OrderReply::Unknown => Ok(Ok(None)),
@@ -212,7 +227,11 @@ impl Service {
     /// Takes the catalog's report. That of another store than this front-end's counts for nothing.
     pub(super) fn heard_from_catalog(&self, report: CatalogReport, asked: Instant) {
         if report.store.is_none_or(|store| self.identity.adopt(store)) {
+            let stops = report.stopped.is_some();
             *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
+            if stops {
+                self.leader_changed.notify_waiters();
+            }
         }
     }
 
@@ -231,17 +250,17 @@ impl Service {
     /// Reads the selection, or has it take note of something. Whoever waits for another leader
     /// hears of it.
     pub(super) fn select<T>(&self, work: impl FnOnce(&mut Selection) -> T) -> T {
-        let (outcome, before, after) = {
+        let view = |selection: &Selection| {
+            (selection.leadership(), selection.leader(), selection.unwritable())
+        };
+        let (outcome, before, after, was_seen) = {
             let mut selection = self.selection.lock().expect("nothing panics under this lock");
-            let before = (selection.leadership(), selection.leader());
+            let (before, was_seen) = (view(&selection), selection.is_leader_seen());
             let outcome = work(&mut selection);
-            (outcome, before, (selection.leadership(), selection.leader()))
+            (outcome, before, view(&selection), was_seen)
         };
         if before != after {
-            match after {
-                (leadership, Some(_)) => log::info!("{leadership}"),
-                (_, None) => log::warn!("{} is gone", describe(before.1)),
-            }
+            Self::say_change(before, after, was_seen);
             self.leader_changed.notify_waiters();
             self.selecting.notify_one();
         }
@@ -304,7 +323,8 @@ impl Service {
     /// Asks the leader until there is an answer. An attempt ends when another replica leads.
     async fn ask_leader<T>(
         &self,
-        ask: impl AsyncFn(ReplicaId, Duration) -> Result<Result<T, NoAnswer>, CallError>,
+        question: Question,
+        mut ask: impl AsyncFnMut(ReplicaId, Duration) -> Result<Result<T, NoAnswer>, CallError>,
     ) -> Result<T, FrontendError> {
         let Ok(_place) = self.in_flight.try_acquire() else {
             return Err(FrontendError::Overloaded);
@@ -326,10 +346,13 @@ impl Service {
                         log::debug!("an attempt at replica {leader} ends: another replica leads");
                         continue;
                     }
+                    why = self.sales_stop(), if question == Question::Purchase => {
+                        return Err(FrontendError::Stopped(why));
+                    }
                 }
             }
             // What cannot be answered until an operator acts need not be waited for.
-            if let Some(why) = self.catalog().and_then(|report| report.stopped) {
+            if let Some(why) = self.stopped() {
                 return Err(FrontendError::Stopped(why));
             }
             let RetryDecision::Again(pause) = retry.failed(self.runtime.now()) else {
@@ -376,33 +399,15 @@ impl Service {
             changed.await;
         }
     }
-}
 
-impl Readiness for Service {
-    fn readiness(&self) -> Result<(), String> {
-        let Some(catalog) = self.catalog() else {
-            return Err(match self.identity.stranger_at(Role::Catalog) {
-                Some(says) => format!("another process answers as the catalog: {says}"),
-                None => "the catalog is unreachable".into(),
-            });
-        };
-        if let Some(why) = catalog.stopped {
-            return Err(why);
-        }
-        let refused = *self.refused_boot.lock().expect("nothing panics under this lock");
-        if refused.is_some() && refused == self.boot() {
-            return Err(FrontendError::OtherCatalog.to_string());
-        }
-        if self.settings.enabled && !self.cached(|cache| cache.has_lease(self.runtime.now())) {
-            return Err("there is no session with the catalog yet".into());
-        }
-        match self.select(|selection| selection.leader()) {
-            Some(_) => Ok(()),
-            None => Err("no order replica leads".into()),
+    /// Ends when the store cannot sell any more.
+    async fn sales_stop(&self) -> String {
+        loop {
+            let changed = self.leader_changed.notified();
+            if let Some(why) = self.stopped() {
+                return why;
+            }
+            changed.await;
         }
     }
-}
-
-fn describe(leader: Option<ReplicaId>) -> String {
-    leader.map_or_else(|| "the leader".to_owned(), |id| format!("leader {id}"))
 }
