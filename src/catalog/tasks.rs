@@ -105,7 +105,7 @@ impl Service {
     ) -> Result<CommitReply, CatalogError> {
         for purchase in &request.purchases {
             if let Some(id) = &purchase.request_id {
-                log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
+                log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name.quoted());
             }
         }
         // The plan's own line of defence: nothing is written for a leader whose log contradicts the

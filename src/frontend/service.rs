@@ -296,7 +296,10 @@ impl Service {
                 let toy = Rendered { body, version: fill.version };
                 let is_cached = self.cached(|cache| cache.filled(&fill, toy.clone()));
                 if !is_cached && fill.cacheable_under.is_some() {
-                    log::debug!("an invalidation overtook the answer for {}", fill.toy.name);
+                    log::debug!(
+                        "an invalidation overtook the answer for {}",
+                        fill.toy.name.quoted()
+                    );
                 }
                 Ok(ToyAnswer::Found(toy, Source::Catalog))
             }

@@ -124,7 +124,7 @@ impl Service {
         time_limit: Option<Duration>,
     ) -> Result<PurchaseReply, OrderError> {
         if let Some(id) = &purchase.request_id {
-            log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
+            log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name.quoted());
         }
         let (waiter, answer) = oneshot::channel();
         self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))

@@ -202,6 +202,20 @@ async fn a_leader_whose_disk_is_full_gives_way_to_a_replica_that_can_write() {
 }
 
 #[actix_web::test]
+async fn a_front_end_starts_where_the_disk_is_full() {
+    let Some(disk) = Disk::mount() else { return };
+    let mut cluster = Cluster::prepare(Settings::default());
+    let text = std::fs::read_to_string(cluster.roles()).unwrap();
+    let own = format!("\"{}\"", disk.path().display());
+    cluster.give_own_roles("frontend", &text.replacen("\"data\"", &own, 1));
+    disk.fill();
+    cluster.start_everything().await;
+    assert_sold(&cluster.frontends[0], "a", 0).await;
+    assert!(cluster.log("frontend").contains("goes on without a pid file"));
+    assert!(cluster.terminate("frontend").await.success());
+}
+
+#[actix_web::test]
 async fn if_no_replica_can_write_the_front_end_says_why_and_refuses_purchases_at_once() {
     let Some((disks, cluster)) = store_with_disks(REPLICAS).await else { return };
     let store = cluster.frontends[0].clone();

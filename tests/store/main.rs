@@ -14,6 +14,7 @@ mod checkers;
 mod damage;
 mod failover;
 mod full_disks;
+mod logs;
 mod overload;
 mod start;
 mod verbs;
