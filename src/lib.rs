@@ -44,6 +44,8 @@ pub mod storage; // what the databases share: SQLite, on threads of its own
 
 pub mod roles; // roles.toml: who runs where
 
+pub mod descriptors; // how many connections and calls a process may have open
+
 pub mod neighbours; // the catalog and the replicas, as others reach them
 
 pub mod server; // a role's HTTP server

@@ -34,8 +34,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long an unused connection is kept. Servers keep theirs longer (see `server/`), so that a
 /// request is never sent into a connection that is just being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Calls in flight at once to one peer from one thread; further ones wait for a permit, within
-/// their own time limit.
+/// Calls in flight at once to a server that is no neighbour.
 const MOST_CALLS: usize = 512;
 /// The largest message, but for answers whose size `roles.toml` decides
 /// ([`Peer::call_for_list`]): [`crate::wire::replication::MOST_ROWS`] rows with the longest names.
@@ -230,10 +229,21 @@ impl Http {
     /// Never: that a secret fits a header is checked when `roles.toml` is read.
     #[must_use]
     pub fn new(address: &Address, secret: Option<&Secret>) -> Self {
+        Self::with_limit(address, secret, MOST_CALLS)
+    }
+
+    /// A server at `address`, of which one thread asks at most `most_calls` at once; further calls
+    /// wait, within their own time limit.
+    ///
+    /// # Panics
+    ///
+    /// Never, as above.
+    #[must_use]
+    pub fn with_limit(address: &Address, secret: Option<&Secret>, most_calls: usize) -> Self {
         let connector = awc::Connector::new()
             .timeout(CONNECT_TIMEOUT)
             .conn_keep_alive(IDLE_TIMEOUT)
-            .limit(MOST_CALLS);
+            .limit(most_calls);
         let client = awc::Client::builder()
             .connector(connector)
             .disable_redirects()

@@ -15,6 +15,7 @@ mod damage;
 mod failover;
 mod full_disks;
 mod logs;
+mod open_files;
 mod overload;
 mod start;
 mod verbs;

@@ -42,6 +42,7 @@ pub(crate) struct Cluster {
     processes: BTreeMap<String, Child>,
     failpoints: BTreeMap<String, String>,
     log_levels: BTreeMap<String, String>,
+    file_limits: BTreeMap<String, u32>,
 }
 
 /// A row of `orders`.
@@ -112,6 +113,7 @@ impl Cluster {
             processes: BTreeMap::new(),
             failpoints: BTreeMap::new(),
             log_levels: BTreeMap::new(),
+            file_limits: BTreeMap::new(),
         };
         std::fs::write(cluster.roles(), roles_text(settings, &cluster.addresses)).unwrap();
         cluster
@@ -134,6 +136,11 @@ impl Cluster {
     /// Has a role log at this level from its next start on.
     pub(crate) fn log_at(&mut self, name: &str, level: &str) {
         self.log_levels.insert(name.to_owned(), level.to_owned());
+    }
+
+    /// Limits how many files a role may have open from its next start on.
+    pub(crate) fn limit_files(&mut self, name: &str, limit: u32) {
+        self.file_limits.insert(name.to_owned(), limit);
     }
 
     /// Where a role listens.
@@ -170,7 +177,16 @@ impl Cluster {
     pub(crate) fn start_role_with(&mut self, name: &str, roles: &Path) {
         std::fs::create_dir_all(self.folder.path().join("data")).unwrap();
         let log = File::options().create(true).append(true).open(self.data(&format!("{name}.log")));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
+        let program = env!("CARGO_BIN_EXE_toystore");
+        let mut command = match self.file_limits.get(name) {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("bash");
+                let script = r#"ulimit -n "$0" && exec "$@""#;
+                shell.args(["-c", script, &limit.to_string(), program]);
+                shell
+            }
+        };
         match name.split_once('-') {
             Some((role, id)) => command.args([role, "--id", id]),
             None => command.arg(name),
