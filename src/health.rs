@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::roles::{Address, Role};
-use crate::server::{self, ErrorReply};
+use crate::server::{self, Allow, ErrorReply};
 use crate::transport::{CallError, Http};
 
 /// How long a probe waits for one answer.
@@ -45,19 +45,19 @@ pub fn routes(config: &mut ServiceConfig, role: Role, readiness: Arc<dyn Readine
     let alive = health;
     config.service(
         web::resource("/healthz")
-            .route(server::get().to(move || std::future::ready(server::data(alive()))))
-            .default_service(server::only("GET")),
+            .route(Allow::Get.route().to(move || std::future::ready(server::data(alive()))))
+            .default_service(Allow::Get.others()),
     );
     config.service(
         web::resource("/readyz")
-            .route(server::get().to(move || {
+            .route(Allow::Get.route().to(move || {
                 let answer = match readiness.readiness() {
                     Ok(()) => server::data(health()),
                     Err(missing) => ErrorReply::Unavailable(missing).into_response(),
                 };
                 std::future::ready(answer)
             }))
-            .default_service(server::only("GET")),
+            .default_service(Allow::Get.others()),
     );
 }
 

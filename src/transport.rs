@@ -24,13 +24,14 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Connecting takes a round trip; a machine that has not answered by then is taken to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long an unused connection is kept. Servers keep theirs longer (see `server.rs`), so that a
+/// How long an unused connection is kept. Servers keep theirs longer (see `server/`), so that a
 /// request is never sent into a connection that is just being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Calls in flight at once to one peer from one thread; further ones wait for a permit, within
 /// their own time limit.
 const MOST_CALLS: usize = 512;
-/// The largest answer: [`crate::wire::replication::MOST_ROWS`] rows with the longest names.
+/// The largest message, but for answers whose size `roles.toml` decides
+/// ([`Peer::call_for_list`]): [`crate::wire::replication::MOST_ROWS`] rows with the longest names.
 pub const LARGEST_MESSAGE: usize = 4 << 20;
 
 /// Another role, as one thread reaches it.
@@ -144,8 +145,30 @@ impl Peer {
         call: &C,
         time_limit: Duration,
     ) -> Result<C::Answer, CallError> {
+        self.call_for_list(call, time_limit, LARGEST_MESSAGE).await
+    }
+
+    /// Makes a call whose answer has up to `largest` bytes, where that is more than
+    /// [`LARGEST_MESSAGE`].
+    ///
+    /// # Errors
+    ///
+    /// If no answer came within `time_limit`, or the peer refused.
+    ///
+    /// # Panics
+    ///
+    /// If a simulated network brings an answer of another type than the call has.
+    pub async fn call_for_list<C: Call>(
+        &self,
+        call: &C,
+        time_limit: Duration,
+        largest: usize,
+    ) -> Result<C::Answer, CallError> {
         match &self.link {
-            Link::Http(http) => http.call(call, time_limit, self.request_id.as_deref()).await,
+            Link::Http(http) => {
+                let largest = largest.max(LARGEST_MESSAGE);
+                http.call(call, time_limit, largest, self.request_id.as_deref()).await
+            }
             Link::Simulated(network) => {
                 let answer = network.call(Rc::new(call.clone()), time_limit).await?;
                 let answer = answer.as_any().downcast_ref::<C::Answer>();
@@ -192,13 +215,14 @@ impl Http {
         time_limit: Duration,
     ) -> Result<A, CallError> {
         let request = self.request(awc::http::Method::GET, path, time_limit, None);
-        finish(request.send(), time_limit).await
+        finish(request.send(), time_limit, LARGEST_MESSAGE).await
     }
 
     async fn call<C: Call>(
         &self,
         call: &C,
         time_limit: Duration,
+        largest: usize,
         request_id: Option<&str>,
     ) -> Result<C::Answer, CallError> {
         let path = format!("/internal{}", call.path());
@@ -211,7 +235,7 @@ impl Http {
                 self.request(method, &path, time_limit, request_id).send_json(call)
             }
         };
-        finish(sending, time_limit).await
+        finish(sending, time_limit, largest).await
     }
 
     fn request(
@@ -238,10 +262,11 @@ impl Http {
 async fn finish<A: DeserializeOwned>(
     sending: awc::SendClientRequest,
     time_limit: Duration,
+    largest: usize,
 ) -> Result<A, CallError> {
     let answer = async {
         let mut response = sending.await.map_err(|error| classify(&error))?;
-        let body = response.body().limit(LARGEST_MESSAGE).await.map_err(|error| {
+        let body = response.body().limit(largest).await.map_err(|error| {
             CallError::Unreachable(Unreachable::Broken(format!("reading the answer: {error}")))
         })?;
         if !response.status().is_success() {

@@ -25,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("neighbours.rs", &["wire", "roles", "transport"]),
     ("runtime.rs", &["clock"]),
     ("shutdown.rs", &["process", "runtime"]),
-    ("server.rs", &["wire", "roles", "transport"]),
+    ("server/", &["wire", "roles", "transport"]),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
     ("catalog/journal/", &["wire", "roles", "storage", "catalog::core"]),
     ("order/order_log.rs", &["wire", "storage"]),

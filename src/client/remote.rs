@@ -31,7 +31,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// Connecting takes a round trip; the client may be further from the store than the roles are from
 /// one another.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// How long an unused connection is kept. Front-ends keep theirs longer (see `server.rs`), so that
+/// How long an unused connection is kept. Front-ends keep theirs longer (see `server/`), so that
 /// a request is never sent into a connection that is being closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
 /// The largest answer: a list of some ten thousand toys.

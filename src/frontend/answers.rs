@@ -53,7 +53,7 @@ impl fmt::Display for FrontendError {
             Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
             Self::NoLeader => f.write_str("no order replica leads; retry in a moment"),
             Self::Undecided(problem) => {
-                write!(f, "no answer in time ({problem}); retry with the same Idempotency-Key")
+                write!(f, "no answer in time ({problem}); retry with this reply's Idempotency-Key")
             }
         }
     }

@@ -26,42 +26,53 @@ const NOTICE_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long one question to the catalog may take, a sync of its disk included.
 const CATALOG_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How long the catalog may take to list all toys: 100,000 of them take about a tenth of it.
+const LIST_TIMEOUT: Duration = Duration::from_secs(1);
+/// The most bytes that a list has for a toy besides its name.
+const LISTED: usize = 100;
+
 /// One thread's connections.
-pub struct Remote(Neighbours);
+pub struct Remote {
+    neighbours: Neighbours,
+    /// The most bytes of a list of all toys.
+    largest_list: usize,
+}
 
 impl Remote {
     /// Connections, made by `connect`, to the catalog and to all replicas.
     #[must_use]
     pub fn new(roles: &Roles, connect: impl Fn(Role) -> Peer) -> Self {
-        Self(Neighbours::new(roles, None, connect))
+        // In JSON, quotation marks and backslashes take two bytes.
+        let listed = roles.catalog.toys.iter().map(|toy| 2 * toy.name.as_str().len() + LISTED);
+        Self { neighbours: Neighbours::new(roles, None, connect), largest_list: listed.sum() }
     }
 
     pub(super) async fn toy(&self, request: &FillRequest) -> Result<FillReply, CallError> {
-        self.0.catalog.call(request, CATALOG_TIMEOUT).await
+        self.neighbours.catalog.call(request, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn toys(&self) -> Result<Vec<Toy>, CallError> {
-        self.0.catalog.call(&GetToys {}, CATALOG_TIMEOUT).await
+        self.neighbours.catalog.call_for_list(&GetToys {}, LIST_TIMEOUT, self.largest_list).await
     }
 
     pub(super) async fn catalog_status(&self) -> Result<CatalogStatus, CallError> {
-        self.0.catalog.call(&GetCatalogStatus {}, CATALOG_TIMEOUT).await
+        self.neighbours.catalog.call(&GetCatalogStatus {}, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, CallError> {
-        self.0.catalog.call(&request, CATALOG_TIMEOUT).await
+        self.neighbours.catalog.call_for_list(&request, LIST_TIMEOUT, self.largest_list).await
     }
 
     pub(super) async fn renew(&self, session: SessionId) -> Result<RenewalReply, CallError> {
-        self.0.catalog.call(&Renewal { session }, CATALOG_TIMEOUT).await
+        self.neighbours.catalog.call(&Renewal { session }, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn end(&self, session: SessionId) -> Result<(), CallError> {
-        self.0.catalog.call(&EndSession { session }, CATALOG_TIMEOUT).await
+        self.neighbours.catalog.call(&EndSession { session }, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn check(&self, replica: ReplicaId) -> Result<ReplicaStatus, CallError> {
-        self.0.replica(replica).call(&GetStatus {}, CHECK_TIMEOUT).await
+        self.neighbours.replica(replica).call(&GetStatus {}, CHECK_TIMEOUT).await
     }
 
     pub(super) async fn nominate(
@@ -69,7 +80,7 @@ impl Remote {
         replica: ReplicaId,
         nomination: Nomination,
     ) -> Result<NominationReply, CallError> {
-        self.0.replica(replica).call(&nomination, NOMINATION_TIMEOUT).await
+        self.neighbours.replica(replica).call(&nomination, NOMINATION_TIMEOUT).await
     }
 
     pub(super) async fn notify(
@@ -77,7 +88,7 @@ impl Remote {
         replica: ReplicaId,
         leadership: Leadership,
     ) -> Result<(), CallError> {
-        self.0.replica(replica).call(&leadership, NOTICE_TIMEOUT).await
+        self.neighbours.replica(replica).call(&leadership, NOTICE_TIMEOUT).await
     }
 
     pub(super) async fn purchase(
@@ -88,7 +99,7 @@ impl Remote {
     ) -> Result<PurchaseReply, CallError> {
         let within_ms = u64::try_from(time_limit.as_millis()).ok();
         let call = Buy { purchase: purchase.clone(), within_ms };
-        self.0.replica(leader).call(&call, time_limit).await
+        self.neighbours.replica(leader).call(&call, time_limit).await
     }
 
     pub(super) async fn order(
@@ -97,12 +108,15 @@ impl Remote {
         number: OrderNumber,
         time_limit: Duration,
     ) -> Result<OrderReply, CallError> {
-        self.0.replica(leader).call(&GetOrder { number: number.0 }, time_limit).await
+        self.neighbours.replica(leader).call(&GetOrder { number: number.0 }, time_limit).await
     }
 }
 
 impl server::OnBehalf for Remote {
     fn on_behalf_of(&self, request_id: &str) -> Self {
-        Self(self.0.on_behalf_of(request_id))
+        Self {
+            neighbours: self.neighbours.on_behalf_of(request_id),
+            largest_list: self.largest_list,
+        }
     }
 }

@@ -10,10 +10,12 @@
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use actix_web::http::header::{ContentType, HeaderMap, HeaderName};
-use actix_web::web::{self, Bytes, Data, Payload, ServiceConfig};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::percent_decode_str;
 
@@ -22,8 +24,9 @@ use super::remote::Remote;
 use super::service::Service;
 use crate::health;
 use crate::neighbours::over_http;
-use crate::roles::{Role, Roles};
-use crate::server::{self, Connections, ErrorReply};
+use crate::roles::{CacheSettings, Role, Roles};
+use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
+use crate::transport::REQUEST_ID;
 use crate::wire::calls::Endpoints;
 use crate::wire::cluster::{
     CacheView, CatalogState, CatalogView, ClusterView, ReplicaView, ReplicaViewState,
@@ -34,38 +37,30 @@ use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
 use crate::wire::replication::{ReplicaId, ReplicaState, ReplicaStatus};
 use crate::wire::reply::Receipt;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     config.app_data(Data::from(Arc::clone(service)));
     config.app_data(Data::new(Remote::new(roles, over_http(roles))));
     config.app_data(Data::new(roles.clone()));
+    // A path is compared with these from top to bottom.
     config
         .service(
             web::resource("/products")
-                .route(server::get().to(products))
-                .default_service(server::only("GET")),
+                .route(Allow::Get.route().to(products))
+                .default_service(Allow::Get.others()),
         )
-        .service(
-            web::resource("/products/{name:.*}")
-                .route(server::get().to(product))
-                .default_service(server::only("GET")),
-        )
+        .service(server::below("/products", Allow::Get, web::to(product)))
         .service(
             web::resource("/orders")
-                .route(web::post().to(purchase))
-                .default_service(server::only("POST")),
+                .route(Allow::Post.route().to(purchase))
+                .default_service(Allow::Post.others()),
         )
-        .service(
-            web::resource("/orders/{number:.*}")
-                .route(server::get().to(order))
-                .default_service(server::only("GET")),
-        )
+        .service(server::below("/orders", Allow::Get, web::to(order)))
         .service(
             web::resource("/cluster")
-                .route(server::get().to(cluster))
-                .default_service(server::only("GET")),
+                .route(Allow::Get.route().to(cluster))
+                .default_service(Allow::Get.others()),
         );
     health::routes(config, Role::Frontend(service.number), Arc::clone(service) as _);
     server::internal(config, roles.secret.as_ref(), |endpoints| internal(endpoints, service));
@@ -84,13 +79,13 @@ async fn product(
     service: Data<Service>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
-    let name = rest_of_path(&request);
-    let name = percent_decode_str(name).decode_utf8().map_err(|_not_text| {
-        ErrorReply::BadRequest("the name is not UTF-8 once percent-decoded".into())
-    })?;
+    let name = rest_of_path(&request)?;
     match service.toy(&remote, &name).await? {
-        ToyAnswer::Found(toy, Source::Cache) => Ok(render_toy(toy.body, "hit")),
-        ToyAnswer::Found(toy, Source::Catalog) => Ok(render_toy(toy.body, "miss")),
+        ToyAnswer::Found(toy, source) => {
+            let mut response = server::json(StatusCode::OK, toy.body);
+            response.headers_mut().insert(CACHE, cache_header(source, service.settings));
+            Ok(response)
+        }
         ToyAnswer::Unknown => Err(ErrorReply::NotFound("product not found")),
     }
 }
@@ -99,7 +94,10 @@ async fn products(
     service: Data<Service>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
-    Ok(server::data(service.toys(&remote).await?))
+    let mut response = server::data(service.toys(&remote).await?);
+    let cache = cache_header(Source::Catalog, service.settings);
+    response.headers_mut().insert(CACHE, cache);
+    Ok(response)
 }
 
 async fn purchase(
@@ -109,13 +107,31 @@ async fn purchase(
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let key = idempotency_key(request.headers())?;
-    let PurchaseBody { name, quantity } = server::read_json(&request, payload).await?;
-    let request_id = server::request_id(request.headers()).map(str::to_owned);
-    if let Some(id) = &request_id {
-        log::debug!("request {id} buys {quantity} {name}");
+    let request_id = server::sent_or_drawn(request.headers());
+    let bought = buy(&request, payload, &service, &remote, key.clone(), &request_id).await;
+    let mut response = bought.unwrap_or_else(ErrorReply::into_response);
+    // A client that gets an error can send its purchase again under the same key, also if it sent
+    // none.
+    for (name, value) in [(IDEMPOTENCY_KEY, key.as_sent()), (REQUEST_ID, &request_id)] {
+        let value = HeaderValue::from_str(value).expect("both are visible ASCII characters");
+        response.headers_mut().insert(name, value);
     }
-    let purchase = Purchase { key, name, quantity, request_id };
-    match service.purchase(&remote, &purchase).await? {
+    Ok(response)
+}
+
+async fn buy(
+    request: &HttpRequest,
+    payload: Payload,
+    service: &Service,
+    remote: &Remote,
+    key: IdempotencyKey,
+    request_id: &str,
+) -> Result<HttpResponse, ErrorReply> {
+    server::refuse_other_sites(request)?;
+    let PurchaseBody { name, quantity } = server::read_json(request, payload).await?;
+    log::debug!("request {request_id} buys {quantity} {name}");
+    let purchase = Purchase { key, name, quantity, request_id: Some(request_id.to_owned()) };
+    match service.purchase(remote, &purchase).await? {
         Decision::Granted(order_number) => Ok(server::data(Receipt { order_number })),
         Decision::OutOfStock => Err(ErrorReply::OutOfStock),
         Decision::UnknownToy => Err(ErrorReply::NotFound("product not found")),
@@ -128,7 +144,7 @@ async fn order(
     service: Data<Service>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
-    let text = rest_of_path(&request);
+    let text = rest_of_path(&request)?;
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(ErrorReply::BadRequest("an order's number is a whole number from 0 on".into()));
     }
@@ -171,8 +187,13 @@ async fn cluster(service: Data<Service>, roles: Data<Roles>) -> HttpResponse {
     })
 }
 
-fn render_toy(answer: Bytes, cache: &'static str) -> HttpResponse {
-    HttpResponse::Ok().insert_header(ContentType::json()).insert_header((CACHE, cache)).body(answer)
+/// Where an answer is from, in the words of `X-Cache`.
+fn cache_header(source: Source, cache: CacheSettings) -> HeaderValue {
+    HeaderValue::from_static(match source {
+        Source::Cache => "hit",
+        Source::Catalog if cache.enabled => "miss",
+        Source::Catalog => "off",
+    })
 }
 
 fn view(
@@ -192,12 +213,15 @@ fn view(
     ReplicaView { id, address, state, last_order: status.and_then(|status| status.log.last()) }
 }
 
-/// The path behind its first part, as it was sent: the router's own decoding would make a slash of
-/// `%2F`. (Of the first part the router knows what it is, however it was encoded.)
-fn rest_of_path(request: &HttpRequest) -> &str {
+/// The path behind its first part, percent-decoded. The router's own decoding would make a slash
+/// of `%2F`. (Of the first part the router knows what it is, however it was encoded.)
+fn rest_of_path(request: &HttpRequest) -> Result<Cow<'_, str>, ErrorReply> {
     let path = request.uri().path();
     let path = path.strip_prefix('/').unwrap_or(path);
-    path.split_once('/').map_or("", |(_known, rest)| rest)
+    let rest = path.split_once('/').map_or("", |(_known, rest)| rest);
+    percent_decode_str(rest).decode_utf8().map_err(|_not_text| {
+        ErrorReply::BadRequest("the path is not UTF-8 once percent-decoded".into())
+    })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, ErrorReply> {

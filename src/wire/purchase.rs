@@ -19,10 +19,16 @@ use super::quantity::{self, Quantity};
 use super::replication::{Epoch, Leadership, ReplicaId};
 use super::toy::ToyName;
 
+/// What the keys begin with that clients chose.
+const CLIENT: &str = "client:";
+/// What the keys begin with that front-ends drew.
+const RANDOM: &str = "random:";
+
 /// The key that identifies a purchase for ever: the client's `Idempotency-Key`, or 128 random bits.
 ///
-/// The two kinds have different prefixes (`client:…`, `random:…`), so that no client can send a
-/// key that a front-end drew for another one.
+/// The two kinds have different prefixes (`client:…`, `random:…`). The reply to a purchase says its
+/// key in both cases, so that a client that sent none can retry with the key that was drawn for it.
+/// It cannot guess one that was drawn for another client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(from = "String")]
 pub struct IdempotencyKey(Arc<str>);
@@ -119,19 +125,32 @@ impl IdempotencyKey {
     /// The most characters that a client's key may have.
     pub const LONGEST: usize = 255;
 
-    /// Creates the key that a client sent. `None` unless it is 1 to 255 visible ASCII characters.
+    /// Creates the key that a client sent: its own, or one that was drawn for it and that it has
+    /// from a reply. `None` unless it is 1 to 255 visible ASCII characters.
     #[must_use]
     pub fn from_client(text: &[u8]) -> Option<Self> {
         let fits = (1..=Self::LONGEST).contains(&text.len());
         let text = std::str::from_utf8(text).ok()?;
-        (fits && text.bytes().all(|byte| byte.is_ascii_graphic()))
-            .then(|| Self(format!("client:{text}").into()))
+        if !fits || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return None;
+        }
+        Some(if is_drawn(text) {
+            Self(text.into())
+        } else {
+            Self(format!("{CLIENT}{text}").into())
+        })
     }
 
     /// Creates a key for a purchase whose client sent none.
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
-        Self(format!("random:{bits:032x}").into())
+        Self(format!("{RANDOM}{bits:032x}").into())
+    }
+
+    /// Returns the key as a client sends it.
+    #[must_use]
+    pub fn as_sent(&self) -> &str {
+        self.0.strip_prefix(CLIENT).unwrap_or(&self.0)
     }
 
     /// Returns the key as text.
@@ -139,6 +158,12 @@ impl IdempotencyKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a front-end drew the key: `random:` and 32 lower-case hexadecimal digits.
+fn is_drawn(key: &str) -> bool {
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    key.strip_prefix(RANDOM).is_some_and(|bits| bits.len() == 32 && bits.bytes().all(is_digit))
 }
 
 impl From<String> for IdempotencyKey {
@@ -164,10 +189,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_cannot_spell_a_random_key() {
+    fn a_client_can_send_again_the_key_that_was_drawn_for_it() {
         let drawn = IdempotencyKey::from_random(7);
-        let spelled = IdempotencyKey::from_client(drawn.as_str().as_bytes()).unwrap();
-        assert_ne!(drawn, spelled);
+        let again = IdempotencyKey::from_client(drawn.as_sent().as_bytes());
+        assert_eq!(again, Some(drawn));
+        for own in ["mine", "random:7", "client:x", "random:0000000000000000000000000000000G"] {
+            let key = IdempotencyKey::from_client(own.as_bytes()).unwrap();
+            assert_eq!((key.as_str(), key.as_sent()), (&*format!("client:{own}"), own));
+        }
     }
 
     #[test]
@@ -184,7 +213,8 @@ mod tests {
             serde_json::from_str::<PurchaseBody>(&format!(r#"{{"name":"","quantity":{quantity}}}"#))
         };
         for digits in ["9223372036854775808", "18446744073709551616", &"9".repeat(400)] {
-            assert_eq!(read(digits).unwrap().quantity.get(), Quantity::MAX, "{digits}");
+            let quantity = read(digits).unwrap().quantity.get();
+            assert!((1 << 62..=Quantity::MAX).contains(&quantity), "{digits}");
         }
         assert_eq!(read("7").unwrap().quantity.get(), 7);
         for text in ["0", "-1", "-0", "1.0", "1e0", "1e99", "\"1\"", "null", "{}", "[1]"] {

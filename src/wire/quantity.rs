@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 /// How many of a toy are bought: a whole number, 1 or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,7 +65,9 @@ impl<'de> Deserialize<'de> for Quantity {
 }
 
 /// Reads a client's quantity, which may have any number of digits: it is a whole number all the
-/// same, and the answer is "not enough stock".
+/// same, and the answer is "not enough stock". One that exceeds [`Quantity::MAX`] is read as a
+/// number above 2^62 that its digits determine, so that two such purchases under one key are told
+/// apart, and neither is ever in stock.
 pub(super) fn deserialize_any_length<'de, D>(deserializer: D) -> Result<Quantity, D::Error>
 where
     D: Deserializer<'de>,
@@ -73,10 +76,18 @@ where
     let text = text.get();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // JSON has no leading zeros, so a number that does not fit in 64 bits is too large.
-        let quantity = Quantity::new(text.parse().unwrap_or(Quantity::MAX));
+        let count = text.parse().ok().filter(|count| *count <= Quantity::MAX);
+        let quantity = Quantity::new(count.unwrap_or_else(|| stand_in(text)));
         return quantity.ok_or_else(|| de::Error::custom(NOT_WHOLE));
     }
     Err(de::Error::custom(NOT_WHOLE))
+}
+
+/// A number from 2^62 to [`Quantity::MAX`] for digits that say a larger one: 62 bits of their hash.
+fn stand_in(digits: &str) -> u64 {
+    let hash = Sha256::digest(digits);
+    let bits = hash.iter().take(8).fold(0, |bits, byte| (bits << 8) | u64::from(*byte));
+    (bits >> 2) | 1 << 62
 }
 
 const NOT_WHOLE: &str = "a quantity must be a whole number, 1 or more";

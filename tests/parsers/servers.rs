@@ -80,11 +80,13 @@ impl Request {
             answer.is_of_the_contract();
         }
         let mut ids = self.headers.iter().filter(|(name, _)| name == "x-request-id");
+        let replied = answer.header("x-request-id").expect("every answer has an id");
         if let (Some((_, id)), None) = (ids.next(), ids.next())
             && id.iter().all(u8::is_ascii_graphic)
         {
             let sent = std::str::from_utf8(id).expect("ASCII");
-            assert_eq!(answer.header("x-request-id"), Some(sent));
+            let is_usable = (1..=255).contains(&id.len());
+            assert_eq!(replied == sent, is_usable, "{sent:?} was answered {replied:?}");
         }
         answer
     }
@@ -316,7 +318,8 @@ async fn a_purchase_reaches_the_leader_as_it_was_sent() {
                 let purchase = received.last().expect("it is passed on");
                 prop_assert_eq!(&purchase.name, &body.name);
                 prop_assert_eq!(purchase.quantity, body.quantity);
-                prop_assert_eq!(&purchase.request_id, &id);
+                prop_assert_eq!(purchase.request_id.as_deref(), answer.header("x-request-id"));
+                prop_assert!(id.is_none() || purchase.request_id == id);
                 match key {
                     Some(key) => prop_assert_eq!(purchase.key.to_string(), format!("client:{key}")),
                     None => prop_assert!(purchase.key.as_str().starts_with("random:")),
@@ -340,11 +343,16 @@ async fn a_toy_of_any_name_is_found_however_its_name_is_encoded() {
     });
     let holds = spawn_blocking(move || {
         proptest!(|(name in name(), plain in vec(any::<bool>(), 200))| {
-            // What may stand in a path as it is (RFC 3986, 3.3) is encoded or not.
+            // What may stand in a path as it is (RFC 3986, 3.3) is encoded or not, but for a slash
+            // at the end, which would change nothing.
             use std::fmt::Write as _;
             let mut path = String::from("/products/");
-            for (byte, plain) in name.as_str().bytes().zip(plain.into_iter().cycle()) {
-                let allowed = b"-._~!$&'()*+,;=:@/".contains(&byte);
+            prop_assume!(!name.as_str().is_empty(), "that is the path of all toys");
+            let last = name.as_str().len() - 1;
+            let letters = name.as_str().bytes().enumerate();
+            for ((place, byte), plain) in letters.zip(plain.into_iter().cycle()) {
+                let ends = place == last && byte == b'/';
+                let allowed = b"-._~!$&'()*+,;=:@/".contains(&byte) && !ends;
                 if plain && (allowed || byte.is_ascii_alphanumeric()) {
                     path.push(byte.into());
                 } else {
@@ -369,7 +377,8 @@ async fn an_order_s_number_is_digits_and_nothing_else() {
         proptest!(|(number in text)| {
             let digits = number.bytes().all(|byte| byte.is_ascii_digit());
             let answer = Request::new("GET", format!("/orders/{number}"), "").is_answered(address);
-            prop_assert_eq!(answer.status, if digits { 404 } else { 400 }, "{}", number);
+            let status = if digits { 404 } else { 400 };
+            prop_assert_eq!(answer.status, status, "{}", number);
         });
     });
     holds.await.expect("it holds");
@@ -398,7 +407,7 @@ async fn what_the_framework_answers_by_itself_has_the_contract_s_shape() {
     let replica = Store::new().run_order(1);
     let purchase = json!({ "key": "client:k", "name": "Tux", "quantity": 1, "within_ms": 10 });
     for (role, request, status) in [
-        (&*catalog, Request::new("DELETE", "/internal/catalog-status", ""), 404),
+        (&*catalog, Request::new("DELETE", "/internal/catalog-status", ""), 405),
         (&*catalog, Request::new("POST", "/internal/commit", "{}"), 400),
         (&*replica, Request::json("/internal/purchase", &json!({ "within_ms": "soon" })), 400),
         (&*replica, Request::json("/internal/purchase", &purchase), 200),

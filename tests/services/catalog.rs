@@ -537,7 +537,7 @@ async fn it_says_that_it_is_alive_and_ready() {
         assert_eq!((head.status, head.body.len()), (200, 0));
         let refused = finish(catalog.request("DELETE", path).send()).await;
         assert_eq!(refused.error().0, 405);
-        assert_eq!(refused.header("allow"), Some("GET"));
+        assert_eq!(refused.header("allow"), Some("GET, HEAD, OPTIONS"));
     }
 }
 

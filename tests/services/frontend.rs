@@ -103,10 +103,10 @@ async fn with_the_cache_turned_off_every_query_goes_to_the_catalog_and_no_sessio
     let store = Store { cache_enabled: false, ..Store::new() };
     let fixture = Fixture::ready(&store).await;
     for _ in 0..3 {
-        assert_eq!(fixture.toy("Tux").await, miss(100));
+        assert_eq!(fixture.toy("Tux").await, (100, "off".into()));
     }
     fixture.state().stock.insert("Tux".into(), (99, Version(1)));
-    assert_eq!(fixture.toy("Tux").await, miss(99));
+    assert_eq!(fixture.toy("Tux").await, (99, "off".into()));
     assert!(fixture.catalog.received("register").is_empty());
     assert_eq!(fixture.cluster().await["cache"]["enabled"], false);
 }

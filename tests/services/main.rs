@@ -13,5 +13,6 @@ mod neighbours;
 mod catalog;
 mod client;
 mod frontend;
+mod http;
 mod order;
 mod requests;

@@ -610,7 +610,7 @@ async fn an_unknown_path_or_a_malformed_body_is_answered_with_an_error_as_json()
         assert_eq!(replica.post("/internal/purchase", body).await.error().0, 400);
     }
     let refused = finish(replica.request("POST", "/healthz").send()).await;
-    assert_eq!((refused.error().0, refused.header("allow")), (405, Some("GET")));
+    assert_eq!((refused.error().0, refused.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
 }
 
 #[actix_web::test]

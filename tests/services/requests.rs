@@ -109,7 +109,8 @@ async fn a_toy_s_name_is_percent_decoded_once() {
     }
     let queried = fixture.frontend.get("/products/Tux?colour=blue").await;
     assert_eq!(queried.data::<Value>()["name"], "Tux");
-    for unknown in ["tux", "Tux%20", "Tux/", "", "Tux%00", "%2525", &"x".repeat(5_000)] {
+    for unknown in ["tux", "Tux%20", "Tux%2F", "Tux//", "/", "Tux%00", "%2525", &"x".repeat(5_000)]
+    {
         let answer = fixture.frontend.get(&format!("/products/{unknown}")).await;
         assert_eq!(answer.error(), (404, "product not found".into()), "{unknown}");
     }
@@ -294,7 +295,7 @@ async fn an_order_s_number_is_whole_and_an_unknown_one_is_not_found() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
     fixture.buy("Tux").await;
-    for bad in ["abc", "-1", "1.0", "1e3", "0x0", "%30x", "", " 0", "0/", "0/1", "+0", "٣"] {
+    for bad in ["abc", "-1", "1.0", "1e3", "0x0", "%30x", "/", " 0", "0//", "0/1", "+0", "٣"] {
         let path = format!("/orders/{}", bad.replace(' ', "%20").replace('٣', "%D9%A3"));
         assert_eq!(fixture.frontend.get(&path).await.error().0, 400, "{bad}");
     }
@@ -312,22 +313,22 @@ async fn an_order_s_number_is_whole_and_an_unknown_one_is_not_found() {
 async fn a_wrong_method_is_405_with_the_methods_that_are_allowed() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
-    for (path, allowed) in [
-        ("/products", "GET"),
-        ("/products/Tux", "GET"),
-        ("/orders", "POST"),
-        ("/orders/0", "GET"),
-        ("/cluster", "GET"),
-        ("/healthz", "GET"),
-        ("/readyz", "GET"),
+    for (path, own, allow) in [
+        ("/products", "GET", "GET, HEAD, OPTIONS"),
+        ("/products/Tux", "GET", "GET, HEAD, OPTIONS"),
+        ("/orders", "POST", "POST, OPTIONS"),
+        ("/orders/0", "GET", "GET, HEAD, OPTIONS"),
+        ("/cluster", "GET", "GET, HEAD, OPTIONS"),
+        ("/healthz", "GET", "GET, HEAD, OPTIONS"),
+        ("/readyz", "GET", "GET, HEAD, OPTIONS"),
     ] {
-        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
-            if method == allowed {
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "BREW"] {
+            if method == own {
                 continue;
             }
             let answer = finish(fixture.frontend.request(method, path).send()).await;
             assert_eq!(answer.error().0, 405, "{method} {path}");
-            assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
+            assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
         }
     }
 }
@@ -367,7 +368,6 @@ async fn a_request_id_comes_back_with_every_answer_and_goes_with_the_purchase() 
     assert_eq!((bought.status, bought.header("x-request-id")), (200, Some("trace-7")));
     let sent: Purchase = fixture.replica(3).received("purchase")[0].read();
     assert_eq!(sent.request_id.as_deref(), Some("trace-7"));
-    assert_eq!(fixture.frontend.get("/healthz").await.header("x-request-id"), None);
 }
 
 #[actix_web::test]

@@ -1,0 +1,93 @@
+//! The paths between roles, which are under `/internal` and carry the cluster's secret.
+
+use actix_web::guard::{self, GuardContext};
+use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, HttpRequest};
+use subtle::ConstantTimeEq as _;
+
+use super::methods::Allow;
+use super::reply::{ErrorReply, data};
+use super::{request_id, site};
+use crate::roles::Secret;
+use crate::wire::calls::{Call, Caller, Endpoints, Method, Unavailable};
+
+/// Where the paths between roles begin.
+pub(super) const INTERNAL: &str = "/internal";
+
+/// The paths between roles: `register` adds calls, which are answered under `/internal` to callers
+/// with the secret, and 403 to others.
+pub fn internal(
+    config: &mut ServiceConfig,
+    secret: Option<&Secret>,
+    register: impl FnOnce(&mut HttpEndpoints<'_>),
+) {
+    let expected = secret.map(|secret| format!("Bearer {}", secret.reveal()));
+    config.service(
+        web::scope(INTERNAL)
+            .guard(guard::fn_guard(move |context| is_trusted(context, expected.as_deref())))
+            .configure(|config| register(&mut HttpEndpoints(config))),
+    );
+    config.service(
+        web::scope(INTERNAL)
+            .default_service(web::to(async || ErrorReply::Forbidden.into_response())),
+    );
+}
+
+/// Answers calls over HTTP.
+pub struct HttpEndpoints<'a>(&'a mut ServiceConfig);
+
+impl Endpoints for HttpEndpoints<'_> {
+    fn on<C: Call, S, F>(&mut self, state: &S, answer: impl Fn(S, C, Caller) -> F + Clone + 'static)
+    where
+        S: Clone + 'static,
+        F: Future<Output = Result<C::Answer, Unavailable>> + 'static,
+    {
+        let state = state.clone();
+        let respond = move |request: HttpRequest, call: C| {
+            let request_id = request_id::sent(request.headers());
+            let request_id = request_id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+            let answered = answer(state.clone(), call, Caller { request_id });
+            async move {
+                match answered.await {
+                    Ok(answer) => data(answer),
+                    Err(Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
+                }
+            }
+        };
+        let (allow, route) = match C::METHOD {
+            Method::Get => (
+                Allow::Get,
+                Allow::Get
+                    .route()
+                    .to(move |request, call: web::Path<C>| respond(request, call.into_inner())),
+            ),
+            Method::Post => (
+                Allow::Post,
+                Allow::Post.route().to(move |request, (_, call): (SameSite, web::Json<C>)| {
+                    respond(request, call.into_inner())
+                }),
+            ),
+        };
+        self.0.service(web::resource(C::PATH).route(route).default_service(allow.others()));
+    }
+}
+
+/// A request that no page of another site sent.
+struct SameSite;
+
+impl FromRequest for SameSite {
+    type Error = ErrorReply;
+    type Future = std::future::Ready<Result<Self, ErrorReply>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut actix_web::dev::Payload) -> Self::Future {
+        std::future::ready(site::refuse_other_sites(request).map(|()| Self))
+    }
+}
+
+/// Compares in constant time, so that the time an answer takes tells nothing of the secret.
+fn is_trusted(context: &GuardContext<'_>, expected: Option<&str>) -> bool {
+    let Some(expected) = expected else { return true };
+    let given = context.head().headers().get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+    given.ct_eq(expected.as_bytes()).into()
+}

@@ -1,0 +1,205 @@
+//! A role's HTTP server: what all roles do alike before a request reaches their routes.
+//!
+//! Every answer is `{"data": …}` or `{"error": …}`, also for an unknown path, a wrong method or a
+//! body that is too large, and carries an `X-Request-Id`. Calls between roles have paths under
+//! `/internal` and carry the cluster's secret, if it has one.
+//!
+//! ```text
+//! socket ─► connection ─► actix ─► expect ─► service ─► routes
+//!           no upgrades   parses   413       path and id
+//! ```
+
+mod body;
+mod connection;
+mod internal;
+mod methods;
+mod paths;
+mod reply;
+mod request_id;
+mod site;
+mod upgrade;
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::io;
+use std::net::TcpListener;
+use std::ops::Deref;
+use std::time::Duration;
+
+use actix_http::HttpService;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::body::MessageBody;
+use actix_web::dev::{
+    AppConfig, Payload, Service as _, ServiceFactory, ServiceRequest, ServiceResponse,
+};
+use actix_web::error::JsonPayloadError;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{App, Error, FromRequest, HttpRequest};
+use futures_util::FutureExt as _;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
+use self::connection::Connection;
+pub use self::internal::{HttpEndpoints, internal};
+pub use self::methods::Allow;
+pub use self::paths::below;
+pub use self::reply::{ErrorReply, data, json};
+pub use self::request_id::sent_or_drawn;
+pub use self::site::refuse_other_sites;
+use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
+
+/// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
+/// load balancers do (60 s), so that it is the client who closes.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may take to send the first head on its connection.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+/// How long a connection that is to close waits for its client to read the last answer.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// Connections of one worker thread at once; further ones wait to be accepted.
+const MOST_CONNECTIONS: usize = 4_096;
+/// How long a stopping server waits for what it has accepted: a little more than the front-end's
+/// deadline for a purchase.
+const DRAIN_SECONDS: u64 = 12;
+
+/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted.
+///
+/// # Errors
+///
+/// If the listener cannot be used.
+pub async fn serve<F>(listener: TcpListener, routes: F, stop: CancellationToken) -> io::Result<()>
+where
+    F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+{
+    let address = listener.local_addr()?;
+    let server = Server::build()
+        .max_concurrent_connections(MOST_CONNECTIONS)
+        .disable_signals()
+        .shutdown_signal(stop.cancelled_owned())
+        .shutdown_timeout(DRAIN_SECONDS);
+    let draining = server.graceful_shutdown_signal();
+    // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
+    let worker = move || {
+        let draining = draining.clone();
+        let app = app(routes.clone()).into_factory().map_err(|error| error.error_response());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_LIMIT)
+            .client_disconnect_timeout(CLOSE_LIMIT)
+            .local_addr(address)
+            .expect(fn_service(body::expect))
+            .h1(map_config(app, |()| AppConfig::default()));
+        fn_service(async |stream: TcpStream| {
+            // A reply leaves in one write, which is not to wait for an acknowledgement.
+            let peer = stream.set_nodelay(true).and_then(|()| stream.peer_addr()).ok();
+            Ok((Connection::new(stream), peer))
+        })
+        .and_then(http)
+    };
+    server.listen("http", listener, worker)?.run().await
+}
+
+/// The service of one worker thread.
+fn app(
+    routes: impl FnOnce(&mut ServiceConfig),
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .app_data(
+            web::JsonConfig::default()
+                .limit(LARGEST_MESSAGE)
+                .error_handler(|error, _request| unreadable(&error).into()),
+        )
+        // A path whose number is none is a path that does not exist.
+        .app_data(
+            web::PathConfig::default()
+                .error_handler(|_error, _request| ErrorReply::NotFound("no such path").into()),
+        )
+        .wrap_fn(|mut request, service| {
+            paths::without_trailing_slash(&mut request);
+            // The request's id comes back with the answer, whatever the answer is.
+            let id = request_id::sent(request.headers()).cloned();
+            service.call(request).map(move |answer| {
+                answer.map(|mut response| {
+                    let status = response.status();
+                    let headers = response.headers_mut();
+                    // A purchase without an id has drawn its own, which went along with it.
+                    if !headers.contains_key(REQUEST_ID) {
+                        headers.insert(REQUEST_ID, id.unwrap_or_else(request_id::draw_header));
+                    }
+                    if let Some(id) = headers.get(REQUEST_ID).filter(|_| is_debugged()) {
+                        log::debug!("request {} is answered {status}", id.to_str().unwrap_or("?"));
+                    }
+                    response
+                })
+            })
+        })
+        .configure(routes)
+        .default_service(web::to(async || ErrorReply::NotFound("no such path").into_response()))
+}
+
+/// Whether debug lines are logged, so that they cost nothing else.
+fn is_debugged() -> bool {
+    log::log_enabled!(log::Level::Debug)
+}
+
+/// What is wrong with a call's body.
+fn unreadable(error: &JsonPayloadError) -> ErrorReply {
+    if let JsonPayloadError::Overflow { limit }
+    | JsonPayloadError::OverflowKnownLength { limit, .. } = error
+    {
+        return ErrorReply::TooLarge(*limit);
+    }
+    ErrorReply::BadRequest(if let JsonPayloadError::Deserialize(error) = error {
+        body::invalid(error)
+    } else if let JsonPayloadError::ContentType = error {
+        "send a call between roles as Content-Type: application/json".into()
+    } else {
+        body::BROKEN.into()
+    })
+}
+
+/// A role's connections to its neighbours, which can carry a client's `X-Request-Id` along.
+pub trait OnBehalf: Sized + 'static {
+    /// The same connections, for the client's request with this id.
+    #[must_use]
+    fn on_behalf_of(&self, request_id: &str) -> Self;
+}
+
+/// A handler's connections: the worker thread's, carrying along the request's id if it has one.
+#[derive(Debug)]
+pub struct Connections<R>(Data<R>);
+
+impl<R: OnBehalf> FromRequest for Connections<R> {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let shared = request.app_data::<Data<R>>().expect("a role's routes add its neighbours");
+        let id = request_id::sent(request.headers()).and_then(|id| id.to_str().ok());
+        ready(Ok(Self(match id {
+            Some(id) => Data::new(shared.on_behalf_of(id)),
+            None => shared.clone(),
+        })))
+    }
+}
+
+impl<R> Deref for Connections<R> {
+    type Target = R;
+
+    fn deref(&self) -> &R {
+        &self.0
+    }
+}

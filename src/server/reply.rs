@@ -1,0 +1,122 @@
+//! Replies: `{"data": …}` or `{"error": …}`, and the one place that turns an error into HTTP.
+
+use std::fmt;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::Bytes;
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+use super::methods::Allow;
+use crate::wire::reply::{self, Failure, Problem};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// What is told of stock and orders may be another in a moment, so that nothing between server and
+/// client may keep a reply (RFC 9111, 4.2.2 lets it, else).
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// An error on its way to a client.
+#[derive(Debug)]
+pub enum ErrorReply {
+    /// 400, and what is wrong with the request.
+    BadRequest(String),
+    /// 403: a call between roles without the right secret.
+    Forbidden,
+    /// 403: the request was sent by a web page of another site.
+    OtherSite,
+    /// 404, and what was not found.
+    NotFound(&'static str),
+    /// 405, and the methods that the path has.
+    MethodNotAllowed(Allow),
+    /// 409: the stock does not suffice.
+    OutOfStock,
+    /// 413: the body exceeds this many bytes.
+    TooLarge(usize),
+    /// 422: the idempotency key belongs to another purchase.
+    KeyReused,
+    /// 503, and what is missing. Trying again later may help.
+    Unavailable(String),
+}
+
+/// Returns the reply `{"data": …}`.
+///
+/// # Panics
+///
+/// If `data` cannot be written as JSON, which no type of `wire` is.
+#[must_use]
+pub fn data<T: Serialize>(data: T) -> HttpResponse {
+    let body = serde_json::to_vec(&reply::Data { data });
+    json(StatusCode::OK, body.expect("data can be written as JSON").into())
+}
+
+/// Returns a reply with this body, which is JSON.
+#[must_use]
+pub fn json(status: StatusCode, body: Bytes) -> HttpResponse {
+    let mut response = HttpResponse::with_body(status, BoxBody::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}
+
+impl ErrorReply {
+    /// Returns the reply `{"error": …}`.
+    #[must_use]
+    pub fn into_response(self) -> HttpResponse {
+        self.error_response()
+    }
+}
+
+impl ResponseError for ErrorReply {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Forbidden | Self::OtherSite => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::OutOfStock => StatusCode::CONFLICT,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let status = self.status_code();
+        let error = Problem { code: status.as_u16(), message: self.to_string() };
+        let body = serde_json::to_vec(&Failure { error });
+        let mut response = json(status, body.expect("an error can be written as JSON").into());
+        if let Self::MethodNotAllowed(allow) = self {
+            response.headers_mut().insert(header::ALLOW, allow.header());
+        }
+        if let Self::Unavailable(_) = self {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl fmt::Display for ErrorReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadRequest(problem) | Self::Unavailable(problem) => f.write_str(problem),
+            Self::Forbidden => f.write_str(
+                "calls between roles carry the cluster's secret; is `secret` the same in every \
+                 role's roles.toml?",
+            ),
+            Self::OtherSite => f.write_str(
+                "a web page of another site sent this request; only pages of this address may \
+                 change anything",
+            ),
+            Self::NotFound(what) => f.write_str(what),
+            Self::MethodNotAllowed(allow) => write!(f, "this path allows {allow} only"),
+            Self::OutOfStock => f.write_str("not enough stock"),
+            Self::TooLarge(most) => write!(f, "the body is larger than {most} bytes"),
+            Self::KeyReused => {
+                f.write_str("this Idempotency-Key was used for a different purchase")
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `X-Request-Id`, by which one request is followed through all roles.
+
+use actix_web::http::header::{HeaderMap, HeaderValue};
+
+use crate::transport::REQUEST_ID;
+
+/// The longest id that is taken: it travels with a purchase.
+const LONGEST: usize = 255;
+
+/// Returns the client's id, if it is text of 1 to 255 characters.
+pub(super) fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let id = headers.get(REQUEST_ID)?;
+    ((1..=LONGEST).contains(&id.len()) && id.to_str().is_ok()).then_some(id)
+}
+
+/// Returns the client's id or, without a usable one, a fresh one.
+#[must_use]
+pub fn sent_or_drawn(headers: &HeaderMap) -> String {
+    let sent = sent(headers).and_then(|id| id.to_str().ok());
+    sent.map_or_else(draw, str::to_owned)
+}
+
+/// Draws an id: 16 hexadecimal digits.
+pub(super) fn draw() -> String {
+    String::from_utf8(digits().to_vec()).expect("hexadecimal digits are text")
+}
+
+/// Draws an id, as a header.
+pub(super) fn draw_header() -> HeaderValue {
+    HeaderValue::from_bytes(&digits()).expect("hexadecimal digits fit in a header")
+}
+
+/// Every reply has an id, also one from the cache, so that this does not go through `fmt`.
+fn digits() -> [u8; 16] {
+    let bits = rand::random::<u64>();
+    std::array::from_fn(|place| b"0123456789abcdef"[(bits >> (4 * place) & 0xf) as usize])
+}
