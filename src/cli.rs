@@ -36,7 +36,7 @@ enum Command {
     /// Run a front-end: it answers clients, caches toys, and selects the leader by heartbeats.
     Frontend(FrontendArguments),
     /// Run the catalog: it holds the stock and the purchase journal.
-    Catalog,
+    Catalog(CatalogArguments),
     /// Run an order replica: it stores the orders, as leader or as follower.
     Order(OrderArguments),
     /// Shop, measure the latency, and check every order.
@@ -51,6 +51,17 @@ enum Command {
     Roles,
     /// Check whether a role is ready; the exit status is 0 if it is.
     Probe(ProbeArguments),
+}
+
+#[derive(Args)]
+struct CatalogArguments {
+    /// Sell without hearing this replica, such as order-3, which is lost for good (repeatable).
+    ///
+    /// A catalog whose database is new, restored or copied hears every replica before it sells,
+    /// since each may hold orders that the database lacks. Orders that only a lost replica holds
+    /// are lost.
+    #[arg(long, value_name = "ROLE")]
+    without: Vec<Role>,
 }
 
 #[derive(Args)]
@@ -92,15 +103,21 @@ pub fn run() -> ExitCode {
     match line.command {
         Command::Cluster(verb) => system.block_on(cluster::carry_out(verb, &config)),
         Command::Frontend(arguments) => play(&system, &config, Role::Frontend(arguments.id)),
-        Command::Catalog => play(&system, &config, Role::Catalog),
+        Command::Catalog(arguments) => with_roles(&config, |roles| {
+            let lost = lost_replicas(roles, &arguments.without);
+            lost.map_or_else(
+                |problem| fail(&problem),
+                |lost| play_in(&system, roles, Role::Catalog, &lost),
+            )
+        }),
         Command::Order(arguments) => play(&system, &config, Role::Order(ReplicaId(arguments.id))),
         // A client that is told where the front-ends are needs no roles.toml.
         Command::Client(arguments) if arguments.names_frontends() => {
             system.block_on(client::run(arguments, &[]))
         }
-        Command::Client(arguments) => {
-            with_roles(&config, |roles| system.block_on(client::run(arguments, &roles.frontends)))
-        }
+        Command::Client(arguments) => with_roles(&config, |roles| {
+            system.block_on(client::run(arguments, &roles.frontend_addresses()))
+        }),
         Command::Rebuild(arguments) => {
             with_roles(&config, |roles| rebuild_journal(roles, &arguments.from))
         }
@@ -139,10 +156,26 @@ fn canonical(path: PathBuf) -> PathBuf {
 
 /// Runs a role until it is told to stop.
 fn play(system: &actix_web::rt::SystemRunner, config: &Path, role: Role) -> ExitCode {
-    with_roles(config, |roles| play_in(system, roles, role))
+    with_roles(config, |roles| play_in(system, roles, role, &[]))
 }
 
-fn play_in(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> ExitCode {
+/// The replicas of `--without`.
+fn lost_replicas(roles: &Roles, without: &[Role]) -> Result<Vec<ReplicaId>, String> {
+    let replica = |role: &Role| match role {
+        Role::Order(id) if roles.address_of(*role).is_some() => Ok(*id),
+        Role::Order(_) | Role::Catalog | Role::Frontend(_) => {
+            Err(format!("--without {role}: roles.toml has no order replica of this name"))
+        }
+    };
+    without.iter().map(replica).collect()
+}
+
+fn play_in(
+    system: &actix_web::rt::SystemRunner,
+    roles: &Roles,
+    role: Role,
+    without: &[ReplicaId],
+) -> ExitCode {
     // Below a warning, actix reports only its worker threads.
     let environment = env_logger::Env::default().default_filter_or("info,actix_server=warn");
     env_logger::Builder::from_env(environment).format_target(false).init();
@@ -156,7 +189,7 @@ fn play_in(system: &actix_web::rt::SystemRunner, roles: &Roles, role: Role) -> E
         let stop = process::stop_on_signals().map_err(RoleError::Serve)?;
         let served = async {
             match role {
-                Role::Catalog => catalog::run(listener, roles, stop).await,
+                Role::Catalog => catalog::run(listener, roles, without, stop).await,
                 Role::Order(id) => order::run(listener, roles, id, stop).await,
                 Role::Frontend(number) => frontend::run(listener, roles, number, stop).await,
             }

@@ -1,7 +1,10 @@
 //! The catalog and the order replicas, as a front-end or another replica reaches them.
 
+use std::sync::Arc;
+
+use crate::identity::Identity;
 use crate::roles::{Role, Roles};
-use crate::transport::Peer;
+use crate::transport::{Http, Peer};
 use crate::wire::replication::ReplicaId;
 
 /// One thread's connections to them.
@@ -49,14 +52,14 @@ impl Neighbours {
     }
 }
 
-/// Connects to the roles of `roles` over HTTP.
+/// Connects the process that is `own` to the roles of `roles` over HTTP.
 ///
 /// # Panics
 ///
 /// The function that is returned, if it is asked for a role that `roles` does not have.
-pub fn over_http(roles: &Roles) -> impl Fn(Role) -> Peer + '_ {
+pub fn over_http<'a>(roles: &'a Roles, own: &'a Arc<Identity>) -> impl Fn(Role) -> Peer + 'a {
     |role| {
         let address = roles.address_of(role).expect("only the roles of roles.toml are asked");
-        Peer::new(address, roles.secret.as_ref())
+        Peer::new(role, Http::new(address, roles.secret.as_ref()), own)
     }
 }

@@ -34,6 +34,8 @@ pub enum RoleError {
     NoSuchRole(Role, String),
     /// A database failed.
     Storage(StorageError),
+    /// The catalog could not note that it goes on without replicas.
+    Without(String),
     /// A replica holds more orders than the catalog's journal.
     JournalBehind {
         /// The replica, or its database.
@@ -162,6 +164,7 @@ impl fmt::Display for RoleError {
                 write!(f, "roles.toml has no {role}; it has {names}")
             }
             Self::Storage(error) => error.fmt(f),
+            Self::Without(problem) => write!(f, "--without was not noted: {problem}"),
             Self::JournalBehind { replica, orders, journal } => write!(
                 f,
                 "{replica} has {orders} orders, but the catalog's journal has only {journal}: the \

@@ -27,22 +27,18 @@ use crate::runtime::{self, Runtime};
 use crate::server;
 use crate::shutdown::Shutdown;
 use crate::storage::log_table;
+use crate::wire::replication::ReplicaId;
 
-/// Refuses to start if a replica holds orders that the journal lacks: the catalog's database was
-/// removed or replaced, and the next orders would get numbers that were given before.
-async fn refuse_to_start_over(
-    roles: &Roles,
-    remote: &Remote,
-    journal: u64,
-) -> Result<(), RoleError> {
+/// Refuses to start beside a replica's database that holds orders which the journal lacks: the
+/// catalog's database was removed or replaced, and the next orders would get numbers that were
+/// given before. (Replicas elsewhere are heard when they report, see [`core::history`].)
+fn refuse_to_start_over(roles: &Roles, journal: u64) -> Result<(), RoleError> {
     let files = roles.orders.iter().filter_map(|order| {
         let path = roles.file_of(Role::Order(order.id), "db");
         let length = log_table::length_at(&path).ok()?;
         Some((path.display().to_string(), length))
     });
-    let running = remote.longest_log().await;
-    let running = running.map(|(id, length)| (format!("order replica {id}"), length));
-    match files.chain(running).max_by_key(|(_, length)| *length) {
+    match files.max_by_key(|(_, length)| *length) {
         Some((replica, orders)) if orders > journal => {
             Err(RoleError::JournalBehind { replica, orders, journal })
         }
@@ -50,7 +46,8 @@ async fn refuse_to_start_over(
     }
 }
 
-/// Runs the catalog on `listener` until `stop` is cancelled.
+/// Runs the catalog on `listener` until `stop` is cancelled. It does not wait to hear the replicas
+/// `without`, which are lost for good.
 ///
 /// # Errors
 ///
@@ -58,15 +55,16 @@ async fn refuse_to_start_over(
 pub async fn run(
     listener: TcpListener,
     roles: &Roles,
+    without: &[ReplicaId],
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
     let settings = &roles.catalog;
     let path = roles.file_of(Role::Catalog, "db");
     let (journal, loaded) = Journal::open(&path, &settings.toys, settings.initial_stock)?;
-    let remote = Remote::new(roles, over_http(roles));
-    refuse_to_start_over(roles, &remote, loaded.journal.length).await?;
+    refuse_to_start_over(roles, loaded.journal.length)?;
     log::info!(
-        "the catalog has {} toys and {} orders; {}",
+        "the catalog of store {} has {} toys and {} orders; {}",
+        loaded.store,
         loaded.shelves.len(),
         loaded.journal.length,
         loaded.leadership
@@ -74,6 +72,11 @@ pub async fn run(
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
     let (service, jobs) = Service::new(Box::new(journal), loaded, roles, shutdown.clone(), runtime);
+    service.forgo(without).await.map_err(|error| RoleError::Without(error.to_string()))?;
+    if let Err(stopped) = service.decide(|core, _| core.may_sell()) {
+        log::warn!("{stopped}");
+    }
+    let remote = Remote::new(roles, over_http(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
 
     let secret = roles.secret.clone();

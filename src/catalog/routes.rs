@@ -3,7 +3,8 @@
 //! | request | asked by | answer |
 //! |---|---|---|
 //! | `GET /healthz`, `GET /readyz` | anyone | whether it lives, can serve |
-//! | `GET /internal/catalog-status` | replicas, front-ends | [`CatalogStatus`](crate::wire::replication::CatalogStatus) |
+//! | `GET /internal/catalog-status` | people | [`CatalogReport`](crate::wire::replication::CatalogReport) |
+//! | `POST /internal/report` | replicas, front-ends | [`CatalogReport`](crate::wire::replication::CatalogReport) |
 //! | `GET /internal/toys` | front-ends | all toys |
 //! | `POST /internal/toy` | front-ends | [`FillReply`](crate::wire::lease::FillReply) |
 //! | `POST /internal/register` | front-ends | [`Registered`](crate::wire::lease::Registered) |
@@ -20,10 +21,11 @@ use actix_web::web::ServiceConfig;
 
 use super::service::{CatalogError, Service};
 use crate::health;
+use crate::identity::Guarded;
 use crate::roles::{Role, Secret};
 use crate::server;
 use crate::wire::calls::{
-    EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetToys, Unavailable,
+    EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetToys, LogReport, Refusal,
 };
 use crate::wire::lease::{FillRequest, Registration, Renewal};
 use crate::wire::order::OrderNumber;
@@ -41,7 +43,9 @@ pub(super) fn configure(
 
 /// Registers the answers to other roles' calls.
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
-    endpoints.on(service, async |service, GetCatalogStatus {}, _| Ok(service.status()));
+    let endpoints = &mut Guarded::new(endpoints, &service.identity);
+    endpoints.on(service, async |service, GetCatalogStatus {}, _| Ok(service.catalog_report()));
+    endpoints.on(service, async |service, call: LogReport, _| Ok(service.report(call).await?));
     endpoints.on(service, async |service, GetToys {}, _| Ok(service.toys()));
     endpoints.on(service, async |service, call: FillRequest, _| Ok(service.toy(&call)));
     endpoints.on(service, async |service, call: Renewal, _| Ok(service.renew(call.session)));
@@ -57,8 +61,8 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     });
 }
 
-impl From<CatalogError> for Unavailable {
+impl From<CatalogError> for Refusal {
     fn from(error: CatalogError) -> Self {
-        Self(error.to_string())
+        Self::Unavailable(error.to_string())
     }
 }

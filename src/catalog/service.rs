@@ -8,23 +8,27 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::core::history::{Hearing, History, Stopped};
 use super::core::sessions::{Push, Sessions};
 use super::core::stock::Stock;
 use super::core::{Core, NewSession, WriteOutcome};
 use super::journal::Loaded;
+use super::journal::marker::Past;
 use super::storage::Storage;
 use crate::health::Readiness;
-use crate::roles::Roles;
+use crate::identity::Identity;
+use crate::roles::{Role, Roles};
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
+use crate::wire::calls::LogReport;
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };
-use crate::wire::order::{OrderNumber, Rows};
+use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, CatalogStatus, MOST_ROWS, OrderReply,
+    Acquisition, AcquisitionReply, CatalogReport, CatalogStatus, MOST_ROWS, OrderReply, ReplicaId,
 };
 use crate::wire::toy::{Toy, ToyName};
 
@@ -42,6 +46,8 @@ pub struct Service {
     /// A session acknowledged an invalidation, or ended.
     pub(super) acknowledged: Notify,
     shutdown: Shutdown,
+    /// Who this catalog is.
+    pub identity: Arc<Identity>,
 }
 
 /// What the writing task is asked to do, and where its answer goes.
@@ -63,6 +69,8 @@ pub enum CatalogError {
     Ending,
     /// A leader's log is longer than the journal.
     LogBeyondJournal,
+    /// The journal may not sell.
+    Stopped(Stopped),
     /// The catalog's roles.toml has no such front-end.
     UnknownFrontend(u32),
 }
@@ -80,20 +88,26 @@ impl Service {
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let now = runtime.now();
         let initial = roles.catalog.initial_stock;
-        let stock = Stock::new(loaded.shelves, initial, loaded.journal, loaded.leadership);
         // Drawn rather than counted: a database that was rebuilt or restored from a copy would
         // count the same numbers again. (63 bits, as SQLite's integers are signed.)
         let boot = runtime.random() >> 1;
+        let stock = Stock::new(loaded.shelves, initial, loaded.journal, loaded.leadership);
+        let history = match loaded.past {
+            Past::Continued => History::continued(),
+            Past::InDoubt => History::in_doubt(roles.orders.iter().map(|order| order.id)),
+        };
         let sessions = Sessions::new(boot, loaded.sessions, now);
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
-        let frontends = u32::try_from(roles.frontends.len()).unwrap_or(u32::MAX);
+        let frontends = roles.frontends.iter().map(|frontend| frontend.id);
+        let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
         let service = Self {
-            core: Mutex::new(Core::new(stock, sessions, frontends, now)),
+            core: Mutex::new(core),
             storage,
             runtime,
             jobs,
             acknowledged: Notify::new(),
             shutdown,
+            identity: Identity::new(Role::Catalog, Some(loaded.store)),
         };
         (Arc::new(service), queue)
     }
@@ -112,6 +126,57 @@ impl Service {
     #[must_use]
     pub fn status(&self) -> CatalogStatus {
         self.decide(|core, _| core.status())
+    }
+
+    /// Takes a report of how long replicas' logs are. Returns the catalog's status.
+    pub(super) async fn report(&self, report: LogReport) -> Result<CatalogReport, CatalogError> {
+        for (replica, log) in report.logs {
+            self.hear(replica, log).await?;
+        }
+        Ok(self.catalog_report())
+    }
+
+    /// Returns the catalog's status, and which catalog it is.
+    pub(super) fn catalog_report(&self) -> CatalogReport {
+        self.decide(|core, _| CatalogReport {
+            status: core.status(),
+            store: self.identity.store(),
+            boot: Some(core.boot()),
+            stopped: core.may_sell().err().map(|stopped| stopped.to_string()),
+        })
+    }
+
+    /// Notes where a replica's log ends. A log that contradicts the journal stops sales, also after
+    /// a restart, until an operator acts.
+    pub(super) async fn hear(&self, replica: ReplicaId, log: Position) -> Result<(), CatalogError> {
+        match self.decide(|core, _| (core.hear(replica, log), core.may_sell())) {
+            (Hearing::Known, _) => Ok(()),
+            (Hearing::Complete, _) => {
+                log::info!("every replica has been heard: sales begin");
+                self.store(self.storage.set_past(Past::Continued)).await
+            }
+            (Hearing::Contradiction, may_sell) => {
+                if let Err(stopped) = may_sell {
+                    log::error!("{stopped}");
+                }
+                self.store(self.storage.set_past(Past::InDoubt)).await
+            }
+        }
+    }
+
+    /// Goes on without replicas that are lost for good.
+    ///
+    /// # Errors
+    ///
+    /// If the database failed.
+    pub async fn forgo(&self, replicas: &[ReplicaId]) -> Result<(), CatalogError> {
+        if !self.decide(|core, _| core.forgo(replicas)) {
+            return Ok(());
+        }
+        match self.decide(|core, _| core.may_sell()) {
+            Ok(()) => self.store(self.storage.set_past(Past::Continued)).await,
+            Err(_others_are_missing) => Ok(()),
+        }
     }
 
     /// Begins a session. It is on disk before the front-end learns of it, so that a catalog that
@@ -161,6 +226,8 @@ impl Service {
     /// Returns one order, or that the journal ends before it.
     pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, CatalogError> {
         if !self.decide(|core, _| core.has_order(number)) {
+            // A journal that may not sell may lack orders that were acknowledged.
+            self.decide(|core, _| core.may_sell()).map_err(CatalogError::Stopped)?;
             return Ok(OrderReply::Unknown);
         }
         let rows = self.store(self.storage.rows(number.0, 1)).await?;
@@ -226,10 +293,13 @@ impl Service {
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        if self.decide(|core, now| core.is_ready(now)) {
-            Ok(())
-        } else {
-            Err("no write to the database has completed for 1 s".into())
+        if !self.decide(|core, now| core.is_ready(now)) {
+            return Err("no write to the database has completed for 1 s".into());
+        }
+        match self.decide(|core, _| core.may_sell()) {
+            Err(stopped @ Stopped::Contradicted { .. }) => Err(stopped.to_string()),
+            // Until its replicas are there, a store cannot sell anyway.
+            Err(Stopped::Unheard(_)) | Ok(()) => Ok(()),
         }
     }
 }
@@ -239,9 +309,11 @@ impl CatalogError {
     pub(super) fn stored(&self) -> WriteOutcome {
         match self {
             Self::Ending => WriteOutcome::Unknown,
-            Self::Storage(_) | Self::Busy | Self::LogBeyondJournal | Self::UnknownFrontend(_) => {
-                WriteOutcome::Unchanged
-            }
+            Self::Storage(_)
+            | Self::Busy
+            | Self::LogBeyondJournal
+            | Self::Stopped(_)
+            | Self::UnknownFrontend(_) => WriteOutcome::Unchanged,
         }
     }
 }
@@ -250,6 +322,7 @@ impl std::fmt::Display for CatalogError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Storage(error) => error.fmt(f),
+            Self::Stopped(stopped) => stopped.fmt(f),
             Self::Busy => f.write_str("too many batches wait; retry in a moment"),
             Self::Ending => f.write_str("the catalog is shutting down; retry when it is back"),
             Self::UnknownFrontend(number) => write!(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::core::stock::{Change, RecordedDecision};
 use super::journal::Journal;
+use super::journal::marker::Past;
 use crate::storage::Outcome;
 use crate::wire::lease::SessionId;
 use crate::wire::order::Rows;
@@ -27,6 +28,9 @@ pub trait Storage: Send + Sync {
 
     /// Records who leads.
     fn set_leadership(&self, leadership: Leadership) -> Outcome<'_, ()>;
+
+    /// Records whether replicas must be heard before anything is sold, also after a restart.
+    fn set_past(&self, past: Past) -> Outcome<'_, ()>;
 
     /// Records that a session begins and that others have ended.
     fn note_sessions(&self, begun: Option<SessionId>, ended: Vec<SessionId>) -> Outcome<'_, ()>;
@@ -56,6 +60,10 @@ impl Storage for Journal {
 
     fn set_leadership(&self, leadership: Leadership) -> Outcome<'_, ()> {
         Box::pin(Self::set_leadership(self, leadership))
+    }
+
+    fn set_past(&self, past: Past) -> Outcome<'_, ()> {
+        Box::pin(Self::set_past(self, past))
     }
 
     fn note_sessions(&self, begun: Option<SessionId>, ended: Vec<SessionId>) -> Outcome<'_, ()> {

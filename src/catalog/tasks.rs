@@ -90,7 +90,7 @@ impl Service {
                         let _gave_up = answer.send(self.write_batch(&holders, request).await);
                     }
                     Some(Job::Acquire(request, answer)) => {
-                        let _gave_up = answer.send(self.write_leadership(&holders, request).await);
+                        let _gave_up = answer.send(self.write_leadership(request).await);
                     }
                     None => return,
                 },
@@ -108,6 +108,10 @@ impl Service {
                 log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
             }
         }
+        // The plan's own line of defence: nothing is written for a leader whose log contradicts the
+        // journal.
+        self.hear(request.leader, request.log).await?;
+        self.decide(|core, _| core.may_sell()).map_err(CatalogError::Stopped)?;
         let batch = ReceivedBatch::new(request);
         let recorded = self.store(self.storage.recorded(batch.keys())).await?;
         let locked = match self.decide(|core, now| batch.lock(core, recorded, now)) {
@@ -160,33 +164,17 @@ impl Service {
 
     async fn write_leadership(
         &self,
-        holders: &Holders,
         request: Acquisition,
     ) -> Result<AcquisitionReply, CatalogError> {
-        let is_unled = self.decide(|core, _| core.is_unled());
-        let longest = if is_unled { holders.remote.longest_log().await } else { None };
+        self.hear(request.nominee, request.log).await?;
         let prefix = self.store(self.storage.rows(request.log.length, 0)).await?;
         let prefix = prefix.map(|rows| rows.after);
-        let length = longest.map(|(_, length)| length);
-        let reply = self.decide(|core, _| core.acquire(&request, prefix, length));
-        match reply {
-            AcquisitionReply::Won { leadership, .. } => {
-                self.store(self.storage.set_leadership(leadership)).await?;
-                failpoint::pass(failpoint::CATALOG_ACQUIRED);
-                self.decide(|core, _| core.adopt_leadership(leadership));
-                log::info!("{leadership}");
-            }
-            AcquisitionReply::Foreign { journal } => {
-                if let Some((replica, length)) = longest.filter(|(_, len)| *len > journal.length) {
-                    log::error!(
-                        "replica {replica} has {length} orders and the journal {}: no replica can \
-                         lead. If the catalog's database was removed, see `toystore rebuild \
-                         --help`",
-                        journal.length
-                    );
-                }
-            }
-            AcquisitionReply::Lost(_) => {}
+        let reply = self.decide(|core, _| core.acquire(&request, prefix));
+        if let AcquisitionReply::Won { leadership, .. } = reply {
+            self.store(self.storage.set_leadership(leadership)).await?;
+            failpoint::pass(failpoint::CATALOG_ACQUIRED);
+            self.decide(|core, _| core.adopt_leadership(leadership));
+            log::info!("{leadership}");
         }
         Ok(reply)
     }

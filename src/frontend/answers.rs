@@ -42,6 +42,10 @@ pub enum FrontendError {
     NoCatalog(String),
     /// No replica leads.
     NoLeader,
+    /// The catalog cannot sell, and says why.
+    Stopped(String),
+    /// The replicas use another start of the catalog than this front-end.
+    OtherCatalog,
     /// The outcome of a purchase is unknown.
     Undecided(String),
 }
@@ -51,6 +55,12 @@ impl fmt::Display for FrontendError {
         match self {
             Self::Overloaded => f.write_str("too many requests are in flight; retry in a moment"),
             Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
+            Self::Stopped(why) => f.write_str(why),
+            Self::OtherCatalog => f.write_str(
+                "the order replicas sell at another catalog than this front-end shows, or it has \
+                 just restarted; give all roles the same roles.toml, and end the catalog that it \
+                 does not name",
+            ),
             Self::NoLeader => f.write_str("no order replica leads; retry in a moment"),
             Self::Undecided(problem) => {
                 write!(f, "no answer in time ({problem}); retry with this reply's Idempotency-Key")

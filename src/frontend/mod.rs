@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod core;
+mod leader;
 pub mod remote;
 pub mod routes;
 pub mod service;
@@ -20,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::remote::Remote;
 use self::service::Service;
+use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
-use crate::roles::Roles;
+use crate::roles::{Role, Roles};
 use crate::runtime::{self, Runtime};
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -39,8 +41,9 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
-    let service = Service::new(number, roles, Arc::clone(&runtime));
-    let remote = Rc::new(Remote::new(roles, over_http(roles)));
+    let identity = Identity::new(Role::Frontend(number), None);
+    let service = Service::new(identity, number, roles, Arc::clone(&runtime));
+    let remote = Rc::new(Remote::new(roles, over_http(roles, &service.identity)));
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
 

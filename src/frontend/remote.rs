@@ -6,14 +6,14 @@ use crate::neighbours::Neighbours;
 use crate::roles::{Role, Roles};
 use crate::server;
 use crate::transport::{CallError, Peer};
-use crate::wire::calls::{Buy, EndSession, GetCatalogStatus, GetOrder, GetStatus, GetToys};
+use crate::wire::calls::{Buy, EndSession, GetOrder, GetStatus, GetToys, LogReport};
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, Renewal, RenewalReply, SessionId,
 };
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::{Purchase, PurchaseReply};
 use crate::wire::replication::{
-    CatalogStatus, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
+    CatalogReport, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use crate::wire::toy::Toy;
 
@@ -55,8 +55,9 @@ impl Remote {
         self.neighbours.catalog.call_for_list(&GetToys {}, LIST_TIMEOUT, self.largest_list).await
     }
 
-    pub(super) async fn catalog_status(&self) -> Result<CatalogStatus, CallError> {
-        self.neighbours.catalog.call(&GetCatalogStatus {}, CATALOG_TIMEOUT).await
+    /// Tells the catalog how long the replicas' logs are, and asks for its status.
+    pub(super) async fn report(&self, report: &LogReport) -> Result<CatalogReport, CallError> {
+        self.neighbours.catalog.call(report, CATALOG_TIMEOUT).await
     }
 
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, CallError> {
@@ -94,11 +95,11 @@ impl Remote {
     pub(super) async fn purchase(
         &self,
         leader: ReplicaId,
-        purchase: &Purchase,
+        purchase: Purchase,
         time_limit: Duration,
     ) -> Result<PurchaseReply, CallError> {
         let within_ms = u64::try_from(time_limit.as_millis()).ok();
-        let call = Buy { purchase: purchase.clone(), within_ms };
+        let call = Buy { purchase, within_ms };
         self.neighbours.replica(leader).call(&call, time_limit).await
     }
 

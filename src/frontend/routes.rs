@@ -23,6 +23,7 @@ use super::answers::{FrontendError, Source, ToyAnswer};
 use super::remote::Remote;
 use super::service::Service;
 use crate::health;
+use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
@@ -41,7 +42,7 @@ const CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     config.app_data(Data::from(Arc::clone(service)));
-    config.app_data(Data::new(Remote::new(roles, over_http(roles))));
+    config.app_data(Data::new(Remote::new(roles, over_http(roles, &service.identity))));
     config.app_data(Data::new(roles.clone()));
     // A path is compared with these from top to bottom.
     config
@@ -68,9 +69,9 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
 
 /// Registers the answers to other roles' calls.
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
+    let endpoints = &mut Guarded::new(endpoints, &service.identity);
     endpoints.on(service, async |service, call: Invalidation, _| {
-        service.invalidate(call.session, &call.toys);
-        Ok(())
+        service.invalidate(call.session, &call.toys)
     });
 }
 
@@ -130,12 +131,14 @@ async fn buy(
     server::refuse_other_sites(request)?;
     let PurchaseBody { name, quantity } = server::read_json(request, payload).await?;
     log::debug!("request {request_id} buys {quantity} {name}");
-    let purchase = Purchase { key, name, quantity, request_id: Some(request_id.to_owned()) };
+    let request_id = Some(request_id.to_owned());
+    let purchase = Purchase { key, name, quantity, request_id, boot: None };
     match service.purchase(remote, &purchase).await? {
         Decision::Granted(order_number) => Ok(server::data(Receipt { order_number })),
         Decision::OutOfStock => Err(ErrorReply::OutOfStock),
         Decision::UnknownToy => Err(ErrorReply::NotFound("product not found")),
         Decision::KeyReused => Err(ErrorReply::KeyReused),
+        Decision::OtherCatalog => Err(FrontendError::OtherCatalog.into()),
     }
 }
 
@@ -180,7 +183,7 @@ async fn cluster(service: Data<Service>, roles: Data<Roles>) -> HttpResponse {
         catalog: CatalogView {
             address: roles.catalog.address.to_string(),
             state: if catalog.is_some() { CatalogState::Up } else { CatalogState::Down },
-            last_order: catalog.and_then(|status| status.journal.last()),
+            last_order: catalog.and_then(|report| report.status.journal.last()),
         },
         replicas: replicas.collect(),
         cache,

@@ -4,25 +4,28 @@
 //! catalog, the selection of the leader) is in [`tasks`](super::tasks).
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore};
 
 use super::answers::{FrontendError, Rendered, Source, ToyAnswer};
 use super::core::cache::{Cache, ConfirmedLookup, Lookup};
-use super::core::retry::{DEADLINE, QUERY_DEADLINE, Retry, RetryDecision};
-use super::core::selection::{AttemptOutcome, Selection};
+use super::core::retry::{QUERY_DEADLINE, Retry, RetryDecision};
+use super::core::selection::Selection;
+use super::leader::NotAnswered;
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
 use crate::health::Readiness;
-use crate::roles::{CacheSettings, Roles};
+use crate::identity::Identity;
+use crate::roles::{CacheSettings, Role, Roles};
 use crate::runtime::Runtime;
-use crate::transport::{CallError, Unreachable};
+use crate::transport::CallError;
+use crate::wire::calls::Refusal;
 use crate::wire::lease::{FillReply, FillRequest, SessionId, Version};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
-use crate::wire::replication::{CatalogStatus, Leadership, OrderReply, ReplicaId};
+use crate::wire::replication::{CatalogReport, OrderReply, ReplicaId};
 use crate::wire::reply::Data;
 use crate::wire::toy::{Toy, ToyName};
 
@@ -32,7 +35,9 @@ const MOST_IN_FLIGHT: usize = 1_024;
 
 /// A front-end, shared by all threads.
 pub struct Service {
-    /// Counted from 1.
+    /// Who this front-end is.
+    pub identity: Arc<Identity>,
+    /// Its id.
     pub(super) number: u32,
     pub(super) settings: CacheSettings,
     pub(super) runtime: Arc<dyn Runtime>,
@@ -42,18 +47,26 @@ pub struct Service {
     misses: SingleFlight<Result<ToyAnswer, FrontendError>>,
     selection: Mutex<Selection>,
     /// The leader may be another one now: attempts in flight look again.
-    leader_changed: Notify,
+    pub(super) leader_changed: Notify,
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
-    in_flight: Semaphore,
-    catalog: Mutex<Option<(CatalogStatus, Instant)>>,
+    pub(super) in_flight: Semaphore,
+    catalog: Mutex<Option<(CatalogReport, Instant)>>,
+    /// The start of the catalog under which the replicas would not sell.
+    refused_boot: Mutex<Option<u64>>,
 }
 
 impl Service {
-    /// Front-end `number`, counted from 1.
+    /// Front-end `number`, which is `identity`.
     #[must_use]
-    pub fn new(number: u32, roles: &Roles, runtime: Arc<dyn Runtime>) -> Arc<Self> {
+    pub fn new(
+        identity: Arc<Identity>,
+        number: u32,
+        roles: &Roles,
+        runtime: Arc<dyn Runtime>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            identity,
             number,
             settings: roles.cache,
             runtime,
@@ -64,6 +77,7 @@ impl Service {
             selecting: Notify::new(),
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             catalog: Mutex::new(None),
+            refused_boot: Mutex::new(None),
         })
     }
 
@@ -111,13 +125,38 @@ impl Service {
         if purchase.name.as_str().len() > ToyName::LONGEST {
             return Ok(Decision::UnknownToy);
         }
+        if let Some(why) = self.catalog().and_then(|report| report.stopped) {
+            return Err(FrontendError::Stopped(why));
+        }
         self.ask_leader(async |leader, time_limit| {
+            // What this front-end shows is what the catalog of its session has; only there may it
+            // sell.
+            let boot = self.boot();
+            let purchase = Purchase { boot, ..purchase.clone() };
             match remote.purchase(leader, purchase, time_limit).await? {
-                PurchaseReply::Decided(decision) => Ok(Ok(decision)),
-                PurchaseReply::NotLeader(leadership) => Ok(Err(leadership)),
+                PurchaseReply::Decided(Decision::OtherCatalog) => {
+                    self.set_refused_boot(boot);
+                    Ok(Err(NotAnswered::Because(FrontendError::OtherCatalog)))
+                }
+                PurchaseReply::Decided(decision) => {
+                    self.set_refused_boot(None);
+                    Ok(Ok(decision))
+                }
+                PurchaseReply::NotLeader(leadership) => Ok(Err(NotAnswered::NotLeader(leadership))),
             }
         })
         .await
+    }
+
+    fn set_refused_boot(&self, boot: Option<u64>) {
+        *self.refused_boot.lock().expect("nothing panics under this lock") = boot;
+    }
+
+    /// The start of the catalog that this front-end's session belongs to or, without a session,
+    /// that last answered.
+    fn boot(&self) -> Option<u64> {
+        let session = self.cached(|cache| cache.session());
+        session.map(|session| session.boot).or_else(|| self.catalog()?.boot)
     }
 
     /// One order. `None` if there is no such order.
@@ -140,20 +179,42 @@ impl Service {
     }
 
     /// Drops toys that are about to change.
-    pub(super) fn invalidate(&self, session: SessionId, toys: &[(ToyName, Version)]) {
-        self.cached(|cache| cache.invalidate(session, toys));
+    ///
+    /// # Errors
+    ///
+    /// If this process does not hold the session: its answer would be no acknowledgement.
+    pub(super) fn invalidate(
+        &self,
+        session: SessionId,
+        toys: &[(ToyName, Version)],
+    ) -> Result<(), Refusal> {
+        let own = self.cached(|cache| {
+            cache.invalidate(session, toys);
+            cache.session()
+        });
+        if own == Some(session) {
+            return Ok(());
+        }
+        let own = own.map_or_else(|| "none".to_owned(), |own| own.to_string());
+        Err(Refusal::Misdirected(format!(
+            "this is {} with session {own}, and the call is meant for session {session}",
+            self.identity.addressee(self.identity.role())
+        )))
     }
 
-    pub(super) fn heard_from_catalog(&self, status: CatalogStatus, asked: Instant) {
-        *self.catalog.lock().expect("nothing panics under this lock") = Some((status, asked));
+    /// Takes the catalog's report. That of another store than this front-end's counts for nothing.
+    pub(super) fn heard_from_catalog(&self, report: CatalogReport, asked: Instant) {
+        if report.store.is_none_or(|store| self.identity.adopt(store)) {
+            *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
+        }
     }
 
-    /// The catalog's status, if it answered lately.
-    pub(super) fn catalog(&self) -> Option<CatalogStatus> {
-        let heard = *self.catalog.lock().expect("nothing panics under this lock");
+    /// The catalog's report, if it answered lately.
+    pub(super) fn catalog(&self) -> Option<CatalogReport> {
+        let heard = self.catalog.lock().expect("nothing panics under this lock").clone();
         heard
             .filter(|(_, asked)| self.runtime.now() < *asked + QUERY_DEADLINE)
-            .map(|(status, _)| status)
+            .map(|(report, _)| report)
     }
 
     pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Rendered>) -> T) -> T {
@@ -232,83 +293,22 @@ impl Service {
             }
         }
     }
-
-    /// Asks the leader until there is an answer. An attempt ends when another replica leads.
-    async fn ask_leader<T>(
-        &self,
-        ask: impl AsyncFn(ReplicaId, Duration) -> Result<Result<T, Leadership>, CallError>,
-    ) -> Result<T, FrontendError> {
-        let Ok(_place) = self.in_flight.try_acquire() else {
-            return Err(FrontendError::Overloaded);
-        };
-        let mut retry = Retry::new(self.runtime.now(), DEADLINE);
-        let mut error = FrontendError::NoLeader;
-        loop {
-            // A change from here on ends the pause below.
-            let changed = self.leader_changed.notified();
-            if let Some(leader) = self.select(|selection| selection.leader()) {
-                let attempt = ask(leader, retry.time_limit(self.runtime.now()));
-                tokio::select! {
-                    biased;
-                    answer = attempt => match self.judge(leader, answer) {
-                        Ok(answer) => return Ok(answer),
-                        Err(problem) => error = problem,
-                    },
-                    () = self.another_than(leader) => {
-                        log::debug!("an attempt at replica {leader} ends: another replica leads");
-                        continue;
-                    }
-                }
-            }
-            let RetryDecision::Again(pause) = retry.failed(self.runtime.now()) else {
-                return Err(error);
-            };
-            let _either = self.runtime.timeout(pause, changed).await;
-        }
-    }
-
-    /// What an attempt's outcome tells of the replica, and the answer if there is one.
-    fn judge<T>(
-        &self,
-        replica: ReplicaId,
-        outcome: Result<Result<T, Leadership>, CallError>,
-    ) -> Result<T, FrontendError> {
-        let (attempt, answer) = match outcome {
-            Ok(Ok(answer)) => (AttemptOutcome::Answered, Ok(answer)),
-            Ok(Err(leadership)) => {
-                (AttemptOutcome::NotLeader(leadership), Err(FrontendError::NoLeader))
-            }
-            Err(error) => {
-                log::debug!("replica {replica} gave no answer: {error}");
-                let attempt = match error {
-                    CallError::Unreachable(Unreachable::ConnectionRefused) => AttemptOutcome::Gone,
-                    CallError::Unreachable(_) | CallError::Refused { .. } => {
-                        AttemptOutcome::Unanswered
-                    }
-                };
-                (attempt, Err(FrontendError::Undecided(error.to_string())))
-            }
-        };
-        self.select(|selection| selection.attempted(replica, attempt));
-        answer
-    }
-
-    /// Ends when another replica than `leader` leads.
-    async fn another_than(&self, leader: ReplicaId) {
-        loop {
-            let changed = self.leader_changed.notified();
-            if !self.select(|selection| selection.leadership().is_led_by(leader)) {
-                return;
-            }
-            changed.await;
-        }
-    }
 }
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        if self.catalog().is_none() {
-            return Err("the catalog is unreachable".into());
+        let Some(catalog) = self.catalog() else {
+            return Err(match self.identity.stranger_at(Role::Catalog) {
+                Some(says) => format!("another process answers as the catalog: {says}"),
+                None => "the catalog is unreachable".into(),
+            });
+        };
+        if let Some(why) = catalog.stopped {
+            return Err(why);
+        }
+        let refused = *self.refused_boot.lock().expect("nothing panics under this lock");
+        if refused.is_some() && refused == self.boot() {
+            return Err(FrontendError::OtherCatalog.to_string());
         }
         if self.settings.enabled && !self.cached(|cache| cache.has_lease(self.runtime.now())) {
             return Err("there is no session with the catalog yet".into());

@@ -13,6 +13,7 @@ use super::service::Service;
 use crate::roles::Roles;
 use crate::shutdown::Shutdown;
 use crate::transport::{CallError, Unreachable};
+use crate::wire::calls::LogReport;
 use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaId};
 
 /// How often the catalog is asked for its status.
@@ -80,8 +81,9 @@ impl Service {
     async fn check_catalog(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            if let Ok(status) = remote.catalog_status().await {
-                self.heard_from_catalog(status, asked);
+            let logs = self.select(|selection| selection.logs());
+            if let Ok(report) = remote.report(&LogReport { logs }).await {
+                self.heard_from_catalog(report, asked);
             }
             self.runtime.sleep(CATALOG_INTERVAL).await;
         }

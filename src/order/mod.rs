@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use self::order_log::OrderLog;
 use self::remote::Remote;
 use self::service::Service;
+use self::storage::Storage;
+use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
@@ -44,9 +46,11 @@ pub async fn run(
     log::info!("replica {id} has {} orders", end.length);
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
-    let remote = Rc::new(Remote::new(roles, id, over_http(roles)));
+    let identity = Identity::new(Role::Order(id), log.store());
+    let remote = Rc::new(Remote::new(roles, id, over_http(roles, &identity)));
     let others = remote.others().collect();
-    let service = Service::new(id, others, (Box::new(log), end), shutdown.clone(), runtime);
+    let database: (Box<dyn Storage>, _) = (Box::new(log), end);
+    let service = Service::new(id, others, database, shutdown.clone(), runtime, identity);
     tasks::start(&service, &remote, &shutdown);
 
     let roles = roles.clone();

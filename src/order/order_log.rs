@@ -1,27 +1,36 @@
 //! An order replica's database: a copy of the journal's first orders, on disk.
 //!
 //! The table `log` has the orders and their chain hashes; the view `orders` is for people and their
-//! scripts. The file contains no time, no id and no epoch. So replicas with the same orders have
-//! the same file: after a checkpoint, byte for byte, except for SQLite's change counters.
+//! scripts. The file contains no time, no replica's id and no epoch, only the id of the store,
+//! which all replicas share. So replicas with the same orders have the same file: after a
+//! checkpoint, byte for byte, except for SQLite's change counters.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::OptionalExtension as _;
 
-use crate::storage::log_table::{self, insert, length, order_of, rows, verify};
+use crate::storage::log_table::{self, insert, length, order_of, rows, store_of, verify};
 use crate::storage::{
-    StorageError, Worker, checkpoint, commit, free_name, open_reader, open_writer, rename_aside,
+    StorageError, Worker, checkpoint, classify, commit, free_name, open_reader, open_writer,
+    rename_aside,
 };
+use crate::wire::identity::StoreId;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
 
 /// What this database has besides the table `log`.
 const VIEWS: &str = "
     CREATE VIEW IF NOT EXISTS orders AS SELECT number, name, quantity FROM log;
+    -- Which store these orders belong to, once the replica knows.
+    CREATE TABLE IF NOT EXISTS identity (
+        id    INTEGER PRIMARY KEY CHECK (id = 1),
+        store INTEGER NOT NULL
+    ) STRICT;
 ";
 
 /// An open database.
 pub struct OrderLog {
     path: PathBuf,
+    store: Option<StoreId>,
     writer: Worker,
     reader: Worker,
 }
@@ -56,9 +65,11 @@ impl OrderLog {
     pub fn open(path: &Path) -> Result<(Self, Position), StorageError> {
         let connection = open_writer(path, &[log_table::SCHEMA, VIEWS])?;
         let end = verify(&connection, path)?;
+        let store = store_of(&connection).map_err(|error| classify(path, &error))?;
         let reader = open_reader(path)?;
         let log = Self {
             path: path.to_owned(),
+            store,
             writer: Worker::start("log-writer", path, connection)?,
             reader: Worker::start("log-reader", path, reader)?,
         };
@@ -98,6 +109,28 @@ impl OrderLog {
     /// If the database failed. Nothing is lost.
     pub async fn checkpoint(&self) -> Result<(), StorageError> {
         self.writer.run(checkpoint).await
+    }
+
+    /// Returns the store that the database belonged to when it was opened. `None` for a database
+    /// that is new, or was made before stores had ids.
+    #[must_use]
+    pub fn store(&self) -> Option<StoreId> {
+        self.store
+    }
+
+    /// Writes which store the database belongs to.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full (nothing changed) or the database failed (unknown).
+    pub async fn set_store(&self, store: StoreId) -> Result<(), StorageError> {
+        self.writer
+            .run(move |connection| {
+                let sql = "INSERT INTO identity (id, store) VALUES (1, ?1)
+                           ON CONFLICT (id) DO UPDATE SET store = ?1";
+                connection.execute(sql, [store.get()]).map(drop)
+            })
+            .await
     }
 
     /// Returns the file's path.

@@ -6,11 +6,11 @@ use crate::neighbours::Neighbours;
 use crate::roles::{Role, Roles};
 use crate::server;
 use crate::transport::{CallError, Peer, Unreachable};
-use crate::wire::calls::{GetCatalogStatus, GetJournal, GetOrder, GetRows};
-use crate::wire::order::{OrderNumber, Rows};
+use crate::wire::calls::{GetJournal, GetOrder, GetRows, LogReport};
+use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogStatus, OrderReply, ReplicaId,
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, OrderReply, ReplicaId,
 };
 
 /// One attempt at anything that takes a disk's sync or two. Attempts are repeated, by key.
@@ -37,8 +37,13 @@ impl Remote {
         self.0.replicas()
     }
 
-    pub(super) async fn catalog_status(&self) -> Result<CatalogStatus, CallError> {
-        self.0.catalog.call(&GetCatalogStatus {}, STATUS_TIMEOUT).await
+    /// Tells the catalog where this replica's log ends, and asks for its status.
+    pub(super) async fn report(
+        &self,
+        id: ReplicaId,
+        log: Position,
+    ) -> Result<CatalogReport, CallError> {
+        self.0.catalog.call(&LogReport { logs: vec![(id, log)] }, STATUS_TIMEOUT).await
     }
 
     pub(super) async fn commit(&self, request: &CommitRequest) -> Result<CommitReply, CallError> {

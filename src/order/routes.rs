@@ -20,16 +20,17 @@ use actix_web::web::ServiceConfig;
 use super::remote::Remote;
 use super::service::{OrderError, Service};
 use crate::health;
+use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{Role, Roles};
 use crate::server::{self, OnBehalf as _};
-use crate::wire::calls::{Buy, Caller, Endpoints, GetOrder, GetRows, GetStatus, Unavailable};
+use crate::wire::calls::{Buy, Caller, Endpoints, GetOrder, GetRows, GetStatus, Refusal};
 use crate::wire::order::OrderNumber;
 use crate::wire::replication::{AppendRequest, Leadership, Nomination};
 
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     health::routes(config, Role::Order(service.id), Arc::clone(service) as _);
-    let remote = Rc::new(Remote::new(roles, service.id, over_http(roles)));
+    let remote = Rc::new(Remote::new(roles, service.id, over_http(roles, &service.identity)));
     server::internal(config, roles.secret.as_ref(), |endpoints| {
         internal(endpoints, service, &remote);
     });
@@ -37,6 +38,7 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
 
 /// Registers the answers to other roles' calls, some of which ask `remote` in turn.
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: &Rc<Remote>) {
+    let endpoints = &mut Guarded::new(endpoints, &service.identity);
     endpoints.on(service, async |service, GetStatus {}, _| Ok(service.status()));
     endpoints.on(service, async |service, call: Leadership, _| {
         service.learn(call);
@@ -64,8 +66,8 @@ fn on_behalf(remote: &Rc<Remote>, caller: Caller) -> Rc<Remote> {
     }
 }
 
-impl From<OrderError> for Unavailable {
+impl From<OrderError> for Refusal {
     fn from(error: OrderError) -> Self {
-        Self(error.to_string())
+        Self::Unavailable(error.to_string())
     }
 }

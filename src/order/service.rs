@@ -17,6 +17,8 @@ use super::remote::Remote;
 use super::storage::Storage;
 use crate::failpoint;
 use crate::health::Readiness;
+use crate::identity::Identity;
+use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
@@ -37,6 +39,8 @@ pub type Waiter = oneshot::Sender<PurchaseReply>;
 /// A replica, shared by all threads.
 pub struct Service {
     pub(super) id: ReplicaId,
+    /// Who this replica is.
+    pub identity: Arc<Identity>,
     /// That rows are accepted and that they are queued for the disk must happen in the same order,
     /// under this one lock. Nothing under it awaits.
     core: Mutex<Core<Waiter>>,
@@ -77,9 +81,11 @@ impl Service {
         (storage, end): (Box<dyn Storage>, Position),
         shutdown: Shutdown,
         runtime: Arc<dyn Runtime>,
+        identity: Arc<Identity>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
+            identity,
             core: Mutex::new(Core::new(id, others, end)),
             storage,
             runtime,
@@ -284,10 +290,12 @@ impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
         match self.decide(|core, now| core.fitness(now)) {
             Fitness::Ready => Ok(()),
-            Fitness::Unfit => {
-                Err("no write to the database has completed for 1 s, or the catalog is unreachable"
-                    .into())
-            }
+            Fitness::Unfit => Err(match self.identity.stranger_at(Role::Catalog) {
+                Some(says) => format!("another process answers as the catalog: {says}"),
+                None => "no write to the database has completed for 1 s, or the catalog is \
+                         unreachable"
+                    .into(),
+            }),
         }
     }
 }

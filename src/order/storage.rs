@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::order_log::OrderLog;
 use crate::storage::Outcome;
+use crate::wire::identity::StoreId;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
 
 /// A replica's database: the order log.
@@ -31,6 +32,9 @@ pub trait Storage: Send + Sync {
     /// name.
     fn set_aside(&self) -> Outcome<'_, PathBuf>;
 
+    /// Records which store the database belongs to.
+    fn set_store(&self, store: StoreId) -> Outcome<'_, ()>;
+
     /// Leaves the database in one file.
     fn checkpoint(&self) -> Outcome<'_, ()>;
 
@@ -57,6 +61,10 @@ impl Storage for OrderLog {
 
     fn set_aside(&self) -> Outcome<'_, PathBuf> {
         Box::pin(Self::set_aside(self))
+    }
+
+    fn set_store(&self, store: StoreId) -> Outcome<'_, ()> {
+        Box::pin(Self::set_store(self, store))
     }
 
     fn checkpoint(&self) -> Outcome<'_, ()> {

@@ -9,16 +9,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::core::Core;
 use super::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, Task};
 use super::core::followers::{ABSENCE_PAUSE, HEARTBEAT_INTERVAL, NextAppend};
 use super::core::log::Fetched;
-use super::core::{Core, JournalCheck};
 use super::remote::Remote;
 use super::service::{Service, Waiter};
 use crate::failpoint;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::transport::CallError;
+use crate::wire::identity::StoreId;
 use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{Epoch, ReplicaId};
@@ -232,32 +233,33 @@ impl Service {
         }
     }
 
+    /// Takes the catalog's store for this replica's own, if it has none yet.
+    async fn adopt(&self, store: Option<StoreId>) {
+        let Some(store) = store.filter(|_| self.identity.store().is_none()) else { return };
+        if self.store(self.storage.set_store(store)).await.is_ok() && self.identity.adopt(store) {
+            log::info!("replica {} belongs to store {store} from now on", self.id);
+        }
+    }
+
     /// Checks whether the database and the catalog respond, for ever. The catalog's status also
     /// tells of new leaders, and of orders that this replica lacks.
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            let length = self.decide(|core, _| core.durable().length);
-            let both = futures_util::future::join(self.storage.pulse(), remote.catalog_status());
-            let (pulse, status) = both.await;
+            let log = self.decide(|core, _| core.durable());
+            let report = remote.report(self.id, log);
+            let (pulse, report) = futures_util::future::join(self.storage.pulse(), report).await;
             match pulse {
                 Ok(()) => self.decide(|core, _| core.disk_answered(asked)),
                 // A busy database responds later.
                 Err(StorageError::Busy(_)) => {}
                 Err(error) => self.shutdown.fail(error),
             }
-            if let Ok(status) = status
-                && self.decide(|core, _| core.heard_from_catalog(status, asked, length))
-                    == JournalCheck::Diverged
-            {
-                log::error!(
-                    "replica {} has {length} orders and the catalog's journal {}: the catalog's \
-                     database was removed or replaced. Stop the catalog, move its database away \
-                     and run `toystore rebuild --from {}`",
-                    self.id,
-                    status.journal.length,
-                    self.storage.path().display()
-                );
+            if let Ok(report) = report {
+                self.adopt(report.store).await;
+                // A log that is longer than the journal stops the sales of the catalog, which says
+                // so; here it makes the replica unfit to lead.
+                self.decide(|core, _| core.heard_from_catalog(report.status, asked, log.length));
             }
             self.runtime.sleep(SELF_CHECK_INTERVAL).await;
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Address, CacheSettings, CatalogRole, OrderRole, Roles, Secret, ToyRole};
+use super::{Address, CacheSettings, CatalogRole, FrontendRole, OrderRole, Roles, Secret, ToyRole};
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::ToyName;
@@ -34,6 +34,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FrontendTable {
+    id: Option<Spanned<u32>>,
     address: Spanned<Address>,
 }
 
@@ -77,6 +78,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         validator.secret(secret)?;
     }
 
+    let frontends = validator.frontends(file.frontend.into_inner())?;
     let mut orders: Vec<OrderRole> = file
         .order
         .into_inner()
@@ -89,12 +91,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
     orders.sort_by_key(|order| order.id);
     Ok(Roles {
         data_dir: folder.join(file.data_dir.into_inner()),
-        frontends: file
-            .frontend
-            .into_inner()
-            .into_iter()
-            .map(|frontend| frontend.address.into_inner())
-            .collect(),
+        frontends,
         catalog: CatalogRole {
             address: file.catalog.address.into_inner(),
             restock_interval: Duration::from_millis(file.catalog.restock_interval_ms.into_inner()),
@@ -113,6 +110,28 @@ struct Validator<'a> {
 }
 
 impl Validator<'_> {
+    /// Gives each front-end its id: the one that is written or, without one, its place in the file.
+    fn frontends(&self, tables: Vec<FrontendTable>) -> Result<Vec<FrontendRole>, String> {
+        let mut frontends: Vec<FrontendRole> = Vec::new();
+        for (place, table) in (1..).zip(tables) {
+            let written = table.id.as_ref().unwrap_or(&Spanned::new(0..0, place)).clone();
+            let at = table.id.as_ref().map_or(table.address.span().start, |id| id.span().start);
+            let line = self.line_at(at);
+            let id = written.into_inner();
+            if id == 0 {
+                return Err(format!("line {line}: id: a front-end's id is 1 or more"));
+            }
+            if frontends.iter().any(|other| other.id == id) {
+                return Err(format!(
+                    "line {line}: two front-ends have the id {id}; give each [[frontend]] an id of \
+                     its own (without one, its place in the file counts)"
+                ));
+            }
+            frontends.push(FrontendRole { id, address: table.address.into_inner() });
+        }
+        Ok(frontends)
+    }
+
     /// Explains an error of the TOML parser: the line, the key if the error is about a value, and
     /// what is allowed.
     fn explain(&self, error: &toml::de::Error) -> String {

@@ -20,8 +20,8 @@ use crate::wire::toy::{Price, ToyName};
 pub struct Roles {
     /// The folder of databases, logs and pid files.
     pub data_dir: PathBuf,
-    /// The front-ends, numbered from 1 on.
-    pub frontends: Vec<Address>,
+    /// The front-ends, in the file's order.
+    pub frontends: Vec<FrontendRole>,
     /// The catalog.
     pub catalog: CatalogRole,
     /// The order replicas, by ascending id.
@@ -30,6 +30,15 @@ pub struct Roles {
     pub cache: CacheSettings,
     /// The secret that guards the calls between roles.
     pub secret: Option<Secret>,
+}
+
+/// A front-end's settings.
+#[derive(Clone, Debug)]
+pub struct FrontendRole {
+    /// Its id: what the file says or, where it says nothing, its place in the file, from 1 on.
+    pub id: u32,
+    /// Where it listens.
+    pub address: Address,
 }
 
 /// The catalog's settings.
@@ -136,7 +145,7 @@ impl Roles {
     #[must_use]
     pub fn in_start_order(&self) -> Vec<Role> {
         let orders = self.orders.iter().map(|order| Role::Order(order.id));
-        let frontends = (1..).zip(&self.frontends).map(|(number, _)| Role::Frontend(number));
+        let frontends = self.frontends.iter().map(|frontend| Role::Frontend(frontend.id));
         std::iter::once(Role::Catalog).chain(orders).chain(frontends).collect()
     }
 
@@ -148,10 +157,16 @@ impl Roles {
             Role::Order(id) => {
                 self.orders.iter().find(|order| order.id == id).map(|order| &order.address)
             }
-            Role::Frontend(number) => {
-                self.frontends.get(usize::try_from(number).ok()?.checked_sub(1)?)
+            Role::Frontend(id) => {
+                self.frontends.iter().find(|role| role.id == id).map(|role| &role.address)
             }
         }
+    }
+
+    /// Returns where the front-ends listen.
+    #[must_use]
+    pub fn frontend_addresses(&self) -> Vec<Address> {
+        self.frontends.iter().map(|frontend| frontend.address.clone()).collect()
     }
 
     /// Returns the path of a role's file in the data folder, such as `order-1.db`.

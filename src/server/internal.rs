@@ -1,7 +1,7 @@
 //! The paths between roles, which are under `/internal` and carry the cluster's secret.
 
 use actix_web::guard::{self, GuardContext};
-use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest};
 use subtle::ConstantTimeEq as _;
@@ -10,7 +10,9 @@ use super::methods::Allow;
 use super::reply::{ErrorReply, data};
 use super::{request_id, site};
 use crate::roles::Secret;
-use crate::wire::calls::{Call, Caller, Endpoints, Method, Unavailable};
+use crate::transport::{MEANT_FOR_ROLE, MEANT_FOR_STORE};
+use crate::wire::calls::{Call, Caller, Endpoints, Method, Refusal};
+use crate::wire::identity::{Addressee, StoreId};
 
 /// Where the paths between roles begin.
 pub(super) const INTERNAL: &str = "/internal";
@@ -41,17 +43,19 @@ impl Endpoints for HttpEndpoints<'_> {
     fn on<C: Call, S, F>(&mut self, state: &S, answer: impl Fn(S, C, Caller) -> F + Clone + 'static)
     where
         S: Clone + 'static,
-        F: Future<Output = Result<C::Answer, Unavailable>> + 'static,
+        F: Future<Output = Result<C::Answer, Refusal>> + 'static,
     {
         let state = state.clone();
         let respond = move |request: HttpRequest, call: C| {
             let request_id = request_id::sent(request.headers());
             let request_id = request_id.and_then(|id| id.to_str().ok()).map(str::to_owned);
-            let answered = answer(state.clone(), call, Caller { request_id });
+            let meant_for = meant_for(request.headers());
+            let answered = answer(state.clone(), call, Caller { request_id, meant_for });
             async move {
                 match answered.await {
                     Ok(answer) => data(answer),
-                    Err(Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
+                    Err(Refusal::Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
+                    Err(Refusal::Misdirected(why)) => ErrorReply::Misdirected(why).into_response(),
                 }
             }
         };
@@ -71,6 +75,13 @@ impl Endpoints for HttpEndpoints<'_> {
         };
         self.0.service(web::resource(C::PATH).route(route).default_service(allow.others()));
     }
+}
+
+/// Whom a call says it is meant for.
+fn meant_for(headers: &HeaderMap) -> Option<Addressee> {
+    let role = headers.get(MEANT_FOR_ROLE)?.to_str().ok()?.to_owned();
+    let store = headers.get(MEANT_FOR_STORE).and_then(|store| StoreId::parse(store.to_str().ok()?));
+    Some(Addressee { role, store })
 }
 
 /// A request that no page of another site sent.

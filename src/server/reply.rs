@@ -34,6 +34,8 @@ pub enum ErrorReply {
     OutOfStock,
     /// 413: the body exceeds this many bytes.
     TooLarge(usize),
+    /// 421: a call between roles that is meant for another process, and which process this is.
+    Misdirected(String),
     /// 422: the idempotency key belongs to another purchase.
     KeyReused,
     /// 503, and what is missing. Trying again later may help.
@@ -78,6 +80,7 @@ impl ResponseError for ErrorReply {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::OutOfStock => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -101,7 +104,9 @@ impl ResponseError for ErrorReply {
 impl fmt::Display for ErrorReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadRequest(problem) | Self::Unavailable(problem) => f.write_str(problem),
+            Self::BadRequest(problem) | Self::Unavailable(problem) | Self::Misdirected(problem) => {
+                f.write_str(problem)
+            }
             Self::Forbidden => f.write_str(
                 "calls between roles carry the cluster's secret; is `secret` the same in every \
                  role's roles.toml?",

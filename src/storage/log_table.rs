@@ -8,6 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use super::{StorageError, classify, open_reader};
+use crate::wire::identity::StoreId;
 use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
 use crate::wire::quantity::Quantity;
 
@@ -134,4 +135,13 @@ fn chain_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Chain> {
         "chain".into(),
         rusqlite::types::Type::Blob,
     ))
+}
+
+/// Reads which store a database belongs to. `None` if it is from before stores had ids.
+pub(crate) fn store_of(connection: &Connection) -> rusqlite::Result<Option<StoreId>> {
+    if !connection.table_exists(None, "identity")? {
+        return Ok(None);
+    }
+    let store = connection.query_row("SELECT store FROM identity", [], |row| row.get(0));
+    Ok(store.optional()?.and_then(StoreId::new))
 }

@@ -10,15 +10,16 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::identity::Addressee;
 use super::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
     SessionId,
 };
-use super::order::Rows;
+use super::order::{Position, Rows};
 use super::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
 use super::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogStatus, Leadership,
-    Nomination, NominationReply, OrderReply, ReplicaStatus,
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership,
+    Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use super::toy::Toy;
 
@@ -46,10 +47,14 @@ pub enum Method {
     Post,
 }
 
-/// The answer to a call that the other role cannot carry out at present: HTTP status 503 with this
-/// message.
+/// The answer to a call that is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unavailable(pub String);
+pub enum Refusal {
+    /// The other role cannot carry it out at present: HTTP status 503 with this message.
+    Unavailable(String),
+    /// The call is meant for another process: HTTP status 421 with this message.
+    Misdirected(String),
+}
 
 /// Where a service registers how it answers calls: an HTTP server, or a simulated network.
 pub trait Endpoints {
@@ -60,14 +65,16 @@ pub trait Endpoints {
         answer: impl Fn(S, C, Caller) -> F + Clone + 'static,
     ) where
         S: Clone + 'static,
-        F: Future<Output = Result<C::Answer, Unavailable>> + 'static;
+        F: Future<Output = Result<C::Answer, Refusal>> + 'static;
 }
 
-/// On whose behalf a call is made.
+/// What comes with a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// The client's `X-Request-Id`, if the call belongs to a client's request.
     pub request_id: Option<String>,
+    /// Whom the call is meant for, if it says so.
+    pub meant_for: Option<Addressee>,
 }
 
 /// Asks the catalog for all toys.
@@ -77,6 +84,15 @@ pub struct GetToys {}
 /// Asks the catalog for its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetCatalogStatus {}
+
+/// Tells the catalog how long the logs of replicas are, and asks for its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogReport {
+    /// Where the log of each replica ends that the caller knows of: a replica's own, or those that
+    /// a front-end's health checks told.
+    #[serde(default)]
+    pub logs: Vec<(ReplicaId, Position)>,
+}
 
 /// Ends the session of a front-end that shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +161,8 @@ calls! {
     Post "/renew"           Renewal          => RenewalReply;
     Post "/end"             EndSession       => ();
     // The catalog, asked by front-ends and replicas.
-    Get  "/catalog-status"  GetCatalogStatus => CatalogStatus;
+    Get  "/catalog-status"  GetCatalogStatus => CatalogReport;
+    Post "/report"          LogReport        => CatalogReport;
     // The catalog, asked by replicas.
     Post "/commit"          CommitRequest    => CommitReply;
     Post "/acquire"         Acquisition      => AcquisitionReply;
@@ -164,9 +181,11 @@ calls! {
     Post "/invalidate"      Invalidation     => ();
 }
 
-impl fmt::Display for Unavailable {
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Unavailable(why) | Self::Misdirected(why) => f.write_str(why),
+        }
     }
 }
 

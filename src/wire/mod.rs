@@ -8,6 +8,7 @@
 pub mod calls;
 pub mod cluster;
 pub mod count;
+pub mod identity;
 pub mod lease;
 pub mod order;
 pub mod parse_error;

@@ -56,6 +56,10 @@ pub struct Purchase {
     /// The client's `X-Request-Id`, by which the purchase can be found in each role's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// The catalog's start that the front-end's session belongs to. A catalog that is another one,
+    /// because it was moved and the old one still runs, must not sell what that front-end shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<u64>,
 }
 
 /// The catalog's decision on a purchase.
@@ -70,6 +74,9 @@ pub enum Decision {
     UnknownToy,
     /// The key belongs to another purchase.
     KeyReused,
+    /// The purchase was made under another start of the catalog than the one that was asked to
+    /// decide it. Not recorded: to be retried under the start that the front-end knows then.
+    OtherCatalog,
 }
 
 /// The catalog's answer to one purchase of a batch.

@@ -16,6 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::count;
+use super::identity::StoreId;
 use super::order::{Order, Position, Rows};
 
 /// The most rows in one message: about 60 KiB of JSON and a few milliseconds of work, so that
@@ -103,6 +104,24 @@ pub struct CatalogStatus {
     pub leadership: Leadership,
     /// The journal's end.
     pub journal: Position,
+}
+
+/// What the catalog answers to a [report](super::calls::LogReport): its status, and which catalog
+/// it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogReport {
+    /// Its status.
+    #[serde(flatten)]
+    pub status: CatalogStatus,
+    /// The store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreId>,
+    /// The catalog's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<u64>,
+    /// Why the catalog cannot sell, if it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
 }
 
 /// The leader replicates orders to a follower (`POST /internal/append`). Without rows it is a

@@ -67,7 +67,7 @@ proptest! {
         if let Ok(line) = Line::try_parse_from(arguments) {
             let shipped = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/roles.toml"));
             let roles = Roles::read(shipped).expect("it is right");
-            let settings = Settings::new(&line.arguments, &roles.frontends);
+            let settings = Settings::new(&line.arguments, &roles.frontend_addresses());
             prop_assert!((1..=1_000).contains(&settings.clients));
             prop_assert!((0.0..=1.0).contains(&settings.probability.get()));
             prop_assert!(settings.quantity.get() >= 1);

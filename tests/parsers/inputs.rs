@@ -104,7 +104,7 @@ pub(crate) fn purchase_body() -> impl Strategy<Value = PurchaseBody> {
 
 pub(crate) fn purchase() -> impl Strategy<Value = Purchase> {
     (key(), purchase_body(), option::of(any::<String>())).prop_map(|(key, body, request_id)| {
-        Purchase { key, name: body.name, quantity: body.quantity, request_id }
+        Purchase { key, name: body.name, quantity: body.quantity, request_id, boot: None }
     })
 }
 

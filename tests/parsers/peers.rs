@@ -9,10 +9,12 @@ use actix_web::rt::System;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
+use toystore::identity::Identity;
 use toystore::roles::Address;
-use toystore::transport::{CallError, Peer};
+use toystore::roles::Role;
+use toystore::transport::{CallError, Http, Peer};
 use toystore::wire::calls::GetStatus;
-use toystore::wire::replication::ReplicaStatus;
+use toystore::wire::replication::{ReplicaId, ReplicaStatus};
 
 use crate::changes::{change, json_changes};
 use crate::inputs::status;
@@ -44,7 +46,9 @@ impl FakePeer {
 
     fn answers(&self, system: &actix_web::rt::SystemRunner, answer: Vec<u8>) -> Answer {
         *self.answer.lock().expect("no handler panics") = answer;
-        let peer = system.block_on(async { Peer::new(&self.address, None) });
+        let own = Identity::new(Role::Catalog, None);
+        let role = Role::Order(ReplicaId(1));
+        let peer = system.block_on(async { Peer::new(role, Http::new(&self.address, None), &own) });
         system.block_on(peer.call(&GetStatus {}, Duration::from_secs(10)))
     }
 }

@@ -26,21 +26,8 @@ use crate::properties::http;
 type Answers = Arc<Mutex<HashMap<&'static str, Value>>>;
 
 const TOPICS: [&str; 15] = [
-    "catalog-status",
-    "acquire",
-    "commit",
-    "journal",
-    "order",
-    "status",
-    "append",
-    "rows",
-    "register",
-    "renew",
-    "toy",
-    "toys",
-    "nominate",
-    "purchase",
-    "leader",
+    "report", "acquire", "commit", "journal", "order", "status", "append", "rows", "register",
+    "renew", "toy", "toys", "nominate", "purchase", "leader",
 ];
 
 fn answer(
@@ -74,7 +61,7 @@ fn answers() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
         .prop_map(|(session, lease_ms, toys)| Registered { session, lease_ms, toys });
     let found = prop_oneof![order().prop_map(OrderReply::Found), Just(OrderReply::Unknown)];
     vec![
-        answer("catalog-status", catalog_status()),
+        answer("report", catalog_status()),
         answer("acquire", acquisition),
         answer("commit", commit_reply()),
         answer("journal", rows()),

@@ -15,6 +15,7 @@ readonly BUGS=(
   'unconfirmed-404 chaos'
   # Rules of the cores, left out one by one.
   'ack-before-disk simulator'
+  'any-invalidation-counts simulator'
   'change-before-clear simulator'
   'forgotten-sessions simulator'
   'held-while-locked simulator'

@@ -55,14 +55,14 @@ async fn a_toy_that_was_invalidated_is_fetched_again() {
 }
 
 #[actix_web::test]
-async fn an_invalidation_of_another_session_drops_nothing() {
+async fn an_invalidation_of_another_session_is_refused_and_drops_nothing() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
     fixture.toy("Tux").await;
     let session = SessionId { boot: 0, serial: 9 };
     let invalidation = Invalidation { session, toys: vec![("Tux".into(), Version(1))] };
-    let acknowledged = fixture.frontend.post("/internal/invalidate", invalidation).await;
-    assert_eq!(acknowledged.status, 200);
+    let refused = fixture.frontend.post("/internal/invalidate", invalidation).await;
+    assert_eq!(refused.status, 421, "it would count as the holder's acknowledgement");
     assert_eq!(fixture.toy("Tux").await, hit(100));
 }
 
@@ -383,7 +383,7 @@ async fn a_purchase_that_comes_before_there_is_a_leader_waits_for_one() {
     }
     let fixture = Fixture { frontend: store.run_frontend(), neighbours };
     let buying = rt::spawn(fixture.buy("Tux"));
-    fixture.catalog.receives("catalog-status", 2).await;
+    fixture.catalog.receives("report", 2).await;
     fixture.replica(1).start();
     assert_eq!(buying.await.expect("no panic").data::<Value>(), json!({ "order_number": 0 }));
 }

@@ -395,7 +395,7 @@ async fn a_leader_that_leads_anew_before_it_heard_that_it_was_deposed_sells_on()
     let replica = store.run_order(3).nominated().await;
     let (waiting, release) = buy_held_up(&catalog, &replica).await;
     // Another replica led meanwhile and is gone, and this one has not heard of it.
-    catalog.ignore("catalog-status");
+    catalog.ignore("report");
     catalog.state().leadership = leading(2, 2);
     assert_eq!(replica.nominate(2).await, NominationReply::Won(leading(3, 3)));
     // The answer to the earlier epoch's batch comes now. Its waiters have to ask again.
@@ -418,7 +418,7 @@ async fn a_late_answer_that_it_was_deposed_does_not_end_a_later_leadership() {
         })
     });
     let (waiting, release) = buy_held_up(&catalog, &replica).await;
-    catalog.ignore("catalog-status");
+    catalog.ignore("report");
     catalog.state().leadership = leading(2, 2);
     assert_eq!(replica.nominate(2).await, NominationReply::Won(leading(3, 3)));
     release.cancel();

@@ -2,8 +2,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use toystore::identity::Identity;
+use toystore::roles::Role;
 use toystore::wire::calls::Call;
 use toystore::wire::order::OrderNumber;
 use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
@@ -23,6 +26,8 @@ struct Client {
     cluster: Rc<Cluster>,
     number: u32,
     past: Vec<(Purchase, Decision)>,
+    /// A client is no role; the public port does not ask whom a call is meant for.
+    own: Arc<Identity>,
 }
 
 /// Starts a client; `done` counts those that have finished.
@@ -30,8 +35,7 @@ pub(crate) fn start(cluster: &Rc<Cluster>, number: u32, actions: u64, done: &Rc<
     let env = Env { world: Rc::clone(&cluster.world), node: Node::Client(number) };
     env.world.switch_on(env.node);
     let done = Rc::clone(done);
-    let mut client =
-        Client { env: env.clone(), cluster: Rc::clone(cluster), number, past: Vec::new() };
+    let mut client = Client::new(env.clone(), cluster, number);
     env.spawn(async move {
         for action in 0..actions {
             let pause = client.env.world.draw_time(Duration::ZERO..Duration::from_millis(150));
@@ -53,8 +57,7 @@ pub(crate) fn start(cluster: &Rc<Cluster>, number: u32, actions: u64, done: &Rc<
 pub(crate) fn start_final_check(cluster: &Rc<Cluster>, place: usize, done: &Rc<Cell<u32>>) {
     let env = Env { world: Rc::clone(&cluster.world), node: Node::Client(1) };
     let done = Rc::clone(done);
-    let client =
-        Client { env: env.clone(), cluster: Rc::clone(cluster), number: 1, past: Vec::new() };
+    let client = Client::new(env.clone(), cluster, 1);
     env.spawn(async move {
         client.check_service(place).await;
         done.set(done.get() + 1);
@@ -62,6 +65,11 @@ pub(crate) fn start_final_check(cluster: &Rc<Cluster>, place: usize, done: &Rc<C
 }
 
 impl Client {
+    fn new(env: Env, cluster: &Rc<Cluster>, number: u32) -> Self {
+        let own = Identity::new(Role::Frontend(0), None);
+        Self { env, cluster: Rc::clone(cluster), number, past: Vec::new(), own }
+    }
+
     async fn check_service(&self, place: usize) {
         let toy = self.cluster.toys[0].clone();
         let purchase = Purchase {
@@ -69,6 +77,7 @@ impl Client {
             name: toy.clone(),
             quantity: Quantity::ONE,
             request_id: None,
+            boot: None,
         };
         let before = self.cluster.judge.before(&self.env);
         let decision = self.retry_at(place, PlaceOrder(purchase.clone())).await;
@@ -110,6 +119,7 @@ impl Client {
             name: toy,
             quantity: Quantity::new(self.env.world.draw(1..5)).expect("more than none"),
             request_id: None,
+            boot: None,
         };
         let before = self.cluster.judge.before(&self.env);
         let first = self.draw(self.cluster.frontends.len());
@@ -162,7 +172,10 @@ impl Client {
             Decision::Granted(_) => {
                 self.env.reached("an order was repeated long after it was granted");
             }
-            Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => {}
+            Decision::OutOfStock
+            | Decision::UnknownToy
+            | Decision::KeyReused
+            | Decision::OtherCatalog => {}
         }
     }
 
@@ -190,7 +203,7 @@ impl Client {
     async fn ask_at<C: Call>(&self, place: usize, call: C) -> Option<C::Answer> {
         let limit = TIME_LIMITS[self.draw(TIME_LIMITS.len())];
         let frontend = Node::Frontend(self.cluster.frontends[place]);
-        self.cluster.network.peer(&self.env, frontend).call(&call, limit).await.ok()
+        self.cluster.network.peer(&self.env, frontend, &self.own).call(&call, limit).await.ok()
     }
 
     fn draw(&self, below: usize) -> usize {

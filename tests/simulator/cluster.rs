@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use toystore::catalog::core::stock::Shelf;
+use toystore::identity::Identity;
 use toystore::order::core::Core;
 use toystore::order::service::Waiter;
 use toystore::process::RoleError;
-use toystore::roles::{Address, CacheSettings, CatalogRole, OrderRole, Role, Roles, ToyRole};
+use toystore::roles::{
+    Address, CacheSettings, CatalogRole, FrontendRole, OrderRole, Role, Roles, ToyRole,
+};
 use toystore::runtime::Runtime;
 use toystore::shutdown::Shutdown;
 use toystore::transport::Peer;
-use toystore::wire::calls::{Endpoints as _, Unavailable};
+use toystore::wire::calls::{Endpoints as _, Refusal};
 use toystore::wire::lease::{Invalidation, Version};
 use toystore::wire::order::Position;
 use toystore::wire::purchase::IdempotencyKey;
@@ -197,9 +200,10 @@ impl Cluster {
             self.world.reached("a restarted catalog waited for earlier sessions");
         }
         let storage = Box::new(CatalogStorage::new(env, self));
-        let remote = catalog::remote::Remote::new(&self.roles, self.connect(env));
         let (service, jobs) =
             catalog::service::Service::new(storage, loaded, &self.roles, shutdown.clone(), runtime);
+        let connect = self.connect(env, &service.identity);
+        let remote = catalog::remote::Remote::new(&self.roles, connect);
         let interval = self.roles.catalog.restock_interval;
         catalog::tasks::start(&service, jobs, remote, interval, shutdown);
         let mut handlers = Handlers::default();
@@ -220,10 +224,14 @@ impl Cluster {
     ) -> Handlers {
         self.judge.look_at_log(self, id);
         let storage = Box::new(ReplicaStorage::new(env, self, id));
-        let remote = Rc::new(order::remote::Remote::new(&self.roles, id, self.connect(env)));
+        let identity = Identity::new(Role::Order(id), self.logs[&id.0].read(|log| log.store));
+        let connect = self.connect(env, &identity);
+        let remote = Rc::new(order::remote::Remote::new(&self.roles, id, connect));
         let others = self.replicas.iter().copied().filter(|other| *other != id).collect();
         let database = (storage as _, self.logs[&id.0].read(Log::end));
-        let service = order::service::Service::new(id, others, database, shutdown.clone(), runtime);
+        let shutdown_too = shutdown.clone();
+        let service =
+            order::service::Service::new(id, others, database, shutdown_too, runtime, identity);
         order::tasks::start(&service, &remote, shutdown);
         let mut handlers = Handlers::default();
         order::routes::internal(&mut handlers, &service, &remote);
@@ -238,8 +246,10 @@ impl Cluster {
         shutdown: &Shutdown,
         runtime: Arc<dyn Runtime>,
     ) -> Handlers {
-        let remote = Rc::new(frontend::remote::Remote::new(&self.roles, self.connect(env)));
-        let service = frontend::service::Service::new(number, &self.roles, runtime);
+        let identity = Identity::new(Role::Frontend(number), None);
+        let connect = self.connect(env, &identity);
+        let remote = Rc::new(frontend::remote::Remote::new(&self.roles, connect));
+        let service = frontend::service::Service::new(identity, number, &self.roles, runtime);
         frontend::tasks::start(&service, &remote, &self.roles, shutdown);
         let mut handlers = Handlers::default();
         frontend::routes::internal(&mut handlers, &service);
@@ -247,15 +257,15 @@ impl Cluster {
         handlers
     }
 
-    fn connect(&self, env: &Env) -> impl Fn(Role) -> Peer {
-        let (network, env) = (Rc::clone(&self.network), env.clone());
+    fn connect(&self, env: &Env, own: &Arc<Identity>) -> impl Fn(Role) -> Peer {
+        let (network, env, own) = (Rc::clone(&self.network), env.clone(), Arc::clone(own));
         move |role| {
             let node = match role {
                 Role::Catalog => Node::Catalog,
                 Role::Order(id) => Node::replica(id),
                 Role::Frontend(number) => Node::Frontend(number),
             };
-            network.peer(&env, node)
+            network.peer(&env, node, &own)
         }
     }
 
@@ -398,16 +408,16 @@ fn answer_clients(
                 Ok(Shown { quantity, version, is_hit: source == Source::Cache })
             }
             Ok(ToyAnswer::Unknown) => unreachable!("clients ask for toys that there are"),
-            Err(error) => Err(Unavailable(error.to_string())),
+            Err(error) => Err(Refusal::Unavailable(error.to_string())),
         }
     });
     handlers.on(&both, async |(service, remote), PlaceOrder(purchase), _| {
         let decision = service.purchase(&remote, &purchase).await;
-        decision.map_err(|error| Unavailable(error.to_string()))
+        decision.map_err(|error| Refusal::Unavailable(error.to_string()))
     });
     handlers.on(&both, async |(service, remote), ShowOrder(number), _| {
         let order = service.order(&remote, number).await;
-        order.map_err(|error| Unavailable(error.to_string()))
+        order.map_err(|error| Refusal::Unavailable(error.to_string()))
     });
 }
 
@@ -425,7 +435,10 @@ pub(crate) fn roles(
     let toy = |name: &ToyName| ToyRole { name: name.clone(), price: Price::from_cents(999) };
     Roles {
         data_dir: PathBuf::from("simulated"),
-        frontends: frontends.iter().map(|number| address(8_000 + *number as usize)).collect(),
+        frontends: frontends
+            .iter()
+            .map(|id| FrontendRole { id: *id, address: address(8_000 + *id as usize) })
+            .collect(),
         catalog: CatalogRole {
             address: address(8_081),
             restock_interval,

@@ -9,8 +9,10 @@ use std::rc::Rc;
 use send_wrapper::SendWrapper;
 use toystore::catalog;
 use toystore::catalog::core::stock::{Change, RecordedDecision, Shelf};
+use toystore::catalog::journal::marker::Past;
 use toystore::order;
 use toystore::storage::{Outcome, StorageError};
+use toystore::wire::identity::StoreId;
 use toystore::wire::lease::SessionId;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{Decision, IdempotencyKey};
@@ -25,6 +27,8 @@ use super::world::Env;
 /// A table of orders, each with the position behind it.
 #[derive(Clone, Default)]
 pub(crate) struct Log {
+    /// The store that the orders belong to, once its replica knows.
+    pub(crate) store: Option<StoreId>,
     pub(crate) orders: Vec<Order>,
     ends: Vec<Position>,
 }
@@ -59,6 +63,7 @@ pub(crate) struct Journal {
     pub(crate) decisions: BTreeMap<IdempotencyKey, RecordedDecision>,
     pub(crate) leadership: Leadership,
     pub(crate) sessions: BTreeSet<SessionId>,
+    pub(crate) past: Past,
 }
 
 impl Journal {
@@ -69,6 +74,7 @@ impl Journal {
             decisions: BTreeMap::new(),
             leadership: Leadership::default(),
             sessions: BTreeSet::new(),
+            past: Past::InDoubt,
         }
     }
 
@@ -79,6 +85,8 @@ impl Journal {
             journal: self.log.end(),
             leadership: self.leadership,
             sessions: self.sessions.iter().copied().collect(),
+            store: StoreId::new(1).expect("a number that a store may have"),
+            past: self.past,
         }
     }
 
@@ -93,7 +101,10 @@ impl Journal {
         for (purchase, decision) in &change.decisions {
             let number = match decision {
                 Decision::Granted(number) => Some(*number),
-                Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
+                Decision::OutOfStock
+                | Decision::UnknownToy
+                | Decision::KeyReused
+                | Decision::OtherCatalog => None,
             };
             let recorded = RecordedDecision {
                 name: purchase.name.clone(),
@@ -203,6 +214,10 @@ impl catalog::storage::Storage for CatalogStorage {
         }))
     }
 
+    fn set_past(&self, past: Past) -> Outcome<'_, ()> {
+        Box::pin(self.0.write(move |journal| journal.past = past))
+    }
+
     fn note_sessions(&self, begun: Option<SessionId>, ended: Vec<SessionId>) -> Outcome<'_, ()> {
         Box::pin(self.0.write(move |journal| {
             journal.sessions.retain(|session| !ended.contains(session));
@@ -266,6 +281,10 @@ impl order::storage::Storage for ReplicaStorage {
 
     fn set_aside(&self) -> Outcome<'_, PathBuf> {
         unreachable!("every log of this store is a prefix of its journal")
+    }
+
+    fn set_store(&self, store: StoreId) -> Outcome<'_, ()> {
+        Box::pin(self.0.write(move |log| log.store = Some(store)))
     }
 
     fn checkpoint(&self) -> Outcome<'_, ()> {

@@ -28,9 +28,11 @@ enum Fault {
     FailingDisk,
     Conditions,
     Blackout,
+    /// Two machines of a kind change places: each answers at the other's address.
+    Exchange,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::Crash,
     Fault::CrashWhileWriting,
     Fault::Pause,
@@ -43,6 +45,7 @@ const FAULTS: [Fault; 12] = [
     Fault::FailingDisk,
     Fault::Conditions,
     Fault::Blackout,
+    Fault::Exchange,
 ];
 
 /// Injects faults until `end`. Each seed draws which kinds, and how often: a run in which
@@ -123,6 +126,7 @@ async fn inject(env: &Env, cluster: &Rc<Cluster>, kind: Fault) {
                 cluster.start(servers[(first + place) % servers.len()]);
             }
         }
+        Fault::Exchange => exchange(env, cluster, one, length).await,
         Fault::Pause => {
             if cluster.world.is_up(one) && !cluster.world.is_paused(one) {
                 cluster.world.reached("a machine was paused");
@@ -182,6 +186,20 @@ async fn fail_disk(env: &Env, cluster: &Cluster, node: Node, health: Health, len
     cluster.set_health(node, health);
     env.sleep(length).await;
     cluster.set_health(node, Health::Healthy);
+}
+
+/// A machine and another of its kind change places for a while, if there is another.
+async fn exchange(env: &Env, cluster: &Cluster, one: Node, length: Duration) {
+    let kind = std::mem::discriminant(&one);
+    let other = cluster
+        .servers()
+        .into_iter()
+        .find(|node| *node != one && std::mem::discriminant(node) == kind);
+    if let Some(other) = other {
+        cluster.network.swap(one, other);
+        env.sleep(length).await;
+        cluster.network.move_back(one, other);
+    }
 }
 
 fn cut_both_ways(cluster: &Cluster, one: Node, other: Node) {

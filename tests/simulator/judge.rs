@@ -242,7 +242,9 @@ impl Judge {
             let number = match decision {
                 Decision::Granted(number) => Some(number),
                 Decision::OutOfStock => None,
-                Decision::UnknownToy | Decision::KeyReused => panic!("{purchase:?}: {decision:?}"),
+                Decision::UnknownToy | Decision::KeyReused | Decision::OtherCatalog => {
+                    panic!("{purchase:?}: {decision:?}")
+                }
             };
             assert_eq!(recorded.number, number, "{} is answered as it was decided", purchase.key);
             if let Some(number) = number {
@@ -308,7 +310,10 @@ impl Judge {
             for (key, decision) in &known.decisions {
                 let number = match decision {
                     Decision::Granted(number) => Some(*number),
-                    Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
+                    Decision::OutOfStock
+                    | Decision::UnknownToy
+                    | Decision::KeyReused
+                    | Decision::OtherCatalog => None,
                 };
                 let recorded = journal.decisions.get(key).map(|recorded| recorded.number);
                 assert_eq!(recorded, Some(number), "the decision on {key} is kept");

@@ -57,7 +57,7 @@ fn tux() -> ToyName {
 
 fn purchase() -> Purchase {
     let key = IdempotencyKey::from("k".to_owned());
-    Purchase { key, name: tux(), quantity: Quantity::ONE, request_id: None }
+    Purchase { key, name: tux(), quantity: Quantity::ONE, request_id: None, boot: None }
 }
 
 fn recorded(number: Option<OrderNumber>) -> RecordedDecision {

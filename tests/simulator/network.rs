@@ -5,12 +5,16 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
+use toystore::identity::Identity;
+use toystore::roles::Role;
 use toystore::transport::{self, CallError, Message, Peer, Unreachable};
-use toystore::wire::calls::{Call, Caller, Endpoints, Unavailable};
+use toystore::wire::calls::{Call, Caller, Endpoints, Refusal};
+use toystore::wire::replication::ReplicaId;
 
 use super::message::Node;
 use super::observer::Observer;
@@ -31,7 +35,7 @@ pub(crate) struct Conditions {
 const STEADY_DELAY: Duration = Duration::from_micros(100);
 
 type Reply = Result<Rc<dyn Message>, CallError>;
-type Handler = Rc<dyn Fn(&dyn Message) -> LocalBoxFuture<'static, Reply>>;
+type Handler = Rc<dyn Fn(&dyn Message, Caller) -> LocalBoxFuture<'static, Reply>>;
 
 /// All links.
 pub(crate) struct Network {
@@ -41,6 +45,8 @@ pub(crate) struct Network {
     cuts: RefCell<BTreeSet<(Node, Node)>>,
     /// How each process answers each type of call.
     handlers: RefCell<BTreeMap<Node, BTreeMap<TypeId, Handler>>>,
+    /// Machines that have changed places: which one is at the address of which.
+    moved: RefCell<BTreeMap<Node, Node>>,
     /// Where the answers to lost messages would go: such a caller waits until its time limit.
     unanswered: RefCell<Vec<Answers>>,
     observer: OnceCell<Weak<dyn Observer>>,
@@ -67,16 +73,21 @@ impl Endpoints for Handlers {
     fn on<C: Call, S, F>(&mut self, state: &S, answer: impl Fn(S, C, Caller) -> F + Clone + 'static)
     where
         S: Clone + 'static,
-        F: Future<Output = Result<C::Answer, Unavailable>> + 'static,
+        F: Future<Output = Result<C::Answer, Refusal>> + 'static,
     {
         let state = state.clone();
-        let handler = move |message: &dyn Message| -> LocalBoxFuture<'static, Reply> {
+        let handler = move |message: &dyn Message, caller| -> LocalBoxFuture<'static, Reply> {
             let call = message.as_any().downcast_ref::<C>().expect("handlers go by type");
-            let answered = answer(state.clone(), call.clone(), Caller::default());
+            let answered = answer(state.clone(), call.clone(), caller);
             Box::pin(async move {
                 match answered.await {
                     Ok(answer) => Ok(Rc::new(answer) as Rc<dyn Message>),
-                    Err(Unavailable(message)) => Err(CallError::Refused { status: 503, message }),
+                    Err(Refusal::Unavailable(message)) => {
+                        Err(CallError::Refused { status: 503, message })
+                    }
+                    Err(Refusal::Misdirected(message)) => {
+                        Err(CallError::Refused { status: transport::MISDIRECTED, message })
+                    }
                 }
             })
         };
@@ -92,9 +103,16 @@ struct Link {
 }
 
 impl transport::Network for Link {
-    fn call(&self, call: Rc<dyn Message>, limit: Duration) -> LocalBoxFuture<'static, Reply> {
-        let (network, env, to) = (Rc::clone(&self.network), self.env.clone(), self.to);
-        Box::pin(async move { network.call(&env, to, call, limit).await })
+    fn call(
+        &self,
+        call: Rc<dyn Message>,
+        caller: Caller,
+        limit: Duration,
+    ) -> LocalBoxFuture<'static, Reply> {
+        let (network, env) = (Rc::clone(&self.network), self.env.clone());
+        // What is at the address when the call is made answers it.
+        let to = network.at_address_of(self.to);
+        Box::pin(async move { network.call(&env, to, call, caller, limit).await })
     }
 }
 
@@ -105,6 +123,7 @@ impl Network {
             conditions: Cell::default(),
             cuts: RefCell::default(),
             handlers: RefCell::default(),
+            moved: RefCell::default(),
             unanswered: RefCell::default(),
             observer: OnceCell::new(),
             holds: RefCell::default(),
@@ -128,9 +147,38 @@ impl Network {
         drop(handlers);
     }
 
-    /// `to`, as the services on `env`'s machine reach it.
-    pub(crate) fn peer(self: &Rc<Self>, env: &Env, to: Node) -> Peer {
-        Peer::simulated(Rc::new(Link { network: Rc::clone(self), env: env.clone(), to }))
+    /// The role that runs at the address of `to`, as the process on `env`'s machine, which is
+    /// `own`, reaches it.
+    pub(crate) fn peer(self: &Rc<Self>, env: &Env, to: Node, own: &Arc<Identity>) -> Peer {
+        let role = match to {
+            Node::Catalog => Role::Catalog,
+            Node::Replica(id) => Role::Order(ReplicaId(id)),
+            Node::Frontend(number) => Role::Frontend(number),
+            Node::Client(_) | Node::World => unreachable!("they are not called"),
+        };
+        let link = Link { network: Rc::clone(self), env: env.clone(), to };
+        Peer::simulated(role, Rc::new(link), own)
+    }
+
+    /// Two machines change places: each is at the other's address.
+    pub(crate) fn swap(&self, one: Node, other: Node) {
+        self.world.trace(Node::World, || format!("{one} and {other} change places"));
+        let (at_one, at_other) = (self.at_address_of(one), self.at_address_of(other));
+        let mut moved = self.moved.borrow_mut();
+        moved.insert(one, at_other);
+        moved.insert(other, at_one);
+    }
+
+    /// Each of two machines is at its own address again.
+    pub(crate) fn move_back(&self, one: Node, other: Node) {
+        self.world.trace(Node::World, || format!("{one} and {other} are back"));
+        let mut moved = self.moved.borrow_mut();
+        moved.remove(&one);
+        moved.remove(&other);
+    }
+
+    fn at_address_of(&self, node: Node) -> Node {
+        self.moved.borrow().get(&node).copied().unwrap_or(node)
     }
 
     pub(crate) fn cut(&self, from: Node, to: Node) {
@@ -170,6 +218,7 @@ impl Network {
 
     pub(crate) fn heal(&self) {
         self.cuts.borrow_mut().clear();
+        self.moved.borrow_mut().clear();
         self.conditions
             .set(Conditions { longest_delay: Duration::from_millis(1), ..Conditions::default() });
     }
@@ -180,6 +229,7 @@ impl Network {
         env: &Env,
         to: Node,
         call: Rc<dyn Message>,
+        caller: Caller,
         limit: Duration,
     ) -> Reply {
         let (answer, answered) = oneshot::channel();
@@ -190,7 +240,8 @@ impl Network {
         }
         self.observed(|observer| observer.sent(env.node, to, &*call));
         for _ in 0..=u32::from(repeated) {
-            self.send(env.node, to, Rc::clone(&call), Rc::clone(&answers));
+            let call = (Rc::clone(&call), caller.clone());
+            self.send(env.node, to, call, Rc::clone(&answers));
         }
         drop(answers);
         let reply = match env.timeout(limit, answered).await {
@@ -205,7 +256,13 @@ impl Network {
         reply
     }
 
-    fn send(self: &Rc<Self>, from: Node, to: Node, call: Rc<dyn Message>, answers: Answers) {
+    fn send(
+        self: &Rc<Self>,
+        from: Node,
+        to: Node,
+        (call, caller): (Rc<dyn Message>, Caller),
+        answers: Answers,
+    ) {
         let network = Rc::clone(self);
         self.world.spawn(Node::World, async move {
             if !network.travels(from, to).await {
@@ -225,7 +282,7 @@ impl Network {
             world.spawn(to, async move {
                 let arrived = network.world.time();
                 network.observed(|observer| observer.arrived(from, to, &*call));
-                let reply = handler(&*call).await;
+                let reply = handler(&*call, caller).await;
                 let took = network.world.time().saturating_sub(arrived);
                 network.observed(|observer| observer.answered(from, to, &*call, &reply, took));
                 let answering = Rc::clone(&network);

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use toystore::transport::{CallError, Message};
+use toystore::transport::{CallError, MISDIRECTED, Message};
 use toystore::wire::calls::{Buy, GetJournal, GetRows};
 use toystore::wire::lease::{FillRequest, Invalidation, RenewalReply};
 use toystore::wire::order::Rows;
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{
-    AcquisitionReply, AppendReply, AppendRequest, Nomination, NominationReply, OrderReply,
-    ReplicaId,
+    AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Nomination, NominationReply,
+    OrderReply, ReplicaId,
 };
 
 use super::cluster::Cluster;
@@ -138,6 +138,13 @@ impl Observer for Cluster {
                 if is::<CommitRequest>(call) {
                     world.reached("a batch was in doubt and was asked again");
                 }
+                if matches!(error, CallError::Refused { status: MISDIRECTED, .. }) {
+                    world.reached(if is::<Invalidation>(call) {
+                        "an invalidation reached a process that does not hold the session"
+                    } else {
+                        "a call reached another process than it was meant for"
+                    });
+                }
                 if is::<Nomination>(call) {
                     world.reached("a nominee could not lead");
                 }
@@ -167,6 +174,9 @@ impl Observer for Cluster {
         }
         if let Some(fill) = cast::<FillRequest>(call) {
             self.fills.borrow_mut().insert((from, fill.name.clone()), 0);
+        }
+        if let Some(CatalogReport { stopped: Some(_), .. }) = cast(reply) {
+            world.reached("sales waited for replicas to be heard");
         }
         if let Some(NominationReply::Unable(_)) = cast(reply) {
             world.reached("a nominee could not lead");
@@ -205,7 +215,7 @@ const LOGGED: [(&str, &str); 7] = [
     ("is slow to acknowledge an invalidation", "a front-end was late with an acknowledgement"),
     ("a restock waits for front-ends", "a restock had to wait"),
     ("ends: another replica leads", "an attempt ended because another replica leads"),
-    ("does not answer; orders", "a follower was lost"),
+    ("does not answer; ", "a follower was lost"),
     ("is slow; ", "a follower was slow"),
 ];
 
@@ -217,6 +227,19 @@ impl Cluster {
                 self.world.reached(path);
             }
         }
+    }
+}
+
+/// A text that no service logs any more would only be noticed by the path that no seed reached.
+#[test]
+fn every_text_that_a_rare_path_is_known_by_is_in_the_sources() {
+    let sources = [
+        include_str!("../../src/catalog/tasks.rs"),
+        include_str!("../../src/frontend/service.rs"),
+        include_str!("../../src/order/core/effects.rs"),
+    ];
+    for (text, path) in LOGGED {
+        assert!(sources.iter().any(|source| source.contains(text)), "{path}: {text}");
     }
 }
 

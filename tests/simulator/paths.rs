@@ -30,12 +30,14 @@ impl Paths {
 }
 
 /// All that must be reached.
-pub(crate) const RARE: [&str; 50] = [
+pub(crate) const RARE: [&str; 53] = [
     // What happens to machines, disks and messages.
     "a message was lost",
     "a message was delivered twice",
     "a message was very late",
     "a message ran into a cut",
+    "a call reached another process than it was meant for",
+    "an invalidation reached a process that does not hold the session",
     "a disk was full",
     "a disk failed, and had done it",
     "a disk failed, and had not done it",
@@ -45,6 +47,7 @@ pub(crate) const RARE: [&str; 50] = [
     "the catalog crashed",
     "a replica crashed",
     "a front-end crashed",
+    "sales waited for replicas to be heard",
     // Purchases.
     "a decision was given again under its key",
     "a purchase waited for a front-end",

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use goldenscript::{Block, Context};
 use toystore::catalog::core::stock::Change;
+use toystore::identity::Identity;
 use toystore::transport::{CallError, Message};
-use toystore::wire::calls::{Buy, GetCatalogStatus, GetJournal, GetOrder, GetRows, GetStatus};
+use toystore::wire::calls::{Buy, GetJournal, GetOrder, GetRows, GetStatus, LogReport};
 use toystore::wire::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
 };
@@ -142,7 +143,7 @@ impl Transcript {
 
 /// Says a message in words. `None` for what goes on all the time.
 fn say(message: &dyn Message) -> Option<String> {
-    if is::<GetStatus>(message) || is::<GetCatalogStatus>(message) || is::<Renewal>(message) {
+    if is::<GetStatus>(message) || is::<LogReport>(message) || is::<Renewal>(message) {
         return None;
     }
     if let Some(append) = cast::<AppendRequest>(message) {
@@ -173,6 +174,7 @@ fn say_to_clients(message: &dyn Message) -> Option<String> {
             Decision::OutOfStock => "409: not enough stock".into(),
             Decision::UnknownToy => "404: product not found".into(),
             Decision::KeyReused => "422: key used for another purchase".into(),
+            Decision::OtherCatalog => "503: another catalog sells".into(),
         });
     }
     if let Some(ShowOrder(number)) = cast(message) {
@@ -313,6 +315,7 @@ fn decided(decision: &Decision) -> String {
         Decision::OutOfStock => "not enough stock".into(),
         Decision::UnknownToy => "no such toy".into(),
         Decision::KeyReused => "the key belongs to another purchase".into(),
+        Decision::OtherCatalog => "made under another catalog".into(),
     }
 }
 
@@ -430,7 +433,9 @@ impl Runner {
     fn ask<C: toystore::wire::calls::Call>(&self, at: Option<Role>, call: C) {
         let cluster = self.cluster();
         let env = Env { world: Rc::clone(&cluster.world), node: Node::Client(1) };
-        let peer = cluster.network.peer(&env, at.map_or(Node::Frontend(1), |role| role.0));
+        let own = Identity::new(toystore::roles::Role::Frontend(0), None);
+        let at = at.map_or(Node::Frontend(1), |role| role.0);
+        let peer = cluster.network.peer(&env, at, &own);
         env.spawn(async move {
             let _seen_in_the_transcript = peer.call(&call, TIME_LIMIT).await;
         });
@@ -452,7 +457,10 @@ impl goldenscript::Runner for Runner {
                     Quantity::new(quantity.unwrap_or(1)).ok_or("a quantity is 1 or more")?;
                 let name = toy.as_str().into();
                 let key = IdempotencyKey::from(key);
-                self.ask(*at, PlaceOrder(Purchase { key, name, quantity, request_id: None }));
+                self.ask(
+                    *at,
+                    PlaceOrder(Purchase { key, name, quantity, request_id: None, boot: None }),
+                );
             }
             Command::Run { millis } => {
                 let world = &self.cluster().world;

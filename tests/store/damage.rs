@@ -80,7 +80,7 @@ async fn a_file_that_is_no_database_is_set_aside() {
 }
 
 #[actix_web::test]
-async fn a_replica_with_another_clusters_orders_begins_anew() {
+async fn a_replica_with_another_stores_orders_stays_out_and_keeps_them() {
     let mut cluster = closed_store().await;
     let stranger = Cluster::start(Settings::default()).await;
     for turn in 0..5 {
@@ -89,8 +89,35 @@ async fn a_replica_with_another_clusters_orders_begins_anew() {
     stranger.check_databases(STOCK).await;
     fs::copy(stranger.data("order-3.db"), cluster.data("order-3.db")).unwrap();
     fs::copy(stranger.data("order-3.db-wal"), cluster.data("order-3.db-wal")).unwrap();
-    assert_complete(&mut cluster).await;
-    assert!(cluster.data("order-3.db.aside-1").exists());
+    let foreign = stranger.orders("order-3");
+    cluster.start_all(&["catalog", "order-1", "order-2", "order-3", "frontend"]);
+    let store = cluster.frontends[0].clone();
+    eventually("the others sell", async || {
+        buy(&store, "Tux", 1, "meanwhile").await.is_ok_and(|(status, _)| status == 200)
+    })
+    .await;
+    let replica = cluster.address("order-3");
+    eventually("the stranger says why it is not ready", async || {
+        let answer = get(&replica, "/readyz").await;
+        answer.is_ok_and(|(status, body)| {
+            status == 503 && body.to_string().contains("another process answers as the catalog")
+        })
+    })
+    .await;
+    assert_eq!(cluster.orders("order-3"), foreign, "its orders are left alone");
+
+    // An operator moves the file away, and the replica begins anew.
+    assert!(cluster.terminate("order-3").await.success());
+    for suffix in ["", "-wal", "-shm"] {
+        let file = cluster.data(&format!("order-3.db{suffix}"));
+        assert!(fs::remove_file(&file).is_ok() || !file.exists());
+    }
+    cluster.start_role("order-3");
+    eventually("the replica has made a database", async || {
+        get(&replica, "/readyz").await.is_ok_and(|(status, _)| status == 200)
+    })
+    .await;
+    cluster.check_databases(STOCK).await;
 }
 
 #[actix_web::test]
@@ -145,7 +172,7 @@ async fn under_a_new_catalog_no_replica_leads_while_any_holds_orders_of_an_old_o
     eventually("the catalog is ready", async || get(&catalog, "/readyz").await.is_ok()).await;
     cluster.start_all(&["order-1", "order-3", "frontend"]);
     eventually("the catalog says what is wrong", async || {
-        cluster.logs().contains("no replica can lead")
+        cluster.logs().contains("another process answers at the address of catalog")
     })
     .await;
     let (status, _) = buy(&cluster.frontends[0], "Tux", 1, "a").await.unwrap();

@@ -88,6 +88,9 @@ impl<'a> ChangeBuilder<'a> {
         if let Some(known) = known {
             return Verdict::Decided(known.repeat_for(purchase));
         }
+        if !self.stock.is_ours(purchase) {
+            return Verdict::Decided(Decision::OtherCatalog);
+        }
         let Some(&place) = toy_index.get(&purchase.name) else {
             return Verdict::Decided(Decision::UnknownToy);
         };
@@ -116,7 +119,10 @@ impl<'a> ChangeBuilder<'a> {
     fn record(&mut self, purchase: &Purchase, decision: Decision) -> Decision {
         let number = match decision {
             Decision::Granted(number) => Some(number),
-            Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
+            Decision::OutOfStock
+            | Decision::UnknownToy
+            | Decision::KeyReused
+            | Decision::OtherCatalog => None,
         };
         let recorded =
             RecordedDecision { name: purchase.name.clone(), quantity: purchase.quantity, number };
@@ -159,6 +165,7 @@ mod tests {
             name: name.into(),
             quantity: Quantity::new(quantity).unwrap(),
             request_id: None,
+            boot: None,
         }
     }
 

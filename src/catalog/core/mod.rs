@@ -9,12 +9,15 @@
 //! once; [`sessions`] decides when a toy may change; [`steps`] takes a change through all of this.
 
 pub mod batch;
+pub mod history;
 pub mod sessions;
 pub mod steps;
 pub mod stock;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use self::history::{Hearing, History, Stopped};
 use self::sessions::{LEASE_MS, Push, Sessions};
 use self::steps::LockedToys;
 use self::stock::{Change, Shelf, Stock, ToyIndex};
@@ -22,7 +25,9 @@ use crate::wire::lease::{
     Fill, FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };
 use crate::wire::order::{OrderNumber, Position, Rows};
-use crate::wire::replication::{Acquisition, AcquisitionReply, CatalogStatus, Leadership};
+use crate::wire::replication::{
+    Acquisition, AcquisitionReply, CatalogStatus, Leadership, ReplicaId,
+};
 use crate::wire::toy::{Toy, ToyName};
 
 /// The catalog is not ready while no write to its database has completed for this long.
@@ -34,8 +39,9 @@ pub struct Core {
     pub(super) stock: Stock,
     pub(super) sessions: Sessions,
     pub(super) toy_index: ToyIndex,
-    /// The number of front-ends in `roles.toml`. Invalidations can reach no others.
-    frontends: u32,
+    history: History,
+    /// The front-ends in `roles.toml`. Invalidations can reach no others.
+    frontends: BTreeSet<u32>,
     disk_moved: Instant,
 }
 
@@ -60,11 +66,42 @@ pub enum WriteOutcome {
 }
 
 impl Core {
-    /// Creates a catalog from what is on disk, for this number of front-ends.
+    /// Creates a catalog from what is on disk, for these front-ends.
     #[must_use]
-    pub fn new(stock: Stock, sessions: Sessions, frontends: u32, now: Instant) -> Self {
-        let toy_index = stock.toy_index();
-        Self { stock, sessions, toy_index, frontends, disk_moved: now }
+    pub fn new(
+        stock: Stock,
+        sessions: Sessions,
+        history: History,
+        frontends: impl IntoIterator<Item = u32>,
+        now: Instant,
+    ) -> Self {
+        let (toy_index, frontends) = (stock.toy_index(), frontends.into_iter().collect());
+        Self { stock, sessions, toy_index, history, frontends, disk_moved: now }
+    }
+
+    /// Notes where a replica's log ends.
+    pub fn hear(&mut self, replica: ReplicaId, log: Position) -> Hearing {
+        self.history.hear(replica, log, self.stock.status().journal)
+    }
+
+    /// Goes on without replicas that are lost for good. Returns whether any of them was missing.
+    pub fn forgo(&mut self, replicas: &[ReplicaId]) -> bool {
+        self.history.forgo(replicas)
+    }
+
+    /// Whether the journal may sell.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not.
+    pub fn may_sell(&self) -> Result<(), Stopped> {
+        self.history.may_sell()
+    }
+
+    /// Returns the catalog's start, which sessions belong to.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.sessions.boot()
     }
 
     /// Notes that a write which began at `asked` has completed.
@@ -107,7 +144,7 @@ impl Core {
 
     /// Begins a session. Returns `None` if `roles.toml` has no such front-end.
     pub fn register(&mut self, request: Registration, now: Instant) -> Option<NewSession> {
-        if !(1..=self.frontends).contains(&request.frontend) {
+        if !self.frontends.contains(&request.frontend) {
             return None;
         }
         let session = self.sessions.register(request.frontend, request.previous, now);
@@ -199,30 +236,13 @@ impl Core {
         number.0 < self.status().journal.length
     }
 
-    /// Returns whether no replica has ever led. Before the first leader of a journal begins, the
-    /// replicas are asked for the lengths of their logs: if they hold orders of an earlier journal,
-    /// this journal would give the same numbers again.
-    #[must_use]
-    pub fn is_unled(&self) -> bool {
-        self.status().leadership == Leadership::default()
-    }
-
     /// Decides whether the nominee becomes leader. The answer is valid once the leadership is on
     /// disk and [adopted](Core::adopt_leadership).
     ///
     /// `prefix` is the journal's position at the length of the nominee's log, if the journal is
-    /// that long; `longest` is the length of the longest log of any replica, if they were asked.
+    /// that long.
     #[must_use]
-    pub fn acquire(
-        &self,
-        request: &Acquisition,
-        prefix: Option<Position>,
-        longest: Option<u64>,
-    ) -> AcquisitionReply {
-        let journal = self.status().journal;
-        if self.is_unled() && longest.is_some_and(|length| length > journal.length) {
-            return AcquisitionReply::Foreign { journal };
-        }
+    pub fn acquire(&self, request: &Acquisition, prefix: Option<Position>) -> AcquisitionReply {
         self.stock.plan_acquisition(request, prefix)
     }
 

@@ -310,6 +310,12 @@ impl Sessions {
         ended
     }
 
+    /// Returns the catalog's start, which all new sessions belong to.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
     /// Returns the number of live sessions.
     #[must_use]
     pub fn count(&self, now: Instant) -> usize {

@@ -210,6 +210,7 @@ impl Restock {
 
 #[cfg(test)]
 mod tests {
+    use super::super::history::History;
     use super::super::sessions::{LEASE, MARGIN, Sessions};
     use super::super::stock::tests::stock;
     use super::*;
@@ -225,7 +226,8 @@ mod tests {
     /// A catalog with one Tux, and a session that holds it.
     fn held() -> (Core, SessionId, Instant) {
         let now = crate::clock::now();
-        let mut core = Core::new(stock(1), Sessions::new(1, [], now), 1, now);
+        let mut core =
+            Core::new(stock(1), Sessions::new(1, [], now), History::continued(), [1], now);
         let session =
             core.register(Registration { frontend: 1, previous: None }, now).unwrap().session;
         assert_eq!(holder(&mut core, session, now), Some(session));
@@ -245,6 +247,7 @@ mod tests {
             name: "Tux".into(),
             quantity: Quantity::ONE,
             request_id: None,
+            boot: None,
         };
         ReceivedBatch::new(CommitRequest {
             leader: ReplicaId(3),

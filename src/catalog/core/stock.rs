@@ -54,6 +54,8 @@ pub struct Stock {
     initial: u64,
     journal: Position,
     leadership: Leadership,
+    /// This catalog's start. Purchases that were made under another one are not decided.
+    boot: Option<u64>,
 }
 
 /// The stock of one toy.
@@ -106,7 +108,18 @@ impl Stock {
         leadership: Leadership,
     ) -> Self {
         shelves.iter().for_each(Shelf::assert_sum);
-        Self { shelves, initial, journal, leadership }
+        Self { shelves, initial, journal, leadership, boot: None }
+    }
+
+    /// The same stock, at the start `boot` of its catalog.
+    #[must_use]
+    pub fn at_boot(self, boot: u64) -> Self {
+        Self { boot: Some(boot), ..self }
+    }
+
+    /// Whether a purchase was made under this start of the catalog, as far as it says.
+    pub(super) fn is_ours(&self, purchase: &Purchase) -> bool {
+        self.boot.zip(purchase.boot).is_none_or(|(own, theirs)| own == theirs)
     }
 
     /// Builds the index of the toys.

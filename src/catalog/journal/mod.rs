@@ -4,14 +4,19 @@
 //! One transaction writes a [`Change`] to the first three of them. It is the store's only commit
 //! point: an order exists if and only if it is in the journal, and the replicas' logs are copies.
 
+pub mod marker;
+mod past;
 pub mod rebuild;
 mod shelves;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
+use self::marker::{Marker, Past};
+use self::past::identify;
 use self::shelves::{check_sums, list, stock_of};
 use super::core::stock::{Change, RecordedDecision, Shelf};
 use crate::roles::ToyRole;
@@ -19,6 +24,7 @@ use crate::storage::log_table::{self, insert, rows, verify};
 use crate::storage::{
     StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer,
 };
+use crate::wire::identity::StoreId;
 use crate::wire::lease::SessionId;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Decision, IdempotencyKey};
@@ -54,6 +60,14 @@ const TABLES: &str = "
         leader INTEGER
     ) STRICT;
     INSERT OR IGNORE INTO cluster (id, epoch, leader) VALUES (1, 0, NULL);
+    -- Which store this is; the token that the marker beside the file holds, too; and whether
+    -- replicas must be heard before anything is sold.
+    CREATE TABLE IF NOT EXISTS identity (
+        id       INTEGER PRIMARY KEY CHECK (id = 1),
+        store    INTEGER NOT NULL,
+        token    INTEGER NOT NULL,
+        in_doubt INTEGER NOT NULL CHECK (in_doubt IN (0, 1))
+    ) STRICT;
     -- The sessions under which a front-end may still answer from its cache.
     CREATE TABLE IF NOT EXISTS sessions (
         boot   INTEGER NOT NULL,
@@ -66,6 +80,8 @@ const TABLES: &str = "
 pub struct Journal {
     writer: Worker,
     reader: Worker,
+    /// Follows the journal's end, on the writing thread.
+    marker: Arc<Mutex<Marker>>,
 }
 
 /// The contents of the database when it was opened.
@@ -79,6 +95,10 @@ pub struct Loaded {
     pub leadership: Leadership,
     /// The sessions of earlier runs that may still be served.
     pub sessions: Vec<SessionId>,
+    /// The store.
+    pub store: StoreId,
+    /// Whether the journal is as the catalog left it.
+    pub past: Past,
 }
 
 impl Journal {
@@ -96,12 +116,14 @@ impl Journal {
         let mut connection = open(path)?;
         let journal = verify(&connection, path)?;
         check_sums(&connection, path)?;
-        let loaded =
-            load(&mut connection, toys, initial, journal).map_err(|e| classify(path, &e))?;
+        let (marker, store, past) = identify(&mut connection, path, journal)?;
+        let loaded = load(&mut connection, toys, initial, (journal, store, past))
+            .map_err(|error| classify(path, &error))?;
         let reader = open_reader(path)?;
         let database = Self {
             writer: Worker::start("journal-writer", path, connection)?,
             reader: Worker::start("journal-reader", path, reader)?,
+            marker: Arc::new(Mutex::new(marker)),
         };
         Ok((database, loaded))
     }
@@ -136,11 +158,33 @@ impl Journal {
     ///
     /// If the disk is full (nothing changed) or the database failed (unknown).
     pub async fn commit(&self, change: Change) -> Result<(), StorageError> {
+        let marker = Arc::clone(&self.marker);
         self.writer
             .run(move |connection| {
                 let transaction = connection.transaction()?;
                 apply(&transaction, &change)?;
-                commit(transaction)
+                commit(transaction)?;
+                if !change.orders.is_empty() {
+                    let end = change.orders.iter().fold(change.after, Position::continued_by);
+                    let mut marker = marker.lock().unwrap_or_else(PoisonError::into_inner);
+                    // A marker that falls behind raises no alarm, it only sees less.
+                    let _falls_behind = marker.advance(end);
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Writes whether replicas must be heard before anything is sold, also after a restart.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full (nothing changed) or the database failed (unknown).
+    pub async fn set_past(&self, past: Past) -> Result<(), StorageError> {
+        self.writer
+            .run(move |connection| {
+                let in_doubt = past == Past::InDoubt;
+                connection.execute("UPDATE identity SET in_doubt = ?1", [in_doubt]).map(drop)
             })
             .await
     }
@@ -253,7 +297,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
         let number = match decision {
             Decision::Granted(number) => Some(number.0),
             Decision::OutOfStock => None,
-            Decision::UnknownToy | Decision::KeyReused => continue,
+            Decision::UnknownToy | Decision::KeyReused | Decision::OtherCatalog => continue,
         };
         record.execute(named_params! {
             ":key": purchase.key.as_str(),
@@ -269,7 +313,7 @@ fn load(
     connection: &mut Connection,
     toys: &[ToyRole],
     initial: u64,
-    journal: Position,
+    (journal, store, past): (Position, StoreId, Past),
 ) -> rusqlite::Result<Loaded> {
     let transaction = connection.transaction()?;
     list(&transaction, toys, initial)?;
@@ -283,7 +327,7 @@ fn load(
         .query_map([], |row| Ok(SessionId { boot: row.get(0)?, serial: row.get(1)? }))?
         .collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
-    Ok(Loaded { shelves, journal, leadership, sessions })
+    Ok(Loaded { shelves, journal, leadership, sessions, store, past })
 }
 
 fn recorded_of(row: &Row<'_>) -> rusqlite::Result<RecordedDecision> {

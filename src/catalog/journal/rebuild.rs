@@ -1,8 +1,9 @@
 //! Rebuilds the journal from a replica's log, if the catalog's database is lost.
 //!
-//! The orders come back complete, since every acknowledged order is in the logs. The stock is
-//! derived from them. The keys are lost, since no replica has them: a retry of an old purchase is
-//! a new purchase.
+//! The orders come back complete, since every acknowledged order is in the logs, and the store
+//! keeps its id, which the replica has, too. Before it sells, the catalog hears all replicas: one
+//! of them may hold more. The stock is derived from the orders. The keys are lost, since no replica
+//! has them: a retry of an old purchase is a new purchase.
 
 use std::path::Path;
 
@@ -11,8 +12,9 @@ use rusqlite::Connection;
 use super::open;
 use super::shelves::list;
 use crate::roles::ToyRole;
-use crate::storage::log_table::{insert, rows, verify};
+use crate::storage::log_table::{insert, rows, store_of, verify};
 use crate::storage::{StorageError, classify, open_reader};
+use crate::wire::identity::StoreId;
 use crate::wire::order::Position;
 use crate::wire::replication::MOST_ROWS;
 
@@ -30,6 +32,7 @@ pub fn rebuild(
 ) -> Result<Position, StorageError> {
     let source = open_reader(from)?;
     let end = verify(&source, from)?;
+    let store = store_of(&source).map_err(|error| classify(from, &error))?;
     let mut connection = open(path)?;
     let present = verify(&connection, path)?;
     if present != Position::START {
@@ -37,6 +40,15 @@ pub fn rebuild(
         return Err(StorageError::Broken(path.to_owned(), problem));
     }
     fill(&mut connection, toys, initial, &source).map_err(|error| classify(path, &error))?;
+    // A replica's database from before stores had ids leaves the store a new one.
+    let store = store.unwrap_or_else(|| StoreId::from_random(rand::random()));
+    connection
+        .execute(
+            "INSERT INTO identity (id, store, token, in_doubt) VALUES (1, ?1, 0, 1)
+             ON CONFLICT (id) DO UPDATE SET store = ?1, token = 0, in_doubt = 1",
+            [store.get()],
+        )
+        .map_err(|error| classify(path, &error))?;
     Ok(end)
 }
 

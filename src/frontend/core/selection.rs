@@ -42,6 +42,7 @@
 //! leader must not lose its leadership to whichever replica reaches the catalog first again.
 
 use super::health::{Condition, HealthCheck, MOST_MISSES, ReplicaHealth, one_more};
+use crate::wire::order::Position;
 use crate::wire::replication::{
     Epoch, Leadership, NominationReply, ReplicaId, ReplicaState, ReplicaStatus,
 };
@@ -131,6 +132,12 @@ impl Selection {
         };
         (chosen.health.condition() == Condition::Ready)
             .then_some(Nominee { id: chosen.id, seen: self.known.epoch })
+    }
+
+    /// Returns where the log of each replica ends that answered its last health check.
+    #[must_use]
+    pub fn logs(&self) -> Vec<(ReplicaId, Position)> {
+        self.statuses().filter_map(|(id, status)| Some((id, status?.log))).collect()
     }
 
     /// Returns each replica's last answer, if it still answers; the highest id first.

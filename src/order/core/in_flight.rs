@@ -85,6 +85,8 @@ impl<W> InFlight<W> {
                 return Err(Busy);
             }
             known.waiters.push(waiter);
+            // The newest attempt knows best which start of the catalog it is for.
+            known.purchase.boot = purchase.boot;
             return Ok(None);
         }
         if self.purchases.len() == MOST_PURCHASES {

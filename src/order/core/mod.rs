@@ -211,6 +211,7 @@ mod tests {
             name: "Tux".into(),
             quantity: Quantity::new(quantity).unwrap(),
             request_id: None,
+            boot: None,
         }
     }
 

@@ -9,6 +9,7 @@ impl Leases {
             name: name(self.size.purchases[purchase]),
             quantity: Quantity::ONE,
             request_id: None,
+            boot: None,
         }];
         CommitRequest { leader: LEADER, epoch: Epoch(1), log: Position::START, purchases }
     }
@@ -97,7 +98,10 @@ impl Leases {
         for (purchase, decision) in &change.decisions {
             let number = match decision {
                 Decision::Granted(number) => Some(*number),
-                Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => None,
+                Decision::OutOfStock
+                | Decision::UnknownToy
+                | Decision::KeyReused
+                | Decision::OtherCatalog => None,
             };
             let (name, quantity) = (purchase.name.clone(), purchase.quantity);
             let recorded = RecordedDecision { name, quantity, number };

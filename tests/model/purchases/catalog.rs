@@ -156,7 +156,10 @@ impl Purchases {
                     Some(*number)
                 }
                 Decision::OutOfStock if self.keeps(Rule::RefusalsAreRecorded) => None,
-                Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused => continue,
+                Decision::OutOfStock
+                | Decision::UnknownToy
+                | Decision::KeyReused
+                | Decision::OtherCatalog => continue,
             };
             let (name, quantity) = (purchase.name.clone(), purchase.quantity);
             let recorded = RecordedDecision { name, quantity, number };

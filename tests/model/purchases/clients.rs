@@ -33,6 +33,7 @@ impl Purchases {
             name: TOY.into(),
             quantity: quantity(self.wanted((client, attempt))),
             request_id: None,
+            boot: None,
         }
     }
 

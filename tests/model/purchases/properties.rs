@@ -77,7 +77,13 @@ fn is_held(_: &Purchases, state: &State) -> bool {
     let answers = state.clients.iter().flat_map(|one| one.answers);
     let numbers = answers.filter_map(|answer| match answer {
         Some(Decision::Granted(number)) => Some(number.0),
-        Some(Decision::OutOfStock | Decision::UnknownToy | Decision::KeyReused) | None => None,
+        Some(
+            Decision::OutOfStock
+            | Decision::UnknownToy
+            | Decision::KeyReused
+            | Decision::OtherCatalog,
+        )
+        | None => None,
     });
     let Some(newest) = numbers.max() else { return true };
     let epoch = state.disk.stock.status().leadership.epoch;

@@ -47,8 +47,9 @@ fn read(text: &str) -> Result<Roles, String> {
 fn is_right(roles: &Roles) {
     let catalog = &roles.catalog;
     let orders = roles.orders.iter().map(|order| &order.address);
+    let frontends = roles.frontends.iter().map(|frontend| &frontend.address);
     let addresses: Vec<_> =
-        std::iter::once(&catalog.address).chain(&roles.frontends).chain(orders).collect();
+        std::iter::once(&catalog.address).chain(frontends).chain(orders).collect();
     let different: HashSet<_> = addresses.iter().collect();
     assert_eq!(different.len(), addresses.len(), "{addresses:?}");
     for address in addresses {
@@ -88,8 +89,11 @@ fn print(roles: &Roles) -> String {
     if let Some(secret) = &roles.secret {
         line(format_args!("secret = {}", quoted(secret.reveal())));
     }
-    for address in &roles.frontends {
-        line(format_args!("[[frontend]]\naddress = \"{address}\""));
+    for frontend in &roles.frontends {
+        line(format_args!(
+            "[[frontend]]\nid = {}\naddress = \"{}\"",
+            frontend.id, frontend.address
+        ));
     }
     for order in &roles.orders {
         line(format_args!("[[order]]\nid = {}\naddress = \"{}\"", order.id, order.address));

@@ -117,7 +117,7 @@ impl Store {
 
     pub(crate) fn run_catalog(&self) -> Running<CatalogRole> {
         self.run(&self.catalog, async |listener, roles, stop| {
-            toystore::catalog::run(listener, &roles, stop).await
+            toystore::catalog::run(listener, &roles, &[1, 2, 3].map(ReplicaId), stop).await
         })
     }
 
@@ -157,7 +157,13 @@ impl Store {
 
 pub(crate) fn purchase(key: &str, name: &str, quantity: u64) -> Purchase {
     let quantity = Quantity::new(quantity).expect("a quantity is at least 1");
-    Purchase { key: key.to_owned().into(), name: name.into(), quantity, request_id: None }
+    Purchase {
+        key: key.to_owned().into(),
+        name: name.into(),
+        quantity,
+        request_id: None,
+        boot: None,
+    }
 }
 
 /// Orders 0, 1, 2 … of one piece each.

@@ -106,7 +106,7 @@ impl<'a> Neighbours<'a> {
 
     fn set_up_catalog(&self) {
         let catalog = &self.catalog;
-        self.on_state(catalog, "catalog-status", |state, _| {
+        self.on_state(catalog, "report", |state, _| {
             let (leadership, journal) = (state.leadership, end_of(&state.journal));
             Reply::data(CatalogStatus { leadership, journal })
         });

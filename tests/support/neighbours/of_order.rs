@@ -31,7 +31,7 @@ pub(crate) struct CatalogState {
 impl<'a> Catalog<'a> {
     pub(crate) fn at(port: &'a Port) -> Self {
         let catalog = Self { neighbour: Neighbour::at(port), state: Arc::default() };
-        catalog.on_state("catalog-status", |state, _| Reply::data(state.status()));
+        catalog.on_state("report", |state, _| Reply::data(state.status()));
         catalog.on_state("acquire", |state, request| Reply::data(state.acquire(&request.read())));
         catalog.on_state("commit", |state, request| Reply::data(state.commit(&request.read())));
         catalog.on_state("journal", |state, request| {

@@ -1,0 +1,183 @@
+//! Who this process is, and whom it takes calls for.
+//!
+//! A process is one role of one store. It knows its role from its start; a catalog knows its store
+//! from its database, a replica from its own or, if that is empty, from the catalog, and a
+//! front-end from the catalog. [`Guarded`] endpoints refuse calls that are meant for another
+//! process, and a [`Peer`](crate::transport::Peer) says with each call whom it is meant for.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::roles::Role;
+use crate::wire::calls::{Call, Caller, Endpoints, Refusal};
+use crate::wire::identity::{Addressee, StoreId};
+
+/// This process's role and store, shared by all of its threads.
+#[derive(Debug)]
+pub struct Identity {
+    role: Role,
+    /// The store's number; 0 while it is not known.
+    store: AtomicU64,
+    /// What the processes at the addresses of these roles say they are, for those that are others.
+    strangers: Mutex<BTreeMap<String, String>>,
+    has_strangers: AtomicBool,
+}
+
+impl Identity {
+    /// A process that runs `role`, of `store` if that is known already.
+    #[must_use]
+    pub fn new(role: Role, store: Option<StoreId>) -> Arc<Self> {
+        Arc::new(Self {
+            role,
+            store: AtomicU64::new(store.map_or(0, StoreId::get)),
+            strangers: Mutex::default(),
+            has_strangers: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns the role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns the store, if it is known.
+    #[must_use]
+    pub fn store(&self) -> Option<StoreId> {
+        StoreId::new(self.store.load(Ordering::Relaxed))
+    }
+
+    /// Takes a store for this process's own, if it knew none. Returns whether `store` is its own.
+    pub fn adopt(&self, store: StoreId) -> bool {
+        let ours =
+            self.store.compare_exchange(0, store.get(), Ordering::Relaxed, Ordering::Relaxed);
+        match ours {
+            Ok(_none) => true,
+            Err(known) => known == store.get(),
+        }
+    }
+
+    /// Returns whom a call to `role` is meant for.
+    #[must_use]
+    pub fn addressee(&self, role: Role) -> Addressee {
+        Addressee { role: role.to_string(), store: self.store() }
+    }
+
+    /// Checks that a call is meant for this process. A call that names no role, such as one that a
+    /// person makes with `curl`, is meant for the process that it reaches.
+    ///
+    /// # Errors
+    ///
+    /// If it is meant for another role or another store.
+    pub fn check(&self, caller: &Caller) -> Result<(), Refusal> {
+        let Some(meant) = &caller.meant_for else { return Ok(()) };
+        let is_other_store =
+            self.store().zip(meant.store).is_some_and(|(ours, theirs)| ours != theirs);
+        if meant.role == self.role.to_string() && !is_other_store {
+            return Ok(());
+        }
+        Err(Refusal::Misdirected(format!(
+            "this is {}, and the call is meant for {meant}",
+            self.addressee(self.role)
+        )))
+    }
+
+    /// Notes what the process at `role`'s address says when it refuses a call as not meant for it.
+    /// Returns whether that is news.
+    pub fn is_stranger(&self, role: Role, says: &str) -> bool {
+        self.has_strangers.store(true, Ordering::Relaxed);
+        let before = self.lock().insert(role.to_string(), says.to_owned());
+        before.as_deref() != Some(says)
+    }
+
+    /// Notes that the process at `role`'s address answers. Returns whether another was there.
+    pub fn is_found(&self, role: Role) -> bool {
+        self.has_strangers.load(Ordering::Relaxed)
+            && self.lock().remove(&role.to_string()).is_some()
+    }
+
+    /// Returns what the process at `role`'s address says it is, if it is another.
+    #[must_use]
+    pub fn stranger_at(&self, role: Role) -> Option<String> {
+        if !self.has_strangers.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.lock().get(&role.to_string()).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Endpoints that answer only calls that are meant for this process.
+pub struct Guarded<'a, E> {
+    endpoints: &'a mut E,
+    identity: Arc<Identity>,
+}
+
+impl<'a, E: Endpoints> Guarded<'a, E> {
+    /// Guards `endpoints` for the process that is `identity`.
+    pub fn new(endpoints: &'a mut E, identity: &Arc<Identity>) -> Self {
+        Self { endpoints, identity: Arc::clone(identity) }
+    }
+}
+
+impl<E: Endpoints> Endpoints for Guarded<'_, E> {
+    fn on<C: Call, S, F>(&mut self, state: &S, answer: impl Fn(S, C, Caller) -> F + Clone + 'static)
+    where
+        S: Clone + 'static,
+        F: Future<Output = Result<C::Answer, Refusal>> + 'static,
+    {
+        let identity = Arc::clone(&self.identity);
+        self.endpoints.on(state, move |state, call: C, caller| {
+            let answered = identity.check(&caller).map(|()| answer(state, call, caller));
+            async move { answered?.await }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::replication::ReplicaId;
+
+    fn call_for(role: &str, store: Option<u64>) -> Caller {
+        let store = store.and_then(StoreId::new);
+        let meant_for = Some(Addressee { role: role.to_owned(), store });
+        Caller { request_id: None, meant_for }
+    }
+
+    #[test]
+    fn a_call_for_another_role_or_another_store_is_refused() {
+        let identity = Identity::new(Role::Order(ReplicaId(2)), StoreId::new(7));
+        assert_eq!(identity.check(&call_for("order-2", Some(7))), Ok(()));
+        assert_eq!(identity.check(&call_for("order-2", None)), Ok(()));
+        assert_eq!(identity.check(&Caller::default()), Ok(()), "curl names no role");
+        for (role, store) in [("order-3", Some(7)), ("order-3", None), ("order-2", Some(8))] {
+            let refused = identity.check(&call_for(role, store));
+            assert!(matches!(refused, Err(Refusal::Misdirected(_))), "{role} {store:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_knows_no_store_takes_the_first_one_for_its_own() {
+        let (one, other) = (StoreId::new(7).unwrap(), StoreId::new(8).unwrap());
+        let identity = Identity::new(Role::Frontend(1), None);
+        assert!(identity.adopt(one) && identity.adopt(one));
+        assert!(!identity.adopt(other));
+        assert_eq!(identity.store(), Some(one));
+    }
+
+    #[test]
+    fn a_stranger_is_news_once() {
+        let identity = Identity::new(Role::Catalog, None);
+        let role = Role::Order(ReplicaId(1));
+        assert!(identity.is_stranger(role, "this is order-2"));
+        assert!(!identity.is_stranger(role, "this is order-2"));
+        assert!(identity.is_stranger(role, "this is order-3"));
+        assert!(identity.is_found(role));
+        assert!(!identity.is_found(role));
+    }
+}
