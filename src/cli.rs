@@ -33,7 +33,7 @@ struct CommandLine {
 enum Command {
     #[command(flatten)]
     Cluster(cluster::Verb),
-    /// Run a front-end: it answers clients, caches toys, and selects the leader by heartbeats.
+    /// Run a front-end: it answers clients, caches toys, and selects the leader by health checks.
     Frontend(FrontendArguments),
     /// Run the catalog: it holds the stock and the purchase journal.
     Catalog(CatalogArguments),

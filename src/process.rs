@@ -178,11 +178,17 @@ impl fmt::Display for RoleError {
                     Loss::Removed => "removed",
                     Loss::Replaced => "replaced by another file",
                 };
+                let is_database = path.extension().is_some_and(|extension| extension == "db");
+                let advice = if is_database {
+                    "Put the file back, or remove the whole data folder to begin with an empty \
+                     store; then "
+                } else {
+                    "To go on, "
+                };
                 write!(
                     f,
                     "{} was {what} while {role} was running. {role} has ended, because a restart \
-                     would not find what it writes. Put the file back, or remove the whole data \
-                     folder to begin with an empty store; then start {role} again",
+                     would not find what it writes. {advice}start {role} again",
                     path.display()
                 )
             }

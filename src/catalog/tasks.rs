@@ -250,7 +250,7 @@ impl Service {
         loop {
             let asked = self.runtime.now();
             if self.store(self.storage.pulse()).await.is_ok() {
-                self.decide(|core, _| core.disk_moved(asked));
+                self.decide(|core, _| core.write_completed(asked));
             }
             self.runtime.sleep(SELF_CHECK_INTERVAL).await;
         }

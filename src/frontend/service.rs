@@ -221,7 +221,7 @@ impl Service {
         work(&mut self.cache.lock().expect("nothing panics under this lock"))
     }
 
-    /// Reads the selection, or has it take note of something. Whoever waits for another leader
+    /// Reads the selection, or has it take note of something. What waits for another leader
     /// hears of it.
     pub(super) fn select<T>(&self, work: impl FnOnce(&mut Selection) -> T) -> T {
         let (outcome, before, after) = {

@@ -42,7 +42,7 @@ pub struct Core {
     history: History,
     /// The front-ends in `roles.toml`. Invalidations can reach no others.
     frontends: BTreeSet<u32>,
-    disk_moved: Instant,
+    write_completed: Instant,
 }
 
 /// A session that has begun. The front-end may be told once it is on disk.
@@ -76,7 +76,7 @@ impl Core {
         now: Instant,
     ) -> Self {
         let (toy_index, frontends) = (stock.toy_index(), frontends.into_iter().collect());
-        Self { stock, sessions, toy_index, history, frontends, disk_moved: now }
+        Self { stock, sessions, toy_index, history, frontends, write_completed: now }
     }
 
     /// Notes where a replica's log ends.
@@ -105,14 +105,14 @@ impl Core {
     }
 
     /// Notes that a write which began at `asked` has completed.
-    pub fn disk_moved(&mut self, asked: Instant) {
-        self.disk_moved = asked;
+    pub fn write_completed(&mut self, asked: Instant) {
+        self.write_completed = asked;
     }
 
     /// Returns whether writes complete. Without them the catalog can sell nothing.
     #[must_use]
     pub fn is_ready(&self, now: Instant) -> bool {
-        now < self.disk_moved + LONGEST_STALL
+        now < self.write_completed + LONGEST_STALL
     }
 
     /// Returns who leads, and where the journal ends.
