@@ -41,10 +41,14 @@ enum Command {
     Order(OrderArguments),
     /// Shop, measure the latency, and check every order.
     Client(client::Arguments),
-    /// Rebuild a lost catalog database from an order replica's database.
+    /// Rebuild a lost catalog database from a replica's, or roll a restored one forward.
     ///
-    /// Stop the catalog first. The rebuilt journal has every order, but no idempotency keys: a
-    /// client that retries a purchase with a key from before the rebuild buys again.
+    /// Stop the catalog first. The journal gets the orders that the replica holds and it lacks,
+    /// each with its idempotency key, so that a retry of an old purchase gets its old answer. A
+    /// journal that is missing is created; one that is not a prefix of the replica's log is left
+    /// alone. Forgotten are refusals, since replicas hold only orders: a purchase that was refused
+    /// may be granted when it is sent again. So are the times of restocks: the stock is what the
+    /// fewest restocks leave. Afterwards the catalog hears every replica before it sells.
     Rebuild(RebuildArguments),
     /// List the roles in start order, for scripts: name, address, pid file and log file, separated
     /// by tabs.
@@ -210,16 +214,23 @@ fn play_in(
 }
 
 fn rebuild_journal(roles: &Roles, from: &Path) -> ExitCode {
-    let rebuilt = PidLock::take(roles, Role::Catalog).and_then(|_lock| {
-        let path = roles.file_of(Role::Catalog, "db");
-        let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
-        Ok(rebuild::rebuild(&path, toys, *initial_stock, from)?)
-    });
-    match rebuilt {
-        Ok(end) => print(&format!(
-            "the journal is rebuilt with {} orders; start the catalog\n",
-            end.length
-        )),
+    let _lock = match PidLock::take(roles, Role::Catalog) {
+        Ok(lock) => lock,
+        Err(error) => return fail(&error),
+    };
+    let path = roles.file_of(Role::Catalog, "db");
+    let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
+    match rebuild::rebuild(&path, toys, *initial_stock, from) {
+        Ok(rebuilt) => {
+            let (before, end) = (rebuilt.before, rebuilt.end.length);
+            let keys = match rebuilt.without_key {
+                0 => String::new(),
+                count => format!(" ({count} of them from before replicas kept keys)"),
+            };
+            print(&format!(
+                "the journal had {before} orders and has {end} now{keys}; start the catalog\n"
+            ))
+        }
         Err(error) => fail(&error),
     }
 }

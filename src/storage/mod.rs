@@ -56,6 +56,7 @@ pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, St
         for part in schema {
             connection.execute_batch(part)?;
         }
+        log_table::complete(&connection)?;
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         Ok((connection, verdict))

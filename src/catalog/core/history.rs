@@ -108,7 +108,9 @@ impl History {
 
     /// Goes on without replicas that are lost for good. Returns whether any of them was missing.
     pub fn forgo(&mut self, replicas: &[ReplicaId]) -> bool {
-        replicas.iter().fold(false, |any, replica| self.unheard.remove(replica) || any)
+        let before = self.unheard.len();
+        self.unheard.retain(|replica| !replicas.contains(replica));
+        self.unheard.len() < before
     }
 
     /// Whether the journal may sell.
@@ -160,7 +162,7 @@ mod tests {
     fn position(length: u64, name: &str) -> Position {
         (0..length).fold(Position::START, |end, number| {
             let (number, name) = (OrderNumber(number), name.into());
-            end.continued_by(&Order { number, name, quantity: Quantity::ONE })
+            end.continued_by(&Order { number, name, quantity: Quantity::ONE, key: None })
         })
     }
 
