@@ -20,9 +20,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock.rs", &[]),
     ("failpoint.rs", &[]),
     ("roles/", &["wire"]),
-    ("transport.rs", &["wire", "roles"]),
+    ("identity.rs", &["wire", "roles"]),
+    ("transport/", &["wire", "roles", "identity"]),
     ("storage/", &["wire", "failpoint"]),
-    ("neighbours.rs", &["wire", "roles", "transport"]),
+    ("neighbours.rs", &["wire", "roles", "identity", "transport"]),
     ("runtime.rs", &["clock"]),
     ("shutdown.rs", &["process", "runtime"]),
     ("server/", &["wire", "roles", "transport"]),
@@ -35,10 +36,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 12] = [
+const SERVICE: [&str; 13] = [
     "wire",
     "roles",
     "storage",
+    "identity",
     "transport",
     "neighbours",
     "server",

@@ -13,7 +13,7 @@ use super::core::sessions::{Push, Sessions};
 use super::core::stock::Stock;
 use super::core::{Core, NewSession, WriteOutcome};
 use super::journal::Loaded;
-use super::marker::Past;
+use super::journal::marker::Past;
 use super::storage::Storage;
 use crate::health::Readiness;
 use crate::identity::Identity;
@@ -21,7 +21,7 @@ use crate::roles::{Role, Roles};
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
-use crate::wire::calls::Report;
+use crate::wire::calls::LogReport;
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };
@@ -129,7 +129,7 @@ impl Service {
     }
 
     /// Takes a report of how long replicas' logs are. Returns the catalog's status.
-    pub(super) async fn report(&self, report: Report) -> Result<CatalogReport, CatalogError> {
+    pub(super) async fn report(&self, report: LogReport) -> Result<CatalogReport, CatalogError> {
         for (replica, log) in report.logs {
             self.hear(replica, log).await?;
         }

@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod core;
+mod leader;
 pub mod remote;
 pub mod routes;
 pub mod service;

@@ -6,7 +6,7 @@ use crate::neighbours::Neighbours;
 use crate::roles::{Role, Roles};
 use crate::server;
 use crate::transport::{CallError, Peer};
-use crate::wire::calls::{Buy, EndSession, GetOrder, GetStatus, GetToys, Report};
+use crate::wire::calls::{Buy, EndSession, GetOrder, GetStatus, GetToys, LogReport};
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, Renewal, RenewalReply, SessionId,
 };
@@ -56,7 +56,7 @@ impl Remote {
     }
 
     /// Tells the catalog how long the replicas' logs are, and asks for its status.
-    pub(super) async fn report(&self, report: &Report) -> Result<CatalogReport, CallError> {
+    pub(super) async fn report(&self, report: &LogReport) -> Result<CatalogReport, CallError> {
         self.neighbours.catalog.call(report, CATALOG_TIMEOUT).await
     }
 

@@ -13,7 +13,7 @@ use super::service::Service;
 use crate::roles::Roles;
 use crate::shutdown::Shutdown;
 use crate::transport::{CallError, Unreachable};
-use crate::wire::calls::Report;
+use crate::wire::calls::LogReport;
 use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaId};
 
 /// How often the catalog is asked for its status.
@@ -82,7 +82,7 @@ impl Service {
         loop {
             let asked = self.runtime.now();
             let logs = self.select(|selection| selection.logs());
-            if let Ok(report) = remote.report(&Report { logs }).await {
+            if let Ok(report) = remote.report(&LogReport { logs }).await {
                 self.heard_from_catalog(report, asked);
             }
             self.runtime.sleep(CATALOG_INTERVAL).await;

@@ -106,8 +106,8 @@ pub struct CatalogStatus {
     pub journal: Position,
 }
 
-/// What the catalog answers to a [report](super::calls::Report): its status, and which catalog it
-/// is.
+/// What the catalog answers to a [report](super::calls::LogReport): its status, and which catalog
+/// it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogReport {
     /// Its status.

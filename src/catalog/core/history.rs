@@ -19,7 +19,7 @@
 //! whose log is longer). *Evidence* of a longer log stops sales at any time, until an operator
 //! acts; the replica keeps its log. And a journal that *may have* gone back hears every configured
 //! replica before it sells at all, since the one that is away may hold the proof. Whether it may
-//! have is told by a marker outside the database, see [`marker`](crate::catalog::marker).
+//! have is told by a marker outside the database, see [`marker`](crate::catalog::journal::marker).
 
 use std::collections::BTreeSet;
 use std::fmt;

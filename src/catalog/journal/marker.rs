@@ -23,7 +23,8 @@
 //! the two writes is a normal restart, too.
 //!
 //! What a marker cannot see is a machine that was rolled back as a whole, marker included. The
-//! replicas' longer logs tell, once they are heard (see [`history`](super::core::history)).
+//! replicas' longer logs tell, once they are heard (see
+//! [`history`](crate::catalog::core::history)).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};

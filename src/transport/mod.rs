@@ -4,22 +4,21 @@
 //! for each of the other roles: awc's permits are per client, so a peer that hangs cannot use up
 //! the connections to those that answer.
 
+mod http;
+
 use std::any::Any;
 use std::fmt;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use awc::error::{ConnectError, SendRequestError};
+use actix_web::http::header::HeaderName;
 use futures_util::future::LocalBoxFuture;
-use serde::de::DeserializeOwned;
 
+pub use self::http::Http;
 use crate::identity::Identity;
-use crate::roles::{Address, Role, Secret};
-use crate::wire::calls::{Call, Caller, Method};
-use crate::wire::reply::{Data, Failure};
+use crate::roles::Role;
+use crate::wire::calls::{Call, Caller};
 
 /// The header by which one request is followed through all roles.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,14 +28,6 @@ pub const MEANT_FOR_ROLE: HeaderName = HeaderName::from_static("toystore-role");
 /// The header that names the store that a call is meant for, if its caller knows it.
 pub const MEANT_FOR_STORE: HeaderName = HeaderName::from_static("toystore-store");
 
-/// Connecting takes a round trip; a machine that has not answered by then is taken to be away.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long an unused connection is kept. Servers keep theirs longer (see `server/`), so that a
-/// request is never sent into a connection that is just being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Calls in flight at once to one peer from one thread; further ones wait for a permit, within
-/// their own time limit.
-const MOST_CALLS: usize = 512;
 /// The largest message, but for answers whose size `roles.toml` decides
 /// ([`Peer::call_for_list`]): [`crate::wire::replication::MOST_ROWS`] rows with the longest names.
 pub const LARGEST_MESSAGE: usize = 4 << 20;
@@ -90,14 +81,6 @@ impl<T: Any + fmt::Debug + serde::Serialize> Message for T {
     fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|error| error.to_string())
     }
-}
-
-/// An HTTP server, as one thread reaches it.
-#[derive(Clone)]
-pub struct Http {
-    address: Address,
-    client: awc::Client,
-    authorization: Option<HeaderValue>,
 }
 
 /// Why a call brought no answer.
@@ -217,139 +200,6 @@ impl Peer {
             }
         }
     }
-}
-
-impl Http {
-    /// A server at `address`, to be asked with the secret if there is one.
-    ///
-    /// # Panics
-    ///
-    /// Never: that a secret fits a header is checked when `roles.toml` is read.
-    #[must_use]
-    pub fn new(address: &Address, secret: Option<&Secret>) -> Self {
-        let connector = awc::Connector::new()
-            .timeout(CONNECT_TIMEOUT)
-            .conn_keep_alive(IDLE_TIMEOUT)
-            .limit(MOST_CALLS);
-        let client = awc::Client::builder()
-            .connector(connector)
-            .disable_redirects()
-            .no_default_headers()
-            .finish();
-        let authorization = secret.map(|secret| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.reveal()))
-                .expect("a secret is visible ASCII, which roles.rs checks");
-            value.set_sensitive(true);
-            value
-        });
-        Self { address: address.clone(), client, authorization }
-    }
-
-    /// Asks for `path`; returns the answer's `data`.
-    ///
-    /// # Errors
-    ///
-    /// If no answer came within `time_limit`, or the answer was an error.
-    pub async fn get<A: DeserializeOwned>(
-        &self,
-        path: &str,
-        time_limit: Duration,
-    ) -> Result<A, CallError> {
-        let request = self.request(awc::http::Method::GET, path, time_limit, &Caller::default());
-        finish(request.send(), time_limit, LARGEST_MESSAGE).await
-    }
-
-    async fn call<C: Call>(
-        &self,
-        call: &C,
-        time_limit: Duration,
-        largest: usize,
-        caller: &Caller,
-    ) -> Result<C::Answer, CallError> {
-        let path = format!("/internal{}", call.path());
-        let sending = match C::METHOD {
-            Method::Get => self.request(awc::http::Method::GET, &path, time_limit, caller).send(),
-            Method::Post => {
-                let method = awc::http::Method::POST;
-                self.request(method, &path, time_limit, caller).send_json(call)
-            }
-        };
-        finish(sending, time_limit, largest).await
-    }
-
-    fn request(
-        &self,
-        method: awc::http::Method,
-        path: &str,
-        time_limit: Duration,
-        caller: &Caller,
-    ) -> awc::ClientRequest {
-        let url = format!("http://{}{path}", self.address);
-        let mut request = self.client.request(method, url).timeout(time_limit);
-        if let Some(authorization) = &self.authorization {
-            request = request.insert_header((AUTHORIZATION, authorization.clone()));
-        }
-        if let Some(id) = &caller.request_id {
-            request = request.insert_header((REQUEST_ID, id.as_str()));
-        }
-        if let Some(meant) = &caller.meant_for {
-            request = request.insert_header((MEANT_FOR_ROLE, meant.role.as_str()));
-            if let Some(store) = meant.store {
-                request = request.insert_header((MEANT_FOR_STORE, store.to_string()));
-            }
-        }
-        request
-    }
-}
-
-/// Awaits the head and the body of an answer within `time_limit`. (awc's own limit ends with the
-/// head, so that a peer that is stopped in the middle of its body would hold a call for ever.)
-async fn finish<A: DeserializeOwned>(
-    sending: awc::SendClientRequest,
-    time_limit: Duration,
-    largest: usize,
-) -> Result<A, CallError> {
-    let answer = async {
-        let mut response = sending.await.map_err(|error| classify(&error))?;
-        let body = response.body().limit(largest).await.map_err(|error| {
-            CallError::Unreachable(Unreachable::Broken(format!("reading the answer: {error}")))
-        })?;
-        if !response.status().is_success() {
-            return Err(refusal(response.status().as_u16(), &body));
-        }
-        serde_json::from_slice::<Data<A>>(&body).map(|reply| reply.data).map_err(|error| {
-            CallError::Unreachable(Unreachable::Broken(format!("the answer is unclear: {error}")))
-        })
-    };
-    match actix_web::rt::time::timeout(time_limit, answer).await {
-        Ok(answer) => answer,
-        Err(_elapsed) => Err(CallError::Unreachable(Unreachable::Silent)),
-    }
-}
-
-fn classify(error: &SendRequestError) -> CallError {
-    if let SendRequestError::Connect(ConnectError::Io(cause)) = error
-        && cause.kind() == io::ErrorKind::ConnectionRefused
-    {
-        return CallError::Unreachable(Unreachable::ConnectionRefused);
-    }
-    let timed_out = matches!(
-        error,
-        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout)
-    );
-    CallError::Unreachable(if timed_out {
-        Unreachable::Silent
-    } else {
-        Unreachable::Broken(error.to_string())
-    })
-}
-
-fn refusal(status: u16, body: &[u8]) -> CallError {
-    let message = match serde_json::from_slice::<Failure>(body) {
-        Ok(failure) => failure.error.message,
-        Err(_not_ours) => String::from_utf8_lossy(body).chars().take(200).collect(),
-    };
-    CallError::Refused { status, message }
 }
 
 impl fmt::Display for CallError {
