@@ -113,6 +113,8 @@ async fn a_replica_with_another_stores_orders_stays_out_and_keeps_them() {
         assert!(fs::remove_file(&file).is_ok() || !file.exists());
     }
     cluster.start_role("order-3");
+    let file = cluster.data("order-3.db");
+    eventually("the replica has a new database", async || file.exists()).await;
     cluster.check_databases(STOCK).await;
 }
 

@@ -222,8 +222,8 @@ mod tests {
 
     use super::*;
     use crate::catalog::core::stock::{Change, RecordedDecision, Shelf};
+    use crate::catalog::journal::marker::Past;
     use crate::catalog::journal::{Journal, Loaded};
-    use crate::catalog::marker::Past;
     use crate::order::order_log::OrderLog;
     use crate::wire::lease::Version;
     use crate::wire::order::OrderNumber;
