@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backup::{self, Fate, Newer, SavedDatabase};
 use crate::catalog::journal::rebuild;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
@@ -50,6 +51,20 @@ enum Command {
     /// may be granted when it is sent again. So are the times of restocks: the stock is what the
     /// fewest restocks leave. Afterwards the catalog hears every replica before it sells.
     Rebuild(RebuildArguments),
+    /// Back up the databases of this roles.toml's data folder, while the store runs.
+    ///
+    /// The folder DIR gets a copy of the catalog's and each replica's database that is in the data
+    /// folder, each as it is at one time, and a manifest. It appears whole or not at all; a backup
+    /// that was killed leaves DIR.partial-PID, which can be removed. On several machines, run it
+    /// on each.
+    Backup(BackupArguments),
+    /// Restore the databases of a backup into a store that is stopped.
+    ///
+    /// A database that is lost, damaged, or shorter than the backup's is replaced; what is replaced
+    /// is kept as ROLE.db.aside-N. One that has all of the backup's orders stays. A restored catalog
+    /// hears every replica before it sells; if one holds more orders, roll the catalog forward with
+    /// `toystore rebuild`.
+    Restore(RestoreArguments),
     /// List the roles in start order, for scripts: name, address, pid file and log file, separated
     /// by tabs.
     Roles,
@@ -90,6 +105,24 @@ struct RebuildArguments {
 }
 
 #[derive(Args)]
+struct BackupArguments {
+    /// The folder to create.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+}
+
+#[derive(Args)]
+struct RestoreArguments {
+    /// The folder of a backup.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// Also replace databases that have all of the backup's orders, or more. The store goes back to
+    /// the backup, and orders since then are given up; the files are kept as ROLE.db.aside-N.
+    #[arg(long)]
+    discard_newer: bool,
+}
+
+#[derive(Args)]
 struct ProbeArguments {
     /// The role: catalog, order-1, frontend, frontend-2, …
     role: Role,
@@ -125,6 +158,8 @@ pub fn run() -> ExitCode {
         Command::Rebuild(arguments) => {
             with_roles(&config, |roles| rebuild_journal(roles, &arguments.from))
         }
+        Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
+        Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
         Command::Roles => with_roles(&config, list),
         Command::Probe(arguments) => {
             with_roles(&config, |roles| system.block_on(probe(&arguments, roles)))
@@ -232,6 +267,41 @@ fn rebuild_journal(roles: &Roles, from: &Path) -> ExitCode {
             ))
         }
         Err(error) => fail(&error),
+    }
+}
+
+fn back_up(roles: &Roles, to: &Path) -> ExitCode {
+    match backup::back_up(roles, to) {
+        Ok(manifest) => {
+            let each =
+                manifest.databases.iter().map(|it| format!("{}: {} orders\n", it.role, it.orders));
+            print(&(each.collect::<String>() + &format!("the backup is {}\n", to.display())))
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn restore(roles: &Roles, arguments: &RestoreArguments) -> ExitCode {
+    let newer = if arguments.discard_newer { Newer::Discarded } else { Newer::Kept };
+    match backup::restore(roles, &arguments.from, newer) {
+        Ok(fates) => {
+            print(&fates.iter().map(|(saved, fate)| told(saved, fate)).collect::<String>())
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// A line on what happened to a role's database.
+fn told(SavedDatabase { role, orders, .. }: &SavedDatabase, fate: &Fate) -> String {
+    match fate {
+        Fate::Restored => format!("{role}: restored, {orders} orders\n"),
+        Fate::Replaced(aside) => {
+            format!("{role}: restored, {orders} orders; what was there is {}\n", aside.display())
+        }
+        Fate::Kept(present) => {
+            format!("{role}: kept, {present} orders; the backup has {orders} of them\n")
+        }
+        Fate::NotHere => format!("{role}: not restored, it is not in roles.toml\n"),
     }
 }
 
