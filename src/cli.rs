@@ -61,9 +61,9 @@ enum Command {
     /// Restore the databases of a backup into a store that is stopped.
     ///
     /// A database that is lost, damaged, or shorter than the backup's is replaced; what is replaced
-    /// is kept as ROLE.db.aside-N. One that has all of the backup's orders stays. A restored catalog
-    /// hears every replica before it sells; if one holds more orders, roll the catalog forward with
-    /// `toystore rebuild`.
+    /// is kept as ROLE.db.aside-N. One that has all of the backup's orders stays. A restored
+    /// catalog hears every replica before it sells; if one holds more orders, roll the catalog
+    /// forward with `toystore rebuild`.
     Restore(RestoreArguments),
     /// List the roles in start order, for scripts: name, address, pid file and log file, separated
     /// by tabs.
@@ -222,9 +222,11 @@ fn play_in(
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();
     process::raise_file_limit();
+    // Held until the last words are in the log: a supervisor reads them when the lock is free.
+    let mut held = None;
     let outcome = system.block_on(async {
         let listener = process::listen(roles, role)?;
-        let lock = PidLock::take(roles, role)?;
+        let lock = held.insert(PidLock::take(roles, role)?);
         let stop = process::stop_on_signals().map_err(RoleError::Serve)?;
         let served = async {
             match role {
