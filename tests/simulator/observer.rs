@@ -235,6 +235,7 @@ impl Cluster {
 fn every_text_that_a_rare_path_is_known_by_is_in_the_sources() {
     let sources = [
         include_str!("../../src/catalog/tasks.rs"),
+        include_str!("../../src/frontend/leader.rs"),
         include_str!("../../src/frontend/service.rs"),
         include_str!("../../src/order/core/effects.rs"),
     ];
