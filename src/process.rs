@@ -169,9 +169,9 @@ impl fmt::Display for RoleError {
                 f,
                 "{replica} has {orders} orders, but the catalog's journal has only {journal}: the \
                  catalog's database was removed or replaced. New orders would get numbers that \
-                 are taken. To keep the orders, move catalog.db away and run `toystore rebuild \
-                 --from order-N.db` with the database of the replica that has the most orders; to \
-                 discard them, move the replicas' databases away"
+                 are taken. To keep the orders, run `toystore rebuild --from order-N.db` with the \
+                 database of the replica that has the most orders; to discard them, move the \
+                 replicas' databases away"
             ),
             Self::FileLost { role, path, loss } => {
                 let what = match loss {

@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shutdown.rs", &["process", "runtime"]),
     ("server/", &["wire", "roles", "transport"]),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
+    ("backup/", &["wire", "roles", "storage", "pid_lock", "process", "clock", "catalog::journal"]),
     ("catalog/journal/", &["wire", "roles", "storage", "catalog::core"]),
     ("order/order_log.rs", &["wire", "storage"]),
     ("catalog/", &SERVICE),

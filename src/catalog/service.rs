@@ -96,7 +96,12 @@ impl Service {
             Past::Continued => History::continued(),
             Past::InDoubt => History::in_doubt(roles.orders.iter().map(|order| order.id)),
         };
-        let sessions = Sessions::new(boot, loaded.sessions, now);
+        let mut earlier = loaded.sessions;
+        // A journal that went back in time does not know the sessions that have begun since.
+        if loaded.past == Past::InDoubt && loaded.journal != Position::START {
+            earlier.push(SessionId::FORGOTTEN);
+        }
+        let sessions = Sessions::new(boot, earlier, now);
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
         let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);

@@ -236,7 +236,7 @@ impl Service {
             if ended.is_empty() {
                 continue;
             }
-            for session in &ended {
+            for session in ended.iter().filter(|session| **session != SessionId::FORGOTTEN) {
                 log::info!("session {session} has ended");
             }
             if let Err(error) = self.store(self.storage.note_sessions(None, ended)).await {

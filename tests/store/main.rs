@@ -13,6 +13,7 @@ mod processes;
 mod checkers;
 mod damage;
 mod failover;
+mod operations;
 mod overload;
 mod start;
 mod verbs;

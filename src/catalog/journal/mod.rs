@@ -5,7 +5,7 @@
 //! point: an order exists if and only if it is in the journal, and the replicas' logs are copies.
 
 pub mod marker;
-mod past;
+pub(crate) mod past;
 pub mod rebuild;
 mod shelves;
 
