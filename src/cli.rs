@@ -215,9 +215,7 @@ fn play_in(
     role: Role,
     without: &[ReplicaId],
 ) -> ExitCode {
-    // Below a warning, actix reports only its worker threads.
-    let environment = env_logger::Env::default().default_filter_or("info,actix_server=warn");
-    env_logger::Builder::from_env(environment).format_target(false).init();
+    process::start_log();
     cluster::leave_session_of_supervisor();
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();

@@ -50,6 +50,8 @@ pub mod server; // a role's HTTP server
 
 pub mod health; // /healthz and /readyz, and the probe that asks them
 
+pub mod repeats; // what lasts is logged once when it begins and once when it ends
+
 pub mod shutdown; // how a role ends: in order, or because of a failure
 
 pub mod process; // a role as a process: listener, signals, exit

@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("storage/", &["wire", "failpoint"]),
     ("neighbours.rs", &["wire", "roles", "identity", "transport"]),
     ("runtime.rs", &["clock"]),
+    ("repeats.rs", &[]),
     ("shutdown.rs", &["process", "runtime"]),
     ("server/", &["wire", "roles", "transport"]),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
@@ -37,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 13] = [
+const SERVICE: [&str; 14] = [
     "wire",
     "roles",
     "storage",
@@ -51,6 +52,7 @@ const SERVICE: [&str; 13] = [
     "shutdown",
     "clock",
     "failpoint",
+    "repeats",
 ];
 
 /// What a core may use of `std` and of libraries: it computes, and does nothing else. (An `Instant`

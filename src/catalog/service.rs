@@ -17,6 +17,7 @@ use super::journal::marker::Past;
 use super::storage::Storage;
 use crate::health::Readiness;
 use crate::identity::Identity;
+use crate::repeats::Repeats;
 use crate::roles::{Role, Roles};
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
@@ -46,6 +47,8 @@ pub struct Service {
     /// A session acknowledged an invalidation, or ended.
     pub(super) acknowledged: Notify,
     shutdown: Shutdown,
+    /// Writes that the database refused.
+    refused_writes: Repeats,
     /// Who this catalog is.
     pub identity: Arc<Identity>,
 }
@@ -112,6 +115,7 @@ impl Service {
             jobs,
             acknowledged: Notify::new(),
             shutdown,
+            refused_writes: Repeats::default(),
             identity: Identity::new(Role::Catalog, Some(loaded.store)),
         };
         (Arc::new(service), queue)
@@ -232,7 +236,7 @@ impl Service {
     pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, CatalogError> {
         if !self.decide(|core, _| core.has_order(number)) {
             // A journal that may not sell may lack orders that were acknowledged.
-            self.decide(|core, _| core.may_sell()).map_err(CatalogError::Stopped)?;
+            self.decide(|core, _| core.has_every_order()).map_err(CatalogError::Stopped)?;
             return Ok(OrderReply::Unknown);
         }
         let rows = self.store(self.storage.rows(number.0, 1)).await?;
@@ -274,8 +278,13 @@ impl Service {
         work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, CatalogError> {
         work.await.map_err(|error| match error {
-            StorageError::Full(_) | StorageError::Busy(_) => {
-                log::error!("{error}");
+            StorageError::Full(_) | StorageError::ReadOnly(_) | StorageError::Busy(_) => {
+                if self.refused_writes.happened(&error.to_string(), self.runtime.now()) {
+                    log::error!("{error}");
+                }
+                if let Some(why) = error.unwritable() {
+                    self.decide(|core, _| core.write_refused(why));
+                }
                 CatalogError::Storage(error)
             }
             StorageError::Broken(..) | StorageError::Corrupt(..) => {
@@ -283,6 +292,13 @@ impl Service {
                 CatalogError::Ending
             }
         })
+    }
+
+    /// Says that the database takes writes again, if it refused any.
+    pub(super) fn say_writes_are_taken(&self) {
+        if let Some(lasted) = self.refused_writes.over(self.runtime.now()) {
+            log::info!("the database takes writes again; it refused them {lasted}");
+        }
     }
 
     /// Makes a decision.
@@ -298,14 +314,17 @@ impl Service {
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        if !self.decide(|core, now| core.is_ready(now)) {
-            return Err("no write to the database has completed for 1 s".into());
-        }
         match self.decide(|core, _| core.may_sell()) {
-            Err(stopped @ Stopped::Contradicted { .. }) => Err(stopped.to_string()),
+            Err(stopped @ (Stopped::Contradicted { .. } | Stopped::CannotWrite(_))) => {
+                return Err(stopped.to_string());
+            }
             // Until its replicas are there, a store cannot sell anyway.
-            Err(Stopped::Unheard(_)) | Ok(()) => Ok(()),
+            Err(Stopped::Unheard(_)) | Ok(()) => {}
         }
+        if self.decide(|core, now| core.is_ready(now)) {
+            return Ok(());
+        }
+        Err("no write to the database has completed for 1 s".into())
     }
 }
 

@@ -130,7 +130,7 @@ async fn buy(
 ) -> Result<HttpResponse, ErrorReply> {
     server::refuse_other_sites(request)?;
     let PurchaseBody { name, quantity } = server::read_json(request, payload).await?;
-    log::debug!("request {request_id} buys {quantity} {name}");
+    log::debug!("request {request_id} buys {quantity} {}", name.quoted());
     let request_id = Some(request_id.to_owned());
     let purchase = Purchase { key, name, quantity, request_id, boot: None };
     match service.purchase(remote, &purchase).await? {

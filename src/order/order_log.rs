@@ -6,12 +6,13 @@
 //! checkpoint, byte for byte, except for SQLite's change counters.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::OptionalExtension as _;
 
 use crate::storage::log_table::{self, insert, length, order_of, rows, store_of, verify};
 use crate::storage::{
-    StorageError, Worker, checkpoint, classify, commit, free_name, open_reader, open_writer,
+    Room, StorageError, Worker, checkpoint, classify, commit, free_name, open_reader, open_writer,
     rename_aside,
 };
 use crate::wire::identity::StoreId;
@@ -33,6 +34,8 @@ pub struct OrderLog {
     store: Option<StoreId>,
     writer: Worker,
     reader: Worker,
+    /// Is checked on the writing thread.
+    room: Arc<Mutex<Room>>,
 }
 
 impl OrderLog {
@@ -72,6 +75,7 @@ impl OrderLog {
             store,
             writer: Worker::start("log-writer", path, connection)?,
             reader: Worker::start("log-reader", path, reader)?,
+            room: Arc::new(Mutex::new(Room::beside(path))),
         };
         Ok((log, end))
     }
@@ -159,13 +163,15 @@ impl OrderLog {
     }
 
     /// Returns when the writing thread has completed all earlier jobs, so that a caller can tell
-    /// whether the disk hangs.
+    /// whether the disk hangs, and has found room for more.
     ///
     /// # Errors
     ///
-    /// If the thread has ended.
+    /// If there is no room, or the thread has ended.
     pub fn pulse(&self) -> impl Future<Output = Result<(), StorageError>> + use<> {
-        self.writer.run(|_connection| Ok(()))
+        let room = Arc::clone(&self.room);
+        self.writer
+            .run(move |_connection| room.lock().unwrap_or_else(PoisonError::into_inner).check())
     }
 
     /// Returns one order. `None` if the log does not have it.

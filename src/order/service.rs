@@ -18,6 +18,7 @@ use super::storage::Storage;
 use crate::failpoint;
 use crate::health::Readiness;
 use crate::identity::Identity;
+use crate::repeats::Repeats;
 use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
@@ -51,6 +52,26 @@ pub struct Service {
     /// Rows were accepted, or leadership changed: the tasks that replicate look again.
     pub(super) grown: Notify,
     pub(super) shutdown: Shutdown,
+    pub(super) conditions: Conditions,
+}
+
+/// What may last, and is said once.
+#[derive(Default)]
+pub(super) struct Conditions {
+    /// The database refuses writes.
+    refused_writes: Repeats,
+    /// This replica is nominated and cannot lead.
+    unable_to_lead: Repeats,
+    /// The catalog gives no answer to batches.
+    pub(super) batches_in_doubt: Repeats,
+    /// The catalog rejects batches.
+    pub(super) rejected_batches: Repeats,
+    /// Other replicas hold other orders.
+    pub(super) foreign_logs: Repeats,
+    /// A log that is not the journal's cannot be set aside.
+    pub(super) not_set_aside: Repeats,
+    /// A follower, or this replica itself, has a log that contradicts the journal.
+    contradictions: Repeats,
 }
 
 /// Why a replica could not do what it was asked.
@@ -92,6 +113,7 @@ impl Service {
             work: Notify::new(),
             grown: Notify::new(),
             shutdown,
+            conditions: Conditions::default(),
         })
     }
 
@@ -102,7 +124,7 @@ impl Service {
         time_limit: Option<Duration>,
     ) -> Result<PurchaseReply, OrderError> {
         if let Some(id) = &purchase.request_id {
-            log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
+            log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name.quoted());
         }
         let (waiter, answer) = oneshot::channel();
         self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))
@@ -143,8 +165,13 @@ impl Service {
             Ok(reply) => self.decide(|core, _| core.acquisition_answered(&request, reply)),
             Err(error) => NominationReply::Unable(format!("the catalog: {error}")),
         };
+        let (unable, now) = (&self.conditions.unable_to_lead, self.runtime.now());
         if let NominationReply::Unable(problem) = &reply {
-            log::error!("this replica cannot lead: {problem}");
+            if unable.happened(problem, now) {
+                log::error!("this replica cannot lead: {problem}");
+            }
+        } else if let Some(lasted) = unable.over(now) {
+            log::info!("this replica can lead again; it could not {lasted}");
         }
         reply
     }
@@ -234,12 +261,27 @@ impl Service {
         work.await.map_err(|error| {
             let message = error.to_string();
             match error {
-                StorageError::Full(_) => log::error!("{message}"),
-                StorageError::Busy(_) => log::warn!("{message}"),
+                StorageError::Full(_) | StorageError::ReadOnly(_) | StorageError::Busy(_) => {
+                    if self.conditions.refused_writes.happened(&message, self.runtime.now()) {
+                        log::error!("{message}");
+                    }
+                    if let Some(why) = error.unwritable() {
+                        self.decide(|core, _| core.disk_refused(why));
+                    }
+                }
                 StorageError::Broken(..) | StorageError::Corrupt(..) => self.shutdown.fail(error),
             }
             OrderError::Storage(message)
         })
+    }
+
+    /// Notes that the database has answered what it was asked at `asked`, and has room.
+    pub(super) fn disk_answered(&self, asked: Instant) {
+        if self.decide(|core, _| core.disk_answered(asked))
+            && let Some(lasted) = self.conditions.refused_writes.over(self.runtime.now())
+        {
+            log::info!("the database takes writes again; it refused them {lasted}");
+        }
     }
 
     /// Makes a decision, and carries out what follows from it.
@@ -260,7 +302,7 @@ impl Service {
 
     fn carry_out(&self, effects: Effects<Waiter>) {
         for event in &effects.events {
-            log::log!(level(event), "{event}");
+            self.say(event);
         }
         for (waiter, reply) in effects.answers {
             // A front-end that gave up will retry with the same key.
@@ -271,6 +313,30 @@ impl Service {
         }
         if effects.grown {
             self.grown.notify_waiters();
+        }
+    }
+}
+
+impl Service {
+    /// Logs an event, but one that follows from a condition that lasts only once.
+    fn say(&self, event: &Event) {
+        let (contradictions, now) = (&self.conditions.contradictions, self.runtime.now());
+        let is_said = match event {
+            Event::FollowerDiverged(_) | Event::Diverged | Event::Behind(_) => {
+                contradictions.happened(&event.to_string(), now)
+            }
+            // A leadership begins anew.
+            Event::Leads(_) | Event::Learned(_) => {
+                let _ended_with_it = contradictions.over(now);
+                true
+            }
+            Event::Chosen(_)
+            | Event::SteppedDown(..)
+            | Event::FollowerLost(_)
+            | Event::FollowerSlow(_) => true,
+        };
+        if is_said {
+            log::log!(level(event), "{event}");
         }
     }
 }
@@ -290,6 +356,9 @@ impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
         match self.decide(|core, now| core.fitness(now)) {
             Fitness::Ready => Ok(()),
+            Fitness::CannotWrite(why) => {
+                Err(format!("{} cannot write: {why}", Role::Order(self.id)))
+            }
             Fitness::Unfit => Err(match self.identity.stranger_at(Role::Catalog) {
                 Some(says) => format!("another process answers as the catalog: {says}"),
                 None => "no write to the database has completed for 1 s, or the catalog is \

@@ -157,7 +157,7 @@ impl<D: 'static> Inner<D> {
 
     fn pulse(&self) -> impl Future<Output = Result<(), StorageError>> + use<D> {
         let pulse = self.disk.pulse();
-        async move { if pulse.await { Ok(()) } else { Err(storage_error(DiskError::Broken)) } }
+        async move { pulse.await.map_err(storage_error) }
     }
 }
 
@@ -231,6 +231,10 @@ impl catalog::storage::Storage for CatalogStorage {
 
     fn pulse(&self) -> Outcome<'_, ()> {
         Box::pin(self.0.pulse())
+    }
+
+    fn try_write(&self) -> Outcome<'_, ()> {
+        Box::pin(self.0.write(|_journal| ()))
     }
 
     fn checkpoint(&self) -> Outcome<'_, ()> {

@@ -13,6 +13,8 @@ mod processes;
 mod checkers;
 mod damage;
 mod failover;
+mod full_disks;
+mod logs;
 mod operations;
 mod overload;
 mod start;

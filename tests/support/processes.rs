@@ -41,6 +41,7 @@ pub(crate) struct Cluster {
     pub(crate) initial_stock: u64,
     processes: BTreeMap<String, Child>,
     failpoints: BTreeMap<String, String>,
+    log_levels: BTreeMap<String, String>,
 }
 
 /// A row of `orders`.
@@ -110,6 +111,7 @@ impl Cluster {
             initial_stock: settings.initial_stock,
             processes: BTreeMap::new(),
             failpoints: BTreeMap::new(),
+            log_levels: BTreeMap::new(),
         };
         std::fs::write(cluster.roles(), roles_text(settings, &cluster.addresses)).unwrap();
         cluster
@@ -127,6 +129,11 @@ impl Cluster {
     /// Sets the failpoints of a role for its next start, and only for that one.
     pub(crate) fn fail_at(&mut self, name: &str, failpoints: &str) {
         self.failpoints.insert(name.to_owned(), failpoints.to_owned());
+    }
+
+    /// Has a role log at this level from its next start on.
+    pub(crate) fn log_at(&mut self, name: &str, level: &str) {
+        self.log_levels.insert(name.to_owned(), level.to_owned());
     }
 
     /// Where a role listens.
@@ -170,6 +177,9 @@ impl Cluster {
         };
         if let Some(failpoints) = self.failpoints.remove(name) {
             command.env("FAILPOINTS", failpoints);
+        }
+        if let Some(level) = self.log_levels.get(name) {
+            command.env("RUST_LOG", level);
         }
         let child = command
             .arg("--config")

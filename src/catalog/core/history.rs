@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::wire::order::Position;
-use crate::wire::replication::ReplicaId;
+use crate::wire::replication::{ReplicaId, Unwritable};
 
 /// Whether a journal may sell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +59,8 @@ pub enum Stopped {
     },
     /// Replicas must be heard first.
     Unheard(Vec<ReplicaId>),
+    /// The database takes no writes.
+    CannotWrite(Unwritable),
 }
 
 /// Whether a log was news.
@@ -139,6 +141,7 @@ impl fmt::Display for Stopped {
                  {journal}, so the catalog's database is older than its replicas or another one; \
                  see docs/operations.md, or `toystore rebuild --help`"
             ),
+            Self::CannotWrite(why) => write!(f, "the catalog cannot write: {why}"),
             Self::Unheard(replicas) => {
                 let names: Vec<_> = replicas.iter().map(|id| format!("order-{id}")).collect();
                 write!(
