@@ -20,7 +20,6 @@ main() {
     cargo doc --workspace --no-deps --document-private-items --locked
   step scripts shellcheck check_scripts
   step licences 'cargo deny' cargo deny --locked check licenses bans sources
-  step advisories 'cargo deny' check_advisories
   if ((${#failed[@]} > 0)); then
     printf '\ncheck.sh: failed: %s\n' "${failed[*]}"
     exit 1
@@ -40,18 +39,6 @@ step() { # NAME TOOL COMMAND…
   elif ! "$@"; then
     failed+=("$name")
   fi
-}
-
-# The database of advisories comes from a host of its own, which not every machine may reach; so it
-# is used where it has been fetched, and the step says so where it has not. The hosted workflow
-# fetches it.
-check_advisories() {
-  if ! compgen -G "${CARGO_HOME:-${HOME:-}/.cargo}/advisory-db*/*" >/dev/null; then
-    printf 'left out: there is no database of advisories here; get it with: cargo deny fetch db\n'
-    left_out+=(advisories)
-    return 0
-  fi
-  cargo deny --locked check --disable-fetch advisories
 }
 
 check_scripts() {

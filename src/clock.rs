@@ -13,7 +13,7 @@ pub fn now() -> Instant {
 }
 
 /// The time of day, as the time since 1970: for records that are laid beside those of others. It
-/// jumps when somebody sets the clock, so nothing may be decided by it.
+/// jumps when the clock is set, so nothing may be decided by it.
 #[expect(clippy::disallowed_methods, reason = "only records have it, and they decide nothing")]
 #[must_use]
 pub fn time_of_day() -> Duration {

@@ -6,7 +6,7 @@
 
 /// The journal's transaction is about to begin.
 pub const CATALOG_BEFORE_COMMIT: &str = "catalog-before-commit";
-/// The transaction is on disk, and nobody sees it yet.
+/// The transaction is on disk, and not visible yet.
 pub const CATALOG_COMMITTED: &str = "catalog-committed";
 /// The change is visible, and the leader is not answered yet.
 pub const CATALOG_PUBLISHED: &str = "catalog-published";
@@ -14,14 +14,14 @@ pub const CATALOG_PUBLISHED: &str = "catalog-published";
 pub const CATALOG_ACQUIRED: &str = "catalog-acquired";
 /// The catalog has answered, and the leader has not accepted the rows yet.
 pub const LEADER_SOLD: &str = "leader-sold";
-/// Rows are on the leader's disk, and nobody is answered yet.
+/// Rows are on the leader's disk, and no client has its answer yet.
 pub const LEADER_APPENDED: &str = "leader-appended";
 /// Rows are on a follower's disk, and the leader is not answered yet.
 pub const FOLLOWER_SYNCED: &str = "follower-synced";
 /// A replica has written some of what it missed, and not all.
 pub const CATCHING_UP: &str = "catching-up";
 
-/// A transaction is about to be synced, and the disk does not move.
+/// A transaction is about to be synced, and the sync hangs.
 pub const DISK_HANGS: &str = "disk-hangs";
 /// A transaction is about to be synced, and the disk is full.
 pub const DISK_FULL: &str = "disk-full";
@@ -36,7 +36,7 @@ pub fn pass(name: &'static str) {
 #[cfg(not(feature = "failpoints"))]
 pub fn pass(_name: &'static str) {}
 
-/// Whether a test has it that what is about to happen at the place called `name` fails.
+/// Whether a test makes the step called `name` fail.
 #[cfg(feature = "failpoints")]
 #[must_use]
 pub fn fails(name: &'static str) -> bool {

@@ -92,13 +92,13 @@ pub fn reason(error: CallError) -> String {
     }
 }
 
-/// Asks until the role at `address` is ready, for at most `patience`.
+/// Asks until the role at `address` is ready, for at most `time_limit`.
 ///
 /// # Errors
 ///
 /// The last answer, if it was not ready by then.
-pub async fn await_ready(address: &Address, patience: Duration) -> Result<Health, CallError> {
-    let deadline = clock::now() + patience;
+pub async fn await_ready(address: &Address, time_limit: Duration) -> Result<Health, CallError> {
+    let deadline = clock::now() + time_limit;
     loop {
         match probe(address).await {
             Ok(health) => return Ok(health),

@@ -64,6 +64,10 @@ pub mod clock; // the one place that reads a clock
 
 pub mod failpoint; // places where a test can end a role
 
+// What an operator does.
+
+pub mod backup; // copies of a store's databases, and back
+
 // The command line.
 
 pub mod cluster; // starts, stops and shows the roles of a roles.toml

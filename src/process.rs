@@ -184,20 +184,26 @@ impl fmt::Display for RoleError {
                 f,
                 "{replica} has {orders} orders, but the catalog's journal has only {journal}: the \
                  catalog's database was removed or replaced. New orders would get numbers that \
-                 are taken. To keep the orders, move catalog.db away and run `toystore rebuild \
-                 --from order-N.db` with the database of the replica that has the most orders; to \
-                 discard them, move the replicas' databases away"
+                 are taken. To keep the orders, run `toystore rebuild --from order-N.db` with the \
+                 database of the replica that has the most orders; to discard them, move the \
+                 replicas' databases away"
             ),
             Self::FileLost { role, path, loss } => {
                 let what = match loss {
                     Loss::Removed => "removed",
                     Loss::Replaced => "replaced by another file",
                 };
+                let is_database = path.extension().is_some_and(|extension| extension == "db");
+                let advice = if is_database {
+                    "Put the file back, or remove the whole data folder to begin with an empty \
+                     store; then "
+                } else {
+                    "To go on, "
+                };
                 write!(
                     f,
                     "{} was {what} while {role} was running. {role} has ended, because a restart \
-                     would not find what it writes. Put the file back, or remove the whole data \
-                     folder to begin with an empty store; then start {role} again",
+                     would not find what it writes. {advice}start {role} again",
                     path.display()
                 )
             }

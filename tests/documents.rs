@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The folders that have documents.
-const FOLDERS: [&str; 7] = [".", "docs", "eval", "fuzz", "src", "tests", "benches"];
+const FOLDERS: [&str; 6] = [".", "docs", "eval", "fuzz", "src", "tests"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

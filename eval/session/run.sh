@@ -119,7 +119,7 @@ first_steps() {
 # A leader that was killed, then one that hangs: its process is there, and does not answer.
 hang() {
   terminal 2
-  run "grep 'epoch 2\\|in step with [1-9]' data/*.log | sort -t [ -sk 2"
+  run "grep 'epoch 2\\|caught up from [0-9]* to [1-9]' data/*.log | sort -t [ -sk 2"
   echo
   # shellcheck disable=SC2016 # for the shell that runs it
   run 'kill -STOP "$(cat data/order-2.pid)"'

@@ -6,7 +6,6 @@
 
 pub mod core;
 pub mod journal;
-pub mod marker;
 pub mod remote;
 pub mod routes;
 pub mod service;

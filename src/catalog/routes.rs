@@ -25,7 +25,7 @@ use crate::identity::Guarded;
 use crate::roles::{Role, Secret};
 use crate::server;
 use crate::wire::calls::{
-    EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetToys, Refusal, Report,
+    EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetToys, LogReport, Refusal,
 };
 use crate::wire::lease::{FillRequest, Registration, Renewal};
 use crate::wire::order::OrderNumber;
@@ -45,7 +45,7 @@ pub(super) fn configure(
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
     endpoints.on(service, async |service, GetCatalogStatus {}, _| Ok(service.catalog_report()));
-    endpoints.on(service, async |service, call: Report, _| Ok(service.report(call).await?));
+    endpoints.on(service, async |service, call: LogReport, _| Ok(service.report(call).await?));
     endpoints.on(service, async |service, GetToys {}, _| Ok(service.toys()));
     endpoints.on(service, async |service, call: FillRequest, _| Ok(service.toy(&call)));
     endpoints.on(service, async |service, call: Renewal, _| Ok(service.renew(call.session)));

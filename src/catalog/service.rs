@@ -13,7 +13,7 @@ use super::core::sessions::{Push, Sessions};
 use super::core::stock::Stock;
 use super::core::{Core, NewSession, WriteOutcome};
 use super::journal::Loaded;
-use super::marker::Past;
+use super::journal::marker::Past;
 use super::storage::Storage;
 use crate::health::Readiness;
 use crate::identity::Identity;
@@ -22,7 +22,7 @@ use crate::roles::{Role, Roles};
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
-use crate::wire::calls::Report;
+use crate::wire::calls::LogReport;
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };
@@ -99,7 +99,12 @@ impl Service {
             Past::Continued => History::continued(),
             Past::InDoubt => History::in_doubt(roles.orders.iter().map(|order| order.id)),
         };
-        let sessions = Sessions::new(boot, loaded.sessions, now);
+        let mut earlier = loaded.sessions;
+        // A journal that went back in time does not know the sessions that have begun since.
+        if loaded.past == Past::InDoubt && loaded.journal != Position::START {
+            earlier.push(SessionId::FORGOTTEN);
+        }
+        let sessions = Sessions::new(boot, earlier, now);
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
         let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
@@ -133,7 +138,7 @@ impl Service {
     }
 
     /// Takes a report of how long replicas' logs are. Returns the catalog's status.
-    pub(super) async fn report(&self, report: Report) -> Result<CatalogReport, CatalogError> {
+    pub(super) async fn report(&self, report: LogReport) -> Result<CatalogReport, CatalogError> {
         for (replica, log) in report.logs {
             self.hear(replica, log).await?;
         }

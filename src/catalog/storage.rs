@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::core::stock::{Change, RecordedDecision};
 use super::journal::Journal;
-use super::marker::Past;
+use super::journal::marker::Past;
 use crate::storage::Outcome;
 use crate::wire::lease::SessionId;
 use crate::wire::order::Rows;

@@ -239,7 +239,7 @@ impl Service {
             if ended.is_empty() {
                 continue;
             }
-            for session in &ended {
+            for session in ended.iter().filter(|session| **session != SessionId::FORGOTTEN) {
                 log::info!("session {session} has ended");
             }
             if let Err(error) = self.store(self.storage.note_sessions(None, ended)).await {
@@ -255,7 +255,7 @@ impl Service {
             let asked = self.runtime.now();
             match self.store(self.storage.pulse()).await {
                 Ok(()) if self.decide(|core, _| core.takes_writes()) => {
-                    self.decide(|core, _| core.disk_moved(asked));
+                    self.decide(|core, _| core.write_completed(asked));
                     self.say_writes_are_taken();
                 }
                 Ok(()) => {

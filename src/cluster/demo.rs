@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::SignalKind;
 
 use super::foreground::EndingSignals;
-use super::start::{POLL_INTERVAL, start_one, up};
+use super::start::{POLL_INTERVAL, start_all, start_one};
 use super::terminal::{complain, say};
 use super::{Cluster, VerbError, VerbResult, stop};
 use crate::clock;
@@ -50,7 +50,8 @@ pub(super) async fn demo(cluster: &Cluster) -> VerbResult {
 }
 
 async fn show(cluster: &Cluster, client: &mut Client) -> VerbResult {
-    up(cluster).await?;
+    start_all(cluster).await?;
+    say(format_args!("the store is open at {}", cluster.url()));
     let Some(first) = eventually(async || leader(cluster).await).await else {
         return Err(problem(format!("no leader within {} s", CHANGE_LIMIT.as_secs())));
     };

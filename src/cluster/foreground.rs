@@ -142,7 +142,7 @@ impl StartedRoles {
         });
     }
 
-    /// How the store ended that this process did not end.
+    /// How the store ended, if another process ended it.
     fn verdict(&self) -> VerbResult {
         match self.crashed {
             None => {

@@ -7,7 +7,7 @@
 //! launch ──► a role's process, with TOYSTORE_STARTED_BY=/path/of/roles.toml in its environment
 //!                 │                                      ▲
 //!                 └─ locks DATA_DIR/ROLE.pid             │ the mark: it may get a signal,
-//!                        ▲                               │ whatever became of its files
+//!                        ▲                               │ even without its files
 //!                        └─ the lock: it is the role     │
 //! processes ─────────────┴───────────────────────────────┘
 //! ```

@@ -42,7 +42,7 @@ pub(super) enum Origin {
 pub(super) enum Files {
     /// It does.
     Current,
-    /// It does not: it just starts, its files were removed, or `roles.toml` was edited.
+    /// It does not: it is still starting, its files were removed, or `roles.toml` was edited.
     Other,
 }
 

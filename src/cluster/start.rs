@@ -19,8 +19,8 @@ use crate::{clock, health};
 const READY_LIMIT: Duration = Duration::from_secs(30);
 /// For the role of `start` to be ready. Healthy is enough, so this need not be long.
 const START_LIMIT: Duration = Duration::from_secs(3);
-/// For a process without its pid file to get it or to end: it just starts, or its files were
-/// removed, and then it notices within two seconds.
+/// For a process without its pid file to get it or to end: it is still starting, or its files
+/// were removed, and then it notices within two seconds.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 /// How often to look.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -42,8 +42,16 @@ enum NotReady {
     Alive(String),
 }
 
-/// Starts every role, in order.
+/// Starts every role, and says how to use the store.
 pub(super) async fn up(cluster: &Cluster) -> VerbResult {
+    start_all(cluster).await?;
+    let down = cluster.invocation.verb("down");
+    say(format_args!("the store is open at {}; {down} closes it", cluster.url()));
+    Ok(())
+}
+
+/// Starts every role, in order.
+pub(super) async fn start_all(cluster: &Cluster) -> VerbResult {
     for role in cluster.roles.in_start_order() {
         if start_ready(cluster, role).await.is_err() {
             complain(format_args!(
@@ -53,8 +61,6 @@ pub(super) async fn up(cluster: &Cluster) -> VerbResult {
             return Err(VerbError::Reported);
         }
     }
-    let down = cluster.invocation.verb("down");
-    say(format_args!("the store is open at {}; {down} closes it", cluster.url()));
     Ok(())
 }
 

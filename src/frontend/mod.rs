@@ -1,4 +1,4 @@
-//! The front-end: the store's door, which clients talk to.
+//! The front-end: what clients talk to.
 //!
 //! [`core`] decides: what the cache may answer, how the session with the catalog is kept, which
 //! replica leads, when a call is retried. Around it, `routes` are what clients ask, `service` how
@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod core;
+mod leader;
 mod readiness;
 pub mod remote;
 pub mod routes;

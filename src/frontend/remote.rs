@@ -6,7 +6,7 @@ use crate::neighbours::Neighbours;
 use crate::roles::{Role, Roles};
 use crate::server;
 use crate::transport::{CallError, Peer};
-use crate::wire::calls::{Buy, EndSession, GetOrder, GetStatus, GetToys, Report};
+use crate::wire::calls::{Buy, EndSession, GetOrder, GetStatus, GetToys, LogReport};
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, Renewal, RenewalReply, SessionId,
 };
@@ -21,7 +21,7 @@ use crate::wire::toy::Toy;
 const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
 /// A nomination takes the nominee's call to the catalog and a sync of its disk.
 const NOMINATION_TIMEOUT: Duration = Duration::from_secs(1);
-/// The word who leads is sent again with the next health check if it was lost.
+/// A notice of the leader that was lost is sent again after the next health check.
 const NOTICE_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long one question to the catalog may take, a sync of its disk included.
 const CATALOG_TIMEOUT: Duration = Duration::from_millis(500);
@@ -56,7 +56,7 @@ impl Remote {
     }
 
     /// Tells the catalog how long the replicas' logs are, and asks for its status.
-    pub(super) async fn report(&self, report: &Report) -> Result<CatalogReport, CallError> {
+    pub(super) async fn report(&self, report: &LogReport) -> Result<CatalogReport, CallError> {
         self.neighbours.catalog.call(report, CATALOG_TIMEOUT).await
     }
 

@@ -4,7 +4,7 @@
 //! catalog, the selection of the leader) is in [`tasks`](super::tasks).
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore};
@@ -12,19 +12,20 @@ use tokio::sync::{Notify, Semaphore};
 use super::answers::{FrontendError, Rendered, Source, ToyAnswer};
 use super::core::cache::{Cache, ConfirmedLookup, Lookup};
 use super::core::retried::Retried;
-use super::core::retry::{DEADLINE, QUERY_DEADLINE, Retry, RetryDecision};
-use super::core::selection::{AttemptOutcome, Selection};
+use super::core::retry::{QUERY_DEADLINE, Retry, RetryDecision};
+use super::core::selection::Selection;
+use super::leader::{NotAnswered, Question};
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
 use crate::identity::Identity;
 use crate::roles::{CacheSettings, Roles};
 use crate::runtime::Runtime;
-use crate::transport::{CallError, Unreachable};
+use crate::transport::CallError;
 use crate::wire::calls::Refusal;
 use crate::wire::lease::{FillReply, FillRequest, SessionId, Version};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
-use crate::wire::replication::{CatalogReport, Leadership, OrderReply, ReplicaId};
+use crate::wire::replication::{CatalogReport, OrderReply};
 use crate::wire::reply::Data;
 use crate::wire::toy::{Toy, ToyName};
 
@@ -46,31 +47,14 @@ pub struct Service {
     misses: SingleFlight<Result<ToyAnswer, FrontendError>>,
     selection: Mutex<Selection>,
     /// The leader may be another one now, or sales may have stopped: attempts in flight look again.
-    leader_changed: Notify,
+    pub(super) leader_changed: Notify,
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
-    in_flight: Semaphore,
+    pub(super) in_flight: Semaphore,
     catalog: Mutex<Option<(CatalogReport, Instant)>>,
     /// The start of the catalog under which the replicas would not sell.
     pub(super) refused_boot: Mutex<Option<u64>>,
     pub(super) retried: Mutex<Retried>,
-}
-
-/// What is asked of the leader.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Question {
-    /// To sell, which ends when the store cannot sell any more.
-    Purchase,
-    /// For an order, which can be read all the same.
-    Order,
-}
-
-/// Why a replica that answered gave no answer to the question.
-enum NoAnswer {
-    /// It does not lead.
-    NotLeader(Leadership),
-    /// Something else, which may pass.
-    Because(FrontendError),
 }
 
 impl Service {
@@ -158,13 +142,13 @@ impl Service {
             match remote.purchase(leader, purchase, time_limit).await? {
                 PurchaseReply::Decided(Decision::OtherCatalog) => {
                     self.set_refused_boot(boot);
-                    Ok(Err(NoAnswer::Because(FrontendError::OtherCatalog)))
+                    Ok(Err(NotAnswered::Because(FrontendError::OtherCatalog)))
                 }
                 PurchaseReply::Decided(decision) => {
                     self.set_refused_boot(None);
                     Ok(Ok(decision))
                 }
-                PurchaseReply::NotLeader(leadership) => Ok(Err(NoAnswer::NotLeader(leadership))),
+                PurchaseReply::NotLeader(leadership) => Ok(Err(NotAnswered::NotLeader(leadership))),
             }
         })
         .await
@@ -247,7 +231,7 @@ impl Service {
         work(&mut self.cache.lock().expect("nothing panics under this lock"))
     }
 
-    /// Reads the selection, or has it take note of something. Whoever waits for another leader
+    /// Reads the selection, or has it take note of something. What waits for another leader
     /// hears of it.
     pub(super) fn select<T>(&self, work: impl FnOnce(&mut Selection) -> T) -> T {
         let view = |selection: &Selection| {
@@ -320,97 +304,6 @@ impl Service {
                 RetryDecision::Again(pause) => self.runtime.sleep(pause).await,
                 RetryDecision::GiveUp => return Err(FrontendError::NoCatalog(error.to_string())),
             }
-        }
-    }
-
-    /// Asks the leader until there is an answer. An attempt ends when another replica leads.
-    async fn ask_leader<T>(
-        &self,
-        question: Question,
-        mut ask: impl AsyncFnMut(ReplicaId, Duration) -> Result<Result<T, NoAnswer>, CallError>,
-    ) -> Result<T, FrontendError> {
-        let Ok(_place) = self.in_flight.try_acquire() else {
-            return Err(FrontendError::Overloaded);
-        };
-        let mut retry = Retry::new(self.runtime.now(), DEADLINE);
-        let mut error = FrontendError::NoLeader;
-        loop {
-            // A change from here on ends the pause below.
-            let changed = self.leader_changed.notified();
-            if let Some(leader) = self.select(|selection| selection.leader()) {
-                let attempt = ask(leader, retry.time_limit(self.runtime.now()));
-                tokio::select! {
-                    biased;
-                    answer = attempt => match self.judge(leader, answer) {
-                        Ok(answer) => return Ok(answer),
-                        Err(problem) => error = problem,
-                    },
-                    () = self.another_than(leader) => {
-                        log::debug!("an attempt at replica {leader} ends: another replica leads");
-                        continue;
-                    }
-                    why = self.sales_stop(), if question == Question::Purchase => {
-                        return Err(FrontendError::Stopped(why));
-                    }
-                }
-            }
-            // What cannot be answered until an operator acts need not be waited for.
-            if let Some(why) = self.stopped() {
-                return Err(FrontendError::Stopped(why));
-            }
-            let RetryDecision::Again(pause) = retry.failed(self.runtime.now()) else {
-                return Err(error);
-            };
-            let _either = self.runtime.timeout(pause, changed).await;
-        }
-    }
-
-    /// What an attempt's outcome tells of the replica, and the answer if there is one.
-    fn judge<T>(
-        &self,
-        replica: ReplicaId,
-        outcome: Result<Result<T, NoAnswer>, CallError>,
-    ) -> Result<T, FrontendError> {
-        let (attempt, answer) = match outcome {
-            Ok(Ok(answer)) => (AttemptOutcome::Answered, Ok(answer)),
-            Ok(Err(NoAnswer::Because(why))) => (AttemptOutcome::Answered, Err(why)),
-            Ok(Err(NoAnswer::NotLeader(leadership))) => {
-                (AttemptOutcome::NotLeader(leadership), Err(FrontendError::NoLeader))
-            }
-            Err(error) => {
-                log::debug!("replica {replica} gave no answer: {error}");
-                let attempt = match error {
-                    CallError::Unreachable(Unreachable::ConnectionRefused) => AttemptOutcome::Gone,
-                    CallError::Unreachable(_) | CallError::Refused { .. } => {
-                        AttemptOutcome::Unanswered
-                    }
-                };
-                (attempt, Err(FrontendError::Undecided(error.to_string())))
-            }
-        };
-        self.select(|selection| selection.attempted(replica, attempt));
-        answer
-    }
-
-    /// Ends when another replica than `leader` leads.
-    async fn another_than(&self, leader: ReplicaId) {
-        loop {
-            let changed = self.leader_changed.notified();
-            if !self.select(|selection| selection.leadership().is_led_by(leader)) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// Ends when the store cannot sell any more.
-    async fn sales_stop(&self) -> String {
-        loop {
-            let changed = self.leader_changed.notified();
-            if let Some(why) = self.stopped() {
-                return why;
-            }
-            changed.await;
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::repeats::Repeats;
 use crate::roles::Roles;
 use crate::shutdown::Shutdown;
 use crate::transport::{CallError, Unreachable};
-use crate::wire::calls::Report;
+use crate::wire::calls::LogReport;
 use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaId};
 
 /// How often the catalog is asked for its status.
@@ -90,7 +90,7 @@ impl Service {
         loop {
             let asked = self.runtime.now();
             let logs = self.select(|selection| selection.logs());
-            if let Ok(report) = remote.report(&Report { logs }).await {
+            if let Ok(report) = remote.report(&LogReport { logs }).await {
                 self.heard_from_catalog(report, asked);
             }
             self.say_retried();

@@ -185,7 +185,9 @@ impl OrderLog {
         self.reader
             .run(move |connection| {
                 connection
-                    .prepare_cached("SELECT number, name, quantity FROM log WHERE number = ?1")?
+                    .prepare_cached(
+                        "SELECT number, name, quantity, key FROM log WHERE number = ?1",
+                    )?
                     .query_row([number], order_of)
                     .optional()
             })
@@ -208,10 +210,12 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
+    use crate::wire::purchase::IdempotencyKey;
     use crate::wire::quantity::Quantity;
 
     fn order(number: u64) -> Order {
-        Order { number: OrderNumber(number), name: "Tux".into(), quantity: Quantity::ONE }
+        let key = Some(IdempotencyKey::from_random(number.into()));
+        Order { number: OrderNumber(number), name: "Tux".into(), quantity: Quantity::ONE, key }
     }
 
     fn tamper(path: &Path, sql: &str) {
@@ -254,6 +258,8 @@ mod tests {
             "DELETE FROM log WHERE number = 2",
             "UPDATE log SET quantity = 7 WHERE number = 4",
             "UPDATE log SET name = 'Uno' WHERE number = 0",
+            "UPDATE log SET key = 'mine' WHERE number = 3",
+            "UPDATE log SET key = NULL WHERE number = 3",
             "UPDATE log SET chain = x'00' WHERE number = 1",
         ] {
             let folder = tempfile::tempdir().unwrap();
@@ -265,6 +271,29 @@ mod tests {
             let opened = OrderLog::open(&path).map(|(_log, end)| end);
             assert!(matches!(opened, Err(StorageError::Corrupt(..))), "{sql}: {opened:?}");
         }
+    }
+
+    #[actix_web::test]
+    async fn a_log_from_before_orders_had_keys_is_read_and_continued() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("order-1.db");
+        let old = Order { key: None, ..order(0) };
+        let after = Position::START.continued_by(&old);
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(log_table::SCHEMA).unwrap();
+        connection
+            .execute("INSERT INTO log VALUES (0, 'Tux', 1, ?1)", [after.chain.as_bytes()])
+            .unwrap();
+        drop(connection);
+        assert_eq!(verify(&log_table::open_any(&path).unwrap(), &path).unwrap(), after);
+
+        let (log, end) = OrderLog::open(&path).unwrap();
+        assert_eq!(end, after);
+        let end = log.append(end, vec![order(1)]).await.unwrap();
+        drop(log);
+        let (log, found) = OrderLog::open(&path).unwrap();
+        assert_eq!(found, end);
+        assert_eq!(log.rows(0, 10).await.unwrap().unwrap().orders, [old, order(1)]);
     }
 
     #[actix_web::test]

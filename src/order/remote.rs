@@ -6,7 +6,7 @@ use crate::neighbours::Neighbours;
 use crate::roles::{Role, Roles};
 use crate::server;
 use crate::transport::{CallError, Peer, Unreachable};
-use crate::wire::calls::{GetJournal, GetOrder, GetRows, Report};
+use crate::wire::calls::{GetJournal, GetOrder, GetRows, LogReport};
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
@@ -43,7 +43,7 @@ impl Remote {
         id: ReplicaId,
         log: Position,
     ) -> Result<CatalogReport, CallError> {
-        self.0.catalog.call(&Report { logs: vec![(id, log)] }, STATUS_TIMEOUT).await
+        self.0.catalog.call(&LogReport { logs: vec![(id, log)] }, STATUS_TIMEOUT).await
     }
 
     pub(super) async fn commit(&self, request: &CommitRequest) -> Result<CommitReply, CallError> {

@@ -137,7 +137,7 @@ impl Service {
         }
     }
 
-    /// One order: from this disk, or the catalog's word.
+    /// One order: from this disk, or from the catalog.
     pub(super) async fn order(
         &self,
         remote: &Remote,

@@ -189,7 +189,7 @@ impl Service {
                 && self.decide(|core, _| core.caught_up())
             {
                 let length = self.decide(|core, _| core.durable().length);
-                log::info!("replica {} had {start} orders and is in step with {length}", self.id);
+                log::info!("replica {} caught up from {start} to {length} orders", self.id);
             }
             self.runtime.sleep(CATCH_UP_INTERVAL).await;
         }

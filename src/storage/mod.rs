@@ -17,6 +17,7 @@
 
 pub(crate) mod log_table;
 mod room;
+pub(crate) mod snapshot;
 mod worker;
 
 use std::fmt;
@@ -62,6 +63,7 @@ pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, St
         for part in schema {
             connection.execute_batch(part)?;
         }
+        log_table::complete(&connection)?;
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         Ok((connection, verdict))
@@ -102,7 +104,8 @@ pub(crate) fn rename_aside(path: &Path) -> Result<PathBuf, StorageError> {
 /// Returns the first of `order-1.db.aside-1`, `order-1.db.aside-2` … that does not exist.
 pub(crate) fn free_name(path: &Path) -> PathBuf {
     let mut names = (1_u64..).map(|count| with_suffix(path, &format!(".aside-{count}")));
-    names.find(|name| !name.exists()).expect("there are more numbers than files")
+    let is_free = |name: &PathBuf| ["", "-wal"].iter().all(|it| !with_suffix(name, it).exists());
+    names.find(is_free).expect("there are more numbers than files")
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -87,7 +87,7 @@ pub struct GetCatalogStatus {}
 
 /// Tells the catalog how long the logs of replicas are, and asks for its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct LogReport {
     /// Where the log of each replica ends that the caller knows of: a replica's own, or those that
     /// a front-end's health checks told.
     #[serde(default)]
@@ -162,7 +162,7 @@ calls! {
     Post "/end"             EndSession       => ();
     // The catalog, asked by front-ends and replicas.
     Get  "/catalog-status"  GetCatalogStatus => CatalogReport;
-    Post "/report"          Report           => CatalogReport;
+    Post "/report"          LogReport        => CatalogReport;
     // The catalog, asked by replicas.
     Post "/commit"          CommitRequest    => CommitReply;
     Post "/acquire"         Acquisition      => AcquisitionReply;

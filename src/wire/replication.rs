@@ -19,7 +19,7 @@ use super::count;
 use super::identity::StoreId;
 use super::order::{Order, Position, Rows};
 
-/// The most rows in one message: about 60 KiB of JSON and a few milliseconds of work, so that
+/// The most rows in one message: about 110 KiB of JSON and a few milliseconds of work, so that
 /// catching up does not delay health checks.
 pub const MOST_ROWS: u64 = 1_000;
 
@@ -106,8 +106,8 @@ pub struct CatalogStatus {
     pub journal: Position,
 }
 
-/// What the catalog answers to a [report](super::calls::Report): its status, and which catalog it
-/// is.
+/// What the catalog answers to a [report](super::calls::LogReport): its status, and which catalog
+/// it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogReport {
     /// Its status.

@@ -72,10 +72,12 @@ pub(crate) fn catalog_status() -> impl Strategy<Value = CatalogStatus> {
 }
 
 pub(crate) fn order() -> impl Strategy<Value = Order> {
-    (count(), name(), quantity()).prop_map(|(number, name, quantity)| Order {
+    let key = proptest::option::of(key());
+    (count(), name(), quantity(), key).prop_map(|(number, name, quantity, key)| Order {
         number: OrderNumber(number),
         name,
         quantity,
+        key,
     })
 }
 

@@ -566,7 +566,7 @@ async fn a_database_that_was_tampered_with_is_refused_with_the_reason() {
         ("UPDATE log SET quantity = 2 WHERE number = 1", "order 1 does not match its hash"),
         ("UPDATE log SET name = 'Uno' WHERE number = 0", "order 0 does not match its hash"),
         ("DELETE FROM log WHERE number = 0", "order 0 is missing"),
-        ("INSERT INTO log VALUES (3, 'Tux', 1, zeroblob(16))", "order 2 is missing"),
+        ("INSERT INTO log VALUES (3, 'Tux', 1, zeroblob(16), NULL)", "order 2 is missing"),
         ("UPDATE stock SET sold = 7, quantity = 93 WHERE name = 'Tux'", "add up to 2"),
         ("UPDATE stock SET sold = 1, quantity = 99 WHERE name = 'Uno'", "add up to 0"),
     ] {

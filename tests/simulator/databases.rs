@@ -9,7 +9,7 @@ use std::rc::Rc;
 use send_wrapper::SendWrapper;
 use toystore::catalog;
 use toystore::catalog::core::stock::{Change, RecordedDecision, Shelf};
-use toystore::catalog::marker::Past;
+use toystore::catalog::journal::marker::Past;
 use toystore::order;
 use toystore::storage::{Outcome, StorageError};
 use toystore::wire::identity::StoreId;

@@ -126,16 +126,7 @@ async fn inject(env: &Env, cluster: &Rc<Cluster>, kind: Fault) {
                 cluster.start(servers[(first + place) % servers.len()]);
             }
         }
-        Fault::Exchange => {
-            let is_alike = |node: &&Node| {
-                **node != one && std::mem::discriminant(*node) == std::mem::discriminant(&one)
-            };
-            if let Some(other) = servers.iter().find(is_alike) {
-                cluster.network.swap(one, *other);
-                env.sleep(length).await;
-                cluster.network.move_back(one, *other);
-            }
-        }
+        Fault::Exchange => exchange(env, cluster, one, length).await,
         Fault::Pause => {
             if cluster.world.is_up(one) && !cluster.world.is_paused(one) {
                 cluster.world.reached("a machine was paused");
@@ -195,6 +186,20 @@ async fn fail_disk(env: &Env, cluster: &Cluster, node: Node, health: Health, len
     cluster.set_health(node, health);
     env.sleep(length).await;
     cluster.set_health(node, Health::Healthy);
+}
+
+/// A machine and another of its kind change places for a while, if there is another.
+async fn exchange(env: &Env, cluster: &Cluster, one: Node, length: Duration) {
+    let kind = std::mem::discriminant(&one);
+    let other = cluster
+        .servers()
+        .into_iter()
+        .find(|node| *node != one && std::mem::discriminant(node) == kind);
+    if let Some(other) = other {
+        cluster.network.swap(one, other);
+        env.sleep(length).await;
+        cluster.network.move_back(one, other);
+    }
 }
 
 fn cut_both_ways(cluster: &Cluster, one: Node, other: Node) {

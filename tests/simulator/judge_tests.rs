@@ -65,7 +65,12 @@ fn recorded(number: Option<OrderNumber>) -> RecordedDecision {
 }
 
 fn order() -> Order {
-    Order { number: OrderNumber(0), name: tux(), quantity: Quantity::ONE }
+    Order {
+        number: OrderNumber(0),
+        name: tux(),
+        quantity: Quantity::ONE,
+        key: Some(purchase().key),
+    }
 }
 
 /// The catalog has the order on disk, granted to [`purchase`], and shows that it is sold.

@@ -17,7 +17,7 @@ use goldenscript::{Block, Context};
 use toystore::catalog::core::stock::Change;
 use toystore::identity::Identity;
 use toystore::transport::{CallError, Message};
-use toystore::wire::calls::{Buy, GetJournal, GetOrder, GetRows, GetStatus, Report};
+use toystore::wire::calls::{Buy, GetJournal, GetOrder, GetRows, GetStatus, LogReport};
 use toystore::wire::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
 };
@@ -143,7 +143,7 @@ impl Transcript {
 
 /// Says a message in words. `None` for what goes on all the time.
 fn say(message: &dyn Message) -> Option<String> {
-    if is::<GetStatus>(message) || is::<Report>(message) || is::<Renewal>(message) {
+    if is::<GetStatus>(message) || is::<LogReport>(message) || is::<Renewal>(message) {
         return None;
     }
     if let Some(append) = cast::<AppendRequest>(message) {

@@ -113,6 +113,10 @@ async fn a_replica_with_another_stores_orders_stays_out_and_keeps_them() {
         assert!(fs::remove_file(&file).is_ok() || !file.exists());
     }
     cluster.start_role("order-3");
+    eventually("the replica has made a database", async || {
+        get(&replica, "/readyz").await.is_ok_and(|(status, _)| status == 200)
+    })
+    .await;
     cluster.check_databases(STOCK).await;
 }
 

@@ -16,6 +16,7 @@ mod failover;
 mod full_disks;
 mod logs;
 mod open_files;
+mod operations;
 mod overload;
 mod start;
 mod verbs;

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::processes::{Cluster, Settings, buy, now};
 
-/// How many requests one front-end serves at once, as `docs/design.md` says.
+/// How many requests one front-end serves at once, as `docs/protocol.md` says.
 const MOST_IN_FLIGHT: usize = 1_024;
 const CLIENTS: usize = MOST_IN_FLIGHT + 200;
 

@@ -19,7 +19,7 @@
 //! whose log is longer). *Evidence* of a longer log stops sales at any time, until an operator
 //! acts; the replica keeps its log. And a journal that *may have* gone back hears every configured
 //! replica before it sells at all, since the one that is away may hold the proof. Whether it may
-//! have is told by a marker outside the database, see [`marker`](crate::catalog::marker).
+//! have is told by a marker outside the database, see [`marker`](crate::catalog::journal::marker).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -110,7 +110,9 @@ impl History {
 
     /// Goes on without replicas that are lost for good. Returns whether any of them was missing.
     pub fn forgo(&mut self, replicas: &[ReplicaId]) -> bool {
-        replicas.iter().fold(false, |any, replica| self.unheard.remove(replica) || any)
+        let before = self.unheard.len();
+        self.unheard.retain(|replica| !replicas.contains(replica));
+        self.unheard.len() < before
     }
 
     /// Whether the journal may sell.
@@ -163,7 +165,7 @@ mod tests {
     fn position(length: u64, name: &str) -> Position {
         (0..length).fold(Position::START, |end, number| {
             let (number, name) = (OrderNumber(number), name.into());
-            end.continued_by(&Order { number, name, quantity: Quantity::ONE })
+            end.continued_by(&Order { number, name, quantity: Quantity::ONE, key: None })
         })
     }
 

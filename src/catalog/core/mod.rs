@@ -42,7 +42,7 @@ pub struct Core {
     history: History,
     /// The front-ends in `roles.toml`. Invalidations can reach no others.
     frontends: BTreeSet<u32>,
-    disk_moved: Instant,
+    write_completed: Instant,
     /// Why the database takes no writes, since it last refused one.
     unwritable: Option<Unwritable>,
 }
@@ -78,8 +78,8 @@ impl Core {
         now: Instant,
     ) -> Self {
         let (toy_index, frontends) = (stock.toy_index(), frontends.into_iter().collect());
-        let (disk_moved, unwritable) = (now, None);
-        Self { stock, sessions, toy_index, history, frontends, disk_moved, unwritable }
+        let (write_completed, unwritable) = (now, None);
+        Self { stock, sessions, toy_index, history, frontends, write_completed, unwritable }
     }
 
     /// Notes where a replica's log ends.
@@ -119,7 +119,7 @@ impl Core {
     /// Notes that the database has taken a write which began at `asked`.
     pub fn write_taken(&mut self, asked: Instant) {
         self.unwritable = None;
-        self.disk_moved(asked);
+        self.write_completed(asked);
     }
 
     /// Returns whether the database takes writes, as far as is known.
@@ -135,14 +135,14 @@ impl Core {
     }
 
     /// Notes that a write which began at `asked` has completed.
-    pub fn disk_moved(&mut self, asked: Instant) {
-        self.disk_moved = asked;
+    pub fn write_completed(&mut self, asked: Instant) {
+        self.write_completed = asked;
     }
 
     /// Returns whether writes complete. Without them the catalog can sell nothing.
     #[must_use]
     pub fn is_ready(&self, now: Instant) -> bool {
-        now < self.disk_moved + LONGEST_STALL
+        now < self.write_completed + LONGEST_STALL
     }
 
     /// Returns who leads, and where the journal ends.

@@ -4,6 +4,8 @@
 //! One transaction writes a [`Change`] to the first three of them. It is the store's only commit
 //! point: an order exists if and only if it is in the journal, and the replicas' logs are copies.
 
+pub mod marker;
+pub(crate) mod past;
 pub mod rebuild;
 mod shelves;
 
@@ -13,9 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
+use self::marker::{Marker, Past};
+use self::past::identify;
 use self::shelves::{check_sums, list, stock_of};
 use super::core::stock::{Change, RecordedDecision, Shelf};
-use super::marker::{Marker, Past, Token};
 use crate::roles::ToyRole;
 use crate::storage::log_table::{self, insert, rows, verify};
 use crate::storage::{
@@ -293,44 +296,6 @@ impl Journal {
 /// Opens the database at `path` for writing, and creates the tables that are missing.
 fn open(path: &Path) -> Result<Connection, StorageError> {
     open_writer(path, &[log_table::SCHEMA, TABLES])
-}
-
-/// Compares the database with the marker beside it, and gives both a new token. A database that is
-/// new becomes a store's.
-fn identify(
-    connection: &mut Connection,
-    path: &Path,
-    journal: Position,
-) -> Result<(Marker, StoreId, Past), StorageError> {
-    let known = connection
-        .query_row("SELECT store, token, in_doubt FROM identity", [], |row| {
-            Ok((row.get::<_, u64>(0)?, Token(row.get(1)?), row.get::<_, bool>(2)?))
-        })
-        .optional()
-        .map_err(|error| classify(path, &error))?;
-    let (store, token, was_in_doubt) = match known {
-        Some((store, token, in_doubt)) => {
-            let store = StoreId::new(store).ok_or_else(|| {
-                let problem = format!("its store has the number {store}, which no store has");
-                StorageError::Corrupt(path.to_owned(), problem)
-            })?;
-            (store, Some(token), in_doubt)
-        }
-        None => (StoreId::from_random(rand::random()), None, false),
-    };
-    let fresh = Token(rand::random::<u64>() >> 1);
-    let marker_path = path.with_extension("marker");
-    let (marker, past) = Marker::renew(&marker_path, token, journal, fresh)
-        .map_err(|error| StorageError::Broken(marker_path, error.to_string()))?;
-    let past = if was_in_doubt { Past::InDoubt } else { past };
-    connection
-        .execute(
-            "INSERT INTO identity (id, store, token, in_doubt) VALUES (1, ?1, ?2, ?3)
-             ON CONFLICT (id) DO UPDATE SET token = ?2, in_doubt = ?3",
-            params![store.get(), fresh.0, past == Past::InDoubt],
-        )
-        .map_err(|error| classify(path, &error))?;
-    Ok((marker, store, past))
 }
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {

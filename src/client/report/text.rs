@@ -103,7 +103,7 @@ fn write_type(f: &mut String, request: RequestType, row: &Row) -> fmt::Result {
     }
     let l = &row.latency;
     let name = spoken(request);
-    write!(f, "\n{name}: {} answered as hoped, {}", row.count, plural(row.errors, "error"))?;
+    write!(f, "\n{name}: {} succeeded, {}", row.count, plural(row.errors, "error"))?;
     if request == RequestType::Order {
         write!(f, ", {} refused", row.refusals)?;
     }
@@ -163,7 +163,7 @@ fn write_unanswered(f: &mut String, attempts: Unanswered) -> fmt::Result {
     }
     write!(
         f,
-        "; attempts without an answer: nobody listens × {}, silent × {}, broken × {}",
+        "; attempts without an answer: connection refused × {}, timed out × {}, broken × {}",
         attempts.refused, attempts.timed_out, attempts.broken
     )
 }

@@ -2,11 +2,11 @@
 //!
 //! # When a replica is gone
 //!
-//! A front-end checks each replica's health every 100 ms. The address of a process that was killed
-//! refuses connections: the replica is gone at once. A process that was paused accepts connections
-//! and never answers: the replica is gone after [`MOST_MISSES`] checks in a row without an answer.
-//! In between it is *doubtful*: it may be busy, so it keeps its leadership, but is not nominated.
-//! An answer to any other request counts as an answer to a health check.
+//! A front-end checks each replica's health, 100 ms after its last answer. The address of a process
+//! that was killed refuses connections: the replica is gone at once. A process that was paused
+//! accepts connections and never answers: the replica is gone after [`MOST_MISSES`] checks in a row
+//! without an answer. In between it is *doubtful*: it may be busy, so it keeps its leadership, but
+//! is not nominated. An answer to any other request counts as an answer to a health check.
 //!
 //! ```text
 //! check      answer  miss      miss      miss      answer
@@ -20,9 +20,9 @@
 
 use crate::wire::replication::{Fitness, ReplicaStatus};
 
-/// Health checks in a row without an answer after which a replica is gone. With one every 100 ms
-/// and 250 ms for an answer, a leader that hangs is replaced within a second; under full load, two
-/// cores were seen to need almost as long for an answer.
+/// Health checks in a row without an answer after which a replica is gone. With pauses of 100 ms
+/// and 250 ms for an answer, a leader that hangs is replaced after about a second; under full load,
+/// two cores were seen to need almost as long for an answer.
 pub const MOST_MISSES: u32 = 3;
 
 /// The outcome of a health check.

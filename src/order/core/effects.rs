@@ -79,7 +79,7 @@ impl fmt::Display for Event {
         const UNTIL: &str = "orders are acknowledged without it until it has caught up";
         match self {
             Self::Learned(leadership) => write!(f, "heard that {leadership}"),
-            Self::Chosen(epoch) => write!(f, "this replica is to lead, epoch {epoch}"),
+            Self::Chosen(epoch) => write!(f, "this replica becomes the leader, epoch {epoch}"),
             Self::Leads(leadership) => write!(f, "{leadership}: this replica sells from now on"),
             Self::SteppedDown(epoch, known) => {
                 write!(f, "stepping down from epoch {epoch}: the catalog knows only that {known}")

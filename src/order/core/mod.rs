@@ -203,7 +203,7 @@ mod tests {
     }
 
     pub(super) fn order(number: u64, name: &str) -> Order {
-        Order { number: OrderNumber(number), name: name.into(), quantity: Quantity::ONE }
+        Order { number: OrderNumber(number), name: name.into(), quantity: Quantity::ONE, key: None }
     }
 
     pub(super) fn end_of(orders: &[Order]) -> Position {

@@ -43,7 +43,7 @@ impl Answer {
         assert_eq!(error.len(), 2, "{json}");
         assert_eq!(error["code"], self.status, "{json}");
         is_clear(error["message"].as_str().expect("a message is text"));
-        let codes = [400, 403, 404, 405, 408, 409, 413, 422, 431, 503];
+        let codes = [400, 403, 404, 405, 408, 409, 413, 421, 422, 431, 503];
         assert!(codes.contains(&self.status), "{json}");
     }
 }

@@ -146,10 +146,10 @@ async fn each_type_of_request_has_its_statuses_and_refusals_are_counted_apart() 
     assert!(statuses.contains("\n1,order_refused,409,9\n"), "{statuses}");
 
     let text = stdout(&output);
-    let block = text
-        .find("\norder: 0 answered as hoped, 0 errors, 9 refused; by status 409 × 9, 503 × 1\n");
+    let block =
+        text.find("\norder: 0 succeeded, 0 errors, 9 refused; by status 409 × 9, 503 × 1\n");
     assert!(block.is_some(), "{text}");
-    let refused = text.split("\norder refused: 9 answered as hoped, ").nth(1).unwrap();
+    let refused = text.split("\norder refused: 9 succeeded, ").nth(1).unwrap();
     let block: Vec<&str> = refused.lines().take(3).collect();
     assert!(block[0].ends_with("by status 409 × 9"), "{block:?}");
     for percentile in ["p50", "p90", "p95", "p99", "p99.9", "max"] {

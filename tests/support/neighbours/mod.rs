@@ -172,6 +172,7 @@ pub(crate) fn orders(names: &[&str]) -> Vec<Order> {
         number: OrderNumber(number),
         name: (*name).into(),
         quantity: Quantity::ONE,
+        key: None,
     };
     (0..).zip(names).map(order).collect()
 }

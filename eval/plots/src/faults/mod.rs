@@ -182,7 +182,7 @@ fn summary(
 ) -> Result<String, Problem> {
     let mut text = String::from(
         "# Replicas that fail\n\nWritten by `eval/faults/run.sh` from the files beside it; the \
-         machine is in `machine.json`.\n\n## What clients noticed\n\n| type | answered as hoped | \
+         machine is in `machine.json`.\n\n## What clients noticed\n\n| type | succeeded | \
          errors | refused for lack of stock | asked again | median, ms | 99 %, ms | longest, ms \
          |\n|---|---|---|---|---|---|---|---|\n",
     );

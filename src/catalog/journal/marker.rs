@@ -23,7 +23,8 @@
 //! the two writes is a normal restart, too.
 //!
 //! What a marker cannot see is a machine that was rolled back as a whole, marker included. The
-//! replicas' longer logs tell, once they are heard (see [`history`](super::core::history)).
+//! replicas' longer logs tell, once they are heard (see
+//! [`history`](crate::catalog::core::history)).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -146,7 +147,7 @@ mod tests {
     fn position(length: u64, name: &str) -> Position {
         (0..length).fold(Position::START, |end, number| {
             let (number, name) = (OrderNumber(number), name.into());
-            end.continued_by(&Order { number, name, quantity: Quantity::ONE })
+            end.continued_by(&Order { number, name, quantity: Quantity::ONE, key: None })
         })
     }
 

@@ -1,0 +1,224 @@
+//! One call to another role: its answer, [`CallError::Unreachable`] or [`CallError::Refused`].
+//!
+//! Only this file decides that a peer is unreachable. Each worker thread has a [`Peer`] of its own
+//! for each of the other roles: awc's permits are per client, so a peer that hangs cannot use up
+//! the connections to those that answer.
+
+mod http;
+
+use std::any::Any;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::HeaderName;
+use futures_util::future::LocalBoxFuture;
+
+pub use self::http::Http;
+use crate::identity::Identity;
+use crate::roles::Role;
+use crate::wire::calls::{Call, Caller};
+
+/// The header by which one request is followed through all roles.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The header that names the role that a call is meant for.
+pub const MEANT_FOR_ROLE: HeaderName = HeaderName::from_static("toystore-role");
+/// The header that names the store that a call is meant for, if its caller knows it.
+pub const MEANT_FOR_STORE: HeaderName = HeaderName::from_static("toystore-store");
+
+/// The largest message, but for answers whose size `roles.toml` decides
+/// ([`Peer::call_for_list`]): [`crate::wire::replication::MOST_ROWS`] rows with the longest names.
+pub const LARGEST_MESSAGE: usize = 4 << 20;
+
+/// The HTTP status of a call that reached another process than it was meant for.
+pub const MISDIRECTED: u16 = 421;
+
+/// Another role, as one thread reaches it.
+#[derive(Clone)]
+pub struct Peer {
+    role: Role,
+    link: Link,
+    own: Arc<Identity>,
+    request_id: Option<Rc<str>>,
+}
+
+/// How a peer is reached.
+#[derive(Clone)]
+enum Link {
+    Http(Http),
+    /// By a simulator, in whose world all roles run in one process.
+    Simulated(Rc<dyn Network>),
+}
+
+/// A network that a simulator lays between roles.
+pub trait Network {
+    /// Carries a call, which is a [`Call`], and brings its answer, which is that call's
+    /// [`Answer`](Call::Answer).
+    fn call(
+        &self,
+        call: Rc<dyn Message>,
+        caller: Caller,
+        time_limit: Duration,
+    ) -> LocalBoxFuture<'static, Result<Rc<dyn Message>, CallError>>;
+}
+
+/// A call or an answer on a simulated network.
+pub trait Message: Any + fmt::Debug {
+    /// Returns the message, to be cast to the type that it has.
+    fn as_any(&self) -> &dyn Any;
+
+    /// Returns the message as it would be sent.
+    fn to_json(&self) -> String;
+}
+
+impl<T: Any + fmt::Debug + serde::Serialize> Message for T {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+/// Why a call brought no answer.
+#[derive(Debug)]
+pub enum CallError {
+    /// Whether the call had an effect is unknown: the peer is down, cut off or too slow.
+    Unreachable(Unreachable),
+    /// The peer answered that it will not.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The peer's sentence.
+        message: String,
+    },
+}
+
+/// How a peer failed to answer.
+#[derive(Debug)]
+pub enum Unreachable {
+    /// The connection was refused: the process is down, and the call certainly had no effect.
+    ConnectionRefused,
+    /// It did not answer in time.
+    Silent,
+    /// The connection broke, or the answer made no sense.
+    Broken(String),
+}
+
+impl Peer {
+    /// The peer that runs `role`, over HTTP; to be made and used on one thread of the process that
+    /// is `own`.
+    #[must_use]
+    pub fn new(role: Role, http: Http, own: &Arc<Identity>) -> Self {
+        Self { role, link: Link::Http(http), own: Arc::clone(own), request_id: None }
+    }
+
+    /// The peer that runs `role`, on a simulated network.
+    #[must_use]
+    pub fn simulated(role: Role, network: Rc<dyn Network>, own: &Arc<Identity>) -> Self {
+        Self { role, link: Link::Simulated(network), own: Arc::clone(own), request_id: None }
+    }
+
+    /// The same peer, for calls on behalf of the client's request with this `X-Request-Id`.
+    #[must_use]
+    pub fn on_behalf_of(&self, request_id: &str) -> Self {
+        Self { request_id: Some(request_id.into()), ..self.clone() }
+    }
+
+    /// Makes a call.
+    ///
+    /// # Errors
+    ///
+    /// If no answer came within `time_limit`, or the peer refused.
+    ///
+    /// # Panics
+    ///
+    /// If a simulated network brings an answer of another type than the call has.
+    pub async fn call<C: Call>(
+        &self,
+        call: &C,
+        time_limit: Duration,
+    ) -> Result<C::Answer, CallError> {
+        self.call_for_list(call, time_limit, LARGEST_MESSAGE).await
+    }
+
+    /// Makes a call whose answer has up to `largest` bytes, where that is more than
+    /// [`LARGEST_MESSAGE`].
+    ///
+    /// # Errors
+    ///
+    /// If no answer came within `time_limit`, or the peer refused.
+    ///
+    /// # Panics
+    ///
+    /// If a simulated network brings an answer of another type than the call has.
+    pub async fn call_for_list<C: Call>(
+        &self,
+        call: &C,
+        time_limit: Duration,
+        largest: usize,
+    ) -> Result<C::Answer, CallError> {
+        let caller = Caller {
+            request_id: self.request_id.as_deref().map(str::to_owned),
+            meant_for: Some(self.own.addressee(self.role)),
+        };
+        let answer = match &self.link {
+            Link::Http(http) => {
+                http.call(call, time_limit, largest.max(LARGEST_MESSAGE), &caller).await
+            }
+            Link::Simulated(network) => {
+                network.call(Rc::new(call.clone()), caller, time_limit).await.map(|answer| {
+                    let answer = answer.as_any().downcast_ref::<C::Answer>();
+                    answer.expect("a network brings the answer to the call").clone()
+                })
+            }
+        };
+        self.recognize(answer.as_ref().err());
+        answer
+    }
+
+    /// Says once, and not with each call, that another process is at the peer's address.
+    fn recognize(&self, error: Option<&CallError>) {
+        match error {
+            Some(CallError::Refused { status: MISDIRECTED, message }) => {
+                if self.own.is_stranger(self.role, message) {
+                    log::error!(
+                        "another process answers at the address of {}: {message}; give all roles \
+                         the same roles.toml, and end processes that it does not name",
+                        self.role
+                    );
+                }
+            }
+            Some(CallError::Unreachable(_)) => {}
+            Some(CallError::Refused { .. }) | None => {
+                if self.own.is_found(self.role) {
+                    log::info!("{} itself answers again at its address", self.role);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(how) => how.fmt(f),
+            Self::Refused { status, message } => write!(f, "it answered {status}: {message}"),
+        }
+    }
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConnectionRefused => f.write_str("the connection was refused"),
+            Self::Silent => f.write_str("it did not answer in time"),
+            Self::Broken(how) => f.write_str(how),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
