@@ -1,10 +1,12 @@
-//! Disks that are really full: a role's data folder is a small file system of its own. The store
-//! says within a second what is wrong, refuses what it cannot do at once, and goes on by itself.
+//! Disks that are really full, or whose file system has become read-only: a role's data folder is a
+//! small file system of its own. The store says within a second what is wrong, refuses what it
+//! cannot do at once, and goes on by itself.
 //!
 //! Mounting takes root's rights. Without them these tests are left out, which they say, and which
 //! is a failure where `CI` is set.
 #![allow(clippy::unwrap_used, reason = "a failure here is a test's failure")]
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,24 +22,36 @@ use crate::processes::{Cluster, REPLICAS, Settings, buy, get, now};
 const SOON: Duration = Duration::from_secs(2);
 const FULL: &str = "its disk is full; free some space";
 
-/// A file system of 4 MiB, mounted in a folder of its own.
+const READ_ONLY: &str = "its file system is read-only; mount it for writing again";
+
+/// A small file system, mounted in a folder of its own.
 struct Disk(tempfile::TempDir);
 
 impl Disk {
-    /// `None`, and a message, if mounting is not permitted.
+    /// A file system of 4 MiB. `None`, and a message, if mounting is not permitted.
     fn mount() -> Option<Self> {
+        Self::mount_as(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
+    }
+
+    /// An ext4 file system, in a file of `folder`.
+    fn mount_ext4(folder: &Path) -> Option<Self> {
+        let image = folder.join("ext4");
+        File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let image = image.to_str().unwrap();
+        let Ok(made) = Command::new("mkfs.ext4").args(["-q", "-F", image]).output() else {
+            return left_out(b"there is no mkfs.ext4");
+        };
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self::mount_as(&["-o", "loop", image])
+    }
+
+    fn mount_as(arguments: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder.path());
-        let mounted = mount.output().unwrap();
+        let mounted = Command::new("mount").args(arguments).arg(folder.path()).output().unwrap();
         if mounted.status.success() {
             return Some(Self(folder));
         }
-        let why = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
-        assert!(std::env::var_os("CI").is_none(), "a file system must be mounted: {why}");
-        let mut error = std::io::stderr();
-        writeln!(error, "left out: a file system cannot be mounted here: {why}").unwrap();
-        None
+        left_out(&mounted.stderr)
     }
 
     fn path(&self) -> &Path {
@@ -50,10 +64,17 @@ impl Disk {
 
     /// Writes until there is no byte left.
     fn fill(&self) {
-        let mut filler = std::fs::File::create(self.filler()).unwrap();
+        let mut filler = File::create(self.filler()).unwrap();
         for size in [4096, 1] {
             while filler.write_all(&vec![0; size]).is_ok() {}
         }
+    }
+
+    /// Has ext4 do what it does after an error: it becomes read-only, with files open.
+    fn abort(&self) {
+        let mut mount = Command::new("mount");
+        let aborted = mount.args(["-o", "remount,abort"]).arg(self.path()).output().unwrap();
+        assert!(aborted.status.success(), "{}", String::from_utf8_lossy(&aborted.stderr));
     }
 
     fn free(&self) {
@@ -68,18 +89,32 @@ impl Drop for Disk {
     }
 }
 
+/// Says why a test is left out, which is a failure where `CI` is set.
+fn left_out(why: &[u8]) -> Option<Disk> {
+    let why = String::from_utf8_lossy(why).trim().to_owned();
+    assert!(std::env::var_os("CI").is_none(), "a file system must be mounted: {why}");
+    let mut error = std::io::stderr();
+    writeln!(error, "left out: a file system cannot be mounted here: {why}").unwrap();
+    None
+}
+
 /// Starts a store in which these roles have disks of their own.
 async fn store_with_disks<const N: usize>(roles: [&str; N]) -> Option<([Disk; N], Cluster)> {
     let disks: Vec<Disk> = roles.iter().map_while(|_| Disk::mount()).collect();
     let disks: [Disk; N] = disks.try_into().ok()?;
+    let cluster = store_on(&roles, &disks).await;
+    Some((disks, cluster))
+}
+
+async fn store_on(roles: &[&str], disks: &[Disk]) -> Cluster {
     let mut cluster = Cluster::prepare(Settings::default());
     let text = std::fs::read_to_string(cluster.roles()).unwrap();
-    for (role, disk) in roles.iter().zip(&disks) {
+    for (role, disk) in roles.iter().zip(disks) {
         let own = format!("\"{}\"", disk.path().display());
         cluster.give_own_roles(role, &text.replacen("\"data\"", &own, 1));
     }
     cluster.start_everything().await;
-    Some((disks, cluster))
+    cluster
 }
 
 /// Asserts that a role says soon that it is not ready, and why.
@@ -199,6 +234,40 @@ async fn a_leader_whose_disk_is_full_gives_way_to_a_replica_that_can_write() {
     eventually("another leads", async || cluster.leader().await != "order-3").await;
     disk.free();
     eventually("it has all orders", async || orders_on(&disk, "order-3") == 50).await;
+}
+
+#[actix_web::test]
+async fn a_catalog_on_a_file_system_that_becomes_read_only_says_so_and_shows_its_toys() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount_ext4(folder.path()) else { return };
+    let disks = [disk];
+    let mut cluster = store_on(&["catalog"], &disks).await;
+    let store = cluster.frontends[0].clone();
+    assert_sold(&store, "before", 0).await;
+    disks[0].abort();
+    // At once, before the catalog's own check has found it.
+    assert_refused(&store, "a", READ_ONLY).await;
+    assert_unready(&cluster, "catalog", READ_ONLY).await;
+    assert_unready(&cluster, "frontend", READ_ONLY).await;
+    assert_refused(&store, "b", READ_ONLY).await;
+    assert_reads(&store).await;
+    assert!(cluster.take_end("catalog").is_none(), "it goes on");
+}
+
+#[actix_web::test]
+async fn a_leader_on_a_file_system_that_becomes_read_only_gives_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount_ext4(folder.path()) else { return };
+    let disks = [disk];
+    let mut cluster = store_on(&["order-3"], &disks).await;
+    let store = cluster.frontends[0].clone();
+    disks[0].abort();
+    for number in 0..20 {
+        assert_sold(&store, &number.to_string(), number).await;
+    }
+    assert_unready(&cluster, "order-3", READ_ONLY).await;
+    assert_ne!(cluster.leader().await, "order-3");
+    assert!(cluster.take_end("order-3").is_none(), "it goes on");
 }
 
 #[actix_web::test]
