@@ -139,7 +139,11 @@ impl Service {
 
     /// Takes a report of how long replicas' logs are. Returns the catalog's status.
     pub(super) async fn report(&self, report: LogReport) -> Result<CatalogReport, CatalogError> {
-        for (replica, log) in report.logs {
+        for (replica, log) in report.relayed {
+            let hearing = self.decide(|core, _| core.hear_of(replica, log));
+            self.heard(hearing).await?;
+        }
+        if let Some((replica, log)) = report.own {
             self.hear(replica, log).await?;
         }
         Ok(self.catalog_report())
@@ -158,14 +162,19 @@ impl Service {
     /// Notes where a replica's log ends. A log that contradicts the journal stops sales, also after
     /// a restart, until an operator acts.
     pub(super) async fn hear(&self, replica: ReplicaId, log: Position) -> Result<(), CatalogError> {
-        match self.decide(|core, _| (core.hear(replica, log), core.may_sell())) {
-            (Hearing::Known, _) => Ok(()),
-            (Hearing::Complete, _) => {
+        let hearing = self.decide(|core, now| core.hear(replica, log, now));
+        self.heard(hearing).await
+    }
+
+    async fn heard(&self, hearing: Hearing) -> Result<(), CatalogError> {
+        match hearing {
+            Hearing::Known => Ok(()),
+            Hearing::Complete => {
                 log::info!("every replica has been heard: sales begin");
                 self.store(self.storage.set_past(Past::Continued)).await
             }
-            (Hearing::Contradiction, may_sell) => {
-                if let Err(stopped) = may_sell {
+            Hearing::Contradiction => {
+                if let Err(stopped) = self.decide(|core, _| core.may_sell()) {
                     log::error!("{stopped}");
                 }
                 self.store(self.storage.set_past(Past::InDoubt)).await

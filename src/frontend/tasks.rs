@@ -89,8 +89,8 @@ impl Service {
     async fn check_catalog(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            let logs = self.select(|selection| selection.logs());
-            if let Ok(report) = remote.report(&LogReport { logs }).await {
+            let relayed = self.select(|selection| selection.logs());
+            if let Ok(report) = remote.report(&LogReport { own: None, relayed }).await {
                 self.heard_from_catalog(report, asked);
             }
             self.say_retried();

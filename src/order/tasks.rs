@@ -273,7 +273,8 @@ impl Service {
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            let log = self.decide(|core, _| core.durable());
+            // With the rows that are still being written: they may be acknowledged later.
+            let log = self.decide(|core, _| core.accepted());
             let report = remote.report(self.id, log);
             let (pulse, report) = futures_util::future::join(self.storage.pulse(), report).await;
             match pulse {

@@ -83,8 +83,20 @@ impl Core {
     }
 
     /// Notes where a replica's log ends.
-    pub fn hear(&mut self, replica: ReplicaId, log: Position) -> Hearing {
-        self.history.hear(replica, log, self.stock.status().journal)
+    ///
+    /// A call to the catalog's last run takes no longer than a lease. Until then its answer may be
+    /// on its way to a replica, which would hold more afterwards than it says now.
+    pub fn hear(&mut self, replica: ReplicaId, log: Position, now: Instant) -> Hearing {
+        if self.sessions.may_change(now) {
+            self.history.hear(replica, log, self.stock.status().journal)
+        } else {
+            self.hear_of(replica, log)
+        }
+    }
+
+    /// Notes where a replica's log ended some time ago: it may hold more by now.
+    pub fn hear_of(&mut self, replica: ReplicaId, log: Position) -> Hearing {
+        self.history.hear_of(replica, log, self.stock.status().journal)
     }
 
     /// Goes on without replicas that are lost for good. Returns whether any of them was missing.
