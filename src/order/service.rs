@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::conditions::Conditions;
 use super::core::Core;
-use super::core::effects::{Effects, Event};
+use super::core::effects::Effects;
 use super::core::in_flight::Busy;
 use super::core::leadership::Candidacy;
 use super::core::log::{LogNumber, NotTaken, Write};
@@ -18,7 +19,6 @@ use super::storage::Storage;
 use crate::failpoint;
 use crate::health::Readiness;
 use crate::identity::Identity;
-use crate::repeats::Repeats;
 use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
@@ -53,25 +53,6 @@ pub struct Service {
     pub(super) grown: Notify,
     pub(super) shutdown: Shutdown,
     pub(super) conditions: Conditions,
-}
-
-/// What may last, and is said once.
-#[derive(Default)]
-pub(super) struct Conditions {
-    /// The database refuses writes.
-    refused_writes: Repeats,
-    /// This replica is nominated and cannot lead.
-    unable_to_lead: Repeats,
-    /// The catalog gives no answer to batches.
-    pub(super) batches_in_doubt: Repeats,
-    /// The catalog rejects batches.
-    pub(super) rejected_batches: Repeats,
-    /// Other replicas hold other orders.
-    pub(super) foreign_logs: Repeats,
-    /// A log that is not the journal's cannot be set aside.
-    pub(super) not_set_aside: Repeats,
-    /// A follower, or this replica itself, has a log that contradicts the journal.
-    contradictions: Repeats,
 }
 
 /// Why a replica could not do what it was asked.
@@ -314,41 +295,6 @@ impl Service {
         if effects.grown {
             self.grown.notify_waiters();
         }
-    }
-}
-
-impl Service {
-    /// Logs an event, but one that follows from a condition that lasts only once.
-    fn say(&self, event: &Event) {
-        let (contradictions, now) = (&self.conditions.contradictions, self.runtime.now());
-        let is_said = match event {
-            Event::FollowerDiverged(_) | Event::Diverged | Event::Behind(_) => {
-                contradictions.happened(&event.to_string(), now)
-            }
-            // A leadership begins anew.
-            Event::Leads(_) | Event::Learned(_) => {
-                let _ended_with_it = contradictions.over(now);
-                true
-            }
-            Event::Chosen(_)
-            | Event::SteppedDown(..)
-            | Event::FollowerLost(_)
-            | Event::FollowerSlow(_) => true,
-        };
-        if is_said {
-            log::log!(level(event), "{event}");
-        }
-    }
-}
-
-fn level(event: &Event) -> log::Level {
-    match event {
-        Event::Learned(_) | Event::Chosen(_) | Event::Leads(_) => log::Level::Info,
-        Event::SteppedDown(..)
-        | Event::FollowerLost(_)
-        | Event::FollowerSlow(_)
-        | Event::Behind(_) => log::Level::Warn,
-        Event::FollowerDiverged(_) | Event::Diverged => log::Level::Error,
     }
 }
 
