@@ -57,6 +57,7 @@ impl Log {
 }
 
 /// The catalog's database.
+#[derive(Clone)]
 pub(crate) struct Journal {
     pub(crate) shelves: Vec<Shelf>,
     pub(crate) log: Log,
@@ -88,6 +89,33 @@ impl Journal {
             store: StoreId::new(1).expect("a number that a store may have"),
             past: self.past,
         }
+    }
+
+    /// What `toystore rebuild` does: appends what the log has and this lacks, with its decisions,
+    /// and restocks as its orders need. Returns how many orders were added.
+    pub(crate) fn roll_forward(&mut self, log: &Log, initial: u64) -> usize {
+        let known = self.log.orders.len();
+        assert_eq!(self.log.orders[..], log.orders[..known], "the journal is a prefix of the log");
+        let missing = &log.orders[known..];
+        self.log.append(missing);
+        for order in missing {
+            let of_toy = self.shelves.iter_mut().find(|one| one.toy.name == order.name);
+            let stock = of_toy.expect("a toy that there is");
+            let taken = order.quantity.get();
+            let refill = taken.saturating_sub(stock.toy.quantity).div_ceil(initial) * initial;
+            stock.toy.quantity = stock.toy.quantity + refill - taken;
+            stock.stocked += refill;
+            stock.sold += taken;
+            stock.version = stock.version.next();
+            let key = order.key.clone().expect("every order has a key");
+            let (name, quantity) = (order.name.clone(), order.quantity);
+            let granted = RecordedDecision { name, quantity, number: Some(order.number) };
+            let earlier = self.decisions.insert(key, granted);
+            let was_granted = earlier.is_some_and(|earlier| earlier.number.is_some());
+            assert!(!was_granted, "order {} is granted under a key that has one", order.number);
+        }
+        self.past = Past::InDoubt;
+        missing.len()
     }
 
     /// One transaction. A database would refuse a key's second decision.

@@ -97,6 +97,7 @@ fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
     // Faults that are active end by themselves; the network's conditions are good again.
     while world.time() < latest {
         world.run_until(world.time() + Duration::from_millis(500));
+        cluster.roll_forward();
         if done.get() == all && cluster.judge.is_at_rest(&cluster) {
             break;
         }
