@@ -174,6 +174,21 @@ impl OrderLog {
             .run(move |_connection| room.lock().unwrap_or_else(PoisonError::into_inner).check())
     }
 
+    /// Writes, and changes nothing: shows whether the disk takes writes again.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub async fn try_write(&self) -> Result<(), StorageError> {
+        self.writer
+            .run(|connection| {
+                let transaction = connection.transaction()?;
+                transaction.execute("UPDATE identity SET store = store", [])?;
+                commit(transaction)
+            })
+            .await
+    }
+
     /// Returns one order. `None` if the log does not have it.
     ///
     /// # Errors

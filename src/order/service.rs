@@ -256,9 +256,14 @@ impl Service {
         })
     }
 
-    /// Notes that the database has answered what it was asked at `asked`, and has room.
-    pub(super) fn disk_answered(&self, asked: Instant) {
-        if self.decide(|core, _| core.disk_answered(asked))
+    /// Notes that the database has answered what it was asked at `asked`, and has room. If it has
+    /// refused a write, one is tried.
+    pub(super) async fn disk_answered(&self, asked: Instant) {
+        let mut takes_writes = self.decide(|core, _| core.disk_answered(asked));
+        if !takes_writes && self.store(self.storage.try_write()).await.is_ok() {
+            takes_writes = self.decide(|core, _| core.write_taken(asked));
+        }
+        if takes_writes
             && let Some(lasted) = self.conditions.refused_writes.over(self.runtime.now())
         {
             log::info!("the database takes writes again; it refused them {lasted}");

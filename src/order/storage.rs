@@ -22,6 +22,9 @@ pub trait Storage: Send + Sync {
     /// Ends when everything that was queued before is done, and there is room to write more.
     fn pulse(&self) -> Outcome<'static, ()>;
 
+    /// Writes, and changes nothing: shows whether the disk takes writes again.
+    fn try_write(&self) -> Outcome<'_, ()>;
+
     /// Reads one order.
     fn order(&self, number: OrderNumber) -> Outcome<'_, Option<Order>>;
 
@@ -50,6 +53,10 @@ impl Storage for OrderLog {
 
     fn pulse(&self) -> Outcome<'static, ()> {
         Box::pin(Self::pulse(self))
+    }
+
+    fn try_write(&self) -> Outcome<'_, ()> {
+        Box::pin(Self::try_write(self))
     }
 
     fn order(&self, number: OrderNumber) -> Outcome<'_, Option<Order>> {

@@ -278,7 +278,7 @@ impl Service {
             let report = remote.report(self.id, log);
             let (pulse, report) = futures_util::future::join(self.storage.pulse(), report).await;
             match pulse {
-                Ok(()) => self.disk_answered(asked),
+                Ok(()) => self.disk_answered(asked).await,
                 // A busy database responds later.
                 Err(StorageError::Busy(_)) => {}
                 Err(error) => {

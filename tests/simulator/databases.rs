@@ -300,6 +300,10 @@ impl order::storage::Storage for ReplicaStorage {
         Box::pin(self.0.pulse())
     }
 
+    fn try_write(&self) -> Outcome<'_, ()> {
+        Box::pin(self.0.write(|_log| ()))
+    }
+
     fn order(&self, number: OrderNumber) -> Outcome<'_, Option<Order>> {
         Box::pin(async move {
             let place = usize::try_from(number.0).expect("few orders");

@@ -137,6 +137,11 @@ impl Log {
     pub(super) fn takes_writes(&self) -> bool {
         self.last_write == LastWrite::Succeeded
     }
+
+    /// Notes that the disk takes writes, whatever it did with the last rows.
+    pub(super) fn write_taken(&mut self) {
+        self.last_write = LastWrite::Succeeded;
+    }
 }
 
 impl<W> Core<W> {

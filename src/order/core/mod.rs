@@ -156,6 +156,13 @@ impl<W> Core<W> {
         self.unwritable.is_none()
     }
 
+    /// Notes that the disk has taken a write that was tried for that. The rows that it refused may
+    /// never come again, if the journal went back in time meanwhile.
+    pub fn write_taken(&mut self, asked: Instant) -> bool {
+        self.log.write_taken();
+        self.disk_answered(asked)
+    }
+
     /// Notes that the disk refused a write.
     pub fn disk_refused(&mut self, why: Unwritable) {
         self.unwritable = Some(why);
@@ -301,6 +308,17 @@ mod tests {
         assert_eq!(core.fitness(now), full);
         take_and_write(&mut core, &stretch(0, 1));
         assert!(core.disk_answered(now));
+    }
+
+    #[test]
+    fn rows_that_were_refused_need_not_come_again() {
+        let now = crate::clock::now();
+        let mut core = started(0);
+        let write = core.take(&stretch(0, 1)).unwrap();
+        core.disk_refused(Unwritable::Full);
+        core.not_written(write.log);
+        assert!(!core.disk_answered(now));
+        assert!(core.write_taken(now) && core.disk_answered(now));
     }
 
     #[test]
