@@ -274,7 +274,7 @@ impl Service {
         loop {
             let asked = self.runtime.now();
             // With the rows that are still being written: they may be acknowledged later.
-            let log = self.decide(|core, _| core.accepted());
+            let (log, acquired) = self.decide(|core, _| (core.accepted(), core.acquired()));
             let report = remote.report(self.id, log);
             let (pulse, report) = futures_util::future::join(self.storage.pulse(), report).await;
             match pulse {
@@ -289,7 +289,10 @@ impl Service {
                 self.adopt(report.store).await;
                 // A log that is longer than the journal stops the sales of the catalog, which says
                 // so; here it makes the replica unfit to lead.
-                self.decide(|core, _| core.heard_from_catalog(report.status, asked, log.length));
+                self.decide(|core, _| {
+                    core.forgotten(acquired, report.status.leadership);
+                    core.heard_from_catalog(report.status, asked, log.length);
+                });
             }
             self.runtime.sleep(SELF_CHECK_INTERVAL).await;
         }
