@@ -187,6 +187,7 @@ impl<W> Core<W> {
             return Err(NotTaken::Diverged);
         }
         self.heard_of(rows.end_length());
+        self.queue_forgotten(new);
         self.log.accepted = new.iter().fold(end, Position::continued_by);
         self.log.cache.extend(end, new);
         self.effects.grown = true;
