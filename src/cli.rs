@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backup::{self, Fate, Newer, SavedDatabase};
 use crate::catalog::journal::rebuild;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
@@ -41,11 +42,29 @@ enum Command {
     Order(OrderArguments),
     /// Shop, measure the latency, and check every order.
     Client(client::Arguments),
-    /// Rebuild a lost catalog database from an order replica's database.
+    /// Rebuild a lost catalog database from a replica's, or roll a restored one forward.
     ///
-    /// Stop the catalog first. The rebuilt journal has every order, but no idempotency keys: a
-    /// client that retries a purchase with a key from before the rebuild buys again.
+    /// Stop the catalog first. The journal gets the orders that the replica holds and it lacks,
+    /// each with its idempotency key, so that a retry of an old purchase gets its old answer. A
+    /// journal that is missing is created; one that is not a prefix of the replica's log is left
+    /// alone. Forgotten are refusals, since replicas hold only orders: a purchase that was refused
+    /// may be granted when it is sent again. So are the times of restocks: the stock is what the
+    /// fewest restocks leave. Afterwards the catalog hears every replica before it sells.
     Rebuild(RebuildArguments),
+    /// Back up the databases of this roles.toml's data folder, while the store runs.
+    ///
+    /// The folder DIR gets a copy of the catalog's and each replica's database that is in the data
+    /// folder, each as it is at one time, and a manifest. It appears whole or not at all; a backup
+    /// that was killed leaves DIR.partial-PID, which can be removed. On several machines, run it
+    /// on each.
+    Backup(BackupArguments),
+    /// Restore the databases of a backup into a store that is stopped.
+    ///
+    /// A database that is lost, damaged, or shorter than the backup's is replaced; what is replaced
+    /// is kept as ROLE.db.aside-N. One that has all of the backup's orders stays. A restored
+    /// catalog hears every replica before it sells; if one holds more orders, roll the catalog
+    /// forward with `toystore rebuild`.
+    Restore(RestoreArguments),
     /// List the roles in start order, for scripts: name, address, pid file and log file, separated
     /// by tabs.
     Roles,
@@ -86,6 +105,24 @@ struct RebuildArguments {
 }
 
 #[derive(Args)]
+struct BackupArguments {
+    /// The folder to create.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+}
+
+#[derive(Args)]
+struct RestoreArguments {
+    /// The folder of a backup.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// Also replace databases that have all of the backup's orders, or more. The store goes back to
+    /// the backup, and orders since then are given up; the files are kept as ROLE.db.aside-N.
+    #[arg(long)]
+    discard_newer: bool,
+}
+
+#[derive(Args)]
 struct ProbeArguments {
     /// The role: catalog, order-1, frontend, frontend-2, …
     role: Role,
@@ -121,6 +158,8 @@ pub fn run() -> ExitCode {
         Command::Rebuild(arguments) => {
             with_roles(&config, |roles| rebuild_journal(roles, &arguments.from))
         }
+        Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
+        Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
         Command::Roles => with_roles(&config, list),
         Command::Probe(arguments) => {
             with_roles(&config, |roles| system.block_on(probe(&arguments, roles)))
@@ -176,16 +215,16 @@ fn play_in(
     role: Role,
     without: &[ReplicaId],
 ) -> ExitCode {
-    // Below a warning, actix reports only its worker threads.
-    let environment = env_logger::Env::default().default_filter_or("info,actix_server=warn");
-    env_logger::Builder::from_env(environment).format_target(false).init();
+    process::start_log();
     cluster::leave_session_of_supervisor();
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();
     process::raise_file_limit();
+    // Held until the last words are in the log: a supervisor reads them when the lock is free.
+    let mut held = None;
     let outcome = system.block_on(async {
         let listener = process::listen(roles, role)?;
-        let lock = PidLock::take(roles, role)?;
+        let lock = held.insert(PidLock::take(roles, role)?);
         let stop = process::stop_on_signals().map_err(RoleError::Serve)?;
         let served = async {
             match role {
@@ -210,17 +249,59 @@ fn play_in(
 }
 
 fn rebuild_journal(roles: &Roles, from: &Path) -> ExitCode {
-    let rebuilt = PidLock::take(roles, Role::Catalog).and_then(|_lock| {
-        let path = roles.file_of(Role::Catalog, "db");
-        let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
-        Ok(rebuild::rebuild(&path, toys, *initial_stock, from)?)
-    });
-    match rebuilt {
-        Ok(end) => print(&format!(
-            "the journal is rebuilt with {} orders; start the catalog\n",
-            end.length
-        )),
+    let _lock = match PidLock::take(roles, Role::Catalog) {
+        Ok(lock) => lock,
+        Err(error) => return fail(&error),
+    };
+    let path = roles.file_of(Role::Catalog, "db");
+    let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
+    match rebuild::rebuild(&path, toys, *initial_stock, from) {
+        Ok(rebuilt) => {
+            let (before, end) = (rebuilt.before, rebuilt.end.length);
+            let keys = match rebuilt.without_key {
+                0 => String::new(),
+                count => format!(" ({count} of them from before replicas kept keys)"),
+            };
+            print(&format!(
+                "the journal had {before} orders and has {end} now{keys}; start the catalog\n"
+            ))
+        }
         Err(error) => fail(&error),
+    }
+}
+
+fn back_up(roles: &Roles, to: &Path) -> ExitCode {
+    match backup::back_up(roles, to) {
+        Ok(manifest) => {
+            let each =
+                manifest.databases.iter().map(|it| format!("{}: {} orders\n", it.role, it.orders));
+            print(&(each.collect::<String>() + &format!("the backup is {}\n", to.display())))
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn restore(roles: &Roles, arguments: &RestoreArguments) -> ExitCode {
+    let newer = if arguments.discard_newer { Newer::Discarded } else { Newer::Kept };
+    match backup::restore(roles, &arguments.from, newer) {
+        Ok(fates) => {
+            print(&fates.iter().map(|(saved, fate)| told(saved, fate)).collect::<String>())
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// A line on what happened to a role's database.
+fn told(SavedDatabase { role, orders, .. }: &SavedDatabase, fate: &Fate) -> String {
+    match fate {
+        Fate::Restored => format!("{role}: restored, {orders} orders\n"),
+        Fate::Replaced(aside) => {
+            format!("{role}: restored, {orders} orders; what was there is {}\n", aside.display())
+        }
+        Fate::Kept(present) => {
+            format!("{role}: kept, {present} orders; the backup has {orders} of them\n")
+        }
+        Fate::NotHere => format!("{role}: not restored, it is not in roles.toml\n"),
     }
 }
 

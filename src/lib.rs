@@ -44,11 +44,15 @@ pub mod storage; // what the databases share: SQLite, on threads of its own
 
 pub mod roles; // roles.toml: who runs where
 
+pub mod descriptors; // how many connections and calls a process may have open
+
 pub mod neighbours; // the catalog and the replicas, as others reach them
 
 pub mod server; // a role's HTTP server
 
 pub mod health; // /healthz and /readyz, and the probe that asks them
+
+pub mod repeats; // what lasts is logged once when it begins and once when it ends
 
 pub mod shutdown; // how a role ends: in order, or because of a failure
 
@@ -59,6 +63,10 @@ pub mod pid_lock; // the files that make a process a role
 pub mod clock; // the one place that reads a clock
 
 pub mod failpoint; // places where a test can end a role
+
+// What an operator does.
+
+pub mod backup; // copies of a store's databases, and back
 
 // The command line.
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::descriptors::Descriptors;
 use crate::identity::Identity;
 use crate::roles::{Role, Roles};
 use crate::transport::{Http, Peer};
@@ -58,8 +59,10 @@ impl Neighbours {
 ///
 /// The function that is returned, if it is asked for a role that `roles` does not have.
 pub fn over_http<'a>(roles: &'a Roles, own: &'a Arc<Identity>) -> impl Fn(Role) -> Peer + 'a {
-    |role| {
+    let peers = roles.in_start_order().len();
+    let most_calls = Descriptors::of_this_process().calls_to_each_of(peers);
+    move |role| {
         let address = roles.address_of(role).expect("only the roles of roles.toml are asked");
-        Peer::new(role, Http::new(address, roles.secret.as_ref()), own)
+        Peer::new(role, Http::with_limit(address, roles.secret.as_ref(), most_calls), own)
     }
 }

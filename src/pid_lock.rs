@@ -31,7 +31,8 @@ const BESIDE_THE_DATABASE: [&str; 2] = ["db-wal", "db-shm"];
 pub struct PidLock {
     role: Role,
     files: HeldFiles,
-    _lock: File,
+    /// None for a front-end whose folder cannot be written.
+    _lock: Option<File>,
 }
 
 /// How a file stopped being the one that a role holds.
@@ -62,12 +63,26 @@ struct HeldFile {
 }
 
 impl PidLock {
-    /// Creates the data folder if need be, and locks the role's pid file in it.
+    /// Creates the data folder if need be, and locks the role's pid file in it. A front-end, which
+    /// writes no other file, goes on without one where the folder cannot be written.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written, or another process holds the lock.
+    /// If another process holds the lock, or a role with a database cannot write the folder.
     pub fn take(roles: &Roles, role: Role) -> Result<Self, RoleError> {
+        match (Self::in_folder(roles, role), role) {
+            (Err(RoleError::Folder(path, error)), Role::Frontend(_)) => {
+                log::warn!(
+                    "cannot write {}: {error}; {role} goes on without a pid file",
+                    path.display()
+                );
+                Ok(Self { role, files: HeldFiles(Vec::new()), _lock: None })
+            }
+            (taken, _) => taken,
+        }
+    }
+
+    fn in_folder(roles: &Roles, role: Role) -> Result<Self, RoleError> {
         let folder = &roles.data_dir;
         std::fs::create_dir_all(folder)
             .map_err(|error| RoleError::Folder(folder.clone(), error))?;
@@ -80,7 +95,7 @@ impl PidLock {
         let mut files = vec![HeldFile { path, id: Some(id) }];
         let databases = std::iter::once("db").chain(BESIDE_THE_DATABASE);
         files.extend(databases.map(|kind| HeldFile { path: roles.file_of(role, kind), id: None }));
-        Ok(Self { role, files: HeldFiles(files), _lock: file })
+        Ok(Self { role, files: HeldFiles(files), _lock: Some(file) })
     }
 
     /// Waits until the pid file or the database is no longer the file that the role holds, and
@@ -112,7 +127,7 @@ impl Drop for PidLock {
         if self.files.first_lost().is_some() {
             return;
         }
-        let path = self.files.pid_file();
+        let Some(HeldFile { path, .. }) = self.files.0.first() else { return };
         if let Err(error) = std::fs::remove_file(path) {
             log::warn!("cannot remove the pid file {}: {error}", path.display());
         }
@@ -120,10 +135,6 @@ impl Drop for PidLock {
 }
 
 impl HeldFiles {
-    fn pid_file(&self) -> &Path {
-        &self.0.first().expect("the pid file is always there").path
-    }
-
     /// Notes the ids of the files that the role has opened since the last check. A name whose file
     /// this process does not have open is left for the next check.
     fn note_opened(&mut self) {

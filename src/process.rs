@@ -1,7 +1,7 @@
 //! A role as a process: its listener, the signals that end it, its last error.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,11 +95,26 @@ fn bind(address: &Address) -> io::Result<TcpListener> {
     Err(last)
 }
 
-/// Prints an error as a line on standard error; exit status 1.
-#[expect(clippy::print_stderr, reason = "an error is printed whether or not a log is on")]
+/// Begins to log on standard error, as the environment's `RUST_LOG` says. Times have milliseconds,
+/// since a change of leader takes some hundred of them. A line that cannot be written, because the
+/// disk of the log is full, is lost, and the role goes on.
+pub fn start_log() {
+    // Below a warning, actix reports only its worker threads.
+    let environment = env_logger::Env::default().default_filter_or("info,actix_server=warn");
+    env_logger::Builder::from_env(environment)
+        .format_target(false)
+        .format_timestamp_millis()
+        .init();
+}
+
+/// Prints an error as a line on standard error or, if that cannot be written, on standard output;
+/// exit status 1.
 #[must_use]
 pub fn fail(problem: &dyn fmt::Display) -> ExitCode {
-    eprintln!("toystore: {problem}");
+    let line = format!("toystore: {problem}\n");
+    if io::stderr().write_all(line.as_bytes()).is_err() {
+        let _there_is_no_third_place = io::stdout().write_all(line.as_bytes());
+    }
     ExitCode::FAILURE
 }
 
@@ -169,9 +184,9 @@ impl fmt::Display for RoleError {
                 f,
                 "{replica} has {orders} orders, but the catalog's journal has only {journal}: the \
                  catalog's database was removed or replaced. New orders would get numbers that \
-                 are taken. To keep the orders, move catalog.db away and run `toystore rebuild \
-                 --from order-N.db` with the database of the replica that has the most orders; to \
-                 discard them, move the replicas' databases away"
+                 are taken. To keep the orders, run `toystore rebuild --from order-N.db` with the \
+                 database of the replica that has the most orders; to discard them, move the \
+                 replicas' databases away"
             ),
             Self::FileLost { role, path, loss } => {
                 let what = match loss {

@@ -5,6 +5,7 @@
 //! that writes and what else the catalog does on its own time, and [`journal`] is the database.
 
 pub mod core;
+mod hearings;
 pub mod journal;
 pub mod remote;
 pub mod routes;

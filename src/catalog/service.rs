@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::core::history::{Hearing, History, Stopped};
+use super::core::history::{History, Stopped};
 use super::core::sessions::{Push, Sessions};
 use super::core::stock::Stock;
 use super::core::{Core, NewSession, WriteOutcome};
@@ -17,18 +17,18 @@ use super::journal::marker::Past;
 use super::storage::Storage;
 use crate::health::Readiness;
 use crate::identity::Identity;
+use crate::repeats::Repeats;
 use crate::roles::{Role, Roles};
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
-use crate::wire::calls::LogReport;
 use crate::wire::lease::{
     FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
 };
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, CatalogReport, CatalogStatus, MOST_ROWS, OrderReply, ReplicaId,
+    Acquisition, AcquisitionReply, CatalogStatus, MOST_ROWS, OrderReply,
 };
 use crate::wire::toy::{Toy, ToyName};
 
@@ -46,6 +46,8 @@ pub struct Service {
     /// A session acknowledged an invalidation, or ended.
     pub(super) acknowledged: Notify,
     shutdown: Shutdown,
+    /// Writes that the database refused.
+    refused_writes: Repeats,
     /// Who this catalog is.
     pub identity: Arc<Identity>,
 }
@@ -96,7 +98,12 @@ impl Service {
             Past::Continued => History::continued(),
             Past::InDoubt => History::in_doubt(roles.orders.iter().map(|order| order.id)),
         };
-        let sessions = Sessions::new(boot, loaded.sessions, now);
+        let mut earlier = loaded.sessions;
+        // A journal that went back in time does not know the sessions that have begun since.
+        if loaded.past == Past::InDoubt && loaded.journal != Position::START {
+            earlier.push(SessionId::FORGOTTEN);
+        }
+        let sessions = Sessions::new(boot, earlier, now);
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
         let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
@@ -107,6 +114,7 @@ impl Service {
             jobs,
             acknowledged: Notify::new(),
             shutdown,
+            refused_writes: Repeats::default(),
             identity: Identity::new(Role::Catalog, Some(loaded.store)),
         };
         (Arc::new(service), queue)
@@ -126,57 +134,6 @@ impl Service {
     #[must_use]
     pub fn status(&self) -> CatalogStatus {
         self.decide(|core, _| core.status())
-    }
-
-    /// Takes a report of how long replicas' logs are. Returns the catalog's status.
-    pub(super) async fn report(&self, report: LogReport) -> Result<CatalogReport, CatalogError> {
-        for (replica, log) in report.logs {
-            self.hear(replica, log).await?;
-        }
-        Ok(self.catalog_report())
-    }
-
-    /// Returns the catalog's status, and which catalog it is.
-    pub(super) fn catalog_report(&self) -> CatalogReport {
-        self.decide(|core, _| CatalogReport {
-            status: core.status(),
-            store: self.identity.store(),
-            boot: Some(core.boot()),
-            stopped: core.may_sell().err().map(|stopped| stopped.to_string()),
-        })
-    }
-
-    /// Notes where a replica's log ends. A log that contradicts the journal stops sales, also after
-    /// a restart, until an operator acts.
-    pub(super) async fn hear(&self, replica: ReplicaId, log: Position) -> Result<(), CatalogError> {
-        match self.decide(|core, _| (core.hear(replica, log), core.may_sell())) {
-            (Hearing::Known, _) => Ok(()),
-            (Hearing::Complete, _) => {
-                log::info!("every replica has been heard: sales begin");
-                self.store(self.storage.set_past(Past::Continued)).await
-            }
-            (Hearing::Contradiction, may_sell) => {
-                if let Err(stopped) = may_sell {
-                    log::error!("{stopped}");
-                }
-                self.store(self.storage.set_past(Past::InDoubt)).await
-            }
-        }
-    }
-
-    /// Goes on without replicas that are lost for good.
-    ///
-    /// # Errors
-    ///
-    /// If the database failed.
-    pub async fn forgo(&self, replicas: &[ReplicaId]) -> Result<(), CatalogError> {
-        if !self.decide(|core, _| core.forgo(replicas)) {
-            return Ok(());
-        }
-        match self.decide(|core, _| core.may_sell()) {
-            Ok(()) => self.store(self.storage.set_past(Past::Continued)).await,
-            Err(_others_are_missing) => Ok(()),
-        }
     }
 
     /// Begins a session. It is on disk before the front-end learns of it, so that a catalog that
@@ -227,7 +184,7 @@ impl Service {
     pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, CatalogError> {
         if !self.decide(|core, _| core.has_order(number)) {
             // A journal that may not sell may lack orders that were acknowledged.
-            self.decide(|core, _| core.may_sell()).map_err(CatalogError::Stopped)?;
+            self.decide(|core, _| core.has_every_order()).map_err(CatalogError::Stopped)?;
             return Ok(OrderReply::Unknown);
         }
         let rows = self.store(self.storage.rows(number.0, 1)).await?;
@@ -269,8 +226,13 @@ impl Service {
         work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, CatalogError> {
         work.await.map_err(|error| match error {
-            StorageError::Full(_) | StorageError::Busy(_) => {
-                log::error!("{error}");
+            StorageError::Full(_) | StorageError::ReadOnly(_) | StorageError::Busy(_) => {
+                if self.refused_writes.happened(&error.to_string(), self.runtime.now()) {
+                    log::error!("{error}");
+                }
+                if let Some(why) = error.unwritable() {
+                    self.decide(|core, _| core.write_refused(why));
+                }
                 CatalogError::Storage(error)
             }
             StorageError::Broken(..) | StorageError::Corrupt(..) => {
@@ -278,6 +240,13 @@ impl Service {
                 CatalogError::Ending
             }
         })
+    }
+
+    /// Says that the database takes writes again, if it refused any.
+    pub(super) fn say_writes_are_taken(&self) {
+        if let Some(lasted) = self.refused_writes.over(self.runtime.now()) {
+            log::info!("the database takes writes again; it refused them {lasted}");
+        }
     }
 
     /// Makes a decision.
@@ -293,14 +262,17 @@ impl Service {
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        if !self.decide(|core, now| core.is_ready(now)) {
-            return Err("no write to the database has completed for 1 s".into());
-        }
         match self.decide(|core, _| core.may_sell()) {
-            Err(stopped @ Stopped::Contradicted { .. }) => Err(stopped.to_string()),
+            Err(stopped @ (Stopped::Contradicted { .. } | Stopped::CannotWrite(_))) => {
+                return Err(stopped.to_string());
+            }
             // Until its replicas are there, a store cannot sell anyway.
-            Err(Stopped::Unheard(_)) | Ok(()) => Ok(()),
+            Err(Stopped::Unheard(_)) | Ok(()) => {}
         }
+        if self.decide(|core, now| core.is_ready(now)) {
+            return Ok(());
+        }
+        Err("no write to the database has completed for 1 s".into())
     }
 }
 

@@ -13,7 +13,8 @@ use crate::wire::replication::Leadership;
 
 /// The catalog's database: stock, journal, decisions, leadership and sessions.
 ///
-/// A write that fails with [`Full`](crate::storage::StorageError::Full) or
+/// A write that fails with [`Full`](crate::storage::StorageError::Full),
+/// [`ReadOnly`](crate::storage::StorageError::ReadOnly) or
 /// [`Busy`](crate::storage::StorageError::Busy) has changed nothing. After any other failure its
 /// outcome is unknown, and the catalog has to end.
 pub trait Storage: Send + Sync {
@@ -39,8 +40,11 @@ pub trait Storage: Send + Sync {
     /// the journal ends before `from`.
     fn rows(&self, from: u64, most: u64) -> Outcome<'_, Option<Rows>>;
 
-    /// Ends when everything that was asked before is done: the database responds.
+    /// Ends when everything that was asked before is done, and there is room to write more.
     fn pulse(&self) -> Outcome<'_, ()>;
+
+    /// Writes something that changes nothing; it is on disk when this ends.
+    fn try_write(&self) -> Outcome<'_, ()>;
 
     /// Leaves the database in one file.
     fn checkpoint(&self) -> Outcome<'_, ()>;
@@ -76,6 +80,10 @@ impl Storage for Journal {
 
     fn pulse(&self) -> Outcome<'_, ()> {
         Box::pin(Self::pulse(self))
+    }
+
+    fn try_write(&self) -> Outcome<'_, ()> {
+        Box::pin(Self::try_write(self))
     }
 
     fn checkpoint(&self) -> Outcome<'_, ()> {

@@ -105,7 +105,7 @@ impl Service {
     ) -> Result<CommitReply, CatalogError> {
         for purchase in &request.purchases {
             if let Some(id) = &purchase.request_id {
-                log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
+                log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name.quoted());
             }
         }
         // The plan's own line of defence: nothing is written for a leader whose log contradicts the
@@ -140,6 +140,9 @@ impl Service {
 
     /// Restocks what is sold out. Returns how soon to come again if some of it had to wait.
     async fn restock(self: &Arc<Self>, holders: &Rc<Holders>) -> Option<Duration> {
+        if !self.decide(|core, _| core.takes_writes()) {
+            return None;
+        }
         let restock = self.decide(Restock::lock)?;
         self.clear(holders, restock.locked_toys()).await;
         let (change, again) = self.decide(|core, now| restock.plan(core, now));
@@ -236,7 +239,7 @@ impl Service {
             if ended.is_empty() {
                 continue;
             }
-            for session in &ended {
+            for session in ended.iter().filter(|session| **session != SessionId::FORGOTTEN) {
                 log::info!("session {session} has ended");
             }
             if let Err(error) = self.store(self.storage.note_sessions(None, ended)).await {
@@ -245,12 +248,23 @@ impl Service {
         }
     }
 
-    /// Checks whether the database responds, for ever.
+    /// Checks whether the database responds and has room, for ever. Once it has refused a write,
+    /// nothing is sold, so only a write of this check's own can tell that it takes them again.
     async fn check_database(self: Arc<Self>) {
         loop {
             let asked = self.runtime.now();
-            if self.store(self.storage.pulse()).await.is_ok() {
-                self.decide(|core, _| core.write_completed(asked));
+            match self.store(self.storage.pulse()).await {
+                Ok(()) if self.decide(|core, _| core.takes_writes()) => {
+                    self.decide(|core, _| core.write_completed(asked));
+                    self.say_writes_are_taken();
+                }
+                Ok(()) => {
+                    if self.store(self.storage.try_write()).await.is_ok() {
+                        self.decide(|core, _| core.write_taken(asked));
+                        self.say_writes_are_taken();
+                    }
+                }
+                Err(_said) => {}
             }
             self.runtime.sleep(SELF_CHECK_INTERVAL).await;
         }

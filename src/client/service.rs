@@ -176,7 +176,7 @@ impl Customer {
         match data_of::<Receipt>(&answer) {
             Ok(Receipt { order_number: number }) => {
                 self.note(|stats| stats.succeeded(RequestType::Order, took));
-                self.receipts.keep(Order { number, name: body.name, quantity });
+                self.receipts.keep(Order { number, name: body.name, quantity, key: None });
                 count(&self.live.orders);
             }
             Err(reason) => {

@@ -21,11 +21,21 @@ pub(super) enum NotAnswered {
     Because(FrontendError),
 }
 
+/// What is asked of the leader.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// To sell, which ends when the store cannot sell any more.
+    Purchase,
+    /// For an order, which can be read all the same.
+    Order,
+}
+
 impl Service {
     /// Asks the leader until there is an answer. An attempt ends when another replica leads.
     pub(super) async fn ask_leader<T>(
         &self,
-        ask: impl AsyncFn(ReplicaId, Duration) -> Result<Result<T, NotAnswered>, CallError>,
+        question: Question,
+        mut ask: impl AsyncFnMut(ReplicaId, Duration) -> Result<Result<T, NotAnswered>, CallError>,
     ) -> Result<T, FrontendError> {
         let Ok(_place) = self.in_flight.try_acquire() else {
             return Err(FrontendError::Overloaded);
@@ -47,10 +57,13 @@ impl Service {
                         log::debug!("an attempt at replica {leader} ends: another replica leads");
                         continue;
                     }
+                    why = self.sales_stop(), if question == Question::Purchase => {
+                        return Err(FrontendError::Stopped(why));
+                    }
                 }
             }
             // What cannot be answered until an operator acts need not be waited for.
-            if let Some(why) = self.catalog().and_then(|report| report.stopped) {
+            if let Some(why) = self.stopped() {
                 return Err(FrontendError::Stopped(why));
             }
             let RetryDecision::Again(pause) = retry.failed(self.runtime.now()) else {
@@ -93,6 +106,17 @@ impl Service {
             let changed = self.leader_changed.notified();
             if !self.select(|selection| selection.leadership().is_led_by(leader)) {
                 return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends when the store cannot sell any more.
+    async fn sales_stop(&self) -> String {
+        loop {
+            let changed = self.leader_changed.notified();
+            if let Some(why) = self.stopped() {
+                return why;
             }
             changed.await;
         }

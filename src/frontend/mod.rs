@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod core;
 mod leader;
+mod readiness;
 pub mod remote;
 pub mod routes;
 pub mod service;

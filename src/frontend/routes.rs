@@ -33,7 +33,7 @@ use crate::wire::cluster::{
     CacheView, CatalogState, CatalogView, ClusterView, ReplicaView, ReplicaViewState,
 };
 use crate::wire::lease::Invalidation;
-use crate::wire::order::OrderNumber;
+use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
 use crate::wire::replication::{ReplicaId, ReplicaState, ReplicaStatus};
 use crate::wire::reply::Receipt;
@@ -130,7 +130,7 @@ async fn buy(
 ) -> Result<HttpResponse, ErrorReply> {
     server::refuse_other_sites(request)?;
     let PurchaseBody { name, quantity } = server::read_json(request, payload).await?;
-    log::debug!("request {request_id} buys {quantity} {name}");
+    log::debug!("request {request_id} buys {quantity} {}", name.quoted());
     let request_id = Some(request_id.to_owned());
     let purchase = Purchase { key, name, quantity, request_id, boot: None };
     match service.purchase(remote, &purchase).await? {
@@ -155,7 +155,7 @@ async fn order(
     // A number with more digits than any counter has is still a number, and no order's.
     let Ok(number) = text.parse() else { return Err(not_found) };
     let order = service.order(&remote, OrderNumber(number)).await?;
-    order.map(server::data).ok_or(not_found)
+    order.map(Order::without_key).map(server::data).ok_or(not_found)
 }
 
 async fn cluster(service: Data<Service>, roles: Data<Roles>) -> HttpResponse {

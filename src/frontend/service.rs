@@ -11,21 +11,21 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::answers::{FrontendError, Rendered, Source, ToyAnswer};
 use super::core::cache::{Cache, ConfirmedLookup, Lookup};
+use super::core::retried::Retried;
 use super::core::retry::{QUERY_DEADLINE, Retry, RetryDecision};
 use super::core::selection::Selection;
-use super::leader::NotAnswered;
+use super::leader::{NotAnswered, Question};
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
-use crate::health::Readiness;
 use crate::identity::Identity;
-use crate::roles::{CacheSettings, Role, Roles};
+use crate::roles::{CacheSettings, Roles};
 use crate::runtime::Runtime;
 use crate::transport::CallError;
 use crate::wire::calls::Refusal;
 use crate::wire::lease::{FillReply, FillRequest, SessionId, Version};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
-use crate::wire::replication::{CatalogReport, OrderReply, ReplicaId};
+use crate::wire::replication::{CatalogReport, OrderReply};
 use crate::wire::reply::Data;
 use crate::wire::toy::{Toy, ToyName};
 
@@ -46,14 +46,15 @@ pub struct Service {
     cache: Mutex<Cache<Rendered>>,
     misses: SingleFlight<Result<ToyAnswer, FrontendError>>,
     selection: Mutex<Selection>,
-    /// The leader may be another one now: attempts in flight look again.
+    /// The leader may be another one now, or sales may have stopped: attempts in flight look again.
     pub(super) leader_changed: Notify,
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
     pub(super) in_flight: Semaphore,
     catalog: Mutex<Option<(CatalogReport, Instant)>>,
     /// The start of the catalog under which the replicas would not sell.
-    refused_boot: Mutex<Option<u64>>,
+    pub(super) refused_boot: Mutex<Option<u64>>,
+    pub(super) retried: Mutex<Retried>,
 }
 
 impl Service {
@@ -78,6 +79,7 @@ impl Service {
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             catalog: Mutex::new(None),
             refused_boot: Mutex::new(None),
+            retried: Mutex::default(),
         })
     }
 
@@ -125,10 +127,14 @@ impl Service {
         if purchase.name.as_str().len() > ToyName::LONGEST {
             return Ok(Decision::UnknownToy);
         }
-        if let Some(why) = self.catalog().and_then(|report| report.stopped) {
+        if let Some(why) = self.stopped() {
             return Err(FrontendError::Stopped(why));
         }
-        self.ask_leader(async |leader, time_limit| {
+        let mut asked = None;
+        self.ask_leader(Question::Purchase, async |leader, time_limit| {
+            if asked.replace(leader).is_some_and(|before| before != leader) {
+                self.retried_at(leader);
+            }
             // What this front-end shows is what the catalog of its session has; only there may it
             // sell.
             let boot = self.boot();
@@ -154,7 +160,7 @@ impl Service {
 
     /// The start of the catalog that this front-end's session belongs to or, without a session,
     /// that last answered.
-    fn boot(&self) -> Option<u64> {
+    pub(super) fn boot(&self) -> Option<u64> {
         let session = self.cached(|cache| cache.session());
         session.map(|session| session.boot).or_else(|| self.catalog()?.boot)
     }
@@ -169,7 +175,7 @@ impl Service {
         remote: &Remote,
         number: OrderNumber,
     ) -> Result<Option<Order>, FrontendError> {
-        self.ask_leader(async |leader, time_limit| {
+        self.ask_leader(Question::Order, async |leader, time_limit| {
             match remote.order(leader, number, time_limit).await? {
                 OrderReply::Found(order) => Ok(Ok(Some(order))),
                 OrderReply::Unknown => Ok(Ok(None)),
@@ -205,7 +211,11 @@ impl Service {
     /// Takes the catalog's report. That of another store than this front-end's counts for nothing.
     pub(super) fn heard_from_catalog(&self, report: CatalogReport, asked: Instant) {
         if report.store.is_none_or(|store| self.identity.adopt(store)) {
+            let stops = report.stopped.is_some();
             *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
+            if stops {
+                self.leader_changed.notify_waiters();
+            }
         }
     }
 
@@ -224,17 +234,17 @@ impl Service {
     /// Reads the selection, or has it take note of something. What waits for another leader
     /// hears of it.
     pub(super) fn select<T>(&self, work: impl FnOnce(&mut Selection) -> T) -> T {
-        let (outcome, before, after) = {
+        let view = |selection: &Selection| {
+            (selection.leadership(), selection.leader(), selection.unwritable())
+        };
+        let (outcome, before, after, was_seen) = {
             let mut selection = self.selection.lock().expect("nothing panics under this lock");
-            let before = (selection.leadership(), selection.leader());
+            let (before, was_seen) = (view(&selection), selection.is_leader_seen());
             let outcome = work(&mut selection);
-            (outcome, before, (selection.leadership(), selection.leader()))
+            (outcome, before, view(&selection), was_seen)
         };
         if before != after {
-            match after {
-                (leadership, Some(_)) => log::info!("{leadership}"),
-                (_, None) => log::warn!("{} is gone", describe(before.1)),
-            }
+            Self::say_change(before, after, was_seen);
             self.leader_changed.notify_waiters();
             self.selecting.notify_one();
         }
@@ -270,7 +280,10 @@ impl Service {
                 let toy = Rendered { body, version: fill.version };
                 let is_cached = self.cached(|cache| cache.filled(&fill, toy.clone()));
                 if !is_cached && fill.cacheable_under.is_some() {
-                    log::debug!("an invalidation overtook the answer for {}", fill.toy.name);
+                    log::debug!(
+                        "an invalidation overtook the answer for {}",
+                        fill.toy.name.quoted()
+                    );
                 }
                 Ok(ToyAnswer::Found(toy, Source::Catalog))
             }
@@ -293,33 +306,4 @@ impl Service {
             }
         }
     }
-}
-
-impl Readiness for Service {
-    fn readiness(&self) -> Result<(), String> {
-        let Some(catalog) = self.catalog() else {
-            return Err(match self.identity.stranger_at(Role::Catalog) {
-                Some(says) => format!("another process answers as the catalog: {says}"),
-                None => "the catalog is unreachable".into(),
-            });
-        };
-        if let Some(why) = catalog.stopped {
-            return Err(why);
-        }
-        let refused = *self.refused_boot.lock().expect("nothing panics under this lock");
-        if refused.is_some() && refused == self.boot() {
-            return Err(FrontendError::OtherCatalog.to_string());
-        }
-        if self.settings.enabled && !self.cached(|cache| cache.has_lease(self.runtime.now())) {
-            return Err("there is no session with the catalog yet".into());
-        }
-        match self.select(|selection| selection.leader()) {
-            Some(_) => Ok(()),
-            None => Err("no order replica leads".into()),
-        }
-    }
-}
-
-fn describe(leader: Option<ReplicaId>) -> String {
-    leader.map_or_else(|| "the leader".to_owned(), |id| format!("leader {id}"))
 }

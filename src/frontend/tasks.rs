@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::core::cache::Cache;
 use super::core::health::HealthCheck;
+use super::core::selection::Nominee;
 use super::core::session::{NextCall, RENEWAL_INTERVAL, RenewalOutcome, SessionKeeper};
 use super::remote::Remote;
 use super::service::Service;
+use crate::repeats::Repeats;
 use crate::roles::Roles;
 use crate::shutdown::Shutdown;
 use crate::transport::{CallError, Unreachable};
@@ -42,16 +44,22 @@ impl Service {
     /// Keeps a session with the catalog, for ever. Without one nothing is answered from the cache.
     async fn keep_session(self: Arc<Self>, remote: Rc<Remote>) {
         let mut keeper = SessionKeeper::new(self.number);
+        let refusals = Repeats::default();
         loop {
             let sent = self.runtime.now();
             match self.cached(|cache| keeper.next_call(cache)) {
                 NextCall::Register(request) => match remote.register(request).await {
                     Ok(reply) => {
+                        if let Some(lasted) = refusals.over(self.runtime.now()) {
+                            log::info!("the catalog grants sessions again; it refused {lasted}");
+                        }
                         log::info!("session {} with the catalog begins", reply.session);
                         self.cached(|cache| keeper.registered(cache, sent, reply));
                     }
                     Err(error @ CallError::Refused { .. }) => {
-                        log::warn!("the catalog refuses a session: {error}");
+                        if refusals.happened(&error.to_string(), self.runtime.now()) {
+                            log::warn!("the catalog refuses a session: {error}");
+                        }
                     }
                     Err(error) => log::debug!("no session with the catalog: {error}"),
                 },
@@ -81,22 +89,32 @@ impl Service {
     async fn check_catalog(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            let logs = self.select(|selection| selection.logs());
-            if let Ok(report) = remote.report(&LogReport { logs }).await {
+            let relayed = self.select(|selection| selection.logs());
+            if let Ok(report) = remote.report(&LogReport { own: None, relayed }).await {
                 self.heard_from_catalog(report, asked);
             }
+            self.say_retried();
             self.runtime.sleep(CATALOG_INTERVAL).await;
         }
     }
 
     /// Checks one replica's health, for ever.
     async fn check_health(self: Arc<Self>, remote: Rc<Remote>, replica: ReplicaId) {
+        let refusals = Repeats::default();
         loop {
             let check = match remote.check(replica).await {
-                Ok(status) => HealthCheck::Answered(status),
+                Ok(status) => {
+                    if let Some(lasted) = refusals.over(self.runtime.now()) {
+                        log::info!("replica {replica} answers again; it refused {lasted}");
+                    }
+                    HealthCheck::Answered(status)
+                }
                 Err(CallError::Unreachable(Unreachable::ConnectionRefused)) => HealthCheck::Gone,
                 Err(CallError::Refused { status, message }) => {
-                    log::error!("replica {replica} refuses health checks: {status} {message}");
+                    let reason = format!("{status} {message}");
+                    if refusals.happened(&reason, self.runtime.now()) {
+                        log::error!("replica {replica} refuses health checks: {reason}");
+                    }
                     HealthCheck::Missed
                 }
                 Err(CallError::Unreachable(_)) => HealthCheck::Missed,
@@ -109,18 +127,30 @@ impl Service {
 
     /// Nominates a leader whenever there is none that works, and tells the replicas, for ever.
     async fn select_leader(self: Arc<Self>, remote: Rc<Remote>) {
+        let (nominations, failures) = (Repeats::default(), Repeats::default());
         loop {
             self.selecting.notified().await;
             if let Some(nominee) = self.select(|selection| selection.nominee()) {
-                log::info!("replica {} is nominated, to end epoch {}", nominee.id, nominee.seen);
-                let nomination = Nomination { seen: nominee.seen };
-                let reply = remote.nominate(nominee.id, nomination).await;
-                match &reply {
-                    Ok(NominationReply::Won(_) | NominationReply::Lost(_)) => {}
-                    Ok(NominationReply::Unable(why)) => {
-                        log::warn!("replica {} cannot lead: {why}", nominee.id);
+                let Nominee { id, seen } = nominee;
+                if nominations.happened(&format!("{id} {seen}"), self.runtime.now()) {
+                    log::info!("replica {id} is nominated, to end epoch {seen}");
+                }
+                let reply = remote.nominate(id, Nomination { seen }).await;
+                let failure = match &reply {
+                    Ok(NominationReply::Won(_) | NominationReply::Lost(_)) => None,
+                    Ok(NominationReply::Unable(why)) => Some(why.clone()),
+                    Err(error) => Some(error.to_string()),
+                };
+                let now = self.runtime.now();
+                if let Some(why) = failure {
+                    if failures.happened(&format!("{id} {why}"), now) {
+                        log::warn!("replica {id} cannot lead: {why}");
                     }
-                    Err(error) => log::warn!("replica {} cannot lead: {error}", nominee.id),
+                } else {
+                    let _said_below = nominations.over(now);
+                    if let Some(lasted) = failures.over(now) {
+                        log::info!("a nomination is answered; none was {lasted}");
+                    }
                 }
                 self.select(|selection| {
                     selection.nominated(nominee.id, reply.as_ref().ok());

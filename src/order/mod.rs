@@ -4,6 +4,7 @@
 //! is acknowledged. Around it, `service` answers what other roles ask, `tasks` is what a replica
 //! does on its own time, and [`order_log`] is the database.
 
+mod conditions;
 pub mod core;
 pub mod order_log;
 pub mod remote;

@@ -6,12 +6,13 @@
 //! checkpoint, byte for byte, except for SQLite's change counters.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::OptionalExtension as _;
 
 use crate::storage::log_table::{self, insert, length, order_of, rows, store_of, verify};
 use crate::storage::{
-    StorageError, Worker, checkpoint, classify, commit, free_name, open_reader, open_writer,
+    Room, StorageError, Worker, checkpoint, classify, commit, free_name, open_reader, open_writer,
     rename_aside,
 };
 use crate::wire::identity::StoreId;
@@ -33,6 +34,8 @@ pub struct OrderLog {
     store: Option<StoreId>,
     writer: Worker,
     reader: Worker,
+    /// Is checked on the writing thread.
+    room: Arc<Mutex<Room>>,
 }
 
 impl OrderLog {
@@ -72,6 +75,7 @@ impl OrderLog {
             store,
             writer: Worker::start("log-writer", path, connection)?,
             reader: Worker::start("log-reader", path, reader)?,
+            room: Arc::new(Mutex::new(Room::beside(path))),
         };
         Ok((log, end))
     }
@@ -159,13 +163,30 @@ impl OrderLog {
     }
 
     /// Returns when the writing thread has completed all earlier jobs, so that a caller can tell
-    /// whether the disk hangs.
+    /// whether the disk hangs, and has found room for more.
     ///
     /// # Errors
     ///
-    /// If the thread has ended.
+    /// If there is no room, or the thread has ended.
     pub fn pulse(&self) -> impl Future<Output = Result<(), StorageError>> + use<> {
-        self.writer.run(|_connection| Ok(()))
+        let room = Arc::clone(&self.room);
+        self.writer
+            .run(move |_connection| room.lock().unwrap_or_else(PoisonError::into_inner).check())
+    }
+
+    /// Writes, and changes nothing: shows whether the disk takes writes again.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub async fn try_write(&self) -> Result<(), StorageError> {
+        self.writer
+            .run(|connection| {
+                let transaction = connection.transaction()?;
+                transaction.execute("UPDATE identity SET store = store", [])?;
+                commit(transaction)
+            })
+            .await
     }
 
     /// Returns one order. `None` if the log does not have it.
@@ -179,7 +200,9 @@ impl OrderLog {
         self.reader
             .run(move |connection| {
                 connection
-                    .prepare_cached("SELECT number, name, quantity FROM log WHERE number = ?1")?
+                    .prepare_cached(
+                        "SELECT number, name, quantity, key FROM log WHERE number = ?1",
+                    )?
                     .query_row([number], order_of)
                     .optional()
             })
@@ -202,10 +225,12 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
+    use crate::wire::purchase::IdempotencyKey;
     use crate::wire::quantity::Quantity;
 
     fn order(number: u64) -> Order {
-        Order { number: OrderNumber(number), name: "Tux".into(), quantity: Quantity::ONE }
+        let key = Some(IdempotencyKey::from_random(number.into()));
+        Order { number: OrderNumber(number), name: "Tux".into(), quantity: Quantity::ONE, key }
     }
 
     fn tamper(path: &Path, sql: &str) {
@@ -248,6 +273,8 @@ mod tests {
             "DELETE FROM log WHERE number = 2",
             "UPDATE log SET quantity = 7 WHERE number = 4",
             "UPDATE log SET name = 'Uno' WHERE number = 0",
+            "UPDATE log SET key = 'mine' WHERE number = 3",
+            "UPDATE log SET key = NULL WHERE number = 3",
             "UPDATE log SET chain = x'00' WHERE number = 1",
         ] {
             let folder = tempfile::tempdir().unwrap();
@@ -259,6 +286,29 @@ mod tests {
             let opened = OrderLog::open(&path).map(|(_log, end)| end);
             assert!(matches!(opened, Err(StorageError::Corrupt(..))), "{sql}: {opened:?}");
         }
+    }
+
+    #[actix_web::test]
+    async fn a_log_from_before_orders_had_keys_is_read_and_continued() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("order-1.db");
+        let old = Order { key: None, ..order(0) };
+        let after = Position::START.continued_by(&old);
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(log_table::SCHEMA).unwrap();
+        connection
+            .execute("INSERT INTO log VALUES (0, 'Tux', 1, ?1)", [after.chain.as_bytes()])
+            .unwrap();
+        drop(connection);
+        assert_eq!(verify(&log_table::open_any(&path).unwrap(), &path).unwrap(), after);
+
+        let (log, end) = OrderLog::open(&path).unwrap();
+        assert_eq!(end, after);
+        let end = log.append(end, vec![order(1)]).await.unwrap();
+        drop(log);
+        let (log, found) = OrderLog::open(&path).unwrap();
+        assert_eq!(found, end);
+        assert_eq!(log.rows(0, 10).await.unwrap().unwrap().orders, [old, order(1)]);
     }
 
     #[actix_web::test]

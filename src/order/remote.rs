@@ -43,7 +43,8 @@ impl Remote {
         id: ReplicaId,
         log: Position,
     ) -> Result<CatalogReport, CallError> {
-        self.0.catalog.call(&LogReport { logs: vec![(id, log)] }, STATUS_TIMEOUT).await
+        let report = LogReport { own: Some((id, log)), relayed: Vec::new() };
+        self.0.catalog.call(&report, STATUS_TIMEOUT).await
     }
 
     pub(super) async fn commit(&self, request: &CommitRequest) -> Result<CommitReply, CallError> {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::conditions::Conditions;
 use super::core::Core;
-use super::core::effects::{Effects, Event};
+use super::core::effects::Effects;
 use super::core::in_flight::Busy;
 use super::core::leadership::Candidacy;
 use super::core::log::{LogNumber, NotTaken, Write};
@@ -51,6 +52,7 @@ pub struct Service {
     /// Rows were accepted, or leadership changed: the tasks that replicate look again.
     pub(super) grown: Notify,
     pub(super) shutdown: Shutdown,
+    pub(super) conditions: Conditions,
 }
 
 /// Why a replica could not do what it was asked.
@@ -92,6 +94,7 @@ impl Service {
             work: Notify::new(),
             grown: Notify::new(),
             shutdown,
+            conditions: Conditions::default(),
         })
     }
 
@@ -102,7 +105,7 @@ impl Service {
         time_limit: Option<Duration>,
     ) -> Result<PurchaseReply, OrderError> {
         if let Some(id) = &purchase.request_id {
-            log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name);
+            log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name.quoted());
         }
         let (waiter, answer) = oneshot::channel();
         self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))
@@ -143,8 +146,13 @@ impl Service {
             Ok(reply) => self.decide(|core, _| core.acquisition_answered(&request, reply)),
             Err(error) => NominationReply::Unable(format!("the catalog: {error}")),
         };
+        let (unable, now) = (&self.conditions.unable_to_lead, self.runtime.now());
         if let NominationReply::Unable(problem) = &reply {
-            log::error!("this replica cannot lead: {problem}");
+            if unable.happened(problem, now) {
+                log::error!("this replica cannot lead: {problem}");
+            }
+        } else if let Some(lasted) = unable.over(now) {
+            log::info!("this replica can lead again; it could not {lasted}");
         }
         reply
     }
@@ -234,12 +242,32 @@ impl Service {
         work.await.map_err(|error| {
             let message = error.to_string();
             match error {
-                StorageError::Full(_) => log::error!("{message}"),
-                StorageError::Busy(_) => log::warn!("{message}"),
+                StorageError::Full(_) | StorageError::ReadOnly(_) | StorageError::Busy(_) => {
+                    if self.conditions.refused_writes.happened(&message, self.runtime.now()) {
+                        log::error!("{message}");
+                    }
+                    if let Some(why) = error.unwritable() {
+                        self.decide(|core, _| core.disk_refused(why));
+                    }
+                }
                 StorageError::Broken(..) | StorageError::Corrupt(..) => self.shutdown.fail(error),
             }
             OrderError::Storage(message)
         })
+    }
+
+    /// Notes that the database has answered what it was asked at `asked`, and has room. If it has
+    /// refused a write, one is tried.
+    pub(super) async fn disk_answered(&self, asked: Instant) {
+        let mut takes_writes = self.decide(|core, _| core.disk_answered(asked));
+        if !takes_writes && self.store(self.storage.try_write()).await.is_ok() {
+            takes_writes = self.decide(|core, _| core.write_taken(asked));
+        }
+        if takes_writes
+            && let Some(lasted) = self.conditions.refused_writes.over(self.runtime.now())
+        {
+            log::info!("the database takes writes again; it refused them {lasted}");
+        }
     }
 
     /// Makes a decision, and carries out what follows from it.
@@ -260,7 +288,7 @@ impl Service {
 
     fn carry_out(&self, effects: Effects<Waiter>) {
         for event in &effects.events {
-            log::log!(level(event), "{event}");
+            self.say(event);
         }
         for (waiter, reply) in effects.answers {
             // A front-end that gave up will retry with the same key.
@@ -275,21 +303,13 @@ impl Service {
     }
 }
 
-fn level(event: &Event) -> log::Level {
-    match event {
-        Event::Learned(_) | Event::Chosen(_) | Event::Leads(_) => log::Level::Info,
-        Event::SteppedDown(..)
-        | Event::FollowerLost(_)
-        | Event::FollowerSlow(_)
-        | Event::Behind(_) => log::Level::Warn,
-        Event::FollowerDiverged(_) | Event::Diverged => log::Level::Error,
-    }
-}
-
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
         match self.decide(|core, now| core.fitness(now)) {
             Fitness::Ready => Ok(()),
+            Fitness::CannotWrite(why) => {
+                Err(format!("{} cannot write: {why}", Role::Order(self.id)))
+            }
             Fitness::Unfit => Err(match self.identity.stranger_at(Role::Catalog) {
                 Some(says) => format!("another process answers as the catalog: {says}"),
                 None => "no write to the database has completed for 1 s, or the catalog is \

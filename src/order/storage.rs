@@ -9,7 +9,8 @@ use crate::wire::order::{Order, OrderNumber, Position, Rows};
 
 /// A replica's database: the order log.
 ///
-/// A write that fails with [`Full`](crate::storage::StorageError::Full) or
+/// A write that fails with [`Full`](crate::storage::StorageError::Full),
+/// [`ReadOnly`](crate::storage::StorageError::ReadOnly) or
 /// [`Busy`](crate::storage::StorageError::Busy) has changed nothing. After any other failure its
 /// outcome is unknown, and the replica has to end.
 pub trait Storage: Send + Sync {
@@ -18,8 +19,11 @@ pub trait Storage: Send + Sync {
     /// and changes nothing, if an append before this one failed.
     fn append(&self, after: Position, orders: Vec<Order>) -> Outcome<'static, Position>;
 
-    /// Ends when everything that was queued before is done: the database responds.
+    /// Ends when everything that was queued before is done, and there is room to write more.
     fn pulse(&self) -> Outcome<'static, ()>;
+
+    /// Writes, and changes nothing: shows whether the disk takes writes again.
+    fn try_write(&self) -> Outcome<'_, ()>;
 
     /// Reads one order.
     fn order(&self, number: OrderNumber) -> Outcome<'_, Option<Order>>;
@@ -49,6 +53,10 @@ impl Storage for OrderLog {
 
     fn pulse(&self) -> Outcome<'static, ()> {
         Box::pin(Self::pulse(self))
+    }
+
+    fn try_write(&self) -> Outcome<'_, ()> {
+        Box::pin(Self::try_write(self))
     }
 
     fn order(&self, number: OrderNumber) -> Outcome<'_, Option<Order>> {

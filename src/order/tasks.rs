@@ -91,19 +91,35 @@ impl Service {
 
     async fn sell_batch(self: &Arc<Self>, remote: &Remote, epoch: Epoch, request: CommitRequest) {
         let asked = self.runtime.now();
-        let outcome = match remote.commit(&request).await {
+        let answer = remote.commit(&request).await;
+        let (now, conditions) = (self.runtime.now(), &self.conditions);
+        let outcome = match answer {
             Ok(reply) => {
+                if let Some(lasted) = conditions.batches_in_doubt.over(now) {
+                    log::info!("the catalog answers batches again; it did not {lasted}");
+                }
+                if let Some(lasted) = conditions.rejected_batches.over(now) {
+                    log::info!("the catalog accepts batches again; it refused {lasted}");
+                }
                 if let CommitReply::Decided { .. } = reply {
                     failpoint::pass(failpoint::LEADER_SOLD);
                 }
                 BatchOutcome::Answered(reply)
             }
             Err(CallError::Refused { status, message }) if (400..500).contains(&status) => {
-                log::error!("the catalog refuses a batch: {status} {message}");
+                let reason = format!("{status} {message}");
+                if conditions.rejected_batches.happened(&reason, now) {
+                    log::error!("the catalog refuses a batch: {reason}");
+                }
                 BatchOutcome::Refused
             }
             Err(error) => {
-                log::warn!("the outcome of a batch is unknown; it is retried: catalog: {error}");
+                let reason = error.to_string();
+                if conditions.batches_in_doubt.happened(&reason, now) {
+                    log::warn!(
+                        "the outcome of a batch is unknown; it is retried: catalog: {reason}"
+                    );
+                }
                 BatchOutcome::InDoubt
             }
         };
@@ -184,8 +200,11 @@ impl Service {
     async fn fetch(&self, remote: &Remote) -> bool {
         for other in remote.others() {
             let fetched = self.fetch_from(async |from| remote.rows(other, from).await).await;
-            if fetched == Fetched::Foreign {
-                log::warn!("replicas {} and {other} hold different orders", self.id);
+            let reason = format!("replicas {} and {other} hold different orders", self.id);
+            if fetched == Fetched::Foreign
+                && self.conditions.foreign_logs.happened(&reason, self.runtime.now())
+            {
+                log::warn!("{reason}");
             }
         }
         self.fetch_journal(remote).await
@@ -228,8 +247,16 @@ impl Service {
                     copy.display()
                 );
                 self.decide(|core, _| core.begin_anew());
+                let now = self.runtime.now();
+                let _said_above = self.conditions.not_set_aside.over(now);
+                let _said_above = self.conditions.foreign_logs.over(now);
             }
-            Err(error) => log::error!("replica {} cannot begin its log anew: {error}", self.id),
+            Err(error) => {
+                let reason = error.to_string();
+                if self.conditions.not_set_aside.happened(&reason, self.runtime.now()) {
+                    log::error!("replica {} cannot begin its log anew: {reason}", self.id);
+                }
+            }
         }
     }
 
@@ -246,20 +273,26 @@ impl Service {
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            let log = self.decide(|core, _| core.durable());
+            // With the rows that are still being written: they may be acknowledged later.
+            let (log, acquired) = self.decide(|core, _| (core.accepted(), core.acquired()));
             let report = remote.report(self.id, log);
             let (pulse, report) = futures_util::future::join(self.storage.pulse(), report).await;
             match pulse {
-                Ok(()) => self.decide(|core, _| core.disk_answered(asked)),
+                Ok(()) => self.disk_answered(asked).await,
                 // A busy database responds later.
                 Err(StorageError::Busy(_)) => {}
-                Err(error) => self.shutdown.fail(error),
+                Err(error) => {
+                    let _noted = self.store::<()>(std::future::ready(Err(error))).await;
+                }
             }
             if let Ok(report) = report {
                 self.adopt(report.store).await;
                 // A log that is longer than the journal stops the sales of the catalog, which says
                 // so; here it makes the replica unfit to lead.
-                self.decide(|core, _| core.heard_from_catalog(report.status, asked, log.length));
+                self.decide(|core, _| {
+                    core.forgotten(acquired, report.status.leadership);
+                    core.heard_from_catalog(report.status, asked, log.length);
+                });
             }
             self.runtime.sleep(SELF_CHECK_INTERVAL).await;
         }

@@ -48,6 +48,7 @@ pub use self::paths::below;
 pub use self::reply::{ErrorReply, data, json};
 pub use self::request_id::sent_or_drawn;
 pub use self::site::refuse_other_sites;
+use crate::descriptors::Descriptors;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
 /// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
@@ -57,8 +58,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
 /// How long a connection that is to close waits for its client to read the last answer.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
-/// Connections of one worker thread at once; further ones wait to be accepted.
-const MOST_CONNECTIONS: usize = 4_096;
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
@@ -73,8 +72,10 @@ where
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
     let address = listener.local_addr()?;
+    let descriptors = Descriptors::of_this_process();
     let server = Server::build()
-        .max_concurrent_connections(MOST_CONNECTIONS)
+        .workers(descriptors.workers)
+        .max_concurrent_connections(descriptors.connections)
         .disable_signals()
         .shutdown_signal(stop.cancelled_owned())
         .shutdown_timeout(DRAIN_SECONDS);

@@ -10,9 +10,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 use super::{StorageError, classify, open_reader};
 use crate::wire::identity::StoreId;
 use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
+use crate::wire::purchase::IdempotencyKey;
 use crate::wire::quantity::Quantity;
 
-/// The table's definition.
+/// The table's definition, without the column that [`complete`] adds.
 pub(crate) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS log (
         number   INTEGER PRIMARY KEY,
@@ -22,6 +23,33 @@ pub(crate) const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// Adds the column `key`, which databases lack that were made before replicas kept keys.
+///
+/// A new table gets it in the same way, so that its definition is the same text in all files.
+pub(crate) fn complete(connection: &Connection) -> rusqlite::Result<()> {
+    if connection.column_exists(None, "log", "key")? {
+        return Ok(());
+    }
+    connection.execute_batch("ALTER TABLE log ADD COLUMN key TEXT")
+}
+
+/// Opens the database at `path` for reading, also one whose table lacks the column `key`.
+pub(crate) fn open_any(path: &Path) -> Result<Connection, StorageError> {
+    let connection = open_reader(path)?;
+    let shown = || {
+        if connection.column_exists(None, "log", "key")? {
+            return Ok(());
+        }
+        // A view of the connection's own hides the table.
+        connection.execute_batch(
+            "CREATE TEMP VIEW log AS
+             SELECT number, name, quantity, chain, NULL AS key FROM main.log",
+        )
+    };
+    shown().map_err(|error| classify(path, &error))?;
+    Ok(connection)
+}
+
 /// Appends `orders` after the position `after`. Returns the position after them.
 pub(crate) fn insert(
     connection: &Connection,
@@ -29,8 +57,8 @@ pub(crate) fn insert(
     orders: &[Order],
 ) -> rusqlite::Result<Position> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO log (number, name, quantity, chain)
-         VALUES (:number, :name, :quantity, :chain)",
+        "INSERT INTO log (number, name, quantity, chain, key)
+         VALUES (:number, :name, :quantity, :chain, :key)",
     )?;
     orders.iter().try_fold(after, |end, order| {
         let end = end.continued_by(order);
@@ -39,6 +67,7 @@ pub(crate) fn insert(
             ":name": order.name.as_str(),
             ":quantity": order.quantity.get(),
             ":chain": end.chain.as_bytes(),
+            ":key": order.key.as_ref().map(IdempotencyKey::as_str),
         })?;
         Ok(end)
     })
@@ -71,7 +100,8 @@ pub(crate) fn rows(
     let Some(after) = position_before(connection, from)? else { return Ok(None) };
     let orders = connection
         .prepare_cached(
-            "SELECT number, name, quantity FROM log WHERE number >= ?1 ORDER BY number LIMIT ?2",
+            "SELECT number, name, quantity, key FROM log WHERE number >= ?1 ORDER BY number
+             LIMIT ?2",
         )?
         .query_map([from, most], order_of)?
         .collect::<rusqlite::Result<Vec<Order>>>()?;
@@ -90,8 +120,8 @@ fn position_before(connection: &Connection, from: u64) -> rusqlite::Result<Optio
 /// Checks the number and the chain hash of every row. Returns the position at the end.
 pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Position, StorageError> {
     let walk = || -> rusqlite::Result<Result<Position, String>> {
-        let mut statement =
-            connection.prepare("SELECT number, name, quantity, chain FROM log ORDER BY number")?;
+        let mut statement = connection
+            .prepare("SELECT number, name, quantity, key, chain FROM log ORDER BY number")?;
         let mut found = statement.query([])?;
         let mut end = Position::START;
         while let Some(row) = found.next()? {
@@ -100,7 +130,7 @@ pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Position, S
                 return Ok(Err(format!("order {} is missing", end.length)));
             }
             end = end.continued_by(&order);
-            if chain_of(row, 3)? != end.chain {
+            if chain_of(row, 4)? != end.chain {
                 return Ok(Err(format!("order {} does not match its hash", order.number)));
             }
         }
@@ -117,14 +147,16 @@ pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Position, S
     }
 }
 
-/// Reads an order from a row's columns `number`, `name`, `quantity`.
+/// Reads an order from a row's columns `number`, `name`, `quantity`, `key`.
 pub(crate) fn order_of(row: &Row<'_>) -> rusqlite::Result<Order> {
     let name: String = row.get(1)?;
     let quantity = row.get(2)?;
+    let key: Option<String> = row.get(3)?;
     Ok(Order {
         number: OrderNumber(row.get(0)?),
         name: name.into(),
         quantity: Quantity::new(quantity).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, 0))?,
+        key: key.map(IdempotencyKey::from),
     })
 }
 

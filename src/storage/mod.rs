@@ -12,9 +12,12 @@
 //! may have dropped the dirty pages, and report success (Rebello et al., "Can Applications Recover
 //! from fsync Failures?", USENIX ATC 2020). So the process shuts down, its next run reads what is
 //! on disk, and clients retry under the same keys. A full disk is different: SQLite has rolled the
-//! transaction back, nothing has changed, and reads go on.
+//! transaction back, nothing has changed, and reads go on. So is a file system that has become
+//! read-only, as ext4 does after an error: it takes no write at all.
 
 pub(crate) mod log_table;
+mod room;
+pub(crate) mod snapshot;
 mod worker;
 
 use std::fmt;
@@ -23,9 +26,11 @@ use std::path::{Path, PathBuf};
 use futures_util::future::LocalBoxFuture;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
 
+pub(crate) use self::room::Room;
 pub(crate) use self::worker::Worker;
 
 use crate::failpoint;
+use crate::wire::replication::Unwritable;
 
 /// How long SQLite waits for another process's lock, such as one of the `sqlite3` shell.
 const BUSY_TIMEOUT_MS: u32 = 2_000;
@@ -37,6 +42,8 @@ const CACHED_STATEMENTS: usize = 32;
 pub enum StorageError {
     /// The disk is full. Nothing has changed.
     Full(PathBuf),
+    /// The file system is read-only. Nothing has changed.
+    ReadOnly(PathBuf),
     /// Too many jobs wait, or another process holds a lock. Nothing has changed.
     Busy(PathBuf),
     /// The database failed. Whether the last transaction is on disk is unknown.
@@ -56,6 +63,7 @@ pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, St
         for part in schema {
             connection.execute_batch(part)?;
         }
+        log_table::complete(&connection)?;
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         Ok((connection, verdict))
@@ -96,7 +104,8 @@ pub(crate) fn rename_aside(path: &Path) -> Result<PathBuf, StorageError> {
 /// Returns the first of `order-1.db.aside-1`, `order-1.db.aside-2` … that does not exist.
 pub(crate) fn free_name(path: &Path) -> PathBuf {
     let mut names = (1_u64..).map(|count| with_suffix(path, &format!(".aside-{count}")));
-    names.find(|name| !name.exists()).expect("there are more numbers than files")
+    let is_free = |name: &PathBuf| ["", "-wal"].iter().all(|it| !with_suffix(name, it).exists());
+    names.find(is_free).expect("there are more numbers than files")
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -151,6 +160,13 @@ fn check_settings(connection: &Connection, path: &Path) -> Result<(), StorageErr
 pub(crate) fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StorageError::Full(path.to_owned()),
+        Some(ErrorCode::ReadOnly) => StorageError::ReadOnly(path.to_owned()),
+        // SQLite has no code of its own for a write that a read-only file system refuses.
+        Some(ErrorCode::SystemIoFailure)
+            if Room::beside(path).check().is_err_and(|error| is_read_only(&error)) =>
+        {
+            StorageError::ReadOnly(path.to_owned())
+        }
         // Another process has a transaction open, such as a shell; ours has not begun.
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             StorageError::Busy(path.to_owned())
@@ -162,12 +178,34 @@ pub(crate) fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
     }
 }
 
+impl StorageError {
+    /// Returns why the disk takes no writes, if that is the error.
+    #[must_use]
+    pub fn unwritable(&self) -> Option<Unwritable> {
+        match self {
+            Self::Full(_) => Some(Unwritable::Full),
+            Self::ReadOnly(_) => Some(Unwritable::ReadOnly),
+            Self::Busy(_) | Self::Broken(..) | Self::Corrupt(..) => None,
+        }
+    }
+}
+
+fn is_read_only(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::ReadOnly)
+}
+
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full(path) => {
                 write!(f, "the disk is full: {} is unchanged; free some space", path.display())
             }
+            Self::ReadOnly(path) => write!(
+                f,
+                "the file system is read-only: {} is unchanged; see the kernel's log, and mount it \
+                 for writing again",
+                path.display()
+            ),
             Self::Busy(path) => {
                 write!(f, "the database {} is busy; try again in a moment", path.display())
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
-use awc::error::{ConnectError, SendRequestError};
+use awc::error::{ConnectError, PayloadError, SendRequestError};
 use serde::de::DeserializeOwned;
 
 use super::{CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, REQUEST_ID, Unreachable};
@@ -17,9 +17,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long an unused connection is kept. Servers keep theirs longer (see `server/`), so that a
 /// request is never sent into a connection that is just being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Calls in flight at once to one peer from one thread; further ones wait for a permit, within
-/// their own time limit.
+/// Calls in flight at once to a server that is no neighbour.
 const MOST_CALLS: usize = 512;
+
+/// Characters that are quoted of an answer that is no role's.
+const LONGEST_QUOTE: usize = 200;
 
 /// An HTTP server, as one thread reaches it.
 #[derive(Clone)]
@@ -37,10 +39,21 @@ impl Http {
     /// Never: that a secret fits a header is checked when `roles.toml` is read.
     #[must_use]
     pub fn new(address: &Address, secret: Option<&Secret>) -> Self {
+        Self::with_limit(address, secret, MOST_CALLS)
+    }
+
+    /// A server at `address`, of which one thread asks at most `most_calls` at once; further calls
+    /// wait, within their own time limit.
+    ///
+    /// # Panics
+    ///
+    /// Never, as above.
+    #[must_use]
+    pub fn with_limit(address: &Address, secret: Option<&Secret>, most_calls: usize) -> Self {
         let connector = awc::Connector::new()
             .timeout(CONNECT_TIMEOUT)
             .conn_keep_alive(IDLE_TIMEOUT)
-            .limit(MOST_CALLS);
+            .limit(most_calls);
         let client = awc::Client::builder()
             .connector(connector)
             .disable_redirects()
@@ -122,7 +135,12 @@ async fn finish<A: DeserializeOwned>(
     let answer = async {
         let mut response = sending.await.map_err(|error| classify(&error))?;
         let body = response.body().limit(largest).await.map_err(|error| {
-            CallError::Unreachable(Unreachable::Broken(format!("reading the answer: {error}")))
+            let problem = if let PayloadError::Overflow = error {
+                format!("the answer has more than {largest} bytes")
+            } else {
+                "the answer broke off".to_owned()
+            };
+            CallError::Unreachable(Unreachable::Broken(problem))
         })?;
         if !response.status().is_success() {
             return Err(refusal(response.status().as_u16(), &body));
@@ -150,14 +168,39 @@ fn classify(error: &SendRequestError) -> CallError {
     CallError::Unreachable(if timed_out {
         Unreachable::Silent
     } else {
-        Unreachable::Broken(error.to_string())
+        Unreachable::Broken(in_words(error))
     })
+}
+
+/// Says how a call failed. The library's own words are about its inner parts.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not happen on a plain socket")]
+fn in_words(error: &SendRequestError) -> String {
+    match error {
+        SendRequestError::Connect(ConnectError::Disconnected) => {
+            "it closed the connection before it answered".into()
+        }
+        SendRequestError::Connect(ConnectError::Resolver(cause)) => {
+            format!("its host name cannot be resolved: {cause}")
+        }
+        SendRequestError::Connect(ConnectError::NoRecords | ConnectError::Unresolved) => {
+            "its host name has no address".into()
+        }
+        SendRequestError::Connect(ConnectError::Io(cause)) => {
+            format!("it cannot be connected to: {cause}")
+        }
+        SendRequestError::Send(cause) => format!("the connection broke: {cause}"),
+        SendRequestError::Response(_) => "its answer is not valid HTTP".into(),
+        _ => "the call could not be sent".into(),
+    }
 }
 
 fn refusal(status: u16, body: &[u8]) -> CallError {
     let message = match serde_json::from_slice::<Failure>(body) {
         Ok(failure) => failure.error.message,
-        Err(_not_ours) => String::from_utf8_lossy(body).chars().take(200).collect(),
+        // It may be logged, so it gets no line of its own.
+        Err(_not_ours) => {
+            String::from_utf8_lossy(body).escape_debug().take(LONGEST_QUOTE).collect()
+        }
     };
     CallError::Refused { status, message }
 }

@@ -88,10 +88,13 @@ pub struct GetCatalogStatus {}
 /// Tells the catalog how long the logs of replicas are, and asks for its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogReport {
-    /// Where the log of each replica ends that the caller knows of: a replica's own, or those that
-    /// a front-end's health checks told.
+    /// Where the caller's own log ends, if it is a replica.
     #[serde(default)]
-    pub logs: Vec<(ReplicaId, Position)>,
+    pub own: Option<(ReplicaId, Position)>,
+    /// Where logs ended when a front-end's health checks asked. They may have grown since, so that
+    /// they are evidence of a longer log, and tell of no replica that it holds no more.
+    #[serde(default)]
+    pub relayed: Vec<(ReplicaId, Position)>,
 }
 
 /// Ends the session of a front-end that shuts down.

@@ -118,6 +118,12 @@ pub struct Invalidation {
     pub toys: Vec<(ToyName, Version)>,
 }
 
+impl SessionId {
+    /// Stands for the sessions that a restored journal does not know. Their front-ends may go on
+    /// serving their caches until a lease has passed.
+    pub const FORGOTTEN: Self = Self { boot: 0, serial: 0 };
+}
+
 impl Version {
     /// Returns the version after this one.
     #[must_use]

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 use super::count;
+use super::purchase::IdempotencyKey;
 use super::quantity::Quantity;
 use super::toy::ToyName;
 
@@ -24,7 +25,8 @@ use super::toy::ToyName;
 #[serde(transparent)]
 pub struct OrderNumber(#[serde(deserialize_with = "count::deserialize")] pub u64);
 
-/// An order as clients see it: `{"number":10,"name":"Tux","quantity":1}`. It never changes.
+/// What a granted purchase became. It never changes. Clients see it without its key:
+/// `{"number":10,"name":"Tux","quantity":1}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Order {
     /// Its number.
@@ -33,6 +35,10 @@ pub struct Order {
     pub name: ToyName,
     /// How many of it.
     pub quantity: Quantity,
+    /// The key of the purchase. Replicas keep it with the order, so that a journal that is rebuilt
+    /// from a replica answers a retry as before. Orders from before replicas kept keys have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<IdempotencyKey>,
 }
 
 /// A hash over an order and all orders before it. In JSON it has 32 hexadecimal digits.
@@ -58,14 +64,27 @@ pub struct Rows {
     pub orders: Vec<Order>,
 }
 
+/// What separates a name from a key in a hash: a byte that is in no UTF-8 text, so that no name
+/// without a key has the hash of a name with one.
+const KEY_FOLLOWS: u8 = 0xff;
+
+impl Order {
+    /// Returns the order as clients see it: a key is its buyer's alone.
+    #[must_use]
+    pub fn without_key(self) -> Self {
+        Self { key: None, ..self }
+    }
+}
+
 impl Chain {
     /// The hash of an empty log.
     pub const EMPTY: Self = Self([0; 16]);
 
     /// Returns the hash after `order`, if this is the hash before it.
     ///
-    /// It is SHA-256 over the previous hash, the number, the quantity and the name, cut to 128
-    /// bits: enough to detect a foreign or damaged file, and no defence against a forged one.
+    /// It is SHA-256 over the previous hash, the number, the quantity, the name and, if there is
+    /// one, the key, cut to 128 bits: enough to detect a foreign or damaged file, and no defence
+    /// against a forged one.
     #[must_use]
     pub fn continued_by(self, order: &Order) -> Self {
         let mut hasher = Sha256::new();
@@ -73,6 +92,10 @@ impl Chain {
         hasher.update(order.number.0.to_be_bytes());
         hasher.update(order.quantity.get().to_be_bytes());
         hasher.update(order.name.as_str());
+        if let Some(key) = &order.key {
+            hasher.update([KEY_FOLLOWS]);
+            hasher.update(key.as_str());
+        }
         let mut chain = [0; 16];
         chain.copy_from_slice(&hasher.finalize()[..16]);
         Self(chain)
@@ -170,10 +193,36 @@ impl<'de> Deserialize<'de> for Chain {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn order(number: u64, name: &str) -> Order {
-        Order { number: OrderNumber(number), name: name.into(), quantity: Quantity::ONE }
+        Order { number: OrderNumber(number), name: name.into(), quantity: Quantity::ONE, key: None }
+    }
+
+    #[test]
+    fn an_order_without_a_key_has_the_hash_that_it_had_before_orders_had_keys() {
+        let chain = Chain::EMPTY.continued_by(&order(0, "Tux"));
+        assert_eq!(chain.to_string(), "8982cfec203e933a9045ded6471fc3f5");
+    }
+
+    #[test]
+    fn the_hash_covers_the_key_and_tells_it_from_the_name() {
+        let with = |name: &str, key: Option<&str>| {
+            let key = key.map(|key| key.to_owned().into());
+            Chain::EMPTY.continued_by(&Order { key, ..order(0, name) })
+        };
+        let hashes = [("Tux", None), ("Tux", Some("a")), ("Tux", Some("b")), ("Tuxa", None)]
+            .map(|(name, key)| with(name, key).to_string());
+        assert_eq!(hashes.iter().collect::<BTreeSet<_>>().len(), 4, "{hashes:?}");
+    }
+
+    #[test]
+    fn clients_see_an_order_without_its_key() {
+        let order = Order { key: Some("client:a".to_owned().into()), ..order(10, "Tux") };
+        let json = serde_json::to_string(&order.without_key()).unwrap();
+        assert_eq!(json, r#"{"number":10,"name":"Tux","quantity":1}"#);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::count;
 use super::identity::StoreId;
 use super::order::{Order, Position, Rows};
 
-/// The most rows in one message: about 60 KiB of JSON and a few milliseconds of work, so that
+/// The most rows in one message: about 110 KiB of JSON and a few milliseconds of work, so that
 /// catching up does not delay health checks.
 pub const MOST_ROWS: u64 = 1_000;
 
@@ -182,6 +182,18 @@ pub enum Fitness {
     Ready,
     /// It answers, but could not sell.
     Unfit,
+    /// It answers, but its disk takes no writes.
+    CannotWrite(Unwritable),
+}
+
+/// Why a disk takes no writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unwritable {
+    /// It is full.
+    Full,
+    /// Its file system is read-only.
+    ReadOnly,
 }
 
 /// A replica's answer to a health check (`GET /internal/status`).
@@ -222,6 +234,16 @@ impl Epoch {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+}
+
+/// Completes "order-3 cannot write: ".
+impl fmt::Display for Unwritable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "its disk is full; free some space",
+            Self::ReadOnly => "its file system is read-only; mount it for writing again",
+        })
     }
 }
 

@@ -11,6 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[serde(from = "String")]
 pub struct ToyName(Arc<str>);
 
+/// A name in a log line: escaped, in quotes, and cut after [`LONGEST_QUOTE`] characters.
+#[derive(Clone, Copy, Debug)]
+pub struct QuotedName<'a>(&'a str);
+
 /// A price in cents. In JSON it is a decimal number: `15.99`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Price {
@@ -28,6 +32,9 @@ pub struct Toy {
     pub quantity: u64,
 }
 
+/// Characters of a name in a log line: enough to know the toy by. A client can send any name.
+const LONGEST_QUOTE: usize = 64;
+
 /// The highest price of a toy. Its cents are far within what a JSON number represents exactly.
 const HIGHEST_PRICE: f64 = 1_000_000.0;
 
@@ -39,6 +46,12 @@ impl ToyName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the name as log lines have it.
+    #[must_use]
+    pub fn quoted(&self) -> QuotedName<'_> {
+        QuotedName(&self.0)
     }
 }
 
@@ -111,6 +124,15 @@ impl fmt::Display for ToyName {
     }
 }
 
+impl fmt::Display for QuotedName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((cut, _)) = self.0.char_indices().nth(LONGEST_QUOTE) else {
+            return write!(f, "{:?}", self.0);
+        };
+        write!(f, "{:?}…", &self.0[..cut])
+    }
+}
+
 impl Serialize for ToyName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
@@ -136,6 +158,14 @@ impl<'de> Deserialize<'de> for Price {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quoted_name_takes_one_short_line() {
+        let quoted = |name: &str| ToyName::from(name).quoted().to_string();
+        assert_eq!(quoted("Tux"), r#""Tux""#);
+        assert_eq!(quoted("a\nb\u{1b}[31m"), r#""a\nb\u{1b}[31m""#);
+        assert_eq!(quoted(&"ä".repeat(1_000)), format!("\"{}\"…", "ä".repeat(LONGEST_QUOTE)));
+    }
 
     #[test]
     fn a_price_is_written_as_it_was_read() {

@@ -11,6 +11,7 @@ use toystore::order::order_log::OrderLog;
 use toystore::roles::{Roles, ToyRole};
 use toystore::storage::StorageError;
 use toystore::wire::order::{Order, OrderNumber, Position};
+use toystore::wire::purchase::IdempotencyKey;
 use toystore::wire::quantity::Quantity;
 
 fn cell() -> impl Strategy<Value = Value> {
@@ -29,6 +30,7 @@ fn orders() -> Vec<Order> {
         number: OrderNumber(number),
         name: "Tux".into(),
         quantity: Quantity::new(number + 1).expect("at least 1"),
+        key: (number > 2).then(|| IdempotencyKey::from_random(number.into())),
     };
     (0..5).map(order).collect()
 }
@@ -59,7 +61,7 @@ proptest! {
 
     #[test]
     fn a_log_with_another_value_somewhere_is_a_prefix_or_refused(
-        column in proptest::sample::select(vec!["number", "name", "quantity", "chain"]),
+        column in proptest::sample::select(vec!["number", "name", "quantity", "chain", "key"]),
         number in 0..5_i64,
         value in cell(),
     ) {

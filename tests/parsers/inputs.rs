@@ -12,7 +12,7 @@ use toystore::wire::purchase::{
 use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{
     Acquisition, AppendReply, AppendRequest, CatalogStatus, Epoch, Fitness, Leadership, ReplicaId,
-    ReplicaState, ReplicaStatus,
+    ReplicaState, ReplicaStatus, Unwritable,
 };
 use toystore::wire::toy::{Price, Toy, ToyName};
 
@@ -72,10 +72,12 @@ pub(crate) fn catalog_status() -> impl Strategy<Value = CatalogStatus> {
 }
 
 pub(crate) fn order() -> impl Strategy<Value = Order> {
-    (count(), name(), quantity()).prop_map(|(number, name, quantity)| Order {
+    let key = proptest::option::of(key());
+    (count(), name(), quantity(), key).prop_map(|(number, name, quantity, key)| Order {
         number: OrderNumber(number),
         name,
         quantity,
+        key,
     })
 }
 
@@ -168,7 +170,12 @@ pub(crate) fn append_reply() -> impl Strategy<Value = AppendReply> {
 pub(crate) fn status() -> impl Strategy<Value = ReplicaStatus> {
     use ReplicaState::{Follower, Leader, Syncing};
     let state = prop_oneof![Just(Leader), Just(Follower), Just(Syncing)];
-    let fitness = prop_oneof![Just(Fitness::Ready), Just(Fitness::Unfit)];
+    let fitness = prop_oneof![
+        Just(Fitness::Ready),
+        Just(Fitness::Unfit),
+        Just(Fitness::CannotWrite(Unwritable::Full)),
+        Just(Fitness::CannotWrite(Unwritable::ReadOnly)),
+    ];
     (any::<u32>(), state, fitness, leadership(), position()).prop_map(
         |(id, state, fitness, leadership, log)| ReplicaStatus {
             id: ReplicaId(id),

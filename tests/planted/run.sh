@@ -23,6 +23,7 @@ readonly BUGS=(
   'leader-without-past simulator'
   'no-floor simulator'
   'overlong-lease simulator'
+  'sells-while-stopped simulator'
   'unawaited-followers simulator'
   'unrecorded-refusal simulator'
   'unwritten-rows-count simulator'

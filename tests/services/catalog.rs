@@ -21,7 +21,7 @@ use toystore::wire::toy::Toy;
 
 use crate::eventually::eventually;
 use crate::neighbours::{
-    CatalogRole, Fault, Neighbour, Port, Running, Store, end_of, finish, orders, purchase,
+    CatalogRole, Fault, Neighbour, Port, Running, Store, end_of, finish, orders, purchase, sold,
 };
 
 const GRANTED_0: Verdict = granted(0);
@@ -143,7 +143,7 @@ async fn orders_are_numbered_from_0_on_and_come_back_as_rows_of_the_journal() {
     let batch = vec![purchase("a", "Tux", 1), purchase("b", "Uno", 1)];
     let (verdicts, rows) = catalog.sell(batch).await;
     assert_eq!(verdicts, [GRANTED_0, GRANTED_1]);
-    let journal = orders(&["Tux", "Uno", "Tux"]);
+    let journal = sold(&[("Tux", "a"), ("Uno", "b"), ("Tux", "c")]);
     assert_eq!(rows, Rows { after: Position::START, orders: journal[..2].to_vec() });
 
     let (verdicts, rows) = catalog.sell(vec![purchase("c", "Tux", 1)]).await;
@@ -155,6 +155,7 @@ async fn orders_are_numbered_from_0_on_and_come_back_as_rows_of_the_journal() {
 
 #[actix_web::test]
 async fn a_leader_that_is_behind_gets_all_the_rows_that_it_lacks() {
+    let all = sold(&[("Tux", "a"), ("Tux", "b"), ("Uno", "c")]);
     let catalog = Store::new().run_catalog().led_by(3).await;
     for key in ["a", "b"] {
         catalog.buy(key, "Tux", 1).await;
@@ -166,11 +167,11 @@ async fn a_leader_that_is_behind_gets_all_the_rows_that_it_lacks() {
         purchases: vec![purchase("c", "Uno", 1)],
     };
     let CommitReply::Decided { rows, .. } = catalog.commit(behind).await else { unreachable!() };
-    assert_eq!(rows, Rows { after: Position::START, orders: orders(&["Tux", "Tux", "Uno"]) });
+    assert_eq!(rows, Rows { after: Position::START, orders: all.clone() });
     let rest: Rows = catalog.get("/internal/journal/2").await.data();
-    assert_eq!(rest.orders, orders(&["Tux", "Tux", "Uno"])[2..]);
+    assert_eq!(rest.orders, all[2..]);
     let nothing: Rows = catalog.get("/internal/journal/3").await.data();
-    assert_eq!(nothing, Rows::none(end_of(&orders(&["Tux", "Tux", "Uno"]))));
+    assert_eq!(nothing, Rows::none(end_of(&all)));
     let (code, message) = catalog.get("/internal/journal/4").await.error();
     assert_eq!(code, 503);
     assert!(message.contains("longer than the journal"), "{message}");
@@ -181,7 +182,7 @@ async fn an_order_is_found_or_known_not_to_exist() {
     let catalog = Store::new().run_catalog().led_by(3).await;
     catalog.buy("a", "Tux", 1).await;
     let found: OrderReply = catalog.get("/internal/order/0").await.data();
-    assert_eq!(found, OrderReply::Found(orders(&["Tux"]).remove(0)));
+    assert_eq!(found, OrderReply::Found(sold(&[("Tux", "a")]).remove(0)));
     for number in ["1", "18446744073709551615"] {
         let unknown: OrderReply = catalog.get(&format!("/internal/order/{number}")).await.data();
         assert_eq!(unknown, OrderReply::Unknown);
@@ -296,7 +297,7 @@ async fn of_two_nominees_that_end_the_same_epoch_one_wins_and_the_other_hears_wh
 async fn a_nominee_whose_log_is_not_of_this_cluster_cannot_lead() {
     let catalog = Store::new().run_catalog().led_by(3).await;
     catalog.buy("a", "Tux", 1).await;
-    let journal = end_of(&orders(&["Tux"]));
+    let journal = end_of(&sold(&[("Tux", "a")]));
     for foreign in [end_of(&orders(&["Uno"])), end_of(&orders(&["Tux", "Tux"]))] {
         let ask = Acquisition { nominee: ReplicaId(2), seen: Epoch(1), log: foreign };
         assert_eq!(catalog.acquire(ask).await, AcquisitionReply::Foreign { journal });
@@ -566,7 +567,7 @@ async fn a_database_that_was_tampered_with_is_refused_with_the_reason() {
         ("UPDATE log SET quantity = 2 WHERE number = 1", "order 1 does not match its hash"),
         ("UPDATE log SET name = 'Uno' WHERE number = 0", "order 0 does not match its hash"),
         ("DELETE FROM log WHERE number = 0", "order 0 is missing"),
-        ("INSERT INTO log VALUES (3, 'Tux', 1, zeroblob(16))", "order 2 is missing"),
+        ("INSERT INTO log VALUES (3, 'Tux', 1, zeroblob(16), NULL)", "order 2 is missing"),
         ("UPDATE stock SET sold = 7, quantity = 93 WHERE name = 'Tux'", "add up to 2"),
         ("UPDATE stock SET sold = 1, quantity = 99 WHERE name = 'Uno'", "add up to 0"),
     ] {

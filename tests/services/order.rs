@@ -21,7 +21,7 @@ use crate::eventually::eventually;
 use crate::neighbours::of_order::{Catalog, CatalogState, Peer, page};
 use crate::neighbours::{
     Answer, Fault, OrderRole, Received, Reply, Running, Store, end_of, finish, leading, orders,
-    purchase, rows_from,
+    purchase, rows_from, sold,
 };
 
 const OUT_OF_STOCK: PurchaseReply = PurchaseReply::Decided(Decision::OutOfStock);
@@ -208,7 +208,7 @@ async fn a_purchase_is_answered_only_when_a_live_follower_has_it() {
     }
     let buying = rt::spawn(replica.buy("a", "Tux"));
     let bought_at = clock::now();
-    replica.await_log(&orders(&["Tux"])).await;
+    replica.await_log(&sold(&[("Tux", "a")])).await;
     followers[0].receives("append", before + 1).await;
     eventually("the other follower has it", async || followers[1].log().len() == 1).await;
     // A machine that was too busy to come here in time proves nothing.
@@ -320,7 +320,7 @@ async fn a_key_that_comes_twice_at_a_time_goes_to_the_catalog_once() {
     // Once; or again, if the machine was too busy to bring the answer within the time limit.
     let batches = catalog.batches();
     assert!(batches.iter().all(|batch| *batch == ["a"]), "{batches:?}");
-    assert_eq!(catalog.state().journal, orders(&["Tux"]));
+    assert_eq!(catalog.state().journal, sold(&[("Tux", "a")]));
 }
 
 #[actix_web::test]
@@ -331,7 +331,7 @@ async fn a_batch_whose_answer_is_lost_is_asked_again_with_the_same_keys() {
     catalog.fail_next("commit", Fault::Lost);
     assert_eq!(replica.buy("a", "Tux").await, granted(0));
     assert_eq!(catalog.batches(), [["a"], ["a"]]);
-    assert_eq!(catalog.state().journal, orders(&["Tux"]));
+    assert_eq!(catalog.state().journal, sold(&[("Tux", "a")]));
     assert_eq!(replica.buy("b", "Tux").await, granted(1));
 }
 
@@ -533,7 +533,7 @@ async fn an_order_in_its_log_is_shown_without_the_catalog() {
     replica.buy("a", "Tux").await;
     catalog.kill().await;
     let found: OrderReply = replica.order(0).await.data();
-    assert_eq!(found, OrderReply::Found(orders(&["Tux"]).remove(0)));
+    assert_eq!(found, OrderReply::Found(sold(&[("Tux", "a")]).remove(0)));
     // Whether there is an order that it lacks, it cannot tell now: that is no 404.
     assert_eq!(replica.order(1).await.error().0, 503);
 }

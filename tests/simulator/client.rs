@@ -13,7 +13,7 @@ use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
 use toystore::wire::quantity::Quantity;
 
 use super::cluster::Cluster;
-use super::judge::{self, Before};
+use super::judge::{self, Before, Era};
 use super::message::{Node, PlaceOrder, ShowOrder, ShowToy};
 use super::world::Env;
 
@@ -25,7 +25,7 @@ struct Client {
     env: Env,
     cluster: Rc<Cluster>,
     number: u32,
-    past: Vec<(Purchase, Decision)>,
+    past: Vec<(Purchase, Decision, Era)>,
     /// A client is no role; the public port does not ask whom a call is meant for.
     own: Arc<Identity>,
 }
@@ -84,7 +84,7 @@ impl Client {
         self.cluster.judge.decided(&self.cluster, &purchase, decision, &before);
         let before = self.cluster.judge.before(&self.env);
         let shown = self.retry_at(place, ShowToy(toy.clone())).await;
-        self.cluster.judge.shown(&toy, shown, &before);
+        self.cluster.judge.shown(self.env.world.time(), &toy, shown, &before);
         if let Decision::Granted(number) = decision {
             let before = self.cluster.judge.before(&self.env);
             let order = self.retry_at(place, ShowOrder(number)).await;
@@ -108,7 +108,7 @@ impl Client {
         let before = self.cluster.judge.before(&self.env);
         if let Some(shown) = self.ask(ShowToy(toy.clone())).await {
             self.env.trace(|| format!("sees {toy}: {shown:?}"));
-            self.cluster.judge.shown(&toy, shown, &before);
+            self.cluster.judge.shown(self.env.world.time(), &toy, shown, &before);
         }
     }
 
@@ -128,12 +128,15 @@ impl Client {
             let second = (first + 1) % self.cluster.frontends.len();
             let both = [first, second].map(|place| self.insist(&purchase, &before, place));
             let both = futures_util::future::join_all(both).await;
-            assert_eq!(both[0], both[1], "a key has one decision");
-            both[0]
+            let is_one = both[0] == both[1];
+            let forgotten =
+                both.iter().find(|one| self.cluster.judge.may_be_forgotten(**one, before.era));
+            assert!(is_one || forgotten.is_some(), "a key has one decision: {both:?}");
+            *both.iter().find(|one| **one != Decision::OutOfStock).unwrap_or(&both[0])
         } else {
             self.insist(&purchase, &before, first).await
         };
-        self.past.push((purchase, decision));
+        self.past.push((purchase, decision, before.era));
     }
 
     /// Retries under the same key until there is a decision: first at this front-end, then at any.
@@ -161,9 +164,14 @@ impl Client {
 
     /// A late duplicate: a purchase that was decided long ago.
     async fn repeat(&self) {
-        let Some((purchase, decision)) = self.one_of_the_past() else { return };
+        let Some((purchase, decision, era)) = self.one_of_the_past() else { return };
+        let before = self.cluster.judge.before(&self.env);
         let enough = self.cluster.judge.left_of(&purchase.name) >= purchase.quantity.get();
         let Some(again) = self.ask(PlaceOrder(purchase.clone())).await else { return };
+        if again != decision && self.cluster.judge.may_be_forgotten(decision, era) {
+            self.cluster.judge.decided(&self.cluster, &purchase, again, &before);
+            return;
+        }
         assert_eq!(again, decision, "{} is answered as it was decided", purchase.key);
         match decision {
             Decision::OutOfStock if enough => {
@@ -180,7 +188,10 @@ impl Client {
     }
 
     async fn reuse_key(&self) {
-        let Some((mut purchase, _)) = self.one_of_the_past() else { return };
+        let Some((mut purchase, decision, era)) = self.one_of_the_past() else { return };
+        if self.cluster.judge.may_be_forgotten(decision, era) {
+            return;
+        }
         purchase.quantity = Quantity::new(purchase.quantity.get() + 1).expect("more than none");
         if let Some(decision) = self.ask(PlaceOrder(purchase.clone())).await {
             self.env.reached("a key was used for another purchase");
@@ -188,7 +199,7 @@ impl Client {
         }
     }
 
-    fn one_of_the_past(&self) -> Option<(Purchase, Decision)> {
+    fn one_of_the_past(&self) -> Option<(Purchase, Decision, Era)> {
         if self.past.is_empty() {
             return None;
         }

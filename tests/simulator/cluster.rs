@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use toystore::catalog::core::history::Stopped;
 use toystore::catalog::core::stock::Shelf;
+use toystore::catalog::journal::marker::Past;
 use toystore::identity::Identity;
 use toystore::order::core::Core;
 use toystore::order::service::Waiter;
@@ -21,7 +23,7 @@ use toystore::shutdown::Shutdown;
 use toystore::transport::Peer;
 use toystore::wire::calls::{Endpoints as _, Refusal};
 use toystore::wire::lease::{Invalidation, Version};
-use toystore::wire::order::Position;
+use toystore::wire::order::{Order, OrderNumber, Position};
 use toystore::wire::purchase::IdempotencyKey;
 use toystore::wire::replication::{Epoch, ReplicaId};
 use toystore::wire::reply::Data;
@@ -56,6 +58,9 @@ pub(crate) struct Cluster {
     /// What ends each process.
     shutdowns: RefCell<BTreeMap<Node, Shutdown>>,
     last_invalidation: RefCell<Option<Invalidation>>,
+    /// Whether the catalog's database was restored from a backup. At most once in a run: the second
+    /// backup might hold an order that the first restore lost and that no client heard of.
+    was_restored: Cell<bool>,
     /// The replica that each purchase in flight was sent to first.
     pub(crate) first_asked: RefCell<BTreeMap<IdempotencyKey, Node>>,
     /// How many clients each front-end answered with the catalog's last answer for a toy.
@@ -150,6 +155,7 @@ impl Cluster {
             running: RefCell::default(),
             shutdowns: RefCell::default(),
             last_invalidation: RefCell::default(),
+            was_restored: Cell::default(),
             first_asked: RefCell::default(),
             fills: RefCell::default(),
             shown: Cell::default(),
@@ -295,6 +301,57 @@ impl Cluster {
             Node::Frontend(_) => self.world.reached("a front-end crashed"),
             Node::Client(_) | Node::World => unreachable!("they never crash"),
         }
+    }
+
+    /// Restores the catalog's database from a backup, once; the catalog is down afterwards.
+    pub(crate) fn restore(&self, mut backup: Journal) {
+        if self.was_restored.replace(true) {
+            return;
+        }
+        self.crash(Node::Catalog);
+        self.world.reached("the catalog's database was restored from a backup");
+        self.world.trace(Node::Catalog, || format!("is restored to {:?}", backup.log.end()));
+        // As its marker would say.
+        backup.past = Past::InDoubt;
+        self.journal.change(|journal| *journal = backup);
+        self.judge.begin_era(self);
+    }
+
+    /// Whether a replica's log is longer than the journal.
+    pub(crate) fn is_behind(&self) -> bool {
+        let journal = self.journal.read(|journal| journal.log.end().length);
+        self.logs.values().any(|log| log.read(|log| log.end().length) > journal)
+    }
+
+    /// What an operator does once everything is repaired: if the catalog says that a log is longer
+    /// than its journal, rolls the journal forward from the longest one.
+    pub(crate) fn roll_forward(self: &Rc<Self>) {
+        let stopped = self.catalog.borrow().as_ref().map(|it| it.decide(|core, _| core.may_sell()));
+        if !matches!(stopped, Some(Err(Stopped::Contradicted { .. }))) {
+            return;
+        }
+        self.crash(Node::Catalog);
+        let longest = self.logs.values().map(|log| log.read(Log::clone));
+        let longest = longest.max_by_key(|log| log.orders.len()).expect("there are replicas");
+        let initial = self.roles.catalog.initial_stock;
+        let is_behind = self.is_behind();
+        if is_behind {
+            let added = self.journal.change(|journal| journal.roll_forward(&longest, initial));
+            self.world.reached("a restored journal was rolled forward");
+            self.world.trace(Node::Catalog, || format!("is rolled forward by {added} orders"));
+        } else {
+            self.journal.change(|journal| journal.past = Past::InDoubt);
+        }
+        self.judge.begin_era(self);
+        self.start(Node::Catalog);
+    }
+
+    /// The order of this number in the journal, or in the longest log if that is longer.
+    pub(crate) fn order(&self, number: OrderNumber) -> Option<Order> {
+        let place = usize::try_from(number.0).expect("few");
+        let of_journal = self.journal.read(|journal| journal.log.orders.get(place).cloned());
+        let mut logs = self.logs.values();
+        of_journal.or_else(|| logs.find_map(|log| log.read(|log| log.orders.get(place).cloned())))
     }
 
     /// A process that fails ends, as in production, and is started again after a while.

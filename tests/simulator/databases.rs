@@ -57,6 +57,7 @@ impl Log {
 }
 
 /// The catalog's database.
+#[derive(Clone)]
 pub(crate) struct Journal {
     pub(crate) shelves: Vec<Shelf>,
     pub(crate) log: Log,
@@ -88,6 +89,33 @@ impl Journal {
             store: StoreId::new(1).expect("a number that a store may have"),
             past: self.past,
         }
+    }
+
+    /// What `toystore rebuild` does: appends what the log has and this lacks, with its decisions,
+    /// and restocks as its orders need. Returns how many orders were added.
+    pub(crate) fn roll_forward(&mut self, log: &Log, initial: u64) -> usize {
+        let known = self.log.orders.len();
+        assert_eq!(self.log.orders[..], log.orders[..known], "the journal is a prefix of the log");
+        let missing = &log.orders[known..];
+        self.log.append(missing);
+        for order in missing {
+            let of_toy = self.shelves.iter_mut().find(|one| one.toy.name == order.name);
+            let stock = of_toy.expect("a toy that there is");
+            let taken = order.quantity.get();
+            let refill = taken.saturating_sub(stock.toy.quantity).div_ceil(initial) * initial;
+            stock.toy.quantity = stock.toy.quantity + refill - taken;
+            stock.stocked += refill;
+            stock.sold += taken;
+            stock.version = stock.version.next();
+            let key = order.key.clone().expect("every order has a key");
+            let (name, quantity) = (order.name.clone(), order.quantity);
+            let granted = RecordedDecision { name, quantity, number: Some(order.number) };
+            let earlier = self.decisions.insert(key, granted);
+            let was_granted = earlier.is_some_and(|earlier| earlier.number.is_some());
+            assert!(!was_granted, "order {} is granted under a key that has one", order.number);
+        }
+        self.past = Past::InDoubt;
+        missing.len()
     }
 
     /// One transaction. A database would refuse a key's second decision.
@@ -157,7 +185,7 @@ impl<D: 'static> Inner<D> {
 
     fn pulse(&self) -> impl Future<Output = Result<(), StorageError>> + use<D> {
         let pulse = self.disk.pulse();
-        async move { if pulse.await { Ok(()) } else { Err(storage_error(DiskError::Broken)) } }
+        async move { pulse.await.map_err(storage_error) }
     }
 }
 
@@ -233,6 +261,10 @@ impl catalog::storage::Storage for CatalogStorage {
         Box::pin(self.0.pulse())
     }
 
+    fn try_write(&self) -> Outcome<'_, ()> {
+        Box::pin(self.0.write(|_journal| ()))
+    }
+
     fn checkpoint(&self) -> Outcome<'_, ()> {
         Box::pin(async { Ok(()) })
     }
@@ -266,6 +298,10 @@ impl order::storage::Storage for ReplicaStorage {
 
     fn pulse(&self) -> Outcome<'static, ()> {
         Box::pin(self.0.pulse())
+    }
+
+    fn try_write(&self) -> Outcome<'_, ()> {
+        Box::pin(self.0.write(|_log| ()))
     }
 
     fn order(&self, number: OrderNumber) -> Outcome<'_, Option<Order>> {

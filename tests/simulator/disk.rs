@@ -117,14 +117,15 @@ impl<D: 'static> Disk<D> {
         async move { outcome.await.unwrap_or(Err(DiskError::Broken)) }
     }
 
-    /// Ends when all that was queued before is done.
-    pub(crate) fn pulse(self: &Rc<Self>) -> impl Future<Output = bool> + use<D> {
+    /// Ends when all that was queued before is done. Fails if there is no room for more.
+    pub(crate) fn pulse(self: &Rc<Self>) -> impl Future<Output = Result<(), DiskError>> + use<D> {
         let (done, outcome) = oneshot::channel();
-        let work = move |_: &mut D, _| {
-            let _gave_up = done.send(());
+        let work = move |_: &mut D, outcome| {
+            let is_full = matches!(outcome, WriteOutcome::Refused);
+            let _gave_up = done.send(if is_full { Err(DiskError::Full) } else { Ok(()) });
         };
         self.queue(Pending { work: Box::new(work), writes: false });
-        async move { outcome.await.is_ok() }
+        async move { outcome.await.unwrap_or(Err(DiskError::Broken)) }
     }
 
     fn queue(self: &Rc<Self>, pending: Pending<D>) {
@@ -171,13 +172,14 @@ impl<D: 'static> Disk<D> {
     fn sync_next(&self) {
         let Some(pending) = self.pending.borrow_mut().pop_front() else { return };
         let outcome = match self.health.get() {
+            Health::Full => WriteOutcome::Refused,
             _ if !pending.writes => WriteOutcome::Done,
             Health::Healthy | Health::Slow => WriteOutcome::Done,
-            Health::Full => WriteOutcome::Refused,
             Health::Failing if self.world.chance(500_000) => WriteOutcome::FailedAndDone,
             Health::Failing => WriteOutcome::FailedAndNotDone,
         };
         match outcome {
+            WriteOutcome::Refused if !pending.writes => {}
             WriteOutcome::Done => {}
             WriteOutcome::Refused => self.world.reached("a disk was full"),
             WriteOutcome::FailedAndDone => self.world.reached("a disk failed, and had done it"),

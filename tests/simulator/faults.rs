@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::databases::Journal;
 use super::disk::Health;
 use super::message::Node;
 use super::network::Conditions;
@@ -30,9 +31,11 @@ enum Fault {
     Blackout,
     /// Two machines of a kind change places: each answers at the other's address.
     Exchange,
+    /// The catalog's database is restored from a backup that was taken a while ago.
+    Restore,
 }
 
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 14] = [
     Fault::Crash,
     Fault::CrashWhileWriting,
     Fault::Pause,
@@ -46,6 +49,7 @@ const FAULTS: [Fault; 13] = [
     Fault::Conditions,
     Fault::Blackout,
     Fault::Exchange,
+    Fault::Restore,
 ];
 
 /// Injects faults until `end`. Each seed draws which kinds, and how often: a run in which
@@ -127,6 +131,7 @@ async fn inject(env: &Env, cluster: &Rc<Cluster>, kind: Fault) {
             }
         }
         Fault::Exchange => exchange(env, cluster, one, length).await,
+        Fault::Restore => restore(env, cluster, length).await,
         Fault::Pause => {
             if cluster.world.is_up(one) && !cluster.world.is_paused(one) {
                 cluster.world.reached("a machine was paused");
@@ -180,6 +185,16 @@ async fn inject(env: &Env, cluster: &Rc<Cluster>, kind: Fault) {
             cluster.network.conditions.set(conditions);
         }
     }
+}
+
+/// A backup, and so long afterwards the catalog's end and a restore.
+async fn restore(env: &Env, cluster: &Rc<Cluster>, length: Duration) {
+    let backup = cluster.journal.read(Journal::clone);
+    env.sleep(length).await;
+    cluster.crash(Node::Catalog);
+    env.sleep(length / 4).await;
+    cluster.restore(backup);
+    cluster.start(Node::Catalog);
 }
 
 async fn fail_disk(env: &Env, cluster: &Cluster, node: Node, health: Health, length: Duration) {

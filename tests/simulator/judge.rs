@@ -31,14 +31,27 @@ struct Known {
     /// How far each replica's log was compared with the journal.
     compared: BTreeMap<ReplicaId, usize>,
     leaders: BTreeMap<Epoch, ReplicaId>,
+    /// Counts how often the catalog's database was restored or rolled forward, and when it was.
+    era: Era,
+    era_began: Duration,
+    /// The leaders of earlier eras.
+    earlier_leaders: BTreeSet<(Epoch, ReplicaId)>,
     /// The epoch in which each replica leads, as last seen.
     leading: BTreeMap<ReplicaId, Epoch>,
     /// How many orders each replica has found to be safe in its last leadership.
     safe: BTreeMap<ReplicaId, u64>,
     /// All orders below this number may have been acknowledged.
     acknowledged: u64,
-    decisions: BTreeMap<IdempotencyKey, Decision>,
+    /// The first decision on each key, and the era in which the client began to ask.
+    decisions: BTreeMap<IdempotencyKey, (Decision, Era)>,
 }
+
+/// A part of a run in which the journal only grows.
+pub(crate) type Era = u32;
+
+/// How long a front-end may serve its cache after a catalog's end: a lease, on a slow clock, and a
+/// stall in the middle of an answer.
+const OLD_LEASES: Duration = Duration::from_secs(3);
 
 struct State {
     version: Version,
@@ -51,6 +64,7 @@ struct State {
 /// What was true when a client asked.
 pub(crate) struct Before {
     time: Duration,
+    pub(crate) era: Era,
     published: u64,
     versions: BTreeMap<ToyName, Version>,
 }
@@ -113,18 +127,42 @@ impl Judge {
     /// A replica's log on disk is a prefix of the journal on disk.
     pub(crate) fn look_at_log(&self, cluster: &Cluster, id: ReplicaId) {
         let mut known = self.known.borrow_mut();
+        let era = known.era;
         let compared = known.compared.entry(id).or_default();
         cluster.logs[&id.0].read(|log| {
             if *compared == log.orders.len() {
                 return;
             }
-            cluster.journal.read(|journal| {
-                let from = (*compared).min(log.orders.len());
-                let rows = journal.log.orders.get(from..log.orders.len());
-                assert_eq!(rows, Some(&log.orders[from..]), "replica {id}'s log is a prefix");
+            let end = cluster.journal.read(|journal| {
+                // A restored journal may be a prefix of the log instead.
+                let end = match era {
+                    0 => log.orders.len(),
+                    _ => log.orders.len().min(journal.log.orders.len()),
+                };
+                let from = (*compared).min(end);
+                let rows = journal.log.orders.get(from..end);
+                assert_eq!(rows, Some(&log.orders[from..end]), "replica {id}'s log is a prefix");
+                end
             });
-            *compared = log.orders.len();
+            *compared = end;
         });
+    }
+
+    /// The journal on disk is an earlier one from now on, or was rolled forward.
+    ///
+    /// What an earlier journal lacks is lost, but for what clients were told: acknowledged orders
+    /// are on the replicas' disks, and their numbers and keys stay theirs. A refusal may be
+    /// forgotten, and a stock that was shown may be one that never was.
+    pub(crate) fn begin_era(&self, cluster: &Cluster) {
+        let mut known = self.known.borrow_mut();
+        known.era += 1;
+        known.era_began = cluster.world.time();
+        known.states.clear();
+        known.compared.clear();
+        let journal = cluster.journal.read(|journal| journal.log.end().length);
+        known.published = known.acknowledged.max(journal);
+        let leaders = std::mem::take(&mut known.leaders);
+        known.earlier_leaders.extend(leaders);
     }
 
     /// Epochs only grow.
@@ -148,7 +186,13 @@ impl Judge {
         };
         known.safe.remove(&id);
         known.leading.insert(id, epoch);
-        assert_eq!(known.leaders.get(&epoch), Some(&id), "epoch {epoch} has two leaders");
+        let was_earlier = known.earlier_leaders.contains(&(epoch, id));
+        let is_its_leader = known.leaders.get(&epoch) == Some(&id) || was_earlier;
+        assert!(is_its_leader, "epoch {epoch} has two leaders");
+        if known.era > 0 && cluster.is_behind() {
+            // It has all of a restored journal, and sells nothing.
+            return;
+        }
         if cluster.journal.read(|journal| journal.leadership.epoch) != epoch {
             // It was deposed while it fetched, and has not heard of it. It will sell nothing.
             return;
@@ -202,6 +246,7 @@ impl Judge {
         let newest = |states: &Vec<State>| states.last().expect("a first state").version;
         Before {
             time: env.world.time(),
+            era: known.era,
             published: known.published,
             versions: known
                 .states
@@ -212,8 +257,11 @@ impl Judge {
     }
 
     /// Reads are linearizable: what was published before the question is in the answer.
-    pub(crate) fn shown(&self, toy: &ToyName, shown: Shown, before: &Before) {
+    pub(crate) fn shown(&self, now: Duration, toy: &ToyName, shown: Shown, before: &Before) {
         let known = self.known.borrow();
+        if before.era != known.era || (known.era > 0 && now < known.era_began + OLD_LEASES) {
+            return;
+        }
         let newest = before.versions[toy];
         let version = shown.version;
         assert!(
@@ -234,10 +282,20 @@ impl Judge {
         before: &Before,
     ) {
         let mut known = self.known.borrow_mut();
-        let first = *known.decisions.entry(purchase.key.clone()).or_insert(decision);
-        assert_eq!(first, decision, "{} has one answer", purchase.key);
+        let known_era = known.era;
+        let (is_same_era, era) = (before.era == known.era, before.era);
+        let decided = known.decisions.entry(purchase.key.clone()).or_insert((decision, era));
+        if *decided == (Decision::OutOfStock, decided.1) && decided.1 < known_era {
+            // It may have been forgotten since.
+            *decided = (decision, era);
+        }
+        assert_eq!(decided.0, decision, "{} has one answer", purchase.key);
         cluster.journal.read(|journal| {
             let recorded = journal.decisions.get(&purchase.key);
+            if recorded.is_none() && known_era > 0 {
+                assert_forgotten_or_in_a_log(cluster, purchase, decision, known_era, before);
+                return;
+            }
             let recorded = recorded.expect("what is answered is recorded");
             let number = match decision {
                 Decision::Granted(number) => Some(number),
@@ -253,7 +311,7 @@ impl Judge {
                 assert_eq!((&order.name, order.quantity), (&purchase.name, purchase.quantity));
             }
         });
-        if decision == Decision::OutOfStock {
+        if decision == Decision::OutOfStock && is_same_era {
             let states = &known.states[&purchase.name];
             let mut ends = states.iter().skip(1).map(|state| Some(state.since)).chain([None]);
             let lacked = states.iter().any(|state| {
@@ -265,6 +323,12 @@ impl Judge {
         }
     }
 
+    /// Whether a key that was decided before the journal was restored may be decided anew: only a
+    /// refusal may, which no log has.
+    pub(crate) fn may_be_forgotten(&self, decision: Decision, since: Era) -> bool {
+        decision == Decision::OutOfStock && since < self.known.borrow().era
+    }
+
     /// How many orders there are at least.
     pub(crate) fn orders(&self) -> u64 {
         self.known.borrow().acknowledged
@@ -272,7 +336,8 @@ impl Judge {
 
     /// What a toy's newest state has left.
     pub(crate) fn left_of(&self, toy: &ToyName) -> u64 {
-        self.known.borrow().states[toy].last().expect("a first state").quantity
+        let known = self.known.borrow();
+        known.states.get(toy).and_then(|states| states.last()).map_or(0, |last| last.quantity)
     }
 
     /// What must hold when everything has come to rest.
@@ -297,8 +362,10 @@ impl Judge {
         let known = self.known.borrow();
         cluster.journal.read(|journal| {
             journal.shelves.iter().all(|shelf| {
-                let last = known.states[&shelf.toy.name].last().expect("a first state");
-                (last.version, last.quantity) == (shelf.version, shelf.toy.quantity)
+                let states = known.states.get(&shelf.toy.name);
+                states.and_then(|states| states.last()).is_some_and(|last| {
+                    (last.version, last.quantity) == (shelf.version, shelf.toy.quantity)
+                })
             })
         })
     }
@@ -307,7 +374,7 @@ impl Judge {
     fn look_at_answers(&self, cluster: &Cluster) {
         let known = self.known.borrow();
         cluster.journal.read(|journal| {
-            for (key, decision) in &known.decisions {
+            for (key, (decision, era)) in &known.decisions {
                 let number = match decision {
                     Decision::Granted(number) => Some(*number),
                     Decision::OutOfStock
@@ -316,9 +383,37 @@ impl Judge {
                     | Decision::OtherCatalog => None,
                 };
                 let recorded = journal.decisions.get(key).map(|recorded| recorded.number);
+                // A refusal may have been forgotten since, and the purchase that was sent again or
+                // twice granted.
+                if number.is_none() && *era < known.era {
+                    continue;
+                }
                 assert_eq!(recorded, Some(number), "the decision on {key} is kept");
             }
         });
+    }
+}
+
+/// A key that a restored journal does not have: a refusal was forgotten, or the order is in a log.
+fn assert_forgotten_or_in_a_log(
+    cluster: &Cluster,
+    purchase: &Purchase,
+    decision: Decision,
+    era: Era,
+    before: &Before,
+) {
+    match decision {
+        Decision::Granted(number) => {
+            let order = cluster.order(number).expect("an acknowledged order is in a log");
+            assert_eq!(order.key.as_ref(), Some(&purchase.key), "order {number} is its key's");
+        }
+        Decision::OutOfStock => {
+            assert!(before.era < era, "what is answered is recorded");
+            cluster.world.reached("a refusal was forgotten");
+        }
+        Decision::UnknownToy | Decision::KeyReused | Decision::OtherCatalog => {
+            panic!("{purchase:?}: {decision:?}")
+        }
     }
 }
 
@@ -335,14 +430,13 @@ pub(crate) fn found(
             let published = before.published;
             assert!(number.0 >= published, "order {number} is denied; there are {published}");
         }
-        Some(order) => cluster.journal.read(|journal| {
-            let place = usize::try_from(number.0).expect("few");
+        Some(order) => {
             assert_eq!(
-                journal.log.orders.get(place),
+                cluster.order(number).as_ref(),
                 Some(order),
                 "order {number} is the journal's"
             );
-        }),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 use toystore::wire::toy::{Price, Toy, ToyName};
 
 use super::cluster::{self, Cluster};
+use super::databases::{Journal, Log};
 use super::judge::{self, Before};
 use super::message::{Node, Shown};
 use super::world::{Env, Timing, World};
@@ -65,7 +66,12 @@ fn recorded(number: Option<OrderNumber>) -> RecordedDecision {
 }
 
 fn order() -> Order {
-    Order { number: OrderNumber(0), name: tux(), quantity: Quantity::ONE }
+    Order {
+        number: OrderNumber(0),
+        name: tux(),
+        quantity: Quantity::ONE,
+        key: Some(purchase().key),
+    }
 }
 
 /// The catalog has the order on disk, granted to [`purchase`], and shows that it is sold.
@@ -96,15 +102,15 @@ fn lead(cluster: &Cluster, epoch: u64, leader: ReplicaId) {
 fn a_correct_history_passes() {
     let cluster = cluster();
     let early = before(&cluster);
-    cluster.judge.shown(&tux(), shown(10, 0), &early);
+    cluster.judge.shown(cluster.world.time(), &tux(), shown(10, 0), &early);
     lead(&cluster, 1, LEADER);
     sell(&cluster);
     (1..=3).for_each(|id| write(&cluster, id));
     cluster.judge.acknowledges(&cluster, LEADER, 1, &[ReplicaId(1), ReplicaId(2)]);
     cluster.judge.leader_answers(&cluster, LEADER, GRANTED);
     cluster.judge.decided(&cluster, &purchase(), GRANTED, &early);
-    cluster.judge.shown(&tux(), shown(10, 0), &early);
-    cluster.judge.shown(&tux(), shown(9, 1), &before(&cluster));
+    cluster.judge.shown(cluster.world.time(), &tux(), shown(10, 0), &early);
+    cluster.judge.shown(cluster.world.time(), &tux(), shown(9, 1), &before(&cluster));
     judge::found(&cluster, OrderNumber(0), Some(&order()), &early);
     judge::found(&cluster, OrderNumber(1), None, &before(&cluster));
     cluster.judge.at_rest(&cluster);
@@ -135,14 +141,14 @@ fn a_restock_of_what_is_not_empty_is_found() {
 fn a_stale_read_is_found() {
     let cluster = cluster();
     publish(&cluster, 1, 0, 1);
-    cluster.judge.shown(&tux(), shown(10, 0), &before(&cluster));
+    cluster.judge.shown(cluster.world.time(), &tux(), shown(10, 0), &before(&cluster));
 }
 
 #[test]
 #[should_panic(expected = "has one quantity in version")]
 fn a_read_of_a_quantity_that_never_was_is_found() {
     let cluster = cluster();
-    cluster.judge.shown(&tux(), shown(9, 0), &before(&cluster));
+    cluster.judge.shown(cluster.world.time(), &tux(), shown(9, 0), &before(&cluster));
 }
 
 #[test]
@@ -236,6 +242,73 @@ fn an_order_without_a_decision_is_found() {
     cluster.judge.look_at_journal(&cluster);
 }
 
+/// The order is acknowledged, and the client has its number.
+fn acknowledge(cluster: &Cluster) {
+    let early = before(cluster);
+    lead(cluster, 1, LEADER);
+    sell(cluster);
+    (1..=3).for_each(|id| write(cluster, id));
+    cluster.judge.acknowledges(cluster, LEADER, 1, &[]);
+    cluster.judge.leader_answers(cluster, LEADER, GRANTED);
+    cluster.judge.decided(cluster, &purchase(), GRANTED, &early);
+}
+
+/// The catalog's database is as it was at first.
+fn restore(cluster: &Cluster) {
+    cluster.journal.change(|journal| *journal = Journal::new(vec![shelf(0, 0)]));
+    cluster.judge.begin_era(cluster);
+}
+
+#[test]
+fn a_journal_that_is_restored_and_rolled_forward_passes() {
+    let cluster = cluster();
+    acknowledge(&cluster);
+    restore(&cluster);
+    (1..=3).for_each(|id| cluster.judge.look_at_log(&cluster, ReplicaId(id)));
+    // A replica that holds the order may still answer.
+    cluster.judge.decided(&cluster, &purchase(), GRANTED, &before(&cluster));
+    judge::found(&cluster, OrderNumber(0), Some(&order()), &before(&cluster));
+    let log = cluster.logs[&1].read(Log::clone);
+    let added = cluster.journal.change(|journal| journal.roll_forward(&log, STOCK));
+    assert_eq!(added, 1);
+    cluster.judge.begin_era(&cluster);
+    publish(&cluster, 1, 0, 1);
+    cluster.judge.decided(&cluster, &purchase(), GRANTED, &before(&cluster));
+    cluster.judge.at_rest(&cluster);
+}
+
+#[test]
+#[should_panic(expected = "an acknowledged order is in a log")]
+fn an_acknowledged_order_that_a_restore_lost_is_found() {
+    let cluster = cluster();
+    acknowledge(&cluster);
+    restore(&cluster);
+    (1..=3).for_each(|id| cluster.logs[&id].change(|log| *log = Log::default()));
+    cluster.judge.decided(&cluster, &purchase(), GRANTED, &before(&cluster));
+}
+
+#[test]
+#[should_panic(expected = "replica 1's log is a prefix")]
+fn a_number_that_a_restored_journal_gives_again_is_found() {
+    let cluster = cluster();
+    acknowledge(&cluster);
+    restore(&cluster);
+    let other = Order { key: Some("other".to_owned().into()), ..order() };
+    cluster.journal.change(|journal| journal.log.append(&[other]));
+    cluster.judge.look_at_log(&cluster, ReplicaId(1));
+}
+
+#[test]
+#[should_panic(expected = "k has one answer")]
+fn a_refusal_that_is_forgotten_without_a_restore_is_found() {
+    let cluster = cluster();
+    let early = before(&cluster);
+    publish(&cluster, 1, 0, STOCK);
+    cluster.journal.change(|journal| journal.decisions.insert(purchase().key, recorded(None)));
+    cluster.judge.decided(&cluster, &purchase(), Decision::OutOfStock, &early);
+    cluster.judge.decided(&cluster, &purchase(), GRANTED, &early);
+}
+
 #[test]
 #[should_panic(expected = "two keys have one order")]
 fn an_order_that_is_granted_to_two_keys_is_found() {
@@ -317,13 +390,7 @@ fn a_change_that_is_never_published_is_found() {
 #[should_panic(expected = "the decision on k is kept")]
 fn a_decision_that_is_lost_is_found() {
     let cluster = cluster();
-    let early = before(&cluster);
-    lead(&cluster, 1, LEADER);
-    sell(&cluster);
-    (1..=3).for_each(|id| write(&cluster, id));
-    cluster.judge.acknowledges(&cluster, LEADER, 1, &[]);
-    cluster.judge.leader_answers(&cluster, LEADER, GRANTED);
-    cluster.judge.decided(&cluster, &purchase(), GRANTED, &early);
+    acknowledge(&cluster);
     cluster.journal.change(|journal| {
         let recorded = journal.decisions.remove(&purchase().key).expect("it was recorded");
         journal.decisions.insert(IdempotencyKey::from("other".to_owned()), recorded);

@@ -315,6 +315,8 @@ impl Network {
             return !self.is_cut(from, to);
         }
         let conditions = self.conditions.get();
+        // What is sent in a step that has stalled leaves after the stall.
+        self.env().sleep(self.world.stall_left(from)).await;
         let mut delay = self.world.draw_time(Duration::from_micros(50)..conditions.longest_delay);
         if self.world.chance(conditions.very_late) {
             delay = self.world.draw_time(Duration::from_millis(300)..Duration::from_secs(8));

@@ -186,7 +186,10 @@ impl Observer for Cluster {
             Some(AppendReply::Stale(_)) => {
                 world.reached("a leader heard of its end from a follower");
             }
-            Some(AppendReply::Diverged) => panic!("{from} and {to} diverged"),
+            Some(AppendReply::Diverged) => {
+                // A leader that has all of a restored journal, and less than its follower.
+                assert!(self.is_behind(), "{from} and {to} diverged");
+            }
             Some(AppendReply::Synced { .. }) | None => {}
         }
         if let (Some(OrderReply::Unknown), Node::Catalog) = (cast(reply), to) {

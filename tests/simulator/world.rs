@@ -276,6 +276,11 @@ impl World {
         });
     }
 
+    /// How long a machine stalls from now on.
+    pub(crate) fn stall_left(&self, node: Node) -> Duration {
+        self.machines.borrow()[&node].stalled_until.saturating_sub(self.time.get())
+    }
+
     /// What a machine's clock shows.
     pub(crate) fn clock(&self, node: Node) -> Instant {
         let machines = self.machines.borrow();

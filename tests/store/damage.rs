@@ -154,8 +154,11 @@ async fn replicas_that_went_on_running_sell_again_under_a_rebuilt_catalog() {
     assert!(toystore(&cluster, &rebuild).status().unwrap().success());
     cluster.start_role("catalog");
     // Its epochs begin anew, and the leader's is higher than any that it knows.
-    let (status, body) = buy(&store, "Uno", 1, "after").await.unwrap();
-    assert_eq!((status, body["data"]["order_number"].as_u64()), (200, Some(1)));
+    let number = eventually("the replicas are heard, and an order is granted", async || {
+        let (status, body) = buy(&store, "Uno", 1, "after").await.ok()?;
+        body["data"]["order_number"].as_u64().filter(|_| status == 200)
+    });
+    assert_eq!(number.await, 1);
     assert_eq!(cluster.check_databases(STOCK).await.len(), 2);
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Cluster {
     pub(crate) initial_stock: u64,
     processes: BTreeMap<String, Child>,
     failpoints: BTreeMap<String, String>,
+    log_levels: BTreeMap<String, String>,
+    file_limits: BTreeMap<String, u32>,
 }
 
 /// A row of `orders`.
@@ -110,6 +112,8 @@ impl Cluster {
             initial_stock: settings.initial_stock,
             processes: BTreeMap::new(),
             failpoints: BTreeMap::new(),
+            log_levels: BTreeMap::new(),
+            file_limits: BTreeMap::new(),
         };
         std::fs::write(cluster.roles(), roles_text(settings, &cluster.addresses)).unwrap();
         cluster
@@ -127,6 +131,16 @@ impl Cluster {
     /// Sets the failpoints of a role for its next start, and only for that one.
     pub(crate) fn fail_at(&mut self, name: &str, failpoints: &str) {
         self.failpoints.insert(name.to_owned(), failpoints.to_owned());
+    }
+
+    /// Has a role log at this level from its next start on.
+    pub(crate) fn log_at(&mut self, name: &str, level: &str) {
+        self.log_levels.insert(name.to_owned(), level.to_owned());
+    }
+
+    /// Limits how many files a role may have open from its next start on.
+    pub(crate) fn limit_files(&mut self, name: &str, limit: u32) {
+        self.file_limits.insert(name.to_owned(), limit);
     }
 
     /// Where a role listens.
@@ -163,13 +177,25 @@ impl Cluster {
     pub(crate) fn start_role_with(&mut self, name: &str, roles: &Path) {
         std::fs::create_dir_all(self.folder.path().join("data")).unwrap();
         let log = File::options().create(true).append(true).open(self.data(&format!("{name}.log")));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
+        let program = env!("CARGO_BIN_EXE_toystore");
+        let mut command = match self.file_limits.get(name) {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("bash");
+                let script = r#"ulimit -n "$0" && exec "$@""#;
+                shell.args(["-c", script, &limit.to_string(), program]);
+                shell
+            }
+        };
         match name.split_once('-') {
             Some((role, id)) => command.args([role, "--id", id]),
             None => command.arg(name),
         };
         if let Some(failpoints) = self.failpoints.remove(name) {
             command.env("FAILPOINTS", failpoints);
+        }
+        if let Some(level) = self.log_levels.get(name) {
+            command.env("RUST_LOG", level);
         }
         let child = command
             .arg("--config")

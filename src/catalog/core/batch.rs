@@ -110,7 +110,12 @@ impl<'a> ChangeBuilder<'a> {
         after.version = before.version.next();
         self.touched.insert(place, after);
         let number = OrderNumber(self.end.length);
-        let order = Order { number, name: purchase.name.clone(), quantity: purchase.quantity };
+        let order = Order {
+            number,
+            name: purchase.name.clone(),
+            quantity: purchase.quantity,
+            key: Some(purchase.key.clone()),
+        };
         self.end = self.end.continued_by(&order);
         self.orders.push(order);
         Verdict::Decided(self.record(purchase, Decision::Granted(number)))

@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::wire::order::Position;
-use crate::wire::replication::ReplicaId;
+use crate::wire::replication::{ReplicaId, Unwritable};
 
 /// Whether a journal may sell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +59,8 @@ pub enum Stopped {
     },
     /// Replicas must be heard first.
     Unheard(Vec<ReplicaId>),
+    /// The database takes no writes.
+    CannotWrite(Unwritable),
 }
 
 /// Whether a log was news.
@@ -90,20 +92,39 @@ impl History {
     /// A log of the journal's own store is a prefix of it. Only a log that is longer, or as long
     /// with another chain, is seen to be none here; a shorter one is checked when rows meet it.
     pub fn hear(&mut self, replica: ReplicaId, log: Position, journal: Position) -> Hearing {
-        let contradicts =
-            log.length > journal.length || (log.length == journal.length && log != journal);
-        if contradicts {
-            let is_longest = self.evidence.is_none_or(|known| log.length > known.log.length);
-            let is_news = self.evidence.is_none();
-            if is_longest {
-                self.evidence = Some(Evidence { replica, log, journal });
-            }
-            return if is_news { Hearing::Contradiction } else { Hearing::Known };
+        if let Some(hearing) = self.contradicted_by(replica, log, journal) {
+            return hearing;
         }
         if self.unheard.remove(&replica) && self.unheard.is_empty() && self.evidence.is_none() {
             return Hearing::Complete;
         }
         Hearing::Known
+    }
+
+    /// The same, of a replica that may hold more by now: its log counts as evidence, and it must
+    /// still be heard.
+    pub fn hear_of(&mut self, replica: ReplicaId, log: Position, journal: Position) -> Hearing {
+        self.contradicted_by(replica, log, journal).unwrap_or(Hearing::Known)
+    }
+
+    /// Keeps a log that contradicts the journal as evidence. `None` if it does not.
+    fn contradicted_by(
+        &mut self,
+        replica: ReplicaId,
+        log: Position,
+        journal: Position,
+    ) -> Option<Hearing> {
+        let contradicts =
+            log.length > journal.length || (log.length == journal.length && log != journal);
+        if !contradicts {
+            return None;
+        }
+        let is_longest = self.evidence.is_none_or(|known| log.length > known.log.length);
+        let is_news = self.evidence.is_none();
+        if is_longest {
+            self.evidence = Some(Evidence { replica, log, journal });
+        }
+        Some(if is_news { Hearing::Contradiction } else { Hearing::Known })
     }
 
     /// Goes on without replicas that are lost for good. Returns whether any of them was missing.
@@ -139,6 +160,7 @@ impl fmt::Display for Stopped {
                  {journal}, so the catalog's database is older than its replicas or another one; \
                  see docs/operations.md, or `toystore rebuild --help`"
             ),
+            Self::CannotWrite(why) => write!(f, "the catalog cannot write: {why}"),
             Self::Unheard(replicas) => {
                 let names: Vec<_> = replicas.iter().map(|id| format!("order-{id}")).collect();
                 write!(
@@ -162,7 +184,7 @@ mod tests {
     fn position(length: u64, name: &str) -> Position {
         (0..length).fold(Position::START, |end, number| {
             let (number, name) = (OrderNumber(number), name.into());
-            end.continued_by(&Order { number, name, quantity: Quantity::ONE })
+            end.continued_by(&Order { number, name, quantity: Quantity::ONE, key: None })
         })
     }
 
@@ -176,6 +198,17 @@ mod tests {
         assert_eq!(history.hear(ReplicaId(1), short, short), Hearing::Known);
         let stopped = Stopped::Contradicted { replica: ReplicaId(3), log: 5, journal: 2 };
         assert_eq!(history.may_sell(), Err(stopped));
+    }
+
+    #[test]
+    fn a_replica_that_was_only_heard_of_must_still_be_heard() {
+        let journal = position(2, "Tux");
+        let mut history = History::in_doubt([ReplicaId(1)]);
+        assert_eq!(history.hear_of(ReplicaId(1), journal, journal), Hearing::Known);
+        assert!(history.may_sell().is_err());
+        assert_eq!(history.hear(ReplicaId(1), journal, journal), Hearing::Complete);
+        let late = history.hear_of(ReplicaId(1), position(3, "Tux"), journal);
+        assert_eq!(late, Hearing::Contradiction);
     }
 
     #[test]

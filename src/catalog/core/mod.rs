@@ -26,7 +26,7 @@ use crate::wire::lease::{
 };
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, CatalogStatus, Leadership, ReplicaId,
+    Acquisition, AcquisitionReply, CatalogStatus, Leadership, ReplicaId, Unwritable,
 };
 use crate::wire::toy::{Toy, ToyName};
 
@@ -43,6 +43,8 @@ pub struct Core {
     /// The front-ends in `roles.toml`. Invalidations can reach no others.
     frontends: BTreeSet<u32>,
     write_completed: Instant,
+    /// Why the database takes no writes, since it last refused one.
+    unwritable: Option<Unwritable>,
 }
 
 /// A session that has begun. The front-end may be told once it is on disk.
@@ -76,12 +78,25 @@ impl Core {
         now: Instant,
     ) -> Self {
         let (toy_index, frontends) = (stock.toy_index(), frontends.into_iter().collect());
-        Self { stock, sessions, toy_index, history, frontends, write_completed: now }
+        let (write_completed, unwritable) = (now, None);
+        Self { stock, sessions, toy_index, history, frontends, write_completed, unwritable }
     }
 
     /// Notes where a replica's log ends.
-    pub fn hear(&mut self, replica: ReplicaId, log: Position) -> Hearing {
-        self.history.hear(replica, log, self.stock.status().journal)
+    ///
+    /// A call to the catalog's last run takes no longer than a lease. Until then its answer may be
+    /// on its way to a replica, which would hold more afterwards than it says now.
+    pub fn hear(&mut self, replica: ReplicaId, log: Position, now: Instant) -> Hearing {
+        if self.sessions.may_change(now) {
+            self.history.hear(replica, log, self.stock.status().journal)
+        } else {
+            self.hear_of(replica, log)
+        }
+    }
+
+    /// Notes where a replica's log ended some time ago: it may hold more by now.
+    pub fn hear_of(&mut self, replica: ReplicaId, log: Position) -> Hearing {
+        self.history.hear_of(replica, log, self.stock.status().journal)
     }
 
     /// Goes on without replicas that are lost for good. Returns whether any of them was missing.
@@ -89,13 +104,40 @@ impl Core {
         self.history.forgo(replicas)
     }
 
-    /// Whether the journal may sell.
+    /// Whether the journal may sell and the database takes writes.
     ///
     /// # Errors
     ///
-    /// Why it may not.
+    /// Why nothing is sold.
     pub fn may_sell(&self) -> Result<(), Stopped> {
+        self.history.may_sell()?;
+        self.unwritable.map_or(Ok(()), |why| Err(Stopped::CannotWrite(why)))
+    }
+
+    /// Whether the journal has every order that was acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// Why it may lack some.
+    pub fn has_every_order(&self) -> Result<(), Stopped> {
         self.history.may_sell()
+    }
+
+    /// Notes that the database refused a write. Nothing is sold until it takes one again.
+    pub fn write_refused(&mut self, why: Unwritable) {
+        self.unwritable = Some(why);
+    }
+
+    /// Notes that the database has taken a write which began at `asked`.
+    pub fn write_taken(&mut self, asked: Instant) {
+        self.unwritable = None;
+        self.write_completed(asked);
+    }
+
+    /// Returns whether the database takes writes, as far as is known.
+    #[must_use]
+    pub fn takes_writes(&self) -> bool {
+        self.unwritable.is_none()
     }
 
     /// Returns the catalog's start, which sessions belong to.

@@ -147,7 +147,7 @@ mod tests {
     fn position(length: u64, name: &str) -> Position {
         (0..length).fold(Position::START, |end, number| {
             let (number, name) = (OrderNumber(number), name.into());
-            end.continued_by(&Order { number, name, quantity: Quantity::ONE })
+            end.continued_by(&Order { number, name, quantity: Quantity::ONE, key: None })
         })
     }
 

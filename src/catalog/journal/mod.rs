@@ -5,7 +5,7 @@
 //! point: an order exists if and only if it is in the journal, and the replicas' logs are copies.
 
 pub mod marker;
-mod past;
+pub(crate) mod past;
 pub mod rebuild;
 mod shelves;
 
@@ -22,7 +22,7 @@ use super::core::stock::{Change, RecordedDecision, Shelf};
 use crate::roles::ToyRole;
 use crate::storage::log_table::{self, insert, rows, verify};
 use crate::storage::{
-    StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer,
+    Room, StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer,
 };
 use crate::wire::identity::StoreId;
 use crate::wire::lease::SessionId;
@@ -82,6 +82,8 @@ pub struct Journal {
     reader: Worker,
     /// Follows the journal's end, on the writing thread.
     marker: Arc<Mutex<Marker>>,
+    /// Is checked on the writing thread.
+    room: Arc<Mutex<Room>>,
 }
 
 /// The contents of the database when it was opened.
@@ -124,6 +126,7 @@ impl Journal {
             writer: Worker::start("journal-writer", path, connection)?,
             reader: Worker::start("journal-reader", path, reader)?,
             marker: Arc::new(Mutex::new(marker)),
+            room: Arc::new(Mutex::new(Room::beside(path))),
         };
         Ok((database, loaded))
     }
@@ -248,13 +251,35 @@ impl Journal {
     }
 
     /// Returns when the writing thread has completed all earlier jobs, so that a caller can tell
-    /// whether the disk hangs.
+    /// whether the disk hangs, and has found room for more.
     ///
     /// # Errors
     ///
-    /// If the thread has ended.
+    /// If there is no room, or the thread has ended.
     pub async fn pulse(&self) -> Result<(), StorageError> {
-        self.writer.run(|_connection| Ok(())).await
+        let room = Arc::clone(&self.room);
+        self.writer
+            .run(move |_connection| room.lock().unwrap_or_else(PoisonError::into_inner).check())
+            .await
+    }
+
+    /// Writes something small and removes it again, in one transaction that is on disk when this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full (nothing changed) or the database failed (unknown).
+    pub async fn try_write(&self) -> Result<(), StorageError> {
+        self.writer
+            .run(|connection| {
+                let transaction = connection.transaction()?;
+                // No session has a negative number.
+                transaction
+                    .execute("INSERT OR IGNORE INTO sessions (boot, serial) VALUES (-1, 0)", [])?;
+                transaction.execute("DELETE FROM sessions WHERE boot = -1", [])?;
+                commit(transaction)
+            })
+            .await
     }
 
     /// Returns at most `most` orders from number `from` on, with the position before them. `None`

@@ -9,6 +9,14 @@ use crate::storage::{StorageError, classify};
 use crate::wire::identity::StoreId;
 use crate::wire::order::Position;
 
+/// Has the catalog hear every replica before it sells, whatever the marker says: the database was
+/// restored.
+pub(crate) fn put_in_doubt(path: &Path) -> Result<(), StorageError> {
+    let connection = super::open(path)?;
+    let done = connection.execute("UPDATE identity SET token = 0, in_doubt = 1", []);
+    done.map(drop).map_err(|error| classify(path, &error))
+}
+
 /// Compares the database with the marker beside it, and gives both a new token. A database that is
 /// new becomes a store's.
 pub(super) fn identify(

@@ -160,7 +160,7 @@ mod tests {
 
     fn order(number: u64, name: &str, quantity: u64) -> Order {
         let quantity = Quantity::new(quantity).unwrap();
-        Order { number: OrderNumber(number), name: name.into(), quantity }
+        Order { number: OrderNumber(number), name: name.into(), quantity, key: None }
     }
 
     fn receipts(numbers: &[u64]) -> Receipts {

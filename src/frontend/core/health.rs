@@ -71,7 +71,7 @@ impl ReplicaHealth {
                 self.status = Some(status);
                 (self.ready, self.unfit) = match status.fitness {
                     Fitness::Ready => (one_more(self.ready), 0),
-                    Fitness::Unfit => (0, one_more(self.unfit)),
+                    Fitness::Unfit | Fitness::CannotWrite(_) => (0, one_more(self.unfit)),
                 };
             }
             HealthCheck::Missed => self.misses = Some(one_more(self.misses.unwrap_or(0))),

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod health;
+pub mod retried;
 pub mod retry;
 pub mod selection;
 pub mod session;

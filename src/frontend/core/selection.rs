@@ -44,7 +44,7 @@
 use super::health::{Condition, HealthCheck, MOST_MISSES, ReplicaHealth, one_more};
 use crate::wire::order::Position;
 use crate::wire::replication::{
-    Epoch, Leadership, NominationReply, ReplicaId, ReplicaState, ReplicaStatus,
+    Epoch, Fitness, Leadership, NominationReply, ReplicaId, ReplicaState, ReplicaStatus, Unwritable,
 };
 
 /// Health checks for which a nominee that another front-end replaced is not nominated again: about
@@ -143,6 +143,29 @@ impl Selection {
     /// Returns each replica's last answer, if it still answers; the highest id first.
     pub fn statuses(&self) -> impl Iterator<Item = (ReplicaId, Option<ReplicaStatus>)> {
         self.replicas.iter().map(|candidate| (candidate.id, candidate.health.status()))
+    }
+
+    /// Returns a replica whose disk takes no writes, and why, if no other could lead instead.
+    #[must_use]
+    pub fn unwritable(&self) -> Option<(ReplicaId, Unwritable)> {
+        let mut first = None;
+        for Candidate { id, health, .. } in &self.replicas {
+            match health.status().map(|status| status.fitness) {
+                Some(Fitness::CannotWrite(why)) => first = first.or(Some((*id, why))),
+                None if health.condition() == Condition::Gone => {}
+                // It can lead, or may once it is checked or the catalog answers it.
+                Some(Fitness::Ready | Fitness::Unfit) | None => return None,
+            }
+        }
+        first
+    }
+
+    /// Returns whether the leader said in its last answer that it leads.
+    #[must_use]
+    pub fn is_leader_seen(&self) -> bool {
+        let leader = self.leader().and_then(|leader| self.candidate(leader));
+        let status = leader.and_then(|leader| leader.health.status());
+        status.is_some_and(|status| status.state == ReplicaState::Leader)
     }
 
     /// Returns the replicas that answer and do not know the leadership yet.
@@ -500,6 +523,25 @@ mod tests {
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(ONE));
         selection.checked(TWO, status(TWO, ReplicaState::Follower, leading(1, THREE)));
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));
+    }
+
+    #[test]
+    fn a_full_disk_stops_the_store_only_if_no_replica_can_write() {
+        let full = |id, state| {
+            let HealthCheck::Answered(status) = status(id, state, leading(1, THREE)) else {
+                unreachable!("a status is an answer")
+            };
+            let fitness = Fitness::CannotWrite(Unwritable::Full);
+            HealthCheck::Answered(ReplicaStatus { fitness, ..status })
+        };
+        let mut selection = led_by_three();
+        selection.checked(THREE, full(THREE, ReplicaState::Leader));
+        selection.checked(TWO, HealthCheck::Gone);
+        assert_eq!(selection.unwritable(), None, "replica 1 can lead");
+        selection.checked(ONE, full(ONE, ReplicaState::Follower));
+        assert_eq!(selection.unwritable(), Some((THREE, Unwritable::Full)));
+        selection.checked(TWO, follows(TWO));
+        assert_eq!(selection.unwritable(), None);
     }
 
     #[test]

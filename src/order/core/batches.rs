@@ -42,7 +42,7 @@ use super::Core;
 use super::effects::Event;
 use super::in_flight::{Busy, ClientKey};
 use super::log::{NotTaken, Write};
-use crate::wire::order::{OrderNumber, Rows};
+use crate::wire::order::{Order, OrderNumber, Rows};
 use crate::wire::purchase::{
     CommitReply, CommitRequest, Decision, Purchase, PurchaseReply, Verdict,
 };
@@ -258,6 +258,28 @@ impl<W> Core<W> {
         }
     }
 
+    /// Queues again the purchases that wait for numbers which `orders` give to other keys.
+    ///
+    /// A decision whose rows this disk refused waits for them. If the catalog's database is
+    /// restored from before it, the number goes to another purchase, and must not answer this one:
+    ///
+    /// ```text
+    /// catalog    a: number 7     restored        b: number 7
+    /// leader        disk full, a waits               row 7 is b's: a is sent again
+    /// ```
+    pub(super) fn queue_forgotten(&mut self, orders: &[Order]) {
+        for Order { number, key, .. } in orders {
+            let (Some(owner), Some(keys)) = (key, self.batches.unacknowledged.get_mut(number))
+            else {
+                continue;
+            };
+            let forgotten = keys.extract_if(.., |client_key| client_key.key() != owner);
+            let queued = forgotten.map(|client_key| Queued { client_key, not_before: None });
+            self.batches.queue.extend(queued);
+            self.effects.work = true;
+        }
+    }
+
     fn answer(&mut self, client_key: &ClientKey, decision: Decision) {
         let waiters = self.in_flight.remove(client_key);
         let answers = waiters.into_iter().map(|one| (one, PurchaseReply::Decided(decision)));
@@ -337,6 +359,24 @@ mod tests {
 
     fn answers(core: &mut Core<u32>) -> Vec<(u32, PurchaseReply)> {
         core.take_effects().answers
+    }
+
+    #[test]
+    fn a_number_that_a_restored_journal_gave_to_another_key_answers_no_purchase() {
+        let (mut core, now) = (leader(0), crate::clock::now());
+        let owned_by = |key: &str| {
+            let row = Order { key: Some(key.to_owned().into()), ..order(0, "Tux") };
+            Rows { after: Position::START, orders: vec![row] }
+        };
+        buy(&mut core, "a", 1);
+        assert_eq!(next_batch(&mut core, now), ["a"]);
+        let verdicts = vec![Verdict::Decided(GRANTED)];
+        let reply = CommitReply::Decided { verdicts, rows: owned_by("a") };
+        let write = core.batch_answered(Epoch(1), BatchOutcome::Answered(reply), now, now);
+        core.not_written(write.expect("a row").log);
+        take_and_write(&mut core, &owned_by("b"));
+        assert!(core.take_effects().answers.is_empty(), "its number is another purchase's");
+        assert_eq!(next_batch(&mut core, now), ["a"]);
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl<W> InFlight<W> {
 }
 
 impl ClientKey {
+    /// Returns the purchase's idempotency key.
+    pub(super) fn key(&self) -> &IdempotencyKey {
+        &self.key
+    }
+
     fn of(purchase: &Purchase) -> Self {
         Self {
             key: purchase.key.clone(),

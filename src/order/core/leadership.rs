@@ -77,6 +77,12 @@ impl<W> Core<W> {
         self.mode != Mode::Following
     }
 
+    /// Returns the epoch of the leadership that this replica has acquired, if it has.
+    #[must_use]
+    pub fn acquired(&self) -> Option<Epoch> {
+        self.is_chosen().then_some(self.leadership.epoch)
+    }
+
     /// Handles a front-end's nomination of this replica.
     #[must_use]
     pub fn nominated(&self, nomination: Nomination) -> Candidacy {
@@ -170,6 +176,17 @@ impl<W> Core<W> {
         }
     }
 
+    /// Compares the catalog's record with the epoch that this replica had acquired when the catalog
+    /// was asked. An older record shows that the catalog's database went back in time: it does not
+    /// know this leader, and its journal may never get the orders that the leader still waits for.
+    pub fn forgotten(&mut self, acquired: Option<Epoch>, known: Leadership) {
+        if let Some(epoch) = acquired
+            && known.epoch < epoch
+        {
+            self.step_down(epoch, known);
+        }
+    }
+
     /// Steps down from `epoch`: the catalog says that this replica does not lead in it, and which
     /// leadership it knows. A later epoch that this replica has acquired meanwhile is not affected.
     pub(super) fn step_down(&mut self, epoch: Epoch, known: Leadership) {
@@ -239,6 +256,18 @@ mod tests {
         assert!(!core.is_chosen());
         let events = core.take_effects().events;
         assert_eq!(events, [Event::SteppedDown(Epoch(1), leading(1, OTHER))]);
+    }
+
+    #[test]
+    fn a_leader_that_a_restored_catalog_does_not_know_steps_down() {
+        let mut core = started(0);
+        let before = core.acquired();
+        acquire(&mut core, leading(2, ME), 5);
+        core.forgotten(before, leading(1, OTHER));
+        core.forgotten(core.acquired(), leading(2, ME));
+        assert_eq!(core.acquired(), Some(Epoch(2)), "that was the record from before");
+        core.forgotten(Some(Epoch(2)), leading(1, OTHER));
+        assert_eq!(core.acquired(), None);
     }
 
     #[test]

@@ -137,6 +137,11 @@ impl Log {
     pub(super) fn takes_writes(&self) -> bool {
         self.last_write == LastWrite::Succeeded
     }
+
+    /// Notes that the disk takes writes, whatever it did with the last rows.
+    pub(super) fn write_taken(&mut self) {
+        self.last_write = LastWrite::Succeeded;
+    }
 }
 
 impl<W> Core<W> {
@@ -182,6 +187,7 @@ impl<W> Core<W> {
             return Err(NotTaken::Diverged);
         }
         self.heard_of(rows.end_length());
+        self.queue_forgotten(new);
         self.log.accepted = new.iter().fold(end, Position::continued_by);
         self.log.cache.extend(end, new);
         self.effects.grown = true;

@@ -86,6 +86,7 @@ mod tests {
             number: OrderNumber(number),
             name: "Tux".into(),
             quantity: Quantity::ONE,
+            key: None,
         };
         (from..to).map(order).collect()
     }

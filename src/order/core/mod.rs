@@ -52,7 +52,7 @@ use self::leadership::Mode;
 use self::log::Log;
 use crate::wire::order::Position;
 use crate::wire::replication::{
-    CatalogStatus, Fitness, Leadership, ReplicaId, ReplicaState, ReplicaStatus,
+    CatalogStatus, Fitness, Leadership, ReplicaId, ReplicaState, ReplicaStatus, Unwritable,
 };
 
 /// A replica is fit to lead if its disk and the catalog answered requests that are at most this
@@ -77,6 +77,8 @@ pub struct Core<W> {
     disk_answered: Option<Instant>,
     /// When the catalog was last asked something that it has answered.
     catalog_answered: Option<Instant>,
+    /// Why the disk takes no writes, since it last refused one.
+    unwritable: Option<Unwritable>,
     effects: Effects<W>,
 }
 
@@ -106,6 +108,7 @@ impl<W> Core<W> {
             batches: Batches::default(),
             disk_answered: None,
             catalog_answered: None,
+            unwritable: None,
             effects: Effects::default(),
         }
     }
@@ -135,14 +138,34 @@ impl<W> Core<W> {
     /// Returns whether this replica could lead.
     #[must_use]
     pub fn fitness(&self, now: Instant) -> Fitness {
+        if let Some(why) = self.unwritable {
+            return Fitness::CannotWrite(why);
+        }
         let is_fresh = |asked: Option<Instant>| asked.is_some_and(|asked| now < asked + FRESHNESS);
         let writes = self.log.takes_writes() && is_fresh(self.disk_answered);
         if writes && is_fresh(self.catalog_answered) { Fitness::Ready } else { Fitness::Unfit }
     }
 
-    /// Notes that the disk has answered what it was asked at `asked`.
-    pub fn disk_answered(&mut self, asked: Instant) {
+    /// Notes that the disk has answered what it was asked at `asked`, and has room. Returns whether
+    /// it takes writes, as far as is known: rows that it refused must be written first.
+    pub fn disk_answered(&mut self, asked: Instant) -> bool {
         self.disk_answered = self.disk_answered.max(Some(asked));
+        if self.log.takes_writes() {
+            self.unwritable = None;
+        }
+        self.unwritable.is_none()
+    }
+
+    /// Notes that the disk has taken a write that was tried for that. The rows that it refused may
+    /// never come again, if the journal went back in time meanwhile.
+    pub fn write_taken(&mut self, asked: Instant) -> bool {
+        self.log.write_taken();
+        self.disk_answered(asked)
+    }
+
+    /// Notes that the disk refused a write.
+    pub fn disk_refused(&mut self, why: Unwritable) {
+        self.unwritable = Some(why);
     }
 
     /// Notes that the catalog has answered what it was asked at `asked`.
@@ -187,7 +210,7 @@ mod tests {
     }
 
     pub(super) fn order(number: u64, name: &str) -> Order {
-        Order { number: OrderNumber(number), name: name.into(), quantity: Quantity::ONE }
+        Order { number: OrderNumber(number), name: name.into(), quantity: Quantity::ONE, key: None }
     }
 
     pub(super) fn end_of(orders: &[Order]) -> Position {
@@ -267,6 +290,35 @@ mod tests {
         assert_eq!(core.fitness(now), Fitness::Unfit, "nothing was written");
         core.written(write.log, end_of(&journal(1)));
         assert_eq!(core.fitness(now), Fitness::Ready);
+    }
+
+    #[test]
+    fn a_replica_whose_disk_is_full_says_so_until_it_has_written_what_was_refused() {
+        let now = crate::clock::now();
+        let full = Fitness::CannotWrite(Unwritable::Full);
+        let mut core = started(0);
+        core.disk_refused(Unwritable::Full);
+        assert_eq!(core.fitness(now), full);
+        assert!(core.disk_answered(now), "nothing had to be written");
+        assert_eq!(core.fitness(now), Fitness::Unfit, "the catalog has not answered yet");
+        let write = core.take(&stretch(0, 1)).unwrap();
+        core.disk_refused(Unwritable::Full);
+        core.not_written(write.log);
+        assert!(!core.disk_answered(now));
+        assert_eq!(core.fitness(now), full);
+        take_and_write(&mut core, &stretch(0, 1));
+        assert!(core.disk_answered(now));
+    }
+
+    #[test]
+    fn rows_that_were_refused_need_not_come_again() {
+        let now = crate::clock::now();
+        let mut core = started(0);
+        let write = core.take(&stretch(0, 1)).unwrap();
+        core.disk_refused(Unwritable::Full);
+        core.not_written(write.log);
+        assert!(!core.disk_answered(now));
+        assert!(core.write_taken(now) && core.disk_answered(now));
     }
 
     #[test]

@@ -284,7 +284,8 @@ fn id(replica: usize) -> ReplicaId {
 fn end_of(orders: &[Label]) -> Position {
     orders.iter().zip(0..).fold(Position::START, |end, (label, number)| {
         let name = label.to_string().as_str().into();
-        end.continued_by(&Order { number: OrderNumber(number), name, quantity: Quantity::ONE })
+        let number = OrderNumber(number);
+        end.continued_by(&Order { number, name, quantity: Quantity::ONE, key: None })
     })
 }
 

@@ -288,7 +288,7 @@ impl Purchases {
 
     /// An order that is not in the journal.
     fn foreign_order() -> Order {
-        Order { number: OrderNumber(0), name: TOY.into(), quantity: quantity(99) }
+        Order { number: OrderNumber(0), name: TOY.into(), quantity: quantity(99), key: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The verbs that run a whole store (`toystore up`, `down`, `status`, …) on real processes, each
 //! test with a `roles.toml`, a folder and addresses of its own.
 
-mod command;
+pub(crate) mod command;
 mod demo;
 mod descriptors;
 mod each_verb;

@@ -172,8 +172,20 @@ pub(crate) fn orders(names: &[&str]) -> Vec<Order> {
         number: OrderNumber(number),
         name: (*name).into(),
         quantity: Quantity::ONE,
+        key: None,
     };
     (0..).zip(names).map(order).collect()
+}
+
+/// The same, each with the key of its purchase.
+pub(crate) fn sold(orders: &[(&str, &str)]) -> Vec<Order> {
+    let order = |(number, (name, key)): (u64, &(&str, &str))| Order {
+        number: OrderNumber(number),
+        name: (*name).into(),
+        quantity: Quantity::ONE,
+        key: Some((*key).to_owned().into()),
+    };
+    (0..).zip(orders).map(order).collect()
 }
 
 /// Where a log with these orders ends.

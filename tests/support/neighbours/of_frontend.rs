@@ -200,7 +200,7 @@ impl State {
         }
         let number = OrderNumber(self.journal.len() as u64);
         let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-        self.journal.push(Order { number, name, quantity });
+        self.journal.push(Order { number, name, quantity, key: Some(purchase.key.clone()) });
         self.decisions.insert(key.to_owned(), (purchase.clone(), number));
         Decision::Granted(number)
     }

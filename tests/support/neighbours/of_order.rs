@@ -113,7 +113,7 @@ impl CatalogState {
         }
         if decision == Decision::Granted(number) {
             let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-            self.journal.push(Order { number, name, quantity });
+            self.journal.push(Order { number, name, quantity, key: Some(purchase.key.clone()) });
         }
         decision
     }

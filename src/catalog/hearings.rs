@@ -1,0 +1,71 @@
+//! What replicas report of their logs, and whether the catalog may sell after that (see
+//! [`history`](super::core::history)).
+
+use super::core::history::Hearing;
+use super::journal::marker::Past;
+use super::service::{CatalogError, Service};
+use crate::wire::calls::LogReport;
+use crate::wire::order::Position;
+use crate::wire::replication::{CatalogReport, ReplicaId};
+
+impl Service {
+    /// Takes a report of how long replicas' logs are. Returns the catalog's status.
+    pub(super) async fn report(&self, report: LogReport) -> Result<CatalogReport, CatalogError> {
+        for (replica, log) in report.relayed {
+            let hearing = self.decide(|core, _| core.hear_of(replica, log));
+            self.heard(hearing).await?;
+        }
+        if let Some((replica, log)) = report.own {
+            self.hear(replica, log).await?;
+        }
+        Ok(self.catalog_report())
+    }
+
+    /// Returns the catalog's status, and which catalog it is.
+    pub(super) fn catalog_report(&self) -> CatalogReport {
+        self.decide(|core, _| CatalogReport {
+            status: core.status(),
+            store: self.identity.store(),
+            boot: Some(core.boot()),
+            stopped: core.may_sell().err().map(|stopped| stopped.to_string()),
+        })
+    }
+
+    /// Notes where a replica's log ends. A log that contradicts the journal stops sales, also after
+    /// a restart, until an operator acts.
+    pub(super) async fn hear(&self, replica: ReplicaId, log: Position) -> Result<(), CatalogError> {
+        let hearing = self.decide(|core, now| core.hear(replica, log, now));
+        self.heard(hearing).await
+    }
+
+    async fn heard(&self, hearing: Hearing) -> Result<(), CatalogError> {
+        match hearing {
+            Hearing::Known => Ok(()),
+            Hearing::Complete => {
+                log::info!("every replica has been heard: sales begin");
+                self.store(self.storage.set_past(Past::Continued)).await
+            }
+            Hearing::Contradiction => {
+                if let Err(stopped) = self.decide(|core, _| core.may_sell()) {
+                    log::error!("{stopped}");
+                }
+                self.store(self.storage.set_past(Past::InDoubt)).await
+            }
+        }
+    }
+
+    /// Goes on without replicas that are lost for good.
+    ///
+    /// # Errors
+    ///
+    /// If the database failed.
+    pub async fn forgo(&self, replicas: &[ReplicaId]) -> Result<(), CatalogError> {
+        if !self.decide(|core, _| core.forgo(replicas)) {
+            return Ok(());
+        }
+        match self.decide(|core, _| core.may_sell()) {
+            Ok(()) => self.store(self.storage.set_past(Past::Continued)).await,
+            Err(_others_are_missing) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Whether a front-end can serve and the store can sell, and what changes about that.
+
+use super::answers::FrontendError;
+use super::service::Service;
+use crate::health::Readiness;
+use crate::roles::Role;
+use crate::wire::replication::{Leadership, ReplicaId, Unwritable};
+
+/// Who leads, whether purchases can be sent there, and whether no replica can write.
+type View = (Leadership, Option<ReplicaId>, Option<(ReplicaId, Unwritable)>);
+
+impl Service {
+    /// Returns why the store cannot sell, if that lasts until an operator acts.
+    pub(super) fn stopped(&self) -> Option<String> {
+        let at_catalog = self.catalog().and_then(|report| report.stopped);
+        at_catalog.or_else(|| {
+            let (replica, why) = self.select(|selection| selection.unwritable())?;
+            let role = Role::Order(replica);
+            Some(format!("no order replica can write; {role} cannot: {why}"))
+        })
+    }
+
+    /// Logs who leads from now on. A front-end that has just started may hear of a leader that has
+    /// ended since; only of one that it has seen lead does it say that it is gone.
+    pub(super) fn say_change(before: View, after: View, was_seen: bool) {
+        let ((_, leader_before, _), (leadership, leader, unwritable)) = (before, after);
+        if (before.0, leader_before) != (leadership, leader) {
+            match (leader, leader_before) {
+                (Some(_), _) => log::info!("{leadership}"),
+                (None, Some(gone)) if was_seen => log::warn!("leader {gone} is gone"),
+                (None, _) => log::debug!("{leadership}, but that replica does not lead"),
+            }
+        }
+        match (before.2, unwritable) {
+            (None, Some((replica, why))) => {
+                log::error!("no order replica can write; replica {replica} cannot: {why}");
+            }
+            (Some(_), None) => log::info!("an order replica can write again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+
+    /// Notes that a purchase is retried at another leader than it was sent to before.
+    pub(super) fn retried_at(&self, leader: ReplicaId) {
+        self.retried.lock().expect("nothing panics under this lock").retried_at(leader);
+    }
+
+    /// Logs how many purchases were retried at which leader, once there are no more.
+    pub(super) fn say_retried(&self) {
+        let retried = self.retried.lock().expect("nothing panics under this lock").settled();
+        for (leader, purchases) in retried {
+            let plural = if purchases == 1 { "" } else { "s" };
+            log::info!("retried {purchases} purchase{plural} at leader {leader}");
+        }
+    }
+}
+
+impl Readiness for Service {
+    fn readiness(&self) -> Result<(), String> {
+        let Some(_report) = self.catalog() else {
+            return Err(match self.identity.stranger_at(Role::Catalog) {
+                Some(says) => format!("another process answers as the catalog: {says}"),
+                None => "the catalog is unreachable".into(),
+            });
+        };
+        if let Some(why) = self.stopped() {
+            return Err(why);
+        }
+        let refused = *self.refused_boot.lock().expect("nothing panics under this lock");
+        if refused.is_some() && refused == self.boot() {
+            return Err(FrontendError::OtherCatalog.to_string());
+        }
+        if self.settings.enabled && !self.cached(|cache| cache.has_lease(self.runtime.now())) {
+            return Err("there is no session with the catalog yet".into());
+        }
+        match self.select(|selection| selection.leader()) {
+            Some(_) => Ok(()),
+            None => Err("no order replica leads".into()),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a replica says of what it meets: events once each, and conditions that last once when they
+//! begin and once when they end.
+
+use super::core::effects::Event;
+use super::service::Service;
+use crate::repeats::Repeats;
+
+/// What may last, and is said once.
+#[derive(Default)]
+pub(super) struct Conditions {
+    /// The database refuses writes.
+    pub(super) refused_writes: Repeats,
+    /// This replica is nominated and cannot lead.
+    pub(super) unable_to_lead: Repeats,
+    /// The catalog gives no answer to batches.
+    pub(super) batches_in_doubt: Repeats,
+    /// The catalog rejects batches.
+    pub(super) rejected_batches: Repeats,
+    /// Other replicas hold other orders.
+    pub(super) foreign_logs: Repeats,
+    /// A log that is not the journal's cannot be set aside.
+    pub(super) not_set_aside: Repeats,
+    /// A follower, or this replica itself, has a log that contradicts the journal.
+    contradictions: Repeats,
+}
+
+impl Service {
+    /// Logs an event, but one that follows from a condition that lasts only once.
+    pub(super) fn say(&self, event: &Event) {
+        let (contradictions, now) = (&self.conditions.contradictions, self.runtime.now());
+        let is_said = match event {
+            Event::FollowerDiverged(_) | Event::Diverged | Event::Behind(_) => {
+                contradictions.happened(&event.to_string(), now)
+            }
+            // A leadership begins anew.
+            Event::Leads(_) | Event::Learned(_) => {
+                let _ended_with_it = contradictions.over(now);
+                true
+            }
+            Event::Chosen(_)
+            | Event::SteppedDown(..)
+            | Event::FollowerLost(_)
+            | Event::FollowerSlow(_) => true,
+        };
+        if is_said {
+            log::log!(level(event), "{event}");
+        }
+    }
+}
+
+fn level(event: &Event) -> log::Level {
+    match event {
+        Event::Learned(_) | Event::Chosen(_) | Event::Leads(_) => log::Level::Info,
+        Event::SteppedDown(..)
+        | Event::FollowerLost(_)
+        | Event::FollowerSlow(_)
+        | Event::Behind(_) => log::Level::Warn,
+        Event::FollowerDiverged(_) | Event::Diverged => log::Level::Error,
+    }
+}
