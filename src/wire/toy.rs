@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[serde(from = "String")]
 pub struct ToyName(Arc<str>);
 
-/// A name in a log line: escaped, in quotes, and cut after [`LONGEST_QUOTE`] characters.
+/// A name in a log line: escaped, in quotes, and cut after `LONGEST_QUOTE` characters.
 #[derive(Clone, Copy, Debug)]
 pub struct QuotedName<'a>(&'a str);
 
