@@ -46,7 +46,9 @@ impl Store {
         let roles = Roles::parse(&text, &place).expect("it is right");
         let [frontend, catalog, order] = listeners;
         let own = (roles.clone(), roles.clone());
-        run(async move || toystore::catalog::run(catalog, &roles, CancellationToken::new()).await);
+        run(async move || {
+            toystore::catalog::run(catalog, &roles, &[], CancellationToken::new()).await
+        });
         run(async move || {
             toystore::order::run(order, &own.0, ReplicaId(1), CancellationToken::new()).await
         });

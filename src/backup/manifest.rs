@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::BackupError;
@@ -12,7 +13,6 @@ use crate::wire::order::{Chain, Position};
 
 /// The file's name in a backup's folder.
 const FILE: &str = "manifest.json";
-const SECONDS_OF_A_DAY: u64 = 86_400;
 
 /// The contents of a backup's `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,21 +73,10 @@ impl SavedDatabase {
     }
 }
 
-/// A time since 1970 as RFC 3339 writes it. (After H. Hinnant, "chrono-compatible low-level date
-/// algorithms": years begin in March, so that the day that may be missing comes last.)
+/// A time since 1970 as RFC 3339 writes it.
 fn in_utc(since_1970: Duration) -> String {
-    let (days, second) =
-        (since_1970.as_secs() / SECONDS_OF_A_DAY, since_1970.as_secs() % SECONDS_OF_A_DAY);
-    let days = days + 719_468; // since 0000-03-01
-    let (era, day_of_era) = (days / 146_097, days % 146_097); // 400 years
-    let year = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let second = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(second).unwrap_or(Timestamp::MAX).to_string()
 }
 
 #[cfg(test)]

@@ -67,7 +67,13 @@ impl Service {
                 return Err(FrontendError::Stopped(why));
             }
             let RetryDecision::Again(pause) = retry.failed(self.runtime.now()) else {
-                return Err(error);
+                let lacks_catalog =
+                    matches!(error, FrontendError::NoLeader) && self.catalog().is_none();
+                return Err(if lacks_catalog {
+                    FrontendError::NoCatalog("no order replica can lead without it".into())
+                } else {
+                    error
+                });
             };
             let _either = self.runtime.timeout(pause, changed).await;
         }

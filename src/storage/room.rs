@@ -1,7 +1,7 @@
 //! Whether there is room to write beside a database, found out before a transaction needs it.
 //!
-//! A database that nobody writes to does not notice that its disk is full. So each self-check
-//! writes a file of [`ROOM`] bytes, without a sync, and empties it again: the file system reserves
+//! A database notices that its disk is full only when it is written to. So each self-check writes
+//! a file of [`ROOM`] bytes, without a sync, and empties it again: the file system reserves
 //! the blocks, or says that it cannot. The file has no name once it is open, so a crash leaves
 //! nothing behind.
 
