@@ -5,30 +5,40 @@
 //! `/internal` and carry the cluster's secret, if it has one.
 //!
 //! ```text
-//! socket ─► connection ─► actix ─► expect ─► service ─► routes
-//!           no upgrades   parses   413       path and id
+//! socket ─► slots ─► connection ─► actix ─► expect ─► service ─► routes
+//!           a turn   whole heads   parses   413       path and id
 //! ```
 
 mod body;
 mod connection;
+mod framing;
+mod intake;
 mod internal;
+mod limits;
 mod methods;
 mod paths;
+mod queue;
 mod reply;
 mod request_id;
+mod serving;
 mod site;
-mod upgrade;
+mod slots;
+mod socket;
+mod unserved;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
 use std::net::TcpListener;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::time::Duration;
 
-use actix_http::HttpService;
+use actix_http::{HttpService, KeepAlive};
 use actix_server::Server;
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory as _, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
+};
 use actix_web::body::MessageBody;
 use actix_web::dev::{
     AppConfig, Payload, Service as _, ServiceFactory, ServiceRequest, ServiceResponse,
@@ -37,27 +47,27 @@ use actix_web::error::JsonPayloadError;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, Error, FromRequest, HttpRequest};
 use futures_util::FutureExt as _;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
-use self::connection::Connection;
+use self::connection::{AnswerBody, Connection};
 pub use self::internal::{HttpEndpoints, internal};
 pub use self::methods::Allow;
 pub use self::paths::below;
 pub use self::reply::{ErrorReply, data, json};
 pub use self::request_id::sent_or_drawn;
+use self::serving::Serving;
 pub use self::site::refuse_other_sites;
+use self::slots::Supply;
+use self::socket::Socket;
 use crate::descriptors::Descriptors;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
-/// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
-/// load balancers do (60 s), so that it is the client who closes.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a client may take to send the first head on its connection.
-const HEAD_LIMIT: Duration = Duration::from_secs(5);
-/// How long a connection that is to close waits for its client to read the last answer.
+/// How long a connection that is to close, because its request's body is unread, waits for its
+/// client to read the answer.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// How much a dispatcher writes at once, and so keeps for a client that does not read.
+const WRITE_BUFFER: usize = 8 << 10;
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
@@ -77,30 +87,35 @@ where
         .workers(descriptors.workers)
         .max_concurrent_connections(descriptors.connections)
         .disable_signals()
-        .shutdown_signal(stop.cancelled_owned())
+        .shutdown_signal(stop.clone().cancelled_owned())
         .shutdown_timeout(DRAIN_SECONDS);
     let draining = server.graceful_shutdown_signal();
+    let supply = Supply::new(descriptors.connections, descriptors.workers);
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
     let worker = move || {
         let draining = draining.clone();
         let app = app(routes.clone()).into_factory().map_err(|error| error.error_response());
+        // Its own limits of time would cost a timer per request; see `slots`.
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let draining = draining.clone();
                 async move { draining.notified().await }
             })
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_LIMIT)
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(CLOSE_LIMIT)
+            .h1_write_buffer_size(WRITE_BUFFER)
             .local_addr(address)
+            .on_connect_ext(|connection: &Connection, data| {
+                let _no_other_socket_before = data.insert(Rc::clone(&connection.0));
+            })
             .expect(fn_service(body::expect))
             .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(async |stream: TcpStream| {
-            // A reply leaves in one write, which is not to wait for an acknowledgement.
-            let peer = stream.set_nodelay(true).and_then(|()| stream.peer_addr()).ok();
-            Ok((Connection::new(stream), peer))
+        let stop = stop.clone();
+        fn_factory(move || {
+            let (http, stop) = (http.new_service(()), stop.clone());
+            async move { Ok::<_, ()>(Serving::new(http.await?, supply, stop)) }
         })
-        .and_then(http)
     };
     server.listen("http", listener, worker)?.run().await
 }
@@ -132,7 +147,11 @@ fn app(
             paths::without_trailing_slash(&mut request);
             // The request's id comes back with the answer, whatever the answer is.
             let id = request_id::sent(request.headers()).cloned();
+            let socket = request.conn_data::<Rc<Socket>>().cloned();
             service.call(request).map(move |answer| {
+                if let (Err(_), Some(socket)) = (&answer, &socket) {
+                    socket.answered();
+                }
                 answer.map(|mut response| {
                     let status = response.status();
                     let headers = response.headers_mut();
@@ -143,7 +162,7 @@ fn app(
                     if let Some(id) = headers.get(REQUEST_ID).filter(|_| is_debugged()) {
                         log::debug!("request {} is answered {status}", id.to_str().unwrap_or("?"));
                     }
-                    response
+                    response.map_body(|_, body| AnswerBody::new(body, socket))
                 })
             })
         })

@@ -1,0 +1,93 @@
+//! How long each stage of a connection may take, and who loses its place when there are too many.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::socket::{Ending, Host, Stage};
+use super::unserved::Unserved;
+
+/// How often the clock ticks. Deadlines are as exact as that.
+pub(super) const TICK_MS: u32 = 200;
+/// How long a client may be silent or slow, if others wait for its place; a dispatcher's client is
+/// parked after it.
+pub(super) const PATIENCE: u32 = ticks(1_000);
+/// How long a client may take to send a head.
+const HEAD: u32 = ticks(5_000);
+/// How long it may take to send a body: a second more than a service waits for one, so that the
+/// service's answer is sent first.
+const BODY: u32 = ticks(6_000);
+/// How long it may take to read what is written at once.
+const UNREAD: u32 = ticks(10_000);
+/// How long a request may wait for a turn: half of a front-end's deadline.
+const QUEUED: u32 = ticks(5_000);
+/// How long it may rest between two requests: longer than any client here keeps an idle connection
+/// (15 s, `transport/http.rs`) and than common load balancers do (60 s), so that it is the client
+/// who closes.
+const KEEP_ALIVE: u32 = ticks(75_000);
+/// How long it may take to read the last answer.
+const CLOSING: u32 = ticks(1_000);
+/// Sockets that are ended at once: making room costs a look at all of them.
+pub(super) const BATCH: usize = 32;
+/// A socket that may be ended for another.
+pub(super) struct Candidate<T> {
+    pub(super) host: Host,
+    pub(super) stage: Stage,
+    pub(super) age: u32,
+    pub(super) socket: T,
+}
+
+/// Ticks in that many milliseconds.
+const fn ticks(milliseconds: u32) -> u32 {
+    milliseconds / TICK_MS
+}
+
+/// How many ticks a stage may take, and how it ends then. A service has limits of its own. A server
+/// that stops does not wait for those who neither send nor read.
+pub(super) fn deadline(stage: Stage, stops: bool) -> Option<(u32, Ending)> {
+    let late = Ending::Answer(Unserved::Late);
+    Some(match stage {
+        Stage::New | Stage::Head => (HEAD, late),
+        Stage::Body | Stage::Unread | Stage::Closing if stops => (1, Ending::Close),
+        Stage::Body => (BODY, Ending::Close),
+        Stage::Unread => (UNREAD, Ending::Close),
+        Stage::Queued => (QUEUED, Ending::Answer(Unserved::Busy)),
+        Stage::Idle => (KEEP_ALIVE, Ending::Close),
+        Stage::Closing => (CLOSING, Ending::Close),
+        Stage::Served => return None,
+    })
+}
+
+/// Whether a dispatcher has nothing to do for a socket that it could not do later. A head that came
+/// in part is held in the socket.
+pub(super) fn may_park(stage: Stage, age: u32) -> bool {
+    stage == Stage::Head || stage == Stage::Idle && age >= PATIENCE
+}
+
+/// Chooses whom to end for one of `newcomer`, out of the `candidates` that `may_end`.
+pub(super) fn choose<T>(
+    candidates: Vec<Candidate<T>>,
+    newcomer: Host,
+    may_end: impl Fn(&Candidate<T>) -> bool,
+) -> Vec<Candidate<T>> {
+    let mut shares: HashMap<Host, usize> = HashMap::new();
+    for candidate in &candidates {
+        *shares.entry(candidate.host).or_default() += 1;
+    }
+    let share = |host: Host| shares.get(&host).copied().unwrap_or_default();
+    let (slow, quick): (Vec<_>, Vec<_>) =
+        candidates.into_iter().filter(may_end).partition(|one| one.age >= PATIENCE);
+    let greediest = |of: &[Candidate<T>]| of.iter().map(|one| one.host).max_by_key(|h| share(*h));
+    let (mut chosen, host, most) = if let Some(host) = greediest(&slow) {
+        (slow, host, BATCH)
+    } else if let Some(host) = greediest(&quick)
+        && share(host) > share(newcomer) + 1
+    {
+        (quick, host, (share(host) - share(newcomer)) / 2)
+    } else {
+        return Vec::new();
+    };
+    chosen.retain(|one| one.host == host);
+    chosen.sort_by_key(|one| (one.stage, Reverse(one.age)));
+    chosen.truncate(most.min(BATCH));
+    chosen
+}
