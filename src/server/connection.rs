@@ -158,7 +158,7 @@ impl AsyncWrite for Connection {
         (intake.unread, intake.handed) = (0, 0);
         socket.weigh(&intake);
         let is_idle = socket.is_idle(&intake);
-        if is_idle && socket.should_park(&intake) {
+        if is_idle && intake.parking == Parking::No && socket.should_park(&intake) {
             intake.has_grown = false;
             intake.parking = Parking::Wanted;
         }

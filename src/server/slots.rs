@@ -69,7 +69,7 @@ impl Supply {
         /// With many threads, each has this many nevertheless.
         const LEAST_TURNS: usize = 512;
         // As many again are between being told to end and being closed.
-        let surplus = (connections / 8).clamp(1, BATCH);
+        let surplus = (connections / 8).clamp(4, BATCH).min(connections / 4).max(1);
         let places = connections.saturating_sub(2 * surplus).max(1);
         let turns = (MOST_TURNS / workers).max(LEAST_TURNS);
         Self { places, surplus, turns, set_aside: turns / 8 }
@@ -123,7 +123,7 @@ impl Slots {
 
     /// Returns whether a socket has a place, which it gets now if there is one.
     pub(super) fn has_place(&self, socket: &Socket) -> bool {
-        if socket.standing.get() != Standing::Surplus {
+        if !socket.is_surplus() {
             return true;
         }
         let is_free = self.load.places.get() < self.supply.places;
@@ -136,10 +136,10 @@ impl Slots {
 
     fn add_surplus(&self, socket: &Rc<Socket>) {
         let mut surplus = self.surplus.borrow_mut();
+        surplus.retain(|other| other.upgrade().is_some_and(|other| other.is_surplus()));
         surplus.push_back(Rc::downgrade(socket));
         if surplus.len() > self.supply.surplus
             && let Some(oldest) = surplus.pop_front().and_then(|oldest| oldest.upgrade())
-            && oldest.standing.get() == Standing::Surplus
         {
             oldest.end(Ending::Close);
         }

@@ -190,6 +190,11 @@ impl Socket {
         }
     }
 
+    /// Whether it lives without a place.
+    pub(super) fn is_surplus(&self) -> bool {
+        self.standing.get() == Standing::Surplus && self.ending().is_none()
+    }
+
     /// Notes that the client has sent the store's secret, so that it is another role.
     pub(super) fn is_of_a_role(&self) {
         if self.standing.replace(Standing::Role) == Standing::Surplus && self.ending().is_none() {

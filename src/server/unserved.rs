@@ -32,6 +32,8 @@ const NO_BODY: &str = "\r\ncontent-length: 0\r\n";
 pub(super) struct LastAnswer {
     /// What is left to write.
     rest: Bytes,
+    /// Whether more of the request may come, which is to be read.
+    may_go_on: bool,
 }
 
 /// Why a request is answered before a service sees it.
@@ -50,7 +52,7 @@ pub(super) enum Unserved {
 impl LastAnswer {
     /// The answer that replaces the bare one `head`.
     pub(super) fn instead_of(head: &str) -> Self {
-        Self { rest: with_body(head) }
+        Self { rest: with_body(head), may_go_on: true }
     }
 
     /// Writes the answer, and waits for the client to read it and to close.
@@ -66,6 +68,9 @@ impl LastAnswer {
             }
         }
         ready!(stream.as_mut().poll_shutdown(cx))?;
+        if !self.may_go_on {
+            return Poll::Ready(Ok(()));
+        }
         let mut dropped = [MaybeUninit::uninit(); 4_096];
         loop {
             let mut buffer = ReadBuf::uninit(&mut dropped);
@@ -85,7 +90,9 @@ impl From<Unserved> for LastAnswer {
             Unserved::LargeHead => "431 Request Header Fields Too Large",
             Unserved::Busy => "503 Service Unavailable\r\nretry-after: 1",
         };
-        Self::instead_of(&format!("HTTP/1.1 {status}{NO_BODY}\r\n"))
+        let rest = with_body(&format!("HTTP/1.1 {status}{NO_BODY}\r\n"));
+        // A process that is busy has no time for those that it refuses.
+        Self { rest, may_go_on: why != Unserved::Busy }
     }
 }
 
