@@ -91,3 +91,78 @@ pub(super) fn choose<T>(
     chosen.truncate(most.min(BATCH));
     chosen
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn host(number: u8) -> Host {
+        Host::from(std::net::IpAddr::from(Ipv4Addr::new(10, 0, 0, number)))
+    }
+
+    fn candidate(host_number: u8, stage: Stage, age: u32, name: usize) -> Candidate<usize> {
+        Candidate { host: host(host_number), stage, age, socket: name }
+    }
+
+    fn chosen(candidates: Vec<Candidate<usize>>, newcomer: u8) -> Vec<usize> {
+        let chosen = choose(candidates, host(newcomer), |one| one.stage < Stage::Served);
+        chosen.into_iter().map(|one| one.socket).collect()
+    }
+
+    #[test]
+    fn the_slow_of_the_greediest_go_first_and_heads_before_the_idle() {
+        let candidates = vec![
+            candidate(1, Stage::Idle, 90, 0),
+            candidate(1, Stage::Head, PATIENCE, 1),
+            candidate(1, Stage::Head, PATIENCE + 1, 2),
+            candidate(1, Stage::Served, 90, 3),
+            candidate(1, Stage::Head, PATIENCE - 1, 4),
+            candidate(2, Stage::Head, 90, 5),
+        ];
+        assert_eq!(chosen(candidates, 1), [2, 1, 0]);
+    }
+
+    #[test]
+    fn where_all_are_quick_a_host_with_fewer_takes_from_the_one_with_most() {
+        let quick = || (0..8).map(|name| candidate(1, Stage::Idle, 0, name)).collect::<Vec<_>>();
+        assert_eq!(chosen(quick(), 2).len(), 4, "each has half then");
+        assert!(chosen(quick(), 1).is_empty(), "its own connections are kept");
+        let one_each = (1..8).map(|number| candidate(number, Stage::Idle, 0, 0)).collect();
+        assert!(chosen(one_each, 9).is_empty(), "none has more than its share");
+    }
+
+    #[test]
+    fn what_is_served_is_never_ended() {
+        let served = (0..8).map(|name| candidate(1, Stage::Served, 90, name)).collect();
+        assert!(chosen(served, 2).is_empty());
+    }
+
+    #[test]
+    fn every_stage_but_the_service_has_a_deadline() {
+        for stage in [
+            Stage::New,
+            Stage::Head,
+            Stage::Body,
+            Stage::Unread,
+            Stage::Queued,
+            Stage::Idle,
+            Stage::Closing,
+        ] {
+            let (usual, _) = deadline(stage, false).unwrap();
+            let (short, _) = deadline(stage, true).unwrap();
+            assert!((1..=KEEP_ALIVE).contains(&usual) && short <= usual, "{stage:?}");
+        }
+        assert_eq!(deadline(Stage::Served, true), None);
+    }
+
+    #[test]
+    fn a_host_is_an_address_or_a_network_of_ipv6() {
+        let host = |text: &str| Host::from(text.parse::<std::net::IpAddr>().unwrap());
+        assert_eq!(host("10.0.0.1"), host("::ffff:10.0.0.1"));
+        assert_ne!(host("10.0.0.1"), host("10.0.0.2"));
+        assert_eq!(host("2001:db8::1"), host("2001:db8::ffff:2"));
+        assert_ne!(host("2001:db8::1"), host("2001:db8:0:1::1"));
+    }
+}

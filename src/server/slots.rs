@@ -141,7 +141,7 @@ impl Slots {
         if surplus.len() > self.supply.surplus
             && let Some(oldest) = surplus.pop_front().and_then(|oldest| oldest.upgrade())
         {
-            oldest.end(Ending::Close);
+            oldest.end(Ending::Answer(Unserved::Busy));
         }
     }
 
