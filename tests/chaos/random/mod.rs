@@ -6,8 +6,9 @@
 //!
 //! In two of three rounds at most one replica at a time fails, and no client may see an error. In
 //! the others any role may fail, several at once; then clients may be answered 503, and never
-//! anything wrong. In both a machine may fail as a whole: see [`machines`]. After each round all that clients saw since the run began is compared with the
-//! databases: see [`histories`](crate::histories).
+//! anything wrong. In both a machine may fail as a whole: see [`machines`]. After each round all
+//! that clients saw since the run began is compared with the databases: see
+//! [`histories`](crate::histories).
 //!
 //! The seed determines the settings, the faults and the clients' choices. It does not determine
 //! what an operating system does with a dozen processes on real sockets and disks: a seed that has
