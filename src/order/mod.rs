@@ -57,7 +57,7 @@ pub async fn run(
     let roles = roles.clone();
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let served = server::serve(listener, routes, None, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -12,7 +12,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Address, CacheSettings, CatalogRole, FrontendRole, OrderRole, Roles, Secret, ToyRole};
+use super::{
+    Address, CacheSettings, CatalogRole, FrontendRole, OrderRole, RateLimit, Roles, Secret, ToyRole,
+};
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::ToyName;
@@ -29,6 +31,7 @@ struct File {
     order: Spanned<Vec<OrderTable>>,
     #[serde(default = "default_cache")]
     cache: CacheSettings,
+    rate_limit: Option<RateLimit>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +104,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         orders,
         cache: file.cache,
         secret: file.secret.map(Spanned::into_inner),
+        rate_limit: file.rate_limit,
     })
 }
 
@@ -272,6 +276,7 @@ fn brackets(line: &str) -> Option<&'static str> {
         "[frontend]" => Some("write [[frontend]], even if there is only one"),
         "[order]" => Some("write [[order]], once for each replica"),
         "[[catalog]]" => Some("write [catalog]; there can be only one"),
+        "[[rate_limit]]" => Some("write [rate_limit]; there can be only one"),
         "[[cache]]" => Some("write [cache]; there can be only one"),
         _ => None,
     }

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 use super::methods::Allow;
 use super::reply::{ErrorReply, data};
 use super::socket::Socket;
-use super::{request_id, site};
+use super::{origin, site};
 use crate::roles::Secret;
 use crate::transport::{MEANT_FOR_ROLE, MEANT_FOR_STORE};
 use crate::wire::calls::{Call, Caller, Endpoints, Method, Refusal};
@@ -59,10 +59,9 @@ impl Endpoints for HttpEndpoints<'_> {
             if is_guarded && let Some(socket) = request.conn_data::<Rc<Socket>>() {
                 socket.is_of_a_role();
             }
-            let request_id = request_id::sent(request.headers());
-            let request_id = request_id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+            let origin = origin::sent(request.headers());
             let meant_for = meant_for(request.headers());
-            let answered = answer(state.clone(), call, Caller { request_id, meant_for });
+            let answered = answer(state.clone(), call, Caller { origin, meant_for });
             async move {
                 match answered.await {
                     Ok(answer) => data(answer),

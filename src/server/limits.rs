@@ -28,6 +28,7 @@ const KEEP_ALIVE: u32 = ticks(75_000);
 const CLOSING: u32 = ticks(1_000);
 /// Sockets that are ended at once: making room costs a look at all of them.
 pub(super) const BATCH: usize = 32;
+
 /// A socket that may be ended for another.
 pub(super) struct Candidate<T> {
     pub(super) host: Host,

@@ -16,8 +16,10 @@ mod intake;
 mod internal;
 mod limits;
 mod methods;
+mod origin;
 mod paths;
 mod queue;
+mod rate;
 mod reply;
 mod request_id;
 mod serving;
@@ -26,12 +28,10 @@ mod slots;
 mod socket;
 mod unserved;
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::io;
 use std::net::TcpListener;
-use std::ops::Deref;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{HttpService, KeepAlive};
@@ -40,27 +40,29 @@ use actix_service::{
     IntoServiceFactory as _, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
 };
 use actix_web::body::MessageBody;
-use actix_web::dev::{
-    AppConfig, Payload, Service as _, ServiceFactory, ServiceRequest, ServiceResponse,
-};
+use actix_web::dev::{AppConfig, Service as _, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::JsonPayloadError;
-use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, Error, FromRequest, HttpRequest};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App, Error, HttpMessage as _};
 use futures_util::FutureExt as _;
+use futures_util::future::{Either, ready};
 use tokio_util::sync::CancellationToken;
 
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
 use self::connection::{AnswerBody, Connection};
 pub use self::internal::{HttpEndpoints, internal};
 pub use self::methods::Allow;
+use self::origin::DrawnId;
+pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
+use self::rate::RequestLimit;
 pub use self::reply::{ErrorReply, data, json};
-pub use self::request_id::sent_or_drawn;
 use self::serving::Serving;
 pub use self::site::refuse_other_sites;
 use self::slots::Supply;
 use self::socket::Socket;
 use crate::descriptors::Descriptors;
+use crate::roles::RateLimit;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
 /// How long a connection that is to close, because its request's body is unread, waits for its
@@ -72,12 +74,17 @@ const WRITE_BUFFER: usize = 8 << 10;
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
 
-/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted.
+/// Serves `routes` on `listener`, to each host as often as the limit allows, until `stop` is cancelled, then finishes what was accepted.
 ///
 /// # Errors
 ///
 /// If the listener cannot be used.
-pub async fn serve<F>(listener: TcpListener, routes: F, stop: CancellationToken) -> io::Result<()>
+pub async fn serve<F>(
+    listener: TcpListener,
+    routes: F,
+    rate_limit: Option<RateLimit>,
+    stop: CancellationToken,
+) -> io::Result<()>
 where
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
@@ -91,10 +98,13 @@ where
         .shutdown_timeout(DRAIN_SECONDS);
     let draining = server.graceful_shutdown_signal();
     let supply = Supply::new(descriptors.connections, descriptors.workers);
+    let limit = rate_limit.map(|limit| Arc::new(RequestLimit::new(limit)));
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
     let worker = move || {
         let draining = draining.clone();
-        let app = app(routes.clone()).into_factory().map_err(|error| error.error_response());
+        let app = app(routes.clone(), limit.clone())
+            .into_factory()
+            .map_err(|error| error.error_response());
         // Its own limits of time would cost a timer per request; see `slots`.
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -111,10 +121,10 @@ where
             })
             .expect(fn_service(body::expect))
             .h1(map_config(app, |()| AppConfig::default()));
-        let stop = stop.clone();
+        let (stop, limit) = (stop.clone(), limit.clone());
         fn_factory(move || {
-            let (http, stop) = (http.new_service(()), stop.clone());
-            async move { Ok::<_, ()>(Serving::new(http.await?, supply, stop)) }
+            let (http, stop, limit) = (http.new_service(()), stop.clone(), limit.clone());
+            async move { Ok::<_, ()>(Serving::new(http.await?, supply, limit, stop)) }
         })
     };
     server.listen("http", listener, worker)?.run().await
@@ -123,6 +133,7 @@ where
 /// The service of one worker thread.
 fn app(
     routes: impl FnOnce(&mut ServiceConfig),
+    limit: Option<Arc<RequestLimit>>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -143,25 +154,32 @@ fn app(
             web::PathConfig::default()
                 .error_handler(|_error, _request| ErrorReply::NotFound("no such path").into()),
         )
-        .wrap_fn(|mut request, service| {
+        .wrap_fn(move |mut request, service| {
             paths::without_trailing_slash(&mut request);
             // The request's id comes back with the answer, whatever the answer is.
             let id = request_id::sent(request.headers()).cloned();
             let socket = request.conn_data::<Rc<Socket>>().cloned();
-            service.call(request).map(move |answer| {
+            let answered = match limit.as_ref().and_then(|limit| limit.refuses(&request)) {
+                None => Either::Left(service.call(request)),
+                Some(seconds) => {
+                    let refusal = ErrorReply::TooOften(seconds).into_response();
+                    Either::Right(ready(Ok(request.into_response(refusal))))
+                }
+            };
+            answered.map(move |answer| {
                 if let (Err(_), Some(socket)) = (&answer, &socket) {
                     socket.answered();
                 }
                 answer.map(|mut response| {
                     let status = response.status();
-                    let headers = response.headers_mut();
-                    // A purchase without an id has drawn its own, which went along with it.
-                    if !headers.contains_key(REQUEST_ID) {
-                        headers.insert(REQUEST_ID, id.unwrap_or_else(request_id::draw_header));
-                    }
-                    if let Some(id) = headers.get(REQUEST_ID).filter(|_| is_debugged()) {
+                    // A request without an id that caused calls has drawn one for them.
+                    let drawn = || response.request().extensions_mut().remove::<DrawnId>();
+                    let id = id.or_else(|| drawn().map(|DrawnId(id)| id));
+                    let id = id.unwrap_or_else(request_id::draw_header);
+                    if is_debugged() {
                         log::debug!("request {} is answered {status}", id.to_str().unwrap_or("?"));
                     }
+                    response.headers_mut().insert(REQUEST_ID, id);
                     response.map_body(|_, body| AnswerBody::new(body, socket))
                 })
             })
@@ -189,37 +207,4 @@ fn unreadable(error: &JsonPayloadError) -> ErrorReply {
     } else {
         body::BROKEN.into()
     })
-}
-
-/// A role's connections to its neighbours, which can carry a client's `X-Request-Id` along.
-pub trait OnBehalf: Sized + 'static {
-    /// The same connections, for the client's request with this id.
-    #[must_use]
-    fn on_behalf_of(&self, request_id: &str) -> Self;
-}
-
-/// A handler's connections: the worker thread's, carrying along the request's id if it has one.
-#[derive(Debug)]
-pub struct Connections<R>(Data<R>);
-
-impl<R: OnBehalf> FromRequest for Connections<R> {
-    type Error = Infallible;
-    type Future = Ready<Result<Self, Infallible>>;
-
-    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let shared = request.app_data::<Data<R>>().expect("a role's routes add its neighbours");
-        let id = request_id::sent(request.headers()).and_then(|id| id.to_str().ok());
-        ready(Ok(Self(match id {
-            Some(id) => Data::new(shared.on_behalf_of(id)),
-            None => shared.clone(),
-        })))
-    }
-}
-
-impl<R> Deref for Connections<R> {
-    type Target = R;
-
-    fn deref(&self) -> &R {
-        &self.0
-    }
 }

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::connection::Connection;
 use super::intake::{Intake, Parking};
 use super::internal::INTERNAL;
 use super::limits::TICK_MS;
+use super::rate::{FORGET_INTERVAL, RequestLimit};
 use super::slots::{Slots, Supply};
 use super::socket::{Ending, Holder, Host, Socket};
 use super::unserved::{LastAnswer, Unserved};
@@ -49,20 +51,27 @@ enum Gathered {
 
 impl<H> Serving<H> {
     /// Starts the clock, too, which goes on until the thread ends.
-    pub(super) fn new(http: H, supply: Supply, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        http: H,
+        supply: Supply,
+        limit: Option<Arc<RequestLimit>>,
+        stop: CancellationToken,
+    ) -> Self {
         let slots = Rc::new(Slots::new(supply));
-        rt::spawn(watch(Rc::clone(&slots), stop));
+        rt::spawn(watch(Rc::clone(&slots), limit, stop));
         Self { http: Rc::new(http), slots }
     }
 }
 
-async fn watch(slots: Rc<Slots>, stop: CancellationToken) {
+async fn watch(slots: Rc<Slots>, limit: Option<Arc<RequestLimit>>, stop: CancellationToken) {
     let mut clock = rt::time::interval(Duration::from_millis(u64::from(TICK_MS)));
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut forgetting = rt::time::interval(FORGET_INTERVAL);
     let mut stops = false;
     loop {
         tokio::select! {
             _ = clock.tick() => slots.tick(),
+            _ = forgetting.tick(), if limit.is_some() => limit.iter().for_each(|it| it.forget()),
             () = slots.load.alarm.notified() => slots.shed_weight(),
             () = stop.cancelled(), if !stops => {
                 stops = true;

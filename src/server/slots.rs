@@ -57,7 +57,7 @@ pub(super) struct Slots {
     /// For whom no room could be made, and when.
     in_vain: Cell<Option<(Host, u32)>>,
     turns: Cell<usize>,
-    queue: RefCell<Queue>,
+    queue: RefCell<Queue<Weak<Socket>>>,
 }
 
 impl Supply {
@@ -188,7 +188,13 @@ impl Slots {
             return true;
         }
         socket.holder.set(Holder::Queue);
-        let is_first = self.queue.borrow_mut().push(socket, is_between_roles);
+        let waiting = Rc::downgrade(socket);
+        let is_first = if is_between_roles {
+            self.queue.borrow_mut().push_role(waiting);
+            true
+        } else {
+            self.queue.borrow_mut().push(socket.host, waiting)
+        };
         let queued = self.load.queued.get() + 1;
         self.load.queued.set(queued);
         if is_first || queued.is_multiple_of(BATCH) {
@@ -216,7 +222,7 @@ impl Slots {
         self.turns.set(self.turns.get() - 1);
         loop {
             let free = (self.supply.turns + self.supply.set_aside).saturating_sub(self.turns.get());
-            let next = self.queue.borrow_mut().pop(free > self.supply.set_aside, free > 0);
+            let next = self.queue.borrow_mut().pop(free > 0, free > self.supply.set_aside);
             let Some(next) = next else { return };
             self.load.queued.set(self.load.queued.get() - 1);
             if let Some(next) = next.upgrade()

@@ -287,3 +287,27 @@ async fn more_clients_than_turns_are_all_served() {
     assert_eq!(buy(address, "Tux", 1, "k").await.unwrap().0, 200);
     drop(clients);
 }
+
+#[actix_web::test]
+async fn a_host_that_asks_more_often_than_it_may_is_told_when_to_come_again() {
+    let mut cluster = Cluster::prepare(one_frontend());
+    let roles = std::fs::read_to_string(cluster.roles()).unwrap();
+    let limit = "\n[rate_limit]\nrequests_per_second = 1\nburst = 10\n";
+    cluster.give_own_roles("frontend", &(roles + limit));
+    cluster.start_everything().await;
+    let address = &cluster.frontends[0];
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        answers.push(ask_from(GREEDY, address, GET).await.unwrap());
+    }
+    assert_eq!(answers[..10], [200; 10]);
+    assert!(answers.iter().filter(|status| **status == 429).count() >= 5, "{answers:?}");
+    let refused =
+        send_from(GREEDY, address, &GET.repeat(3).replace("Tux HTTP/1.1", "Tux HTTP/1.0"));
+    let refused = read_to_end(&mut refused.await.unwrap()).await;
+    assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    // Others are served, and so are supervisors and roles.
+    assert_eq!(ask_from(MODEST, address, GET).await, Some(200));
+    let ready = "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(ask_from(GREEDY, address, ready).await, Some(200));
+}

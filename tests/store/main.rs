@@ -15,6 +15,7 @@ mod connections;
 mod damage;
 mod failover;
 mod full_disks;
+mod interrupted;
 mod logs;
 mod open_files;
 mod operations;

@@ -2,8 +2,6 @@
 //! further ones are told to come again.
 #![allow(clippy::unwrap_used, reason = "a failure here is a test's failure")]
 
-use std::time::Duration;
-
 use actix_web::rt::time::timeout;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
