@@ -1,9 +1,9 @@
 //! What has come in on a socket and is not yet with its dispatcher.
 //!
 //! The dispatcher is handed whole heads only, and bodies as they come. It gets no further request
-//! while it has many to answer, or while the client does not read: so it never holds more than a few
-//! requests and answers of one client, and the rest stays in the kernel's buffers, where it makes
-//! the client wait.
+//! while it has many to answer, or while the client does not read. So it never holds more than a
+//! few requests and answers of one client, and the rest stays in the kernel's buffers, where it
+//! makes the client wait.
 
 use std::cell::RefMut;
 

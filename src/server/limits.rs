@@ -30,7 +30,7 @@ const CLOSING: u32 = ticks(1_000);
 pub(super) const BATCH: usize = 32;
 
 /// A socket that may be ended for another.
-pub(super) struct Candidate<T> {
+pub(super) struct Occupant<T> {
     pub(super) host: Host,
     pub(super) stage: Stage,
     pub(super) age: u32,
@@ -64,20 +64,20 @@ pub(super) fn may_park(stage: Stage, age: u32) -> bool {
     stage == Stage::Head || stage == Stage::Idle && age >= PATIENCE
 }
 
-/// Chooses whom to end for one of `newcomer`, out of the `candidates` that `may_end`.
+/// Chooses whom to end for one of `newcomer`, out of the `occupants` that `may_end`.
 pub(super) fn choose<T>(
-    candidates: Vec<Candidate<T>>,
+    occupants: Vec<Occupant<T>>,
     newcomer: Host,
-    may_end: impl Fn(&Candidate<T>) -> bool,
-) -> Vec<Candidate<T>> {
+    may_end: impl Fn(&Occupant<T>) -> bool,
+) -> Vec<Occupant<T>> {
     let mut shares: HashMap<Host, usize> = HashMap::new();
-    for candidate in &candidates {
-        *shares.entry(candidate.host).or_default() += 1;
+    for occupant in &occupants {
+        *shares.entry(occupant.host).or_default() += 1;
     }
     let share = |host: Host| shares.get(&host).copied().unwrap_or_default();
     let (slow, quick): (Vec<_>, Vec<_>) =
-        candidates.into_iter().filter(may_end).partition(|one| one.age >= PATIENCE);
-    let greediest = |of: &[Candidate<T>]| of.iter().map(|one| one.host).max_by_key(|h| share(*h));
+        occupants.into_iter().filter(may_end).partition(|one| one.age >= PATIENCE);
+    let greediest = |of: &[Occupant<T>]| of.iter().map(|one| one.host).max_by_key(|h| share(*h));
     let (mut chosen, host, most) = if let Some(host) = greediest(&slow) {
         (slow, host, BATCH)
     } else if let Some(host) = greediest(&quick)
@@ -103,40 +103,40 @@ mod tests {
         Host::from(std::net::IpAddr::from(Ipv4Addr::new(10, 0, 0, number)))
     }
 
-    fn candidate(host_number: u8, stage: Stage, age: u32, name: usize) -> Candidate<usize> {
-        Candidate { host: host(host_number), stage, age, socket: name }
+    fn occupant(host_number: u8, stage: Stage, age: u32, name: usize) -> Occupant<usize> {
+        Occupant { host: host(host_number), stage, age, socket: name }
     }
 
-    fn chosen(candidates: Vec<Candidate<usize>>, newcomer: u8) -> Vec<usize> {
-        let chosen = choose(candidates, host(newcomer), |one| one.stage < Stage::Served);
+    fn chosen(occupants: Vec<Occupant<usize>>, newcomer: u8) -> Vec<usize> {
+        let chosen = choose(occupants, host(newcomer), |one| one.stage < Stage::Served);
         chosen.into_iter().map(|one| one.socket).collect()
     }
 
     #[test]
     fn the_slow_of_the_greediest_go_first_and_heads_before_the_idle() {
-        let candidates = vec![
-            candidate(1, Stage::Idle, 90, 0),
-            candidate(1, Stage::Head, PATIENCE, 1),
-            candidate(1, Stage::Head, PATIENCE + 1, 2),
-            candidate(1, Stage::Served, 90, 3),
-            candidate(1, Stage::Head, PATIENCE - 1, 4),
-            candidate(2, Stage::Head, 90, 5),
+        let occupants = vec![
+            occupant(1, Stage::Idle, 90, 0),
+            occupant(1, Stage::Head, PATIENCE, 1),
+            occupant(1, Stage::Head, PATIENCE + 1, 2),
+            occupant(1, Stage::Served, 90, 3),
+            occupant(1, Stage::Head, PATIENCE - 1, 4),
+            occupant(2, Stage::Head, 90, 5),
         ];
-        assert_eq!(chosen(candidates, 1), [2, 1, 0]);
+        assert_eq!(chosen(occupants, 1), [2, 1, 0]);
     }
 
     #[test]
     fn where_all_are_quick_a_host_with_fewer_takes_from_the_one_with_most() {
-        let quick = || (0..8).map(|name| candidate(1, Stage::Idle, 0, name)).collect::<Vec<_>>();
+        let quick = || (0..8).map(|name| occupant(1, Stage::Idle, 0, name)).collect::<Vec<_>>();
         assert_eq!(chosen(quick(), 2).len(), 4, "each has half then");
         assert!(chosen(quick(), 1).is_empty(), "its own connections are kept");
-        let one_each = (1..8).map(|number| candidate(number, Stage::Idle, 0, 0)).collect();
+        let one_each = (1..8).map(|number| occupant(number, Stage::Idle, 0, 0)).collect();
         assert!(chosen(one_each, 9).is_empty(), "none has more than its share");
     }
 
     #[test]
     fn what_is_served_is_never_ended() {
-        let served = (0..8).map(|name| candidate(1, Stage::Served, 90, name)).collect();
+        let served = (0..8).map(|name| occupant(1, Stage::Served, 90, name)).collect();
         assert!(chosen(served, 2).is_empty());
     }
 

@@ -21,7 +21,7 @@ use std::rc::{Rc, Weak};
 
 use tokio::net::TcpStream;
 
-use super::limits::{BATCH, Candidate, PATIENCE, choose, deadline, may_park};
+use super::limits::{BATCH, Occupant, PATIENCE, choose, deadline, may_park};
 use super::queue::Queue;
 use super::socket::{Ending, Holder, Host, Load, Socket, Stage, Standing};
 use super::unserved::Unserved;
@@ -164,13 +164,13 @@ impl Slots {
     fn end_for(&self, newcomer: Host, may_end: impl Fn(&Socket, Stage) -> bool) -> bool {
         let sockets = self.sockets.borrow();
         let live = sockets.iter().filter(|socket| socket.ending().is_none());
-        let candidates = live.map(|socket| Candidate {
+        let occupants = live.map(|socket| Occupant {
             host: socket.host,
             stage: socket.stage(),
             age: socket.age(self.now.get()),
             socket,
         });
-        let chosen = choose(candidates.collect(), newcomer, |one| may_end(one.socket, one.stage));
+        let chosen = choose(occupants.collect(), newcomer, |one| may_end(one.socket, one.stage));
         for one in &chosen {
             one.socket.end(Ending::Close);
         }
