@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod core;
 mod leader;
+mod metrics;
 mod readiness;
 pub mod remote;
 pub mod routes;
@@ -51,7 +52,7 @@ pub async fn run(
     let roles = roles.clone();
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let served = server::serve(listener, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome
