@@ -30,6 +30,9 @@ pub struct Roles {
     pub cache: CacheSettings,
     /// The secret that guards the calls between roles.
     pub secret: Option<Secret>,
+    /// Hosts that requests may name besides the address that they reach: those that a reverse
+    /// proxy passes on.
+    pub hosts: Vec<Host>,
 }
 
 /// A front-end's settings.
@@ -89,6 +92,11 @@ pub struct CacheSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Address(String);
+
+/// A host without a port, as a URL has it: a name, an IPv4 address, or an IPv6 address in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Host(String);
 
 /// The secret of the cluster. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -169,6 +177,13 @@ impl Roles {
         self.frontends.iter().map(|frontend| frontend.address.clone()).collect()
     }
 
+    /// Returns the hosts that requests to a role may name: that of its address, and `hosts`.
+    #[must_use]
+    pub fn hosts_of(&self, role: Role) -> Vec<Host> {
+        let own = self.address_of(role).map(Address::host);
+        own.into_iter().chain(self.hosts.iter().cloned()).collect()
+    }
+
     /// Returns the path of a role's file in the data folder, such as `order-1.db`.
     #[must_use]
     pub fn file_of(&self, role: Role, extension: &str) -> PathBuf {
@@ -181,6 +196,36 @@ impl Address {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the address's host.
+    ///
+    /// # Panics
+    ///
+    /// Never: an address has a port, and the host before it.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        let (host, _port) = self.0.rsplit_once(':').expect("it was parsed as host:port");
+        Host(host.to_owned())
+    }
+}
+
+impl Host {
+    /// Returns the host as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if is_host(&text) {
+            return Ok(Self(text));
+        }
+        Err(format!("{text:?} is not a host; write its name alone, such as shop.example.org"))
     }
 }
 
