@@ -261,7 +261,7 @@ impl Validator<'_> {
     }
 
     fn secret(&self, secret: &Spanned<Secret>) -> Result<(), String> {
-        let Secret(text) = secret.get_ref();
+        let text = secret.get_ref().reveal();
         if text.len() >= SHORTEST_SECRET && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(());
         }

@@ -5,6 +5,7 @@
 //! allowed.
 
 mod file;
+mod run_secret;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -98,10 +99,22 @@ pub struct Address(String);
 #[serde(try_from = "String")]
 pub struct Host(String);
 
-/// The secret of the cluster. Its `Debug` output does not contain it.
+/// The secret of the store. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
+#[serde(from = "String")]
+pub struct Secret {
+    text: String,
+    origin: SecretOrigin,
+}
+
+/// Where a secret is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretOrigin {
+    /// From `roles.toml`.
+    File,
+    /// Made for this run, in the data folder.
+    Run,
+}
 
 /// One process of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,7 +276,19 @@ impl Secret {
     /// Returns the secret itself, for a header or a comparison and never for a log.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Returns where the secret is from.
+    #[must_use]
+    pub fn origin(&self) -> SecretOrigin {
+        self.origin
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self { text, origin: SecretOrigin::File }
     }
 }
 

@@ -110,8 +110,8 @@ impl fmt::Display for ErrorReply {
                 f.write_str(problem)
             }
             Self::Forbidden => f.write_str(
-                "calls between roles carry the cluster's secret; is `secret` the same in every \
-                 role's roles.toml?",
+                "calls between roles carry the store's secret: give every role the same roles.toml \
+                 and data_dir; a person can make this call with `toystore call ROLE PATH`",
             ),
             Self::OtherSite => f.write_str(
                 "a web page of another site sent this request; only pages of this address may \
