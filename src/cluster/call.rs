@@ -43,7 +43,7 @@ pub(super) async fn call(cluster: &Cluster, arguments: CallArguments) -> VerbRes
     let roles = cluster.roles.clone().join_run()?;
     let store = store(cluster, roles.secret.as_ref()).await;
     let meant_for = Some(Addressee { role: role.to_string(), store });
-    let caller = Caller { request_id: None, meant_for };
+    let caller = Caller { meant_for, ..Caller::default() };
     let http = Http::new(cluster.address_of(role), roles.secret.as_ref());
     let answer = http.exchange(&path, data, ANSWER_LIMIT, &caller).await;
     let (status, body) = answer.map_err(|error| {
