@@ -11,7 +11,7 @@
 //! ```
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ impl Roles {
         let failed = |problem| RolesError { path: path.clone(), problem };
         let text = match File::open(&path).and_then(|file| locked_text(&file)) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self),
+            Err(error) if is_missing(&error) => return Ok(self),
             Err(error) => {
                 return Err(failed(format!(
                     "the secret of the run cannot be read: {error}; start every role as the same \
@@ -81,8 +81,10 @@ impl Roles {
             return Ok(());
         }
         let digits = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-        let written =
-            file.set_len(0).and_then(|()| file.write_all(format!("{digits}\n").as_bytes()));
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(format!("{digits}\n").as_bytes()));
         if written.is_err() {
             // A part of a secret is of no use. The error that counts is the first.
             let _removed = std::fs::remove_file(&path);
@@ -97,7 +99,7 @@ impl Roles {
     /// If it cannot be removed.
     pub fn remove_run_secret(&self) -> io::Result<()> {
         match std::fs::remove_file(self.run_secret_file()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(error) if !is_missing(&error) => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -109,6 +111,11 @@ impl Roles {
         std::fs::metadata(self.run_secret_file())
             .is_ok_and(|metadata| metadata.permissions().mode() & OPEN_TO_OTHERS != 0)
     }
+}
+
+/// There is no such file, or its folder is none.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The file's text, once the process that makes it has finished.
