@@ -62,6 +62,7 @@ pub async fn run(
 ) -> Result<(), RoleError> {
     let settings = &roles.catalog;
     let path = roles.file_of(Role::Catalog, "db");
+    let is_new = ["db", "marker"].iter().all(|kind| !roles.file_of(Role::Catalog, kind).exists());
     let (journal, loaded) = Journal::open(&path, &settings.toys, settings.initial_stock)?;
     refuse_to_start_over(roles, loaded.journal.length)?;
     log::info!(
@@ -78,15 +79,19 @@ pub async fn run(
     service.metrics.role.register(database);
     service.forgo(without).await.map_err(|error| RoleError::Without(error.to_string()))?;
     if let Err(stopped) = service.decide(|core, _| core.may_sell()) {
-        log::warn!("{stopped}");
+        if is_new {
+            log::info!("this store is new; it sells once every replica in roles.toml has reported");
+        } else {
+            log::warn!("{stopped}");
+        }
     }
     let remote = Remote::new(roles, over_http(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
 
-    let secret = roles.secret.clone();
+    let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, secret.as_ref());
-    let served = server::serve(listener, routes, &last.metrics.role, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -21,6 +21,8 @@ pub(super) const ROUTES: &[&str] = &[
     "/healthz",
     "/readyz",
     "/metrics",
+    "/",
+    "/page/{file}",
 ];
 
 /// What a front-end counts.

@@ -8,6 +8,7 @@ pub mod answers;
 pub mod core;
 mod leader;
 mod metrics;
+mod page;
 mod readiness;
 pub mod remote;
 pub mod routes;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::page::Page;
 use self::remote::Remote;
 use self::service::Service;
 use crate::identity::Identity;
@@ -49,10 +51,14 @@ pub async fn run(
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
 
-    let roles = roles.clone();
+    let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let last = Arc::clone(&service);
-    let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, routes, &last.metrics.role, shutdown.stop()).await;
+    let page = Page::of_this_process();
+    let routes = move |config: &mut _| {
+        routes::configure(config, &service, &roles);
+        page::routes(config, &page);
+    };
+    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

@@ -9,6 +9,7 @@
 //! | `GET /cluster` | the state of everything |
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
 //! | `GET /metrics` | what it counts, for Prometheus |
+//! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
 
 use std::borrow::Cow;

@@ -57,10 +57,10 @@ pub async fn run(
     service.metrics.role.register(metrics);
     tasks::start(&service, &remote, &shutdown);
 
-    let roles = roles.clone();
+    let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Order(id)));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, routes, &last.metrics.role, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

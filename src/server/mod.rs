@@ -36,6 +36,7 @@ use actix_web::error::JsonPayloadError;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Error, HttpMessage as _};
 use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -49,9 +50,11 @@ use self::origin::DrawnId;
 pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
 pub use self::reply::{ErrorReply, data, json};
+use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;
 use crate::descriptors::Descriptors;
 use crate::metrics::{Metrics, RequestsOfThread};
+use crate::roles::Host;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
 /// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
@@ -65,14 +68,16 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
 
-/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted. Counts
-/// it in `metrics`.
+/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted, and
+/// counts it in `metrics`. On a loopback address only requests to that address or to one of `hosts`
+/// are answered.
 ///
 /// # Errors
 ///
 /// If the listener cannot be used.
 pub async fn serve<F>(
     listener: TcpListener,
+    hosts: &[Host],
     routes: F,
     metrics: &Metrics,
     stop: CancellationToken,
@@ -81,6 +86,7 @@ where
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
     let address = listener.local_addr()?;
+    let hosts = KnownHosts::new(address.ip(), hosts);
     let descriptors = Descriptors::of_this_process();
     let server = Server::build()
         .workers(descriptors.workers)
@@ -93,7 +99,7 @@ where
     let (requests, connections) = (metrics.requests.clone(), metrics.connections.clone());
     let worker = move || {
         let (draining, connections) = (draining.clone(), connections.clone());
-        let app = app(routes.clone(), requests.of_thread())
+        let app = app(hosts.clone(), routes.clone(), requests.of_thread())
             .into_factory()
             .map_err(|error| error.error_response());
         let http = HttpService::build()
@@ -119,6 +125,7 @@ where
 
 /// The service of one worker thread.
 fn app(
+    hosts: KnownHosts,
     routes: impl FnOnce(&mut ServiceConfig),
     requests: Arc<RequestsOfThread>,
 ) -> App<
@@ -144,10 +151,15 @@ fn app(
         .wrap_fn(move |mut request, service| {
             paths::without_trailing_slash(&mut request);
             let stopwatch = Stopwatch::start(&requests, request.match_info().as_str());
+            if let Err(error) = hosts.check(&request) {
+                let response = body::refusal(request.headers(), error);
+                stopwatch.stop(&requests, response.status().as_u16());
+                return Either::Left(ready(Ok(request.into_response(response))));
+            }
             let requests = Arc::clone(&requests);
             // The request's id comes back with the answer, whatever the answer is.
             let id = request_id::sent(request.headers()).cloned();
-            service.call(request).map(move |answer| {
+            Either::Right(service.call(request).map(move |answer| {
                 answer.map(|mut response| {
                     let status = response.status();
                     stopwatch.stop(&requests, status.as_u16());
@@ -161,7 +173,7 @@ fn app(
                     response.headers_mut().insert(REQUEST_ID, id);
                     response
                 })
-            })
+            }))
         })
         .configure(routes)
         .default_service(web::to(async || ErrorReply::NotFound("no such path").into_response()))
