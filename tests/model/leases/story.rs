@@ -1,7 +1,7 @@
 //! What the steps of the model mean, for the [lessons](super::lessons).
 
 use super::super::lessons::Told;
-use super::super::lessons::scene::{Facts, Message, Scene};
+use super::super::lessons::scene::{Facts, Message, Scene, capital};
 use super::*;
 
 const READERS: [&str; 4] = ["reader-1", "reader-2", "reader-3", "reader-4"];
@@ -47,12 +47,6 @@ fn node(frontend: usize) -> &'static str {
 
 fn person(frontend: usize) -> String {
     format!("front-end {}", frontend + 1)
-}
-
-/// At the beginning of a sentence.
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn reader(number: usize) -> String {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use toystore::wire::event::EventKind;
 
 /// For each node, what it knows: name and value.
 pub(crate) type Facts = BTreeMap<&'static str, BTreeMap<&'static str, String>>;
 
 /// A message that is under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     id: String,
     from: &'static str,
@@ -16,30 +17,34 @@ pub(crate) struct Message {
     name: String,
 }
 
-/// An event; the page adds what a list of events has besides (a place, a clock).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An event. It is written as a short list, from which the page makes an event in the format of
+/// traces: `["send", message, from, to, name]`, `["recv" | "drop", message]` about one that was
+/// sent, and `["local" | "timer" | "crash" | "start", node, name]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    pub(crate) node: &'static str,
-    kind: Kind,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<&'static str>,
+    node: &'static str,
+    kind: EventKind,
+    about: Option<Message>,
     name: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Send,
-    Recv,
-    Drop,
-    Local,
-    Timer,
-    Crash,
-    Start,
+impl Event {
+    /// Where it happens.
+    pub(super) fn node(&self) -> &'static str {
+        self.node
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match (&self.about, self.kind) {
+            (Some(Message { id, from, to: whom, name }), EventKind::Send) => {
+                (self.kind, id, from, whom, name).serialize(to)
+            }
+            (Some(message), _) => (self.kind, &message.id).serialize(to),
+            (None, _) => (self.kind, self.node, &self.name).serialize(to),
+        }
+    }
 }
 
 /// A step of a lesson.
@@ -75,18 +80,18 @@ impl Scene {
     ) -> Message {
         self.messages += 1;
         let message = Message { id: format!("m{}", self.messages), from, to, name: name.into() };
-        self.passes(Kind::Send, from, &message);
+        self.passes(EventKind::Send, from, &message);
         message
     }
 
     /// It arrives.
     pub(crate) fn receive(&mut self, message: &Message) {
-        self.passes(Kind::Recv, message.to, message);
+        self.passes(EventKind::Recv, message.to, message);
     }
 
     /// It is lost.
     pub(crate) fn lose(&mut self, message: &Message) {
-        self.passes(Kind::Drop, message.to, message);
+        self.passes(EventKind::Drop, message.from, message);
     }
 
     /// A message leaves and arrives in the same step.
@@ -102,22 +107,22 @@ impl Scene {
 
     /// A node does something by itself.
     pub(crate) fn local(&mut self, node: &'static str, name: impl Into<String>) {
-        self.happens(Kind::Local, node, name);
+        self.happens(EventKind::Local, node, name);
     }
 
     /// Time has passed for a node.
     pub(crate) fn timer(&mut self, node: &'static str, name: impl Into<String>) {
-        self.happens(Kind::Timer, node, name);
+        self.happens(EventKind::Timer, node, name);
     }
 
     /// A process ends.
     pub(crate) fn crash(&mut self, node: &'static str) {
-        self.happens(Kind::Crash, node, "crash");
+        self.happens(EventKind::Crash, node, "crash");
     }
 
     /// A process starts.
     pub(crate) fn start(&mut self, node: &'static str) {
-        self.happens(Kind::Start, node, "start");
+        self.happens(EventKind::Start, node, "start");
     }
 
     /// The step that was told.
@@ -126,16 +131,25 @@ impl Scene {
         Step { text, events: std::mem::take(&mut self.events), state }
     }
 
-    fn happens(&mut self, kind: Kind, node: &'static str, name: impl Into<String>) {
-        let name = name.into();
-        self.events.push(Event { node, kind, message: None, from: None, to: None, name });
+    fn happens(&mut self, kind: EventKind, node: &'static str, name: impl Into<String>) {
+        self.events.push(Event { node, kind, about: None, name: name.into() });
     }
 
-    fn passes(&mut self, kind: Kind, node: &'static str, message: &Message) {
-        let Message { id, from, to, name } = message.clone();
-        let (message, from, to) = (Some(id), Some(from), Some(to));
-        self.events.push(Event { node, kind, message, from, to, name });
+    fn passes(&mut self, kind: EventKind, node: &'static str, message: &Message) {
+        let about = Some(message.clone());
+        self.events.push(Event { node, kind, about, name: String::new() });
     }
+}
+
+/// A step in which nothing happens, though a client waits.
+pub(super) fn nothing() -> Step {
+    Step { text: "Nothing more happens.".into(), events: Vec::new(), state: Facts::new() }
+}
+
+/// At the beginning of a sentence.
+pub(crate) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The facts that are new or different; those that are gone have no text.
