@@ -107,7 +107,8 @@ const UNTIL_PUBLISHED: Text = Text {
            is on disk.",
     wrong: "The order is on disk, but readers are still answered from the old quantity in memory. \
             Unlocked in this gap, Tux is cached with the old quantity after its invalidation.",
-    why: "Commit, publish, unlock, in this order: a front-end that may cache sees the new quantity.",
+    why: "Commit, publish, unlock, in this order: an answer that may be cached has the new \
+          quantity.",
     question: "Front-end 1 asked the catalog between commit and publication. What does reader 2 \
                see afterwards?",
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
