@@ -8,6 +8,7 @@
 //! | `GET /orders/<number>` | one order |
 //! | `GET /cluster` | the state of everything |
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
+//! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
 
 use std::borrow::Cow;
