@@ -26,15 +26,15 @@ PAUSE = 0.5
 # Longer than any deadline of the store.
 PATIENCE = 100
 
-GET = b"GET /products/Tux HTTP/1.1\r\nHost: store\r\n\r\n"
-LIST = b"GET /products HTTP/1.1\r\nHost: store\r\n\r\n"
+GET = b"GET /products/Tux HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LIST = b"GET /products HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ORDER = b'{"name":"Tux","quantity":1}'
 
 
 def post(path, body=ORDER, headers=(), length=None):
     """A request with a body."""
     length = len(body) if length is None else length
-    lines = [f"POST {path} HTTP/1.1", "Host: store", f"Content-Length: {length}", *headers]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {length}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -73,7 +73,7 @@ class SlowHeads(Kind):
     share = 4
 
     async def attack(self, reader, writer):
-        head = b"GET /products/Tux HTTP/1.1\r\nHost: store\r\nX-Slow: " + b"x" * 1_000
+        head = b"GET /products/Tux HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"x" * 1_000
         for letter in head:
             writer.write(bytes([letter]))
             await writer.drain()
@@ -88,7 +88,7 @@ class SlowBodies(Kind):
     async def attack(self, reader, writer):
         path = random.choice(["/orders", "/nothing", "/products", "/internal/invalidate"])
         if random.random() < 0.5:
-            head = f"POST {path} HTTP/1.1\r\nHost: store\r\nTransfer-Encoding: chunked\r\n\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
             writer.write(head.encode() + b"1\r\n{\r\n")
         else:
             writer.write(post(path, b"{", length=16_000))
@@ -138,12 +138,12 @@ class Malformed(Kind):
                 [
                     bytes(random.randrange(256) for _ in range(300)),
                     b"GET / HTTP/1.1\r\n\r\n",
-                    b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: store\r\n\r\n",
-                    b"GET / HTTP/1.1\r\nHost: store\r\nX: " + b"x" * 200_000 + b"\r\n\r\n",
+                    b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000 + b"\r\n\r\n",
                     post("/orders", headers=["Content-Length: 5"]),
                     post("/orders", b"[" * 16_000),
                     post("/orders", b'{"name":"Tux","quantity":1e999}'),
-                    b"POST /orders HTTP/1.1\r\nHost: store\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                    b"POST /orders HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
                     post("/orders", b"{}", length=10**18),
                 ]
             )

@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod core;
 mod leader;
+mod metrics;
 mod page;
 mod readiness;
 pub mod remote;
@@ -50,14 +51,16 @@ pub async fn run(
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
 
-    let (roles, rate_limit) = (roles.clone(), roles.rate_limit);
+    let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
+    let limit = roles.rate_limit;
     let last = Arc::clone(&service);
     let page = Page::of_this_process();
     let routes = move |config: &mut _| {
         routes::configure(config, &service, &roles);
         page::routes(config, &page);
     };
-    let served = server::serve(listener, routes, rate_limit, shutdown.stop()).await;
+    let served =
+        server::serve(listener, &hosts, limit, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

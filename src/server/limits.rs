@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::socket::{Ending, Host, Stage};
+use super::socket::{Ending, PeerHost, Stage};
 use super::unserved::Unserved;
 
 /// How often the clock ticks. Deadlines are as exact as that.
@@ -31,7 +31,7 @@ pub(super) const BATCH: usize = 32;
 
 /// A socket that may be ended for another.
 pub(super) struct Occupant<T> {
-    pub(super) host: Host,
+    pub(super) host: PeerHost,
     pub(super) stage: Stage,
     pub(super) age: u32,
     pub(super) socket: T,
@@ -67,14 +67,14 @@ pub(super) fn may_park(stage: Stage, age: u32) -> bool {
 /// Chooses whom to end for one of `newcomer`, out of the `occupants` that `may_end`.
 pub(super) fn choose<T>(
     occupants: Vec<Occupant<T>>,
-    newcomer: Host,
+    newcomer: PeerHost,
     may_end: impl Fn(&Occupant<T>) -> bool,
 ) -> Vec<Occupant<T>> {
-    let mut shares: HashMap<Host, usize> = HashMap::new();
+    let mut shares: HashMap<PeerHost, usize> = HashMap::new();
     for occupant in &occupants {
         *shares.entry(occupant.host).or_default() += 1;
     }
-    let share = |host: Host| shares.get(&host).copied().unwrap_or_default();
+    let share = |host: PeerHost| shares.get(&host).copied().unwrap_or_default();
     let (slow, quick): (Vec<_>, Vec<_>) =
         occupants.into_iter().filter(may_end).partition(|one| one.age >= PATIENCE);
     let greediest = |of: &[Occupant<T>]| of.iter().map(|one| one.host).max_by_key(|h| share(*h));
@@ -99,8 +99,8 @@ mod tests {
 
     use super::*;
 
-    fn host(number: u8) -> Host {
-        Host::from(std::net::IpAddr::from(Ipv4Addr::new(10, 0, 0, number)))
+    fn host(number: u8) -> PeerHost {
+        PeerHost::from(std::net::IpAddr::from(Ipv4Addr::new(10, 0, 0, number)))
     }
 
     fn occupant(host_number: u8, stage: Stage, age: u32, name: usize) -> Occupant<usize> {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_host_is_an_address_or_a_network_of_ipv6() {
-        let host = |text: &str| Host::from(text.parse::<std::net::IpAddr>().unwrap());
+        let host = |text: &str| PeerHost::from(text.parse::<std::net::IpAddr>().unwrap());
         assert_eq!(host("10.0.0.1"), host("::ffff:10.0.0.1"));
         assert_ne!(host("10.0.0.1"), host("10.0.0.2"));
         assert_eq!(host("2001:db8::1"), host("2001:db8::ffff:2"));

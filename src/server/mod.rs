@@ -16,6 +16,7 @@ mod intake;
 mod internal;
 mod limits;
 mod methods;
+mod metrics;
 mod origin;
 mod paths;
 mod queue;
@@ -28,6 +29,7 @@ mod slots;
 mod socket;
 mod unserved;
 
+use std::future::ready;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -35,7 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{HttpService, KeepAlive};
-use actix_server::Server;
+use actix_server::{Server, ServerHandle};
 use actix_service::{
     IntoServiceFactory as _, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
 };
@@ -43,26 +45,31 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Service as _, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::JsonPayloadError;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, Error, HttpMessage as _};
+use actix_web::{App, Error, HttpMessage as _, rt};
 use futures_util::FutureExt as _;
-use futures_util::future::{Either, ready};
+use futures_util::future::Either;
+use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
 
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
 use self::connection::{AnswerBody, Connection};
 pub use self::internal::{HttpEndpoints, internal};
 pub use self::methods::Allow;
+use self::metrics::Stopwatch;
+pub use self::metrics::metrics;
 use self::origin::DrawnId;
 pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
 use self::rate::RequestLimit;
 pub use self::reply::{ErrorReply, data, json};
-use self::serving::Serving;
+use self::serving::{Serving, Terms};
+use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;
 use self::slots::Supply;
 use self::socket::Socket;
 use crate::descriptors::Descriptors;
-use crate::roles::RateLimit;
+use crate::metrics::{Metrics, RequestsOfThread};
+use crate::roles::{Host, RateLimit};
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
 /// How long a connection that is to close, because its request's body is unread, waits for its
@@ -74,38 +81,48 @@ const WRITE_BUFFER: usize = 8 << 10;
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
 
-/// Serves `routes` on `listener`, to each host as often as the limit allows, until `stop` is cancelled, then finishes what was accepted.
+/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted, and
+/// counts it in `metrics`. On a loopback address only requests to that address or to one of `hosts`
+/// are answered; those who ask more often than the limit allows are refused.
 ///
 /// # Errors
 ///
 /// If the listener cannot be used.
 pub async fn serve<F>(
     listener: TcpListener,
+    hosts: &[Host],
+    limit: Option<RateLimit>,
     routes: F,
-    rate_limit: Option<RateLimit>,
+    metrics: &Metrics,
     stop: CancellationToken,
 ) -> io::Result<()>
 where
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
     let address = listener.local_addr()?;
+    let hosts = KnownHosts::new(address.ip(), hosts);
     let descriptors = Descriptors::of_this_process();
     let server = Server::build()
         .workers(descriptors.workers)
         .max_concurrent_connections(descriptors.connections)
         .disable_signals()
-        .shutdown_signal(stop.clone().cancelled_owned())
         .shutdown_timeout(DRAIN_SECONDS);
     let draining = server.graceful_shutdown_signal();
-    let supply = Supply::new(descriptors.connections, descriptors.workers);
-    let limit = rate_limit.map(|limit| Arc::new(RequestLimit::new(limit)));
+    let terms = Terms {
+        supply: Supply::new(descriptors.connections, descriptors.workers),
+        limit: limit.map(|limit| Arc::new(RequestLimit::new(limit))),
+        connections: metrics.connections.clone(),
+        stop: stop.clone(),
+    };
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
+    let requests = metrics.requests.clone();
     let worker = move || {
-        let draining = draining.clone();
-        let app = app(routes.clone(), limit.clone())
+        let (draining, terms) = (draining.clone(), terms.clone());
+        let checks = Checks { hosts: hosts.clone(), limit: terms.limit.clone() };
+        let app = app(checks, routes.clone(), requests.of_thread())
             .into_factory()
             .map_err(|error| error.error_response());
-        // Its own limits of time would cost a timer per request; see `slots`.
+        // Its own limits of time would cost a timer per request; see `limits`.
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let draining = draining.clone();
@@ -121,19 +138,51 @@ where
             })
             .expect(fn_service(body::expect))
             .h1(map_config(app, |()| AppConfig::default()));
-        let (stop, limit) = (stop.clone(), limit.clone());
         fn_factory(move || {
-            let (http, stop, limit) = (http.new_service(()), stop.clone(), limit.clone());
-            async move { Ok::<_, ()>(Serving::new(http.await?, supply, limit, stop)) }
+            let (http, terms) = (http.new_service(()), terms.clone());
+            async move { Ok::<_, ()>(Serving::new(http.await?, terms)) }
         })
     };
-    server.listen("http", listener, worker)?.run().await
+    let server = server.listen("http", listener, worker)?.run();
+    rt::spawn(end(server.handle(), stop, metrics.connections.clone()));
+    server.await
+}
+
+/// Ends the server once `stop` is cancelled. While it ends, actix looks for what is left of its
+/// connections once a second, so those that have nothing to wait for are given time to end first.
+async fn end(server: ServerHandle, stop: CancellationToken, connections: IntGauge) {
+    const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+    const LOOKS: u32 = 40;
+    stop.cancelled().await;
+    server.pause().await;
+    for _ in 0..LOOKS {
+        if connections.get() == 0 {
+            break;
+        }
+        rt::time::sleep(LOOK_INTERVAL).await;
+    }
+    server.stop(true).await;
+}
+
+/// What is checked of every request before a service sees it.
+#[derive(Clone)]
+struct Checks {
+    hosts: KnownHosts,
+    limit: Option<Arc<RequestLimit>>,
+}
+
+impl Checks {
+    fn check(&self, request: &ServiceRequest) -> Result<(), ErrorReply> {
+        self.hosts.check(request)?;
+        self.limit.as_ref().map_or(Ok(()), |limit| limit.check(request))
+    }
 }
 
 /// The service of one worker thread.
 fn app(
+    checks: Checks,
     routes: impl FnOnce(&mut ServiceConfig),
-    limit: Option<Arc<RequestLimit>>,
+    requests: Arc<RequestsOfThread>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -156,22 +205,25 @@ fn app(
         )
         .wrap_fn(move |mut request, service| {
             paths::without_trailing_slash(&mut request);
+            let stopwatch = Stopwatch::start(&requests, request.match_info().as_str());
+            let socket = request.conn_data::<Rc<Socket>>().cloned();
+            if let Err(error) = checks.check(&request) {
+                let response = body::refusal(request.headers(), error);
+                stopwatch.stop(&requests, response.status().as_u16());
+                let response = response.map_body(|_, body| AnswerBody::new(body, socket));
+                return Either::Left(ready(Ok(request.into_response(response))));
+            }
+            let requests = Arc::clone(&requests);
             // The request's id comes back with the answer, whatever the answer is.
             let id = request_id::sent(request.headers()).cloned();
-            let socket = request.conn_data::<Rc<Socket>>().cloned();
-            let answered = match limit.as_ref().and_then(|limit| limit.refuses(&request)) {
-                None => Either::Left(service.call(request)),
-                Some(seconds) => {
-                    let refusal = ErrorReply::TooOften(seconds).into_response();
-                    Either::Right(ready(Ok(request.into_response(refusal))))
-                }
-            };
-            answered.map(move |answer| {
+            let answered = service.call(request);
+            Either::Right(answered.map(move |answer| {
                 if let (Err(_), Some(socket)) = (&answer, &socket) {
                     socket.answered();
                 }
                 answer.map(|mut response| {
                     let status = response.status();
+                    stopwatch.stop(&requests, status.as_u16());
                     // A request without an id that caused calls has drawn one for them.
                     let drawn = || response.request().extensions_mut().remove::<DrawnId>();
                     let id = id.or_else(|| drawn().map(|DrawnId(id)| id));
@@ -182,7 +234,7 @@ fn app(
                     response.headers_mut().insert(REQUEST_ID, id);
                     response.map_body(|_, body| AnswerBody::new(body, socket))
                 })
-            })
+            }))
         })
         .configure(routes)
         .default_service(web::to(async || ErrorReply::NotFound("no such path").into_response()))

@@ -3,13 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::socket::Host;
+use super::socket::PeerHost;
 
 /// The queue of one thread. Who takes something out finds out whether it still waits.
 pub(super) struct Queue<T> {
     roles: VecDeque<T>,
-    hosts: HashMap<Host, VecDeque<T>>,
-    round: VecDeque<Host>,
+    hosts: HashMap<PeerHost, VecDeque<T>>,
+    round: VecDeque<PeerHost>,
 }
 
 impl<T> Default for Queue<T> {
@@ -25,7 +25,7 @@ impl<T> Queue<T> {
     }
 
     /// Adds a stranger's request. Returns whether it is the first of its host.
-    pub(super) fn push(&mut self, host: Host, waiting: T) -> bool {
+    pub(super) fn push(&mut self, host: PeerHost, waiting: T) -> bool {
         let line = self.hosts.entry(host).or_default();
         let is_first = line.is_empty();
         line.push_back(waiting);
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn roles_come_first_and_hosts_go_round() {
-        let host = |number: u8| Host::from(IpAddr::from([10, 0, 0, number]));
+        let host = |number: u8| PeerHost::from(IpAddr::from([10, 0, 0, number]));
         let mut queue = Queue::default();
         assert!(queue.push(host(1), "a1"));
         assert!(!queue.push(host(1), "a2"));

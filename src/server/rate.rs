@@ -12,7 +12,8 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::internal::INTERNAL;
-use super::socket::Host;
+use super::reply::ErrorReply;
+use super::socket::PeerHost;
 use crate::roles::RateLimit;
 
 /// Paths that anyone may ask as often as it likes: supervisors do, and the answers cost nothing.
@@ -22,7 +23,7 @@ pub(super) const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The buckets of all hosts.
 pub(super) struct RequestLimit {
-    buckets: RateLimiter<Host, HashMapStateStore<Host>, DefaultClock>,
+    buckets: RateLimiter<PeerHost, HashMapStateStore<PeerHost>, DefaultClock>,
 }
 
 impl RequestLimit {
@@ -32,17 +33,21 @@ impl RequestLimit {
         Self { buckets: RateLimiter::hashmap(quota) }
     }
 
-    /// Counts a request. Returns in how many seconds its host may come again, if it comes too
-    /// often.
-    pub(super) fn refuses(&self, request: &ServiceRequest) -> Option<u64> {
+    /// Counts a request.
+    ///
+    /// # Errors
+    ///
+    /// 429 if its host asks too often.
+    pub(super) fn check(&self, request: &ServiceRequest) -> Result<(), ErrorReply> {
         let path = request.path();
-        let host = Host::from(request.peer_addr()?.ip());
+        let Some(peer) = request.peer_addr() else { return Ok(()) };
         if path.starts_with(INTERNAL) || NOT_COUNTED.contains(&path) {
-            return None;
+            return Ok(());
         }
-        let wait =
-            self.buckets.check_key(&host).err()?.wait_time_from(DefaultClock::default().now());
-        Some(wait.as_secs() + 1)
+        self.buckets.check_key(&PeerHost::from(peer.ip())).map_err(|early| {
+            let wait = early.wait_time_from(DefaultClock::default().now());
+            ErrorReply::TooOften(wait.as_secs() + 1)
+        })
     }
 
     /// Forgets the hosts whose buckets are full.

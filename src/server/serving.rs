@@ -13,6 +13,7 @@ use std::time::Duration;
 use actix_service::Service;
 use actix_web::rt;
 use futures_util::future::LocalBoxFuture;
+use prometheus::IntGauge;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +22,14 @@ use super::connection::Connection;
 use super::intake::{Intake, Parking};
 use super::internal::INTERNAL;
 use super::limits::TICK_MS;
+use super::metrics::Open;
 use super::rate::{FORGET_INTERVAL, RequestLimit};
 use super::slots::{Slots, Supply};
-use super::socket::{Ending, Holder, Host, Socket};
+use super::socket::{Ending, Holder, PeerHost, Socket};
 use super::unserved::{LastAnswer, Unserved};
 
+/// How often the clock ticks while the server stops.
+const STOP_INTERVAL: Duration = Duration::from_millis(100);
 /// Headers that the parser takes.
 const MOST_HEADERS: usize = 96;
 
@@ -33,10 +37,21 @@ const MOST_HEADERS: usize = 96;
 pub(super) struct Serving<H> {
     http: Rc<H>,
     slots: Rc<Slots>,
+    connections: IntGauge,
+}
+
+/// What a server's threads have in common.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) supply: Supply,
+    pub(super) limit: Option<Arc<RequestLimit>>,
+    pub(super) connections: IntGauge,
+    pub(super) stop: CancellationToken,
 }
 
 /// A connection that is served. Dropping it frees what it has.
 struct Served {
+    _open: Open,
     slots: Rc<Slots>,
     socket: Rc<Socket>,
 }
@@ -51,19 +66,15 @@ enum Gathered {
 
 impl<H> Serving<H> {
     /// Starts the clock, too, which goes on until the thread ends.
-    pub(super) fn new(
-        http: H,
-        supply: Supply,
-        limit: Option<Arc<RequestLimit>>,
-        stop: CancellationToken,
-    ) -> Self {
-        let slots = Rc::new(Slots::new(supply));
-        rt::spawn(watch(Rc::clone(&slots), limit, stop));
-        Self { http: Rc::new(http), slots }
+    pub(super) fn new(http: H, terms: Terms) -> Self {
+        let slots = Rc::new(Slots::new(terms.supply));
+        let connections = terms.connections.clone();
+        rt::spawn(watch(Rc::clone(&slots), terms));
+        Self { http: Rc::new(http), slots, connections }
     }
 }
 
-async fn watch(slots: Rc<Slots>, limit: Option<Arc<RequestLimit>>, stop: CancellationToken) {
+async fn watch(slots: Rc<Slots>, Terms { limit, stop, .. }: Terms) {
     let mut clock = rt::time::interval(Duration::from_millis(u64::from(TICK_MS)));
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut forgetting = rt::time::interval(FORGET_INTERVAL);
@@ -75,6 +86,7 @@ async fn watch(slots: Rc<Slots>, limit: Option<Arc<RequestLimit>>, stop: Cancell
             () = slots.load.alarm.notified() => slots.shed_weight(),
             () = stop.cancelled(), if !stops => {
                 stops = true;
+                clock = rt::time::interval(STOP_INTERVAL);
                 slots.stop();
             }
         }
@@ -97,10 +109,11 @@ where
         // A reply leaves in one write, which is not to wait for an acknowledgement.
         let peer = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
         let (http, slots) = (Rc::clone(&self.http), Rc::clone(&self.slots));
+        let open = Open::new(&self.connections);
         Box::pin(async move {
             if let Ok(peer) = peer {
-                let socket = slots.admit(stream, Host::from(peer.ip()));
-                serve(&*http, &Served { slots, socket }, peer).await;
+                let socket = slots.admit(stream, PeerHost::from(peer.ip()));
+                serve(&*http, &Served { _open: open, slots, socket }, peer).await;
             }
             Ok(())
         })
@@ -111,7 +124,7 @@ async fn serve<H>(http: &H, served: &Served, peer: SocketAddr)
 where
     H: Service<(Connection, Option<SocketAddr>), Response = ()>,
 {
-    let Served { slots, socket } = served;
+    let Served { slots, socket, .. } = served;
     loop {
         match poll_fn(|cx| poll_gather(socket, cx)).await {
             Gathered::Request => {}

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 
 use super::limits::{BATCH, Occupant, PATIENCE, choose, deadline, may_park};
 use super::queue::Queue;
-use super::socket::{Ending, Holder, Host, Load, Socket, Stage, Standing};
+use super::socket::{Ending, Holder, Load, PeerHost, Socket, Stage, Standing};
 use super::unserved::Unserved;
 
 /// Bytes held for clients, beyond which those who do not move are ended, and beyond which all may
@@ -51,11 +51,10 @@ pub(super) struct Slots {
     supply: Supply,
     pub(super) load: Rc<Load>,
     now: Cell<u32>,
-    stops: Cell<bool>,
     sockets: RefCell<Vec<Rc<Socket>>>,
     surplus: RefCell<VecDeque<Weak<Socket>>>,
     /// For whom no room could be made, and when.
-    in_vain: Cell<Option<(Host, u32)>>,
+    in_vain: Cell<Option<(PeerHost, u32)>>,
     turns: Cell<usize>,
     queue: RefCell<Queue<Weak<Socket>>>,
 }
@@ -82,7 +81,6 @@ impl Slots {
             supply,
             load: Rc::new(Load { most: TOO_MUCH, ..Load::default() }),
             now: Cell::new(0),
-            stops: Cell::new(false),
             sockets: RefCell::default(),
             surplus: RefCell::default(),
             in_vain: Cell::new(None),
@@ -92,7 +90,7 @@ impl Slots {
     }
 
     /// Takes an accepted socket in, and ends others for it if need be.
-    pub(super) fn admit(&self, stream: TcpStream, host: Host) -> Rc<Socket> {
+    pub(super) fn admit(&self, stream: TcpStream, host: PeerHost) -> Rc<Socket> {
         let socket = Rc::new(Socket::new(stream, host, Rc::clone(&self.load), self.now.get()));
         if self.load.places.get() < self.supply.places || self.make_room(host) {
             self.load.places.set(self.load.places.get() + 1);
@@ -103,7 +101,7 @@ impl Slots {
         let mut sockets = self.sockets.borrow_mut();
         socket.index.set(sockets.len());
         sockets.push(Rc::clone(&socket));
-        if self.stops.get() {
+        if self.load.stops.get() {
             socket.end(Ending::Close);
         }
         drop(sockets);
@@ -146,7 +144,7 @@ impl Slots {
     }
 
     /// Ends sockets so that one of `newcomer` has a place.
-    fn make_room(&self, newcomer: Host) -> bool {
+    fn make_room(&self, newcomer: PeerHost) -> bool {
         let this_time = Some((newcomer, self.now.get()));
         if self.in_vain.get() == this_time {
             return false;
@@ -161,7 +159,7 @@ impl Slots {
     }
 
     /// Ends some of those that `may_end` for one of `newcomer`.
-    fn end_for(&self, newcomer: Host, may_end: impl Fn(&Socket, Stage) -> bool) -> bool {
+    fn end_for(&self, newcomer: PeerHost, may_end: impl Fn(&Socket, Stage) -> bool) -> bool {
         let sockets = self.sockets.borrow();
         let live = sockets.iter().filter(|socket| socket.ending().is_none());
         let occupants = live.map(|socket| Occupant {
@@ -204,7 +202,7 @@ impl Slots {
     }
 
     /// Takes turns from those that do not use them.
-    fn free_turns(&self, newcomer: Host) {
+    fn free_turns(&self, newcomer: PeerHost) {
         for socket in &*self.sockets.borrow() {
             if socket.holder.get() == Holder::Dispatcher && socket.stage() == Stage::Idle {
                 socket.park();
@@ -241,7 +239,7 @@ impl Slots {
         for socket in &*self.sockets.borrow() {
             let (stage, age) = socket.look(self.now.get());
             let has_dispatcher = socket.holder.get() == Holder::Dispatcher;
-            match deadline(stage, self.stops.get()) {
+            match deadline(stage, self.load.stops.get()) {
                 Some((limit, ending)) if age >= limit => socket.end(ending),
                 Some(_) | None if has_dispatcher && may_park(stage, age) => socket.park(),
                 Some(_) | None => {}
@@ -251,17 +249,18 @@ impl Slots {
     }
 
     pub(super) fn stops(&self) -> bool {
-        self.stops.get()
+        self.load.stops.get()
     }
 
     /// Ends what waits for requests: the server stops.
     pub(super) fn stop(&self) {
-        self.stops.set(true);
+        self.load.stops.set(true);
         for socket in &*self.sockets.borrow() {
             match (socket.holder.get(), socket.stage()) {
                 (Holder::Queue, _) => socket.end(Ending::Answer(Unserved::Busy)),
                 (Holder::Parked, stage) if stage != Stage::Closing => socket.end(Ending::Close),
-                (Holder::Parked | Holder::Dispatcher, _) => {}
+                (Holder::Dispatcher, _) => socket.park(),
+                (Holder::Parked, _) => {}
             }
         }
     }
@@ -282,7 +281,7 @@ impl Slots {
                     && (is_too_much || socket.age(self.now.get()) >= PATIENCE)
             });
             let mut heavy: Vec<_> = heavy.collect();
-            let mut hosts: HashMap<Host, usize> = HashMap::new();
+            let mut hosts: HashMap<PeerHost, usize> = HashMap::new();
             for socket in &heavy {
                 *hosts.entry(socket.host).or_default() += socket.weight();
             }

@@ -30,7 +30,7 @@ use super::unserved::Unserved;
 /// One accepted socket.
 pub(super) struct Socket {
     /// Whom it is shared out to.
-    pub(super) host: Host,
+    pub(super) host: PeerHost,
     pub(super) intake: RefCell<Intake>,
     /// Where it is among its thread's sockets.
     pub(super) index: Cell<usize>,
@@ -51,7 +51,7 @@ pub(super) struct Socket {
 
 /// A machine or, for IPv6, the network of 2^64 addresses that one customer of a provider has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Host(IpAddr);
+pub(super) struct PeerHost(IpAddr);
 
 /// What is known of whoever connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,8 @@ pub(super) struct Seen {
 pub(super) struct Load {
     /// Sockets that have a place.
     pub(super) places: Cell<usize>,
+    /// Whether the server stops.
+    pub(super) stops: Cell<bool>,
     /// Sockets that wait for a turn.
     pub(super) queued: Cell<usize>,
     /// Bytes held for clients.
@@ -127,7 +129,7 @@ pub(super) struct Load {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, host: Host, load: Rc<Load>, now: u32) -> Self {
+    pub(super) fn new(stream: TcpStream, host: PeerHost, load: Rc<Load>, now: u32) -> Self {
         Self {
             host,
             intake: RefCell::new(Intake::new(stream)),
@@ -212,9 +214,9 @@ impl Socket {
         self.under_way.get() == 0 && intake.unread == 0 && intake.ready == 0 && intake.is_whole()
     }
 
-    /// Whether others need the dispatcher's place or memory.
+    /// Whether others need the dispatcher's place or memory, or it is to end.
     pub(super) fn should_park(&self, intake: &Intake) -> bool {
-        intake.has_grown || self.load.queued.get() > 0
+        intake.has_grown || self.load.queued.get() > 0 || self.load.stops.get()
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -290,7 +292,7 @@ impl Drop for Socket {
     }
 }
 
-impl From<IpAddr> for Host {
+impl From<IpAddr> for PeerHost {
     fn from(address: IpAddr) -> Self {
         /// The part of an IPv6 address that names a network.
         const NETWORK: u128 = !0 << 64;

@@ -509,6 +509,7 @@ pub(crate) fn roles(
         cache: CacheSettings { enabled: true, capacity },
         secret: None,
         rate_limit: None,
+        hosts: Vec::new(),
     }
 }
 

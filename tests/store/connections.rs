@@ -1,6 +1,7 @@
 //! Clients that are slow, greedy or silent: none holds a role, its memory or its connections.
 #![allow(clippy::unwrap_used, reason = "a failure here is a test's failure")]
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -24,9 +25,9 @@ const GREEDY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const MODEST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 const SECRET: &str = "a-secret-of-the-whole-store";
 
-const GET: &str = "GET /products/Tux HTTP/1.1\r\nHost: a\r\n\r\n";
-const LIST: &str = "GET /products HTTP/1.1\r\nHost: a\r\n\r\n";
-const CHUNKED: &str = "HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n";
+const GET: &str = "GET /products/Tux HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const LIST: &str = "GET /products HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const CHUNKED: &str = "HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n";
 
 async fn connect_from(host: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
@@ -109,7 +110,7 @@ async fn requests_that_are_pipelined_are_all_answered_in_their_order() {
     let mut client = TcpStream::connect(&cluster.frontends[0]).await.unwrap();
     let order = r#"{"name":"Tux","quantity":1}"#;
     let order = format!(
-        "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{order}",
+        "POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{order}",
         order.len()
     );
     let sent = format!("{GET}{order}").repeat(200) + "GET /x HTTP/1.0\r\n\r\n";
@@ -132,7 +133,7 @@ async fn requests_that_are_pipelined_are_all_answered_in_their_order() {
 async fn a_request_that_does_not_end_ends_its_connection() {
     let cluster = Cluster::start(Settings { secret: Some(SECRET), ..one_frontend() }).await;
     let address = &cluster.frontends[0];
-    let long = "HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{";
+    let long = "HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{";
     let requests = [
         format!("POST /orders {CHUNKED}"),
         format!("POST /nothing {CHUNKED}"),
@@ -171,7 +172,7 @@ async fn one_greedy_host_leaves_places_for_others() {
     for greed in GREED {
         let text = if greed.ends_with(' ') { format!("{greed}{CHUNKED}") } else { greed.into() };
         // They come again as soon as they are thrown out, and are never silent for long.
-        let greedy = join_all((0..MANY).map(async |_| {
+        let greedy = join_all((0..MANY).map(async |_| -> Infallible {
             loop {
                 if let Ok(mut client) = send_from(GREEDY, &address, &text).await {
                     while status(&mut client, Duration::from_millis(500)).await == Some(200) {
@@ -180,8 +181,6 @@ async fn one_greedy_host_leaves_places_for_others() {
                 }
                 actix_web::rt::time::sleep(Duration::from_millis(20)).await;
             }
-            #[expect(unreachable_code, reason = "it says of what type the loop is")]
-            ()
         }));
         let modest = async {
             for number in 0..20 {
@@ -206,8 +205,8 @@ async fn a_role_is_let_in_where_strangers_have_taken_every_place() {
     cluster.start_everything().await;
     let catalog = cluster.address("catalog");
     let frontend = cluster.frontends[0].clone();
-    let outside = "GET /internal/catalog-status HTTP/1.1\r\nHost: a\r\n\r\n";
-    let strangers = join_all((0..2 * MANY).map(async |number| {
+    let outside = "GET /internal/catalog-status HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let strangers = join_all((0..2 * MANY).map(async |number| -> Infallible {
         let address = if number % 2 == 0 { &catalog } else { &frontend };
         // From the host that the roles are on, so that it is the secret that tells them apart.
         loop {
@@ -218,12 +217,10 @@ async fn a_role_is_let_in_where_strangers_have_taken_every_place() {
             }
             actix_web::rt::time::sleep(Duration::from_millis(20)).await;
         }
-        #[expect(unreachable_code, reason = "it says of what type the loop is")]
-        ()
     }));
     let drop_nothing = r#"{"session":{"boot":1,"serial":1},"toys":[]}"#;
     let invalidation = format!(
-        "POST /internal/invalidate HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {SECRET}\r\n\
+        "POST /internal/invalidate HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {SECRET}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{drop_nothing}",
         drop_nothing.len()
     );
@@ -239,7 +236,7 @@ async fn a_role_is_let_in_where_strangers_have_taken_every_place() {
         }
         cluster.kill("order-1");
         cluster.start_role("order-1");
-        let ready = "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n";
+        let ready = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let replica = cluster.address("order-1");
         eventually("a replica that was restarted reaches its catalog", async || {
             ask_from(MODEST, &replica, ready).await == Some(200)
@@ -257,7 +254,7 @@ async fn a_role_ends_in_time_though_clients_do_not_read_or_do_not_send() {
     let mut cluster = Cluster::start(one_frontend()).await;
     let address = cluster.frontends[0].clone();
     let requests = LIST.repeat(100);
-    let _unread = join_all((0..5).map(|_| stuff(&address, &requests))).await;
+    let _unread = stuff(&address, &requests).await;
     let mut unsent = Vec::new();
     for text in [format!("POST /orders {CHUNKED}"), format!("POST /nothing {CHUNKED}"), GET.into()]
     {
@@ -265,7 +262,7 @@ async fn a_role_ends_in_time_though_clients_do_not_read_or_do_not_send() {
     }
     let start = now();
     assert!(cluster.terminate("frontend").await.success());
-    assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
 }
 
 #[actix_web::test]
@@ -308,6 +305,6 @@ async fn a_host_that_asks_more_often_than_it_may_is_told_when_to_come_again() {
     assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
     // Others are served, and so are supervisors and roles.
     assert_eq!(ask_from(MODEST, address, GET).await, Some(200));
-    let ready = "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let ready = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(ask_from(GREEDY, address, ready).await, Some(200));
 }
