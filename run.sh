@@ -20,7 +20,8 @@
 
 set -euo pipefail
 unset CDPATH
-repo=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+# shellcheck source=toolchain.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/toolchain.sh"
 
 main() {
   local verb=${1-run}
@@ -32,13 +33,6 @@ main() {
   find_binary "$verb"
   export ROLES=${ROLES:-$repo/roles.toml} TOYSTORE_RUN_SH=$repo/run.sh
   exec "$binary" "$verb" "${@:2}"
-}
-
-complain() { printf 'run.sh: %s\n' "$*" >&2; }
-
-fail() { # MESSAGE [STATUS]
-  complain "$1"
-  exit "${2:-1}"
 }
 
 # Only a verb that starts something needs the newest executable.
@@ -72,54 +66,4 @@ build() { # TARGET
   [[ -n $(sources_newer_than "$began") ]] || touch -- "$binary"
 }
 
-# --- what a build needs (tests/run.sh uses this, too) ---------------------------------------------
-
-set_up() {
-  local version
-  [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
-  version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$repo/Cargo.toml")
-  has_rust "$version" || get_rust "$version" ||
-    fail "Rust $version or newer is missing; get it with: $(rust_command)"
-  command -v cc >/dev/null || { install_packages build-essential && command -v cc >/dev/null; } ||
-    fail 'a C compiler is missing; get it with: sudo apt-get install -y build-essential'
-}
-
-has_rust() { # VERSION
-  local found
-  found=$({ cargo --version && rustc --version; } 2>/dev/null | awk 'NR == 2 { print $2 }') &&
-    [[ -n $found && $(printf '%s\n' "$1" "$found" | sort -V | head -n 1) == "$1" ]]
-}
-
-# Leaves rustup itself and a person's default toolchain alone: `stable` is for this build, unless
-# there is no default.
-get_rust() { # VERSION
-  command -v rustup >/dev/null || install_packages rustup ca-certificates || return 1
-  RUSTUP_TOOLCHAIN=stable has_rust "$1" || {
-    complain "installing Rust's stable toolchain: rustup toolchain install stable"
-    rustup toolchain install stable --profile minimal --no-self-update >&2 || return 1
-  }
-  rustup default >/dev/null 2>&1 || rustup default stable >&2 || return 1
-  export RUSTUP_TOOLCHAIN=stable
-  has_rust "$1"
-}
-
-rust_command() {
-  if command -v rustup >/dev/null; then
-    printf 'rustup toolchain install stable && rustup default stable'
-  else
-    printf "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
-  fi
-}
-
-# Installs Debian packages, as root or with a sudo that asks for no password. Removes none.
-install_packages() { # PACKAGE...
-  local as_root=()
-  ((EUID == 0)) || as_root=(sudo -n)
-  command -v apt-get >/dev/null && { ((EUID == 0)) || sudo -n true 2>/dev/null; } || return 1
-  complain "installing: apt-get install -y $*"
-  "${as_root[@]}" apt-get update -q </dev/null >&2 || true
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -q -y --no-remove --no-install-recommends "$@" </dev/null >&2
-}
-
-[[ ${BASH_SOURCE[0]} != "$0" ]] || main "$@"
+main "$@"

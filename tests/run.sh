@@ -7,8 +7,8 @@
 set -euo pipefail
 
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
-# shellcheck source=run.sh
-source ./run.sh # for what a build needs: set_up and install_packages
+# shellcheck source=toolchain.sh
+source ./toolchain.sh
 
 readonly PACKAGES=(shellcheck sqlite3)           # a package has the name of its command
 readonly PARTS=(./check.sh tests/scripts.sh eval/deploy/test.sh) # each of them a command

@@ -169,7 +169,7 @@ machine() { # [with COMMAND...]
   mkdir -p "$work/machine/bin" "$work/machine/stand-ins"
   cd "$work/machine"
   export MACHINE=$PWD HOME=$PWD/home STAND_INS=$PWD/stand-ins
-  cp -r "$repo"/{src,Cargo.toml,Cargo.lock,run.sh,roles.toml} .
+  cp -r "$repo"/{src,Cargo.toml,Cargo.lock,run.sh,toolchain.sh,roles.toml} .
   write_stand_ins
   for tool in bash sh dirname env sed awk sort head stat find date touch mkdir cat cp mv \
     rm chmod grep ln readlink true mktemp; do

@@ -3,6 +3,7 @@
 //! What clients ask for is here; what the front-end does on its own time (its session with the
 //! catalog, the selection of the leader) is in [`tasks`](super::tasks).
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use super::core::retried::Retried;
 use super::core::retry::{QUERY_DEADLINE, Retry, RetryDecision};
 use super::core::selection::Selection;
 use super::leader::{NotAnswered, Question};
+use super::readiness::SalesStop;
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
 use crate::identity::Identity;
@@ -22,7 +24,7 @@ use crate::roles::{CacheSettings, Roles};
 use crate::runtime::Runtime;
 use crate::transport::CallError;
 use crate::wire::calls::Refusal;
-use crate::wire::lease::{FillReply, FillRequest, SessionId, Version};
+use crate::wire::lease::{FillReply, FillRequest, Invalidation, SessionId};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
 use crate::wire::replication::{CatalogReport, Leadership, OrderReply};
@@ -52,6 +54,8 @@ pub struct Service {
     pub(super) selecting: Notify,
     pub(super) in_flight: Semaphore,
     catalog: Mutex<Option<(CatalogReport, Instant)>>,
+    /// Why the store cannot sell, if it cannot.
+    pub(super) stop: SalesStop,
     /// The start of the catalog under which the replicas would not sell.
     pub(super) refused_boot: Mutex<Option<u64>>,
     pub(super) retried: Mutex<Retried>,
@@ -78,17 +82,21 @@ impl Service {
             selecting: Notify::new(),
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             catalog: Mutex::new(None),
+            stop: SalesStop::default(),
             refused_boot: Mutex::new(None),
             retried: Mutex::default(),
         })
     }
 
-    /// One toy, from the cache if it can be.
+    /// One toy, from the cache if it can be: then `remote` is not touched.
     ///
     /// # Errors
     ///
     /// If there was no answer in time.
-    pub async fn toy(&self, remote: &Remote, name: &str) -> Result<ToyAnswer, FrontendError> {
+    pub async fn toy<R>(&self, remote: &R, name: &str) -> Result<ToyAnswer, FrontendError>
+    where
+        R: Deref<Target = Remote>,
+    {
         if name.len() > ToyName::LONGEST {
             return Ok(ToyAnswer::Unknown);
         }
@@ -189,13 +197,13 @@ impl Service {
     /// # Errors
     ///
     /// If this process does not hold the session: its answer would be no acknowledgement.
-    pub(super) fn invalidate(
-        &self,
-        session: SessionId,
-        toys: &[(ToyName, Version)],
-    ) -> Result<(), Refusal> {
+    pub(super) fn invalidate(&self, call: &Invalidation) -> Result<(), Refusal> {
+        let session = call.session;
+        for origin in &call.origins {
+            log::debug!("{origin}: a toy that it buys may be among those that are dropped");
+        }
         let own = self.cached(|cache| {
-            cache.invalidate(session, toys);
+            cache.invalidate(session, &call.toys);
             cache.session()
         });
         if own == Some(session) {
@@ -217,12 +225,9 @@ impl Service {
         before: Leadership,
     ) {
         if report.store.is_none_or(|store| self.identity.adopt(store)) {
-            let stops = report.stopped.is_some();
             self.select(|selection| selection.recorded(report.status.leadership, before));
             *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
-            if stops {
-                self.leader_changed.notify_waiters();
-            }
+            self.derive_stop();
         }
     }
 
@@ -252,6 +257,9 @@ impl Service {
         };
         if before != after {
             Self::say_change(before, after, was_seen);
+            if before.2 != after.2 {
+                self.derive_stop();
+            }
             self.leader_changed.notify_waiters();
             self.selecting.notify_one();
         }

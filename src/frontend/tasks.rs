@@ -93,6 +93,9 @@ impl Service {
                 self.select(|selection| (selection.logs(), selection.leadership()));
             if let Ok(report) = remote.report(&LogReport { own: None, relayed }).await {
                 self.heard_from_catalog(report, asked, before);
+            } else {
+                // The last report may be too old by now.
+                self.derive_stop();
             }
             self.say_retried();
             self.runtime.sleep(CATALOG_INTERVAL).await;

@@ -367,7 +367,7 @@ async fn a_request_id_comes_back_with_every_answer_and_goes_with_the_purchase() 
     let bought = order(&fixture.frontend, ORDER, &[id]).await;
     assert_eq!((bought.status, bought.header("x-request-id")), (200, Some("trace-7")));
     let sent: Purchase = fixture.replica(3).received("purchase")[0].read();
-    assert_eq!(sent.request_id.as_deref(), Some("trace-7"));
+    assert_eq!(sent.origin.request_id.as_deref(), Some("trace-7"));
 }
 
 #[actix_web::test]
@@ -375,9 +375,16 @@ async fn head_is_answered_as_get_without_the_body() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
     fixture.buy("Tux").await;
-    for path in
-        ["/products", "/products/Tux", "/products/none", "/orders/0", "/orders/x", "/healthz"]
-    {
+    for path in [
+        "/",
+        "/page/style.css",
+        "/products",
+        "/products/Tux",
+        "/products/none",
+        "/orders/0",
+        "/orders/x",
+        "/healthz",
+    ] {
         let get = fixture.frontend.get(path).await;
         let request = format!("HEAD {path} HTTP/1.1\r\nHost: store\r\nConnection: close\r\n\r\n");
         // To the end of the connection: no byte of a body may follow.
