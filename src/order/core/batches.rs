@@ -44,14 +44,11 @@ use super::in_flight::{Busy, ClientKey};
 use super::log::{NotTaken, Write};
 use crate::wire::order::{Order, OrderNumber, Rows};
 use crate::wire::purchase::{
-    CommitReply, CommitRequest, Decision, Purchase, PurchaseReply, Verdict,
+    CommitReply, CommitRequest, Decision, MOST_IN_BATCH, Purchase, PurchaseReply, Verdict,
 };
 use crate::wire::replication::{Epoch, Leadership};
 use crate::wire::trace::RequestOrigin;
 
-/// Purchases in one batch. At some 20 µs each, the catalog is done with the largest batch in the
-/// time of a few fsyncs.
-pub const MOST_IN_BATCH: usize = 256;
 /// How long a purchase rests before it is sent again, if its toy could not be sold because some
 /// front-end may still show the old quantity: about the time of an invalidation.
 pub const REST: Duration = Duration::from_millis(10);
