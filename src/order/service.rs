@@ -15,6 +15,7 @@ use super::core::followers::NotAppended;
 use super::core::in_flight::Busy;
 use super::core::leadership::Candidacy;
 use super::core::log::{LogNumber, NotTaken, Write};
+use super::metrics::OrderMetrics;
 use super::remote::Remote;
 use super::storage::Storage;
 use crate::failpoint;
@@ -56,6 +57,7 @@ pub struct Service {
     pub(super) hinted: Notify,
     pub(super) shutdown: Shutdown,
     pub(super) conditions: Conditions,
+    pub(super) metrics: OrderMetrics,
 }
 
 /// Why a replica could not do what it was asked.
@@ -101,6 +103,7 @@ impl Service {
             hinted: Notify::new(),
             shutdown,
             conditions: Conditions::default(),
+            metrics: OrderMetrics::new(),
         })
     }
 
@@ -299,6 +302,7 @@ impl Service {
 
     fn carry_out(&self, effects: Effects<Waiter>) {
         for event in &effects.events {
+            self.metrics.happened(event);
             self.say(event);
         }
         for (waiter, reply) in effects.answers {
