@@ -50,6 +50,8 @@ pub struct Service {
     refused_writes: Repeats,
     /// Who this catalog is.
     pub identity: Arc<Identity>,
+    /// When toys that are sold out are restocked next.
+    pub(super) restock_at: Mutex<Option<Instant>>,
 }
 
 /// What the writing task is asked to do, and where its answer goes.
@@ -116,6 +118,7 @@ impl Service {
             shutdown,
             refused_writes: Repeats::default(),
             identity: Identity::new(Role::Catalog, Some(loaded.store)),
+            restock_at: Mutex::new(None),
         };
         (Arc::new(service), queue)
     }

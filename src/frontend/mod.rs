@@ -14,6 +14,7 @@ pub mod routes;
 pub mod service;
 pub mod single_flight;
 pub mod tasks;
+mod view;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use self::page::Page;
+use self::page::events::Events;
 use self::remote::Remote;
 use self::service::Service;
 use crate::identity::Identity;
@@ -53,9 +55,11 @@ pub async fn run(
     let roles = roles.clone();
     let last = Arc::clone(&service);
     let page = Page::of_this_process();
+    let events = Events::new(&service, &roles, shutdown.stop());
+    events.start(&remote, &roles, over_http(&roles, &service.identity), &shutdown);
     let routes = move |config: &mut _| {
         routes::configure(config, &service, &roles);
-        page::routes(config, &page);
+        page::routes(config, &page, &events);
     };
     let served = server::serve(listener, routes, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
