@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::pid_lock::Loss;
-use crate::roles::{Address, Role, Roles};
+use crate::roles::{Address, Role, Roles, Secret, SecretOrigin};
 use crate::storage::StorageError;
 
 /// Connections that may wait to be accepted: a burst of clients is let in rather than made to knock
@@ -73,11 +73,35 @@ pub fn listen(roles: &Roles, role: Role) -> Result<TcpListener, RoleError> {
     let listener =
         bind(address).map_err(|error| RoleError::Listen(role, address.to_string(), error))?;
     let local = listener.local_addr().map_err(RoleError::Serve)?.ip();
-    if !local.is_loopback() && roles.secret.is_none() {
+    let origin = roles.secret.as_ref().map(Secret::origin);
+    if !local.is_loopback() && origin != Some(SecretOrigin::File) {
         return Err(RoleError::NoSecret(role, address.to_string()));
     }
     log::info!("{role} listens on {address}");
+    warn_of_strangers(roles, role, local.is_loopback());
     Ok(listener)
+}
+
+/// Says who else could make calls between roles.
+fn warn_of_strangers(roles: &Roles, role: Role, is_loopback: bool) {
+    if !is_loopback {
+        log::warn!(
+            "{role} is reached without TLS: a program that can read the network can read the \
+             secret; keep the roles in a private network or a tunnel"
+        );
+    }
+    match roles.secret.as_ref().map(Secret::origin) {
+        None => log::warn!(
+            "{role} is not guarded: every program on this machine can make the calls between \
+             roles; set `secret` in roles.toml, or start the roles with `toystore up` or `start`"
+        ),
+        Some(SecretOrigin::Run) if roles.run_secret_is_open() => log::warn!(
+            "other users of this machine can read the secret of the run, {}; move data_dir to a \
+             file system with permissions, or set `secret` in roles.toml",
+            roles.run_secret_file().display()
+        ),
+        Some(SecretOrigin::Run | SecretOrigin::File) => {}
+    }
 }
 
 /// Binds the first of an address's socket addresses that can be bound, as the standard library's

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::invocation::FRONT_DOOR;
 use super::processes::MARK;
-use super::{Cluster, VerbError};
+use super::{Cluster, VerbError, guard};
 use crate::roles::Role;
 use crate::wire::replication::ReplicaId;
 
@@ -21,6 +21,7 @@ pub(super) fn launch(cluster: &Cluster, role: Role) -> Result<Child, VerbError> 
     std::fs::create_dir_all(folder).map_err(|error| {
         VerbError::Problem(format!("cannot create the data folder {}: {error}", folder.display()))
     })?;
+    guard::make_secret(cluster, role)?;
     let open = || {
         let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
         Ok((log.try_clone()?, log))

@@ -52,7 +52,7 @@ pub async fn run(
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
 
-    let roles = roles.clone();
+    let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let last = Arc::clone(&service);
     let page = Page::of_this_process();
     let events = Events::new(&service, &roles, shutdown.stop());
@@ -61,7 +61,7 @@ pub async fn run(
         routes::configure(config, &service, &roles);
         page::routes(config, &page, &events);
     };
-    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

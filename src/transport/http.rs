@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+use actix_web::web::Bytes;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use serde::de::DeserializeOwned;
 
@@ -103,6 +104,29 @@ impl Http {
         finish(sending, time_limit, largest).await
     }
 
+    /// Sends a request as a person makes it: to any path, as a `POST` if it has a body. Returns the
+    /// answer's status and body, whatever they are.
+    ///
+    /// # Errors
+    ///
+    /// If the path is none, or no answer came within `time_limit`.
+    pub async fn exchange(
+        &self,
+        path: &str,
+        body: Option<String>,
+        time_limit: Duration,
+        caller: &Caller,
+    ) -> Result<(u16, Bytes), CallError> {
+        let sending = match body {
+            Some(body) => self
+                .request(awc::http::Method::POST, path, time_limit, caller)
+                .content_type("application/json")
+                .send_body(body),
+            None => self.request(awc::http::Method::GET, path, time_limit, caller).send(),
+        };
+        receive(sending, time_limit, LARGEST_MESSAGE).await
+    }
+
     fn request(
         &self,
         method: awc::http::Method,
@@ -131,13 +155,28 @@ impl Http {
     }
 }
 
-/// Awaits the head and the body of an answer within `time_limit`. (awc's own limit ends with the
-/// head, so that a peer that is stopped in the middle of its body would hold a call for ever.)
+/// Awaits an answer and reads its `data`.
 async fn finish<A: DeserializeOwned>(
     sending: awc::SendClientRequest,
     time_limit: Duration,
     largest: usize,
 ) -> Result<A, CallError> {
+    let (status, body) = receive(sending, time_limit, largest).await?;
+    if !(200..300).contains(&status) {
+        return Err(refusal(status, &body));
+    }
+    serde_json::from_slice::<Data<A>>(&body).map(|reply| reply.data).map_err(|error| {
+        CallError::Unreachable(Unreachable::Broken(format!("the answer is unclear: {error}")))
+    })
+}
+
+/// Awaits the head and the body of an answer within `time_limit`. (awc's own limit ends with the
+/// head, so that a peer that is stopped in the middle of its body would hold a call for ever.)
+async fn receive(
+    sending: awc::SendClientRequest,
+    time_limit: Duration,
+    largest: usize,
+) -> Result<(u16, Bytes), CallError> {
     let answer = async {
         let mut response = sending.await.map_err(|error| classify(&error))?;
         let body = response.body().limit(largest).await.map_err(|error| {
@@ -148,12 +187,7 @@ async fn finish<A: DeserializeOwned>(
             };
             CallError::Unreachable(Unreachable::Broken(problem))
         })?;
-        if !response.status().is_success() {
-            return Err(refusal(response.status().as_u16(), &body));
-        }
-        serde_json::from_slice::<Data<A>>(&body).map(|reply| reply.data).map_err(|error| {
-            CallError::Unreachable(Unreachable::Broken(format!("the answer is unclear: {error}")))
-        })
+        Ok((response.status().as_u16(), body))
     };
     match actix_web::rt::time::timeout(time_limit, answer).await {
         Ok(answer) => answer,
