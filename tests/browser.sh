@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Tests the web page in a real browser against real processes. Installs what it needs where it may:
 # the browser as root or with a sudo that asks for no password, two packages for Node.js into the
-# folder target/browser. With a word, runs the tests whose names have it.
+# folder target/browser. With a word, runs the tests whose names have it; with
+# `figures`, draws the page anew for the documents.
 #
 # The last line is the sum: `N passed, N failed`. Without a browser that is none of either, or a
 # failure where CI is set.
@@ -23,7 +24,11 @@ main() {
   TOYSTORE=${CARGO_TARGET_DIR:-target}/debug/toystore
   TOYSTORE=$(readlink -f -- "$TOYSTORE")
   export TOYSTORE
-  node tests/browser/main.mjs "$@"
+  if [[ ${1:-} == figures ]]; then
+    node tests/browser/screenshots.mjs
+  else
+    node tests/browser/main.mjs "$@"
+  fi
 }
 
 get_programs() {
