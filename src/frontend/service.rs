@@ -17,6 +17,7 @@ use super::core::retried::Retried;
 use super::core::retry::{QUERY_DEADLINE, Retry, RetryDecision};
 use super::core::selection::Selection;
 use super::leader::{NotAnswered, Question};
+use super::metrics::FrontendMetrics;
 use super::readiness::SalesStop;
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
@@ -35,7 +36,7 @@ use crate::wire::toy::{Toy, ToyName};
 
 /// Purchases and order queries under way at once. Each costs the leader some memory and a
 /// connection; beyond this, clients are told at once to come back.
-const MOST_IN_FLIGHT: usize = 1_024;
+pub(super) const MOST_IN_FLIGHT: usize = 1_024;
 
 /// A front-end, shared by all threads.
 pub struct Service {
@@ -63,6 +64,7 @@ pub struct Service {
     pub(super) retried: Mutex<Retried>,
     /// What those who watch the store are told.
     pub(super) watched: Watched,
+    pub(super) metrics: FrontendMetrics,
 }
 
 impl Service {
@@ -90,6 +92,7 @@ impl Service {
             refused_boot: Mutex::new(None),
             retried: Mutex::default(),
             watched: Watched::new(roles),
+            metrics: FrontendMetrics::new(),
         })
     }
 
@@ -259,6 +262,9 @@ impl Service {
             (outcome, before, view(&selection), was_seen)
         };
         if before != after {
+            if before.0 != after.0 {
+                self.metrics.selections.inc();
+            }
             Self::say_change(before, after, was_seen);
             if before.2 != after.2 {
                 self.derive_stop();

@@ -15,6 +15,7 @@ mod client;
 mod events;
 mod frontend;
 mod http;
+mod metrics;
 mod order;
 mod requests;
 mod traces;
