@@ -2,7 +2,7 @@
 # Tests the web page in a real browser against real processes. Installs what it needs where it may:
 # the browser as root or with a sudo that asks for no password, two packages for Node.js into the
 # folder target/browser. With a word, runs the tests whose names have it; with
-# `figures`, draws the page anew for the documents.
+# `figures`, draws the page anew for the documents; with `cost`, measures what open pages cost.
 #
 # The last line is the sum: `N passed, N failed`. Without a browser that is none of either, or a
 # failure where CI is set.
@@ -24,11 +24,11 @@ main() {
   TOYSTORE=${CARGO_TARGET_DIR:-target}/debug/toystore
   TOYSTORE=$(readlink -f -- "$TOYSTORE")
   export TOYSTORE
-  if [[ ${1:-} == figures ]]; then
-    node tests/browser/screenshots.mjs
-  else
-    node tests/browser/main.mjs "$@"
-  fi
+  case ${1:-} in
+    figures) node tests/browser/screenshots.mjs ;;
+    cost) node tests/browser/cost.mjs ;;
+    *) node tests/browser/main.mjs "$@" ;;
+  esac
 }
 
 get_programs() {

@@ -104,7 +104,7 @@ impl Service {
     /// Returns what the cache holds and has done, with at most `most_items` names.
     pub(super) fn cache_view(&self, most_items: usize) -> CacheView {
         let (items, entries, counts) =
-            self.cached(|cache| (cache.recent(most_items), cache.entries(), cache.counts()));
+            self.cached(|cache| (cache.recent(most_items), cache.len(), cache.counts()));
         CacheView {
             enabled: self.settings.enabled,
             capacity: self.settings.capacity,

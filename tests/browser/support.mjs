@@ -15,7 +15,7 @@ import { promisify } from "node:util";
 const HERE = dirname(fileURLToPath(import.meta.url));
 export const REPOSITORY = resolve(HERE, "../..");
 const PACKAGES = process.env.BROWSER_PACKAGES ?? join(REPOSITORY, "target/browser");
-const TOYSTORE = process.env.TOYSTORE ?? join(REPOSITORY, "target/debug/toystore");
+export const TOYSTORE = process.env.TOYSTORE ?? join(REPOSITORY, "target/debug/toystore");
 const CHROMIUM = process.env.CHROMIUM ?? "chromium";
 const require = createRequire(join(PACKAGES, "package.json"));
 const { chromium } = require("playwright-core");

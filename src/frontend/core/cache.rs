@@ -242,12 +242,6 @@ impl<V: Clone> Cache<V> {
 
     /// Returns how many toys are cached.
     #[must_use]
-    pub fn entries(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Returns how many toys are cached.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
