@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::cache::Cache;
@@ -91,11 +92,15 @@ impl Service {
             let asked = self.runtime.now();
             let (relayed, before) =
                 self.select(|selection| (selection.logs(), selection.leadership()));
-            if let Ok(report) = remote.report(&LogReport { own: None, relayed }).await {
-                self.heard_from_catalog(report, asked, before);
-            } else {
-                // The last report may be too old by now.
-                self.derive_stop();
+            match remote.report(&LogReport { own: None, relayed }).await {
+                Ok(report) => self.heard_from_catalog(report, asked, before),
+                Err(error) => {
+                    let is_gone =
+                        matches!(error, CallError::Unreachable(Unreachable::ConnectionRefused));
+                    self.watched.catalog_is_gone.store(is_gone, Ordering::Relaxed);
+                    // The last report may be too old by now.
+                    self.derive_stop();
+                }
             }
             self.say_retried();
             self.runtime.sleep(CATALOG_INTERVAL).await;
