@@ -7,8 +7,8 @@
 //! ordinary reply, on a connection that stays open. The parser instead closes the connection after
 //! `Connection: Upgrade`, and reads a body without end after `Upgrade: websocket`.
 //!
-//! Requests are followed byte by byte, so that it works however they are cut into reads. Letters are
-//! overwritten, and none is moved:
+//! Requests are followed byte by byte, so that it works however they are cut into reads. Letters
+//! are overwritten, and none is moved:
 //!
 //! ```text
 //! Connection: Upgrade, HTTP2-Settings   ──►   Connection: xpgrade, HTTP2-Settings
