@@ -37,7 +37,7 @@ pub(super) struct Socket {
     pub(super) standing: Cell<Standing>,
     pub(super) holder: Cell<Holder>,
     /// How it was at the last tick of the clock.
-    pub(super) seen: Cell<Seen>,
+    pub(super) seen: Cell<Glimpse>,
     ending: Cell<Option<Ending>>,
     /// Requests that were handed to the dispatcher and have no whole answer yet.
     pub(super) under_way: Cell<u32>,
@@ -105,7 +105,7 @@ pub(super) enum Stage {
 
 /// A socket at a tick of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct Glimpse {
     pub(super) stage: Stage,
     pub(super) requests: u32,
     /// The tick at which it was first seen so.
@@ -136,7 +136,7 @@ impl Socket {
             index: Cell::new(0),
             standing: Cell::new(Standing::Stranger),
             holder: Cell::new(Holder::Parked),
-            seen: Cell::new(Seen { stage: Stage::New, requests: 0, since: now }),
+            seen: Cell::new(Glimpse { stage: Stage::New, requests: 0, since: now }),
             ending: Cell::new(None),
             under_way: Cell::new(0),
             requests: Cell::new(0),
@@ -239,7 +239,7 @@ impl Socket {
 
     /// For how many ticks it has been as it is, as far as the clock has seen.
     pub(super) fn age(&self, now: u32) -> u32 {
-        let Seen { stage, requests, since } = self.seen.get();
+        let Glimpse { stage, requests, since } = self.seen.get();
         let is_unchanged = (stage, requests) == (self.stage(), self.requests.get());
         if is_unchanged { now.wrapping_sub(since) } else { 0 }
     }
@@ -249,7 +249,7 @@ impl Socket {
         let (stage, requests) = (self.stage(), self.requests.get());
         let mut seen = self.seen.get();
         if (seen.stage, seen.requests) != (stage, requests) {
-            seen = Seen { stage, requests, since: now };
+            seen = Glimpse { stage, requests, since: now };
             self.seen.set(seen);
         }
         (stage, now.wrapping_sub(seen.since))

@@ -160,7 +160,7 @@ async fn a_request_that_does_not_end_ends_its_connection() {
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
 
-/// What clients do that take more places than there are. Each step is one client's, again and again.
+/// What clients send that take more places than there are, each again and again.
 const GREED: [&str; 4] = ["GET /products/Tux HTTP/1.1\r\nHo", "POST /nothing ", "", GET];
 
 #[actix_web::test]
