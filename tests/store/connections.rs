@@ -220,7 +220,8 @@ async fn a_role_is_let_in_where_strangers_have_taken_every_place() {
     }));
     let drop_nothing = r#"{"session":{"boot":1,"serial":1},"toys":[]}"#;
     let invalidation = format!(
-        "POST /internal/invalidate HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {SECRET}\r\n\
+        "POST /internal/invalidate HTTP/1.1\r\nHost: localhost\r\n\
+         Authorization: Bearer {SECRET}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{drop_nothing}",
         drop_nothing.len()
     );
