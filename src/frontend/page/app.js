@@ -19,7 +19,10 @@ import { h, say, storage } from "./dom.js";
 import { Live } from "./live.js";
 import { Purchases, carried } from "./purchases.js";
 
-const VIEWS = [{ name: "shop", title: "Shop" }];
+const VIEWS = [
+  { name: "shop", title: "Shop" },
+  { name: "lessons", title: "Lessons" },
+];
 
 const THEMES = [
   { name: "system", label: "Colours: as the system" },
