@@ -227,6 +227,7 @@ fn play_in(
     // Held until the last words are in the log: a supervisor reads them when the lock is free.
     let mut held = None;
     let outcome = system.block_on(async {
+        process::survive_file_size_limit();
         let listener = process::listen(roles, role)?;
         let lock = held.insert(PidLock::take(roles, role)?);
         let stop = process::stop_on_signals().map_err(RoleError::Serve)?;

@@ -6,7 +6,7 @@ use std::net::{TcpListener, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,10 @@ use crate::storage::StorageError;
 /// Connections that may wait to be accepted: a burst of clients is let in rather than made to knock
 /// again a second later.
 const BACKLOG: u32 = 1_024;
+
+/// What is logged unless `RUST_LOG` says otherwise. Below a warning, actix reports only its worker
+/// threads.
+const DEFAULT_LOG: &str = "info,actix_server=warn";
 
 /// Why a role ended without being told to stop. The message says what to do.
 #[derive(Debug)]
@@ -123,12 +127,24 @@ fn bind(address: &Address) -> io::Result<TcpListener> {
 /// since a change of leader takes some hundred of them. A line that cannot be written, because the
 /// disk of the log is full, is lost, and the role goes on.
 pub fn start_log() {
-    // Below a warning, actix reports only its worker threads.
-    let environment = env_logger::Env::default().default_filter_or("info,actix_server=warn");
-    env_logger::Builder::from_env(environment)
-        .format_target(false)
-        .format_timestamp_millis()
-        .init();
+    let environment = env_logger::Env::default().default_filter_or(DEFAULT_LOG);
+    // Where RUST_LOG is not valid, env_logger prints that, and panics if it cannot.
+    let builder = std::panic::catch_unwind(|| env_logger::Builder::from_env(environment));
+    let mut builder = builder.unwrap_or_else(|_unprinted| {
+        let mut builder = env_logger::Builder::new();
+        builder.parse_filters(DEFAULT_LOG);
+        builder
+    });
+    builder.format_target(false).format_timestamp_millis().init();
+}
+
+/// Has a write beyond `ulimit -f` fail, as one to a full disk does. Else the kernel ends the
+/// process without a word when its log is as long as that. To be called on the runtime.
+pub fn survive_file_size_limit() {
+    let kind = SignalKind::from_raw(Signal::XFSZ.as_raw());
+    if let Err(error) = signal(kind) {
+        log::warn!("a log as long as `ulimit -f` will end this process: {error}");
+    }
 }
 
 /// Prints an error as a line on standard error or, if that cannot be written, on standard output;

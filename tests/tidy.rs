@@ -23,15 +23,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("descriptors.rs", &[]),
     ("identity.rs", &["wire", "roles"]),
     ("transport/", &["wire", "roles", "identity"]),
-    ("storage/", &["wire", "failpoint"]),
+    ("metrics/", &[]),
+    ("storage/", &["wire", "failpoint", "metrics"]),
     ("neighbours.rs", &["wire", "roles", "identity", "transport", "descriptors"]),
     ("runtime.rs", &["clock"]),
     ("repeats.rs", &[]),
     ("shutdown.rs", &["process", "runtime"]),
-    ("server/", &["wire", "roles", "transport", "descriptors"]),
+    ("server/", &["wire", "roles", "transport", "descriptors", "clock", "metrics"]),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
     ("backup/", &BACKUP),
-    ("catalog/journal/", &["wire", "roles", "storage", "catalog::core"]),
+    ("catalog/journal/", &["wire", "roles", "storage", "metrics", "catalog::core"]),
     ("order/order_log.rs", &["wire", "storage"]),
     ("catalog/", &SERVICE),
     ("order/", &SERVICE),
@@ -43,7 +44,7 @@ const BACKUP: [&str; 8] =
     ["wire", "roles", "storage", "pid_lock", "process", "clock", "failpoint", "catalog::journal"];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 14] = [
+const SERVICE: [&str; 15] = [
     "wire",
     "roles",
     "storage",
@@ -52,6 +53,7 @@ const SERVICE: [&str; 14] = [
     "neighbours",
     "server",
     "health",
+    "metrics",
     "process",
     "runtime",
     "shutdown",

@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod core;
 mod leader;
+mod metrics;
 mod page;
 mod readiness;
 pub mod remote;
@@ -57,7 +58,7 @@ pub async fn run(
         routes::configure(config, &service, &roles);
         page::routes(config, &page);
     };
-    let served = server::serve(listener, &hosts, routes, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

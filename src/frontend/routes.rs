@@ -8,6 +8,7 @@
 //! | `GET /orders/<number>` | one order |
 //! | `GET /cluster` | the state of everything |
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
+//! | `GET /metrics` | what it counts, for Prometheus |
 //! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
 
@@ -65,6 +66,7 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
                 .default_service(Allow::Get.others()),
         );
     health::routes(config, Role::Frontend(service.number), Arc::clone(service) as _);
+    server::metrics(config, Arc::clone(service) as _);
     server::internal(config, roles.secret.as_ref(), |endpoints| internal(endpoints, service));
 }
 
@@ -80,7 +82,9 @@ async fn product(
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let name = rest_of_path(&request)?;
-    match service.toy(&remote, &name).await? {
+    let toy = service.toy(&remote, &name).await;
+    service.count_failure(&toy);
+    match toy? {
         ToyAnswer::Found(toy, source) => {
             let mut response = server::json(StatusCode::OK, toy.body);
             response.headers_mut().insert(CACHE, cache_header(source, service.settings));
@@ -94,7 +98,9 @@ async fn products(
     service: Data<Service>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
-    let mut response = server::data(service.toys(&remote).await?);
+    let toys = service.toys(&remote).await;
+    service.count_failure(&toys);
+    let mut response = server::data(toys?);
     let cache = cache_header(Source::Catalog, service.settings);
     response.headers_mut().insert(CACHE, cache);
     Ok(response)
@@ -128,7 +134,9 @@ async fn buy(
     let origin = RequestOrigin::clone(remote.origin());
     log::debug!("{origin} buys {quantity} {}", name.quoted());
     let purchase = Purchase { key, name, quantity, origin, boot: None };
-    match service.purchase(remote, &purchase).await? {
+    let decision = service.purchase(remote, &purchase).await;
+    service.count_purchase(&decision);
+    match decision? {
         Decision::Granted(order_number) => Ok(server::data(Receipt { order_number })),
         Decision::OutOfStock => Err(ErrorReply::OutOfStock),
         Decision::UnknownToy => Err(ErrorReply::NotFound("product not found")),
@@ -149,8 +157,9 @@ async fn order(
     let not_found = ErrorReply::NotFound("order not found");
     // A number with more digits than any counter has is still a number, and no order's.
     let Ok(number) = text.parse() else { return Err(not_found) };
-    let order = service.order(&remote, OrderNumber(number)).await?;
-    order.map(Order::without_key).map(server::data).ok_or(not_found)
+    let order = service.order(&remote, OrderNumber(number)).await;
+    service.count_failure(&order);
+    order?.map(Order::without_key).map(server::data).ok_or(not_found)
 }
 
 async fn cluster(service: Data<Service>, roles: Data<Roles>) -> HttpResponse {

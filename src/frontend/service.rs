@@ -16,6 +16,7 @@ use super::core::retried::Retried;
 use super::core::retry::{QUERY_DEADLINE, Retry, RetryDecision};
 use super::core::selection::Selection;
 use super::leader::{NotAnswered, Question};
+use super::metrics::FrontendMetrics;
 use super::readiness::SalesStop;
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
@@ -33,7 +34,7 @@ use crate::wire::toy::{Toy, ToyName};
 
 /// Purchases and order queries under way at once. Each costs the leader some memory and a
 /// connection; beyond this, clients are told at once to come back.
-const MOST_IN_FLIGHT: usize = 1_024;
+pub(super) const MOST_IN_FLIGHT: usize = 1_024;
 
 /// A front-end, shared by all threads.
 pub struct Service {
@@ -59,6 +60,7 @@ pub struct Service {
     /// The start of the catalog under which the replicas would not sell.
     pub(super) refused_boot: Mutex<Option<u64>>,
     pub(super) retried: Mutex<Retried>,
+    pub(super) metrics: FrontendMetrics,
 }
 
 impl Service {
@@ -85,6 +87,7 @@ impl Service {
             stop: SalesStop::default(),
             refused_boot: Mutex::new(None),
             retried: Mutex::default(),
+            metrics: FrontendMetrics::new(),
         })
     }
 
@@ -249,6 +252,9 @@ impl Service {
             (outcome, before, view(&selection), was_seen)
         };
         if before != after {
+            if before.0 != after.0 {
+                self.metrics.selections.inc();
+            }
             Self::say_change(before, after, was_seen);
             if before.2 != after.2 {
                 self.derive_stop();

@@ -139,6 +139,7 @@ impl Service {
                     log::info!("replica {id} is nominated, to end epoch {seen}");
                 }
                 let reply = remote.nominate(id, Nomination { seen }).await;
+                self.metrics.nominated(reply.as_ref().ok());
                 let failure = match &reply {
                     Ok(NominationReply::Won(_) | NominationReply::Lost(_)) => None,
                     Ok(NominationReply::Unable(why)) => Some(why.clone()),

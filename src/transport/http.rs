@@ -26,6 +26,8 @@ const MOST_CALLS: usize = 512;
 
 /// Characters that are quoted of an answer that is no role's.
 const LONGEST_QUOTE: usize = 200;
+/// Characters that are taken of a role's message: more than any has.
+const LONGEST_MESSAGE_TEXT: usize = 2_000;
 
 /// An HTTP server, as one thread reaches it.
 #[derive(Clone)]
@@ -235,12 +237,19 @@ fn in_words(error: &SendRequestError) -> String {
 }
 
 fn refusal(status: u16, body: &[u8]) -> CallError {
+    // It may be logged, so it gets no line of its own.
     let message = match serde_json::from_slice::<Failure>(body) {
-        Ok(failure) => failure.error.message,
-        // It may be logged, so it gets no line of its own.
+        Ok(failure) => in_one_line(&failure.error.message),
         Err(_not_ours) => {
             String::from_utf8_lossy(body).escape_debug().take(LONGEST_QUOTE).collect()
         }
     };
     CallError::Refused { status, message }
+}
+
+/// A role's message, without control characters, which no role sends, and not longer than any of
+/// them is.
+fn in_one_line(message: &str) -> String {
+    let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    message.chars().map(plain).take(LONGEST_MESSAGE_TEXT).collect()
 }

@@ -144,7 +144,10 @@ pub struct Buy {
 
 /// Declares calls: method, path, call, answer, and the field that fills the path if there is one.
 macro_rules! calls {
-    ($($method:ident $path:literal $call:ty => $answer:ty $(, $field:ident)?;)*) => {$(
+    ($($method:ident $path:literal $call:ty => $answer:ty $(, $field:ident)?;)*) => {
+        /// The paths of all calls.
+        pub const PATHS: &[&str] = &[$(concat!("/internal", $path)),*];
+    $(
         impl Call for $call {
             type Answer = $answer;
             const METHOD: Method = Method::$method;

@@ -14,6 +14,7 @@ mod catalog;
 mod client;
 mod frontend;
 mod http;
+mod metrics;
 mod order;
 mod requests;
 mod traces;

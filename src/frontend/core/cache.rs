@@ -227,6 +227,18 @@ impl<V: Clone> Cache<V> {
         self.entries.iter().rev().map(|(name, _)| name.clone()).collect()
     }
 
+    /// Returns how many toys are cached.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns whether no toy is cached.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Returns what the cache has done.
     #[must_use]
     pub fn counts(&self) -> CacheCounts {
