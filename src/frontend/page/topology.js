@@ -6,7 +6,9 @@
 
 import { s } from "./dom.js";
 
-const COLUMN = 220;
+/** Between two columns; less on a narrow screen, so that letters stay as large as elsewhere. */
+const COLUMN = { wide: 220, narrow: 118 };
+const NARROW = "(max-width: 44rem)";
 const ROW = 84;
 const SIZE = 19;
 
@@ -22,7 +24,9 @@ const KINDS = [
 const MAIN = ["cache", "shows", "journal", "stock", "disk", "log", "was told", "purchase", "leader"];
 
 export function topology(lesson) {
-  const places = layOut(lesson.nodes.map(([node]) => node));
+  const isNarrow = window.matchMedia(NARROW).matches;
+  const places = layOut(lesson.nodes.map(([node]) => node), isNarrow ? COLUMN.narrow : COLUMN.wide);
+  const letters = isNarrow ? 13 : 20;
   const layers = { lines: s("g", { class: "topo-lines" }), nodes: s("g"), messages: s("g", { class: "topo-messages" }) };
   const svg = s(
     "svg",
@@ -44,18 +48,18 @@ export function topology(lesson) {
         drawn.group.classList.toggle("is-active", active.has(node));
         const fact = MAIN.find((name) => step.known.get(`${node}/${name}`));
         const value = fact ? step.known.get(`${node}/${fact}`) : "";
-        drawn.fact.textContent = short(value, 22);
+        drawn.fact.textContent = short(value, letters + 2);
         drawn.fact.classList.toggle("is-changed", !isOver && step.changed.has(`${node}/${fact}`));
         const event = events.find((one) => byName.get(one.node) === node && one.kind === "crash");
         drawn.group.classList.toggle("is-crashed", Boolean(event));
       }
       const shown = passing(run.log.events, step, isOver);
-      layers.messages.replaceChildren(...drawMessages(shown, places, byName));
+      layers.messages.replaceChildren(...drawMessages(shown, places, byName, letters));
     },
   };
 }
 
-function layOut(nodes) {
+function layOut(nodes, apart) {
   const columns = [[], [], [], []];
   const hasReplicas = nodes.some((node) => node.startsWith("order"));
   for (const node of nodes) {
@@ -71,10 +75,10 @@ function layOut(nodes) {
     // Beside readers and a buyer, a front-end stands with the readers.
     const share = column[0].kind === "frontend" && nodes.includes("buyer") ? (rows - 1) / rows : 1;
     column.forEach(({ node, kind }, row) => {
-      at.set(node, { x: (place + 0.5) * COLUMN, y: ((row + 0.5) * height * share) / column.length, kind });
+      at.set(node, { x: (place + 0.5) * apart, y: ((row + 0.5) * height * share) / column.length, kind });
     });
   });
-  return { at, width: used.length * COLUMN, height };
+  return { at, width: used.length * apart, height };
 }
 
 /** A line between each two nodes that ever speak to each other. */
@@ -131,7 +135,7 @@ function passing(events, step, isOver) {
   });
 }
 
-function drawMessages(messages, places, byName) {
+function drawMessages(messages, places, byName, letters) {
   const between = new Map();
   return messages.flatMap((message) => {
     const from = places.at.get(byName.get(message.from));
@@ -139,12 +143,12 @@ function drawMessages(messages, places, byName) {
     const pair = [message.from, message.to].sort().join("|");
     const before = between.get(pair) ?? 0;
     between.set(pair, before + 1);
-    return drawMessage(message, from, to, before);
+    return drawMessage(message, from, to, { before, letters });
   });
 }
 
 /** An arrow, bent to the right of its way, so that there and back do not cover each other. */
-function drawMessage(message, from, to, before) {
+function drawMessage(message, from, to, { before, letters }) {
   const [dx, dy] = [to.x - from.x, to.y - from.y];
   const length = Math.hypot(dx, dy);
   const [ux, uy] = [dx / length, dy / length];
@@ -155,7 +159,7 @@ function drawMessage(message, from, to, before) {
   const label = s(
     "text",
     { class: "topo-label", x: mx, y: my + (Math.abs(ux) < 0.3 ? 4 : ux > 0 ? -1 : 9), "text-anchor": "middle" },
-    short(message.name, 20),
+    short(message.name, letters),
   );
   if (message.fate === "arrives") {
     return [s("path", { class: "topo-arrow", d: `M${sx} ${sy}Q${mx} ${my} ${ex} ${ey}${head(mx, my, ex, ey)}` }), label];
