@@ -21,7 +21,9 @@ import { Purchases, carried } from "./purchases.js";
 
 const VIEWS = [
   { name: "shop", title: "Shop" },
+  { name: "cluster", title: "Cluster" },
   { name: "lessons", title: "Lessons" },
+  { name: "faults", title: "Faults" },
 ];
 
 const THEMES = [

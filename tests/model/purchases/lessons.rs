@@ -284,7 +284,7 @@ const EPOCH: Text = Text {
     broken: "Order 0 is acknowledged, and the leader of epoch 2 does not have it.",
     instead: "The batch is from epoch 1, and epoch 2 has begun: the catalog refuses it. Replica 2 \
               learns who leads.",
-    code: &[(BATCH, "plan_batch"), (LEADERSHIP, "learn")],
+    code: &[(BATCH, "plan_batch"), (LEADERSHIP, "recorded")],
 };
 
 const FETCH_FIRST: Text = Text {
@@ -351,7 +351,7 @@ const DEPOSED: Text = Text {
     broken: "Client 1 waits at a replica that does not lead.",
     instead: "Replica 2 answers: not the leader. The front-end goes to replica 1, with the same \
               key.",
-    code: &[(LEADERSHIP, "learn"), ("src/order/core/effects.rs", "Effects")],
+    code: &[(LEADERSHIP, "recorded"), ("src/order/core/effects.rs", "Effects")],
 };
 
 const ROWS: Text = Text {
