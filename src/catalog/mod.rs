@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::journal::Journal;
 use self::remote::Remote;
 use self::service::Service;
+use crate::agreement;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
@@ -84,6 +85,7 @@ pub async fn run(
     }
     let remote = Remote::new(roles, over_http(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
+    agreement::start(roles, &service.identity, over_http(roles, &service.identity), &shutdown);
 
     let secret = roles.secret.clone();
     let last = Arc::clone(&service);

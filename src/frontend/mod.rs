@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::remote::Remote;
 use self::service::Service;
+use crate::agreement;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -47,6 +48,7 @@ pub async fn run(
     let remote = Rc::new(Remote::new(roles, over_http(roles, &service.identity)));
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
+    agreement::start(roles, &service.identity, over_http(roles, &service.identity), &shutdown);
 
     let roles = roles.clone();
     let last = Arc::clone(&service);

@@ -12,6 +12,7 @@ mod processes;
 
 mod checkers;
 mod damage;
+mod disagreements;
 mod failover;
 mod full_disks;
 mod interrupted;
