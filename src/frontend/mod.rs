@@ -7,12 +7,15 @@
 pub mod answers;
 pub mod core;
 mod leader;
+mod metrics;
+mod page;
 mod readiness;
 pub mod remote;
 pub mod routes;
 pub mod service;
 pub mod single_flight;
 pub mod tasks;
+mod view;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -20,6 +23,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::page::Page;
+use self::page::events::Events;
 use self::remote::Remote;
 use self::service::Service;
 use crate::agreement;
@@ -50,10 +55,16 @@ pub async fn run(
     tasks::start(&service, &remote, roles, &shutdown);
     agreement::start(roles, &service.identity, over_http(roles, &service.identity), &shutdown);
 
-    let roles = roles.clone();
+    let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let last = Arc::clone(&service);
-    let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let page = Page::of_this_process();
+    let events = Events::new(&service, &roles, shutdown.stop());
+    events.start(&remote, &roles, over_http(&roles, &service.identity), &shutdown);
+    let routes = move |config: &mut _| {
+        routes::configure(config, &service, &roles);
+        page::routes(config, &page, &events);
+    };
+    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::CacheView;
 use super::identity::{Addressee, ListedRole};
 use super::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
@@ -134,6 +135,10 @@ pub struct GetOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetStatus {}
 
+/// A front-end whose page is watched asks another one about its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetCacheView {}
+
 /// A front-end asks the leader to sell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Buy {
@@ -148,7 +153,10 @@ pub struct Buy {
 
 /// Declares calls: method, path, call, answer, and the field that fills the path if there is one.
 macro_rules! calls {
-    ($($method:ident $path:literal $call:ty => $answer:ty $(, $field:ident)?;)*) => {$(
+    ($($method:ident $path:literal $call:ty => $answer:ty $(, $field:ident)?;)*) => {
+        /// The paths of all calls.
+        pub const PATHS: &[&str] = &[$(concat!("/internal", $path)),*];
+    $(
         impl Call for $call {
             type Answer = $answer;
             const METHOD: Method = Method::$method;
@@ -189,6 +197,8 @@ calls! {
     Get  "/roles"           GetRoles         => Vec<ListedRole>;
     // A front-end, asked by the catalog.
     Post "/invalidate"      Invalidation     => ();
+    // A front-end, asked by front-ends.
+    Get  "/cache-view"      GetCacheView     => CacheView;
 }
 
 impl fmt::Display for Refusal {
