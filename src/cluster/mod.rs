@@ -59,7 +59,7 @@ pub enum Verb {
     /// Show a line for each role: its address, process id and state.
     ///
     /// The exit status is 0 if every role is ready, else 1.
-    Status,
+    Status(status::StatusArguments),
     /// Start one role and wait until it is healthy.
     Start(RoleName),
     /// Stop one role in order (SIGTERM): it finishes the requests that it has accepted.
@@ -132,7 +132,7 @@ impl Cluster {
             Verb::Run => foreground::run(self).await,
             Verb::Up => start::up(self).await,
             Verb::Down => stop::down(self).await,
-            Verb::Status => status::status(self).await,
+            Verb::Status(arguments) => status::status(self, &arguments).await,
             Verb::Start(name) => start::start_one(self, self.role("start", name)?).await,
             Verb::Stop(name) => stop::stop(self, self.running_role("stop", name)?).await,
             Verb::Kill(name) => stop::kill(self, self.running_role("kill", name)?).await,

@@ -8,4 +8,5 @@ mod each_verb;
 mod foreground;
 mod guard;
 mod lost_files;
+mod manual;
 mod marks;
