@@ -74,6 +74,7 @@ impl Service {
         let mut restock_at = self.runtime.now() + restock_interval;
         let mut unlock_at = self.runtime.now() + UNLOCK_INTERVAL;
         loop {
+            *self.restock_at.lock().expect("nothing panics under this lock") = Some(restock_at);
             tokio::select! {
                 // Timers first: jobs may come without end.
                 biased;
@@ -113,6 +114,10 @@ impl Service {
         }
         let origins = request.purchases.iter().filter(known).map(|one| one.origin.clone());
         holders.origins.replace(origins.collect());
+        // Only the leader's log counts: anyone may name another one.
+        if let Err(leadership) = self.decide(|core, _| core.led_by(request.leader, request.epoch)) {
+            return Ok(CommitReply::Deposed(leadership));
+        }
         // The plan's own line of defence: nothing is written for a leader whose log contradicts the
         // journal.
         self.hear(request.leader, request.log).await?;

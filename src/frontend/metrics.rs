@@ -18,6 +18,7 @@ pub(super) const ROUTES: &[&str] = &[
     "/orders",
     "/orders/{number}",
     "/cluster",
+    "/events",
     "/healthz",
     "/readyz",
     "/metrics",

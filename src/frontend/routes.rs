@@ -10,7 +10,9 @@
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
 //! | `GET /metrics` | what it counts, for Prometheus |
 //! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
+//! | `GET /events` | what changes, as it does ([`events`](super::page::events)) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
+//! | `GET /internal/cache-view` | another front-end: what is in the cache |
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::percent_decode_str;
 
 use super::answers::{FrontendError, Source, ToyAnswer};
+use super::page::events::MOST_ITEMS;
 use super::remote::Remote;
 use super::service::Service;
 use crate::health;
@@ -29,14 +32,10 @@ use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
-use crate::wire::calls::Endpoints;
-use crate::wire::cluster::{
-    CacheView, CatalogState, CatalogView, ClusterView, ReplicaView, ReplicaViewState,
-};
+use crate::wire::calls::{Endpoints, GetCacheView};
 use crate::wire::lease::Invalidation;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
-use crate::wire::replication::{ReplicaId, ReplicaState, ReplicaStatus};
 use crate::wire::reply::Receipt;
 use crate::wire::trace::RequestOrigin;
 
@@ -45,7 +44,6 @@ const CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     config.app_data(Data::from(Arc::clone(service)));
     config.app_data(Data::new(Remote::new(roles, over_http(roles, &service.identity))));
-    config.app_data(Data::new(roles.clone()));
     // A path is compared with these from top to bottom.
     config
         .service(
@@ -74,6 +72,7 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
     endpoints.on(service, async |service, call: Invalidation, _| service.invalidate(&call));
+    endpoints.on(service, async |service, _: GetCacheView, _| Ok(service.cache_view(MOST_ITEMS)));
 }
 
 async fn product(
@@ -162,36 +161,8 @@ async fn order(
     order?.map(Order::without_key).map(server::data).ok_or(not_found)
 }
 
-async fn cluster(service: Data<Service>, roles: Data<Roles>) -> HttpResponse {
-    let catalog = service.catalog();
-    let cache = service.cached(|cache| {
-        let (items, counts) = (cache.names(), cache.counts());
-        CacheView {
-            enabled: service.settings.enabled,
-            capacity: service.settings.capacity,
-            entries: items.len(),
-            items,
-            hits: counts.hits,
-            misses: counts.misses,
-            invalidations: counts.invalidations,
-        }
-    });
-    let (leadership, leader, statuses) = service.select(|selection| {
-        let statuses: Vec<_> = selection.statuses().collect();
-        (selection.leadership(), selection.leader(), statuses)
-    });
-    let replicas = statuses.into_iter().map(|(id, status)| view(&roles, id, status, leader));
-    server::data(ClusterView {
-        epoch: leadership.epoch,
-        leader,
-        catalog: CatalogView {
-            address: roles.catalog.address.to_string(),
-            state: if catalog.is_some() { CatalogState::Up } else { CatalogState::Down },
-            last_order: catalog.and_then(|report| report.status.journal.last()),
-        },
-        replicas: replicas.collect(),
-        cache,
-    })
+async fn cluster(service: Data<Service>) -> HttpResponse {
+    server::data(service.cluster_view(usize::MAX))
 }
 
 /// Where an answer is from, in the words of `X-Cache`.
@@ -201,23 +172,6 @@ fn cache_header(source: Source, cache: CacheSettings) -> HeaderValue {
         Source::Catalog if cache.enabled => "miss",
         Source::Catalog => "off",
     })
-}
-
-fn view(
-    roles: &Roles,
-    id: ReplicaId,
-    status: Option<ReplicaStatus>,
-    leader: Option<ReplicaId>,
-) -> ReplicaView {
-    let state = match status.map(|status| status.state) {
-        None => ReplicaViewState::Down,
-        Some(_) if leader == Some(id) => ReplicaViewState::Leader,
-        Some(ReplicaState::Follower) => ReplicaViewState::Follower,
-        // A leader that is not this front-end's has been deposed and does not know it yet.
-        Some(ReplicaState::Syncing | ReplicaState::Leader) => ReplicaViewState::Syncing,
-    };
-    let address = roles.address_of(Role::Order(id)).map(ToString::to_string).unwrap_or_default();
-    ReplicaView { id, address, state, last_order: status.and_then(|status| status.log.last()) }
 }
 
 /// The path behind its first part, percent-decoded. The router's own decoding would make a slash

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::cache::Cache;
@@ -89,12 +90,17 @@ impl Service {
     async fn check_catalog(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            let relayed = self.select(|selection| selection.logs());
-            if let Ok(report) = remote.report(&LogReport { own: None, relayed }).await {
-                self.heard_from_catalog(report, asked);
-            } else {
-                // The last report may be too old by now.
-                self.derive_stop();
+            let (relayed, before) =
+                self.select(|selection| (selection.logs(), selection.leadership()));
+            match remote.report(&LogReport { own: None, relayed }).await {
+                Ok(report) => self.heard_from_catalog(report, asked, before),
+                Err(error) => {
+                    let is_gone =
+                        matches!(error, CallError::Unreachable(Unreachable::ConnectionRefused));
+                    self.watched.catalog_is_gone.store(is_gone, Ordering::Relaxed);
+                    // The last report may be too old by now.
+                    self.derive_stop();
+                }
             }
             self.say_retried();
             self.runtime.sleep(CATALOG_INTERVAL).await;
@@ -133,8 +139,9 @@ impl Service {
         let (nominations, failures) = (Repeats::default(), Repeats::default());
         loop {
             self.selecting.notified().await;
-            if let Some(nominee) = self.select(|selection| selection.nominee()) {
-                let Nominee { id, seen } = nominee;
+            let (nominee, before) =
+                self.select(|selection| (selection.nominee(), selection.leadership()));
+            if let Some(Nominee { id, seen }) = nominee {
                 if nominations.happened(&format!("{id} {seen}"), self.runtime.now()) {
                     log::info!("replica {id} is nominated, to end epoch {seen}");
                 }
@@ -157,7 +164,7 @@ impl Service {
                     }
                 }
                 self.select(|selection| {
-                    selection.nominated(nominee.id, reply.as_ref().ok());
+                    selection.nominated(id, before, reply.as_ref().ok());
                 });
                 // If it was passed over, the next highest is to be tried before this one's next
                 // health check brings it back.

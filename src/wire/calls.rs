@@ -10,6 +10,8 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::bounds;
+use super::cluster::CacheView;
 use super::identity::Addressee;
 use super::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
@@ -94,9 +96,12 @@ pub struct LogReport {
     pub own: Option<(ReplicaId, Position)>,
     /// Where logs ended when a front-end's health checks asked. They may have grown since, so that
     /// they are evidence of a longer log, and tell of no replica that it holds no more.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounds::list::<MOST_LOGS, _, _>")]
     pub relayed: Vec<(ReplicaId, Position)>,
 }
+
+/// The most logs in a report: more replicas than any store has.
+const MOST_LOGS: u64 = 1_000;
 
 /// Ends the session of a front-end that shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +134,10 @@ pub struct GetOrder {
 /// Asks a replica for its status: the front-ends' health check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetStatus {}
+
+/// A front-end whose page is watched asks another one about its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetCacheView {}
 
 /// A front-end asks the leader to sell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +195,8 @@ calls! {
     Get  "/rows/{from}"     GetRows          => Rows, from;
     // A front-end, asked by the catalog.
     Post "/invalidate"      Invalidation     => ();
+    // A front-end, asked by front-ends.
+    Get  "/cache-view"      GetCacheView     => CacheView;
 }
 
 impl fmt::Display for Refusal {

@@ -12,6 +12,7 @@ mod neighbours;
 
 mod catalog;
 mod client;
+mod events;
 mod frontend;
 mod http;
 mod metrics;
