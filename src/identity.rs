@@ -146,7 +146,7 @@ mod tests {
     fn call_for(role: &str, store: Option<u64>) -> Caller {
         let store = store.and_then(StoreId::new);
         let meant_for = Some(Addressee { role: role.to_owned(), store });
-        Caller { request_id: None, meant_for }
+        Caller { meant_for, ..Caller::default() }
     }
 
     #[test]

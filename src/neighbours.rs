@@ -1,5 +1,6 @@
 //! The catalog and the order replicas, as a front-end or another replica reaches them.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::descriptors::Descriptors;
@@ -7,6 +8,7 @@ use crate::identity::Identity;
 use crate::roles::{Role, Roles};
 use crate::transport::{Http, Peer};
 use crate::wire::replication::ReplicaId;
+use crate::wire::trace::RequestOrigin;
 
 /// One thread's connections to them.
 pub struct Neighbours {
@@ -26,13 +28,13 @@ impl Neighbours {
         }
     }
 
-    /// The same connections, for the client's request with this `X-Request-Id`.
+    /// The same connections, for a client's request.
     #[must_use]
-    pub fn on_behalf_of(&self, request_id: &str) -> Self {
+    pub fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
         let replicas = self.replicas.iter();
         Self {
-            catalog: self.catalog.on_behalf_of(request_id),
-            replicas: replicas.map(|(id, peer)| (*id, peer.on_behalf_of(request_id))).collect(),
+            catalog: self.catalog.on_behalf_of(origin),
+            replicas: replicas.map(|(id, peer)| (*id, peer.on_behalf_of(origin))).collect(),
         }
     }
 

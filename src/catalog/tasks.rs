@@ -26,8 +26,9 @@ use super::service::{CatalogError, Job, Service};
 use crate::failpoint;
 use crate::shutdown::Shutdown;
 use crate::wire::lease::{Invalidation, SessionId};
-use crate::wire::purchase::{CommitReply, CommitRequest};
+use crate::wire::purchase::{CommitReply, CommitRequest, Purchase};
 use crate::wire::replication::{Acquisition, AcquisitionReply};
+use crate::wire::trace::RequestOrigin;
 
 /// How often locks that no batch asks for any more are given up.
 const UNLOCK_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,6 +44,8 @@ const INVALIDATION_BACKOFF: Duration = Duration::from_millis(20);
 struct Holders {
     remote: Remote,
     invalidating: RefCell<BTreeSet<SessionId>>,
+    /// The clients' requests in the batch that is under way.
+    origins: RefCell<Vec<RequestOrigin>>,
 }
 
 /// Starts the catalog's tasks, which end with `shutdown`.
@@ -53,7 +56,8 @@ pub fn start(
     restock_interval: Duration,
     shutdown: &Shutdown,
 ) {
-    let holders = Rc::new(Holders { remote, invalidating: RefCell::default() });
+    let holders =
+        Rc::new(Holders { remote, invalidating: RefCell::default(), origins: RefCell::default() });
     shutdown.spawn("the writing task", Arc::clone(service).write(jobs, holders, restock_interval));
     shutdown.spawn("the sweep of sessions", Arc::clone(service).sweep());
     shutdown.spawn("the self-check", Arc::clone(service).check_database());
@@ -103,11 +107,12 @@ impl Service {
         holders: &Rc<Holders>,
         request: CommitRequest,
     ) -> Result<CommitReply, CatalogError> {
-        for purchase in &request.purchases {
-            if let Some(id) = &purchase.request_id {
-                log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name.quoted());
-            }
+        let known = |purchase: &&Purchase| !purchase.origin.is_unknown();
+        for Purchase { origin, quantity, name, .. } in request.purchases.iter().filter(known) {
+            log::debug!("{origin} buys {quantity} {}", name.quoted());
         }
+        let origins = request.purchases.iter().filter(known).map(|one| one.origin.clone());
+        holders.origins.replace(origins.collect());
         // The plan's own line of defence: nothing is written for a leader whose log contradicts the
         // journal.
         self.hear(request.leader, request.log).await?;
@@ -144,6 +149,7 @@ impl Service {
             return None;
         }
         let restock = self.decide(Restock::lock)?;
+        holders.origins.take();
         self.clear(holders, restock.locked_toys()).await;
         let (change, again) = self.decide(|core, now| restock.plan(core, now));
         let names: Vec<&str> = change.shelves.iter().map(|s| s.toy.name.as_str()).collect();
@@ -207,7 +213,8 @@ impl Service {
         let (service, holders) = (Arc::clone(self), Rc::clone(holders));
         self.runtime.spawn(Box::pin(async move {
             while let Some(push) = service.push_for(session) {
-                let invalidation = Invalidation { session, toys: push.toys };
+                let origins = holders.origins.borrow().clone();
+                let invalidation = Invalidation { session, toys: push.toys, origins };
                 match holders.remote.invalidate(push.frontend, &invalidation).await {
                     Some(Ok(())) => service.acknowledged(session, &invalidation.toys),
                     Some(Err(error)) => {

@@ -1,5 +1,6 @@
 //! The catalog and the replicas, as a front-end sees them.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::neighbours::Neighbours;
@@ -16,6 +17,7 @@ use crate::wire::replication::{
     CatalogReport, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use crate::wire::toy::Toy;
+use crate::wire::trace::RequestOrigin;
 
 /// How long a health check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
@@ -114,10 +116,7 @@ impl Remote {
 }
 
 impl server::OnBehalf for Remote {
-    fn on_behalf_of(&self, request_id: &str) -> Self {
-        Self {
-            neighbours: self.neighbours.on_behalf_of(request_id),
-            largest_list: self.largest_list,
-        }
+    fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
+        Self { neighbours: self.neighbours.on_behalf_of(origin), largest_list: self.largest_list }
     }
 }

@@ -27,7 +27,6 @@ use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
-use crate::transport::REQUEST_ID;
 use crate::wire::calls::Endpoints;
 use crate::wire::cluster::{
     CacheView, CatalogState, CatalogView, ClusterView, ReplicaView, ReplicaViewState,
@@ -37,6 +36,7 @@ use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
 use crate::wire::replication::{ReplicaId, ReplicaState, ReplicaStatus};
 use crate::wire::reply::Receipt;
+use crate::wire::trace::RequestOrigin;
 
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
 
@@ -70,9 +70,7 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
 /// Registers the answers to other roles' calls.
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
-    endpoints.on(service, async |service, call: Invalidation, _| {
-        service.invalidate(call.session, &call.toys)
-    });
+    endpoints.on(service, async |service, call: Invalidation, _| service.invalidate(&call));
 }
 
 async fn product(
@@ -108,15 +106,12 @@ async fn purchase(
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let key = idempotency_key(request.headers())?;
-    let request_id = server::sent_or_drawn(request.headers());
-    let bought = buy(&request, payload, &service, &remote, key.clone(), &request_id).await;
+    let bought = buy(&request, payload, &service, &remote, key.clone()).await;
     let mut response = bought.unwrap_or_else(ErrorReply::into_response);
     // A client that gets an error can send its purchase again under the same key, also if it sent
     // none.
-    for (name, value) in [(IDEMPOTENCY_KEY, key.as_sent()), (REQUEST_ID, &request_id)] {
-        let value = HeaderValue::from_str(value).expect("both are visible ASCII characters");
-        response.headers_mut().insert(name, value);
-    }
+    let key = HeaderValue::from_str(key.as_sent()).expect("a key is visible ASCII characters");
+    response.headers_mut().insert(IDEMPOTENCY_KEY, key);
     Ok(response)
 }
 
@@ -124,15 +119,14 @@ async fn buy(
     request: &HttpRequest,
     payload: Payload,
     service: &Service,
-    remote: &Remote,
+    remote: &Connections<Remote>,
     key: IdempotencyKey,
-    request_id: &str,
 ) -> Result<HttpResponse, ErrorReply> {
     server::refuse_other_sites(request)?;
     let PurchaseBody { name, quantity } = server::read_json(request, payload).await?;
-    log::debug!("request {request_id} buys {quantity} {}", name.quoted());
-    let request_id = Some(request_id.to_owned());
-    let purchase = Purchase { key, name, quantity, request_id, boot: None };
+    let origin = RequestOrigin::clone(remote.origin());
+    log::debug!("{origin} buys {quantity} {}", name.quoted());
+    let purchase = Purchase { key, name, quantity, origin, boot: None };
     match service.purchase(remote, &purchase).await? {
         Decision::Granted(order_number) => Ok(server::data(Receipt { order_number })),
         Decision::OutOfStock => Err(ErrorReply::OutOfStock),

@@ -3,6 +3,7 @@
 //! What clients ask for is here; what the front-end does on its own time (its session with the
 //! catalog, the selection of the leader) is in [`tasks`](super::tasks).
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -22,7 +23,7 @@ use crate::roles::{CacheSettings, Roles};
 use crate::runtime::Runtime;
 use crate::transport::CallError;
 use crate::wire::calls::Refusal;
-use crate::wire::lease::{FillReply, FillRequest, SessionId, Version};
+use crate::wire::lease::{FillReply, FillRequest, Invalidation, SessionId};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
 use crate::wire::replication::{CatalogReport, OrderReply};
@@ -83,12 +84,15 @@ impl Service {
         })
     }
 
-    /// One toy, from the cache if it can be.
+    /// One toy, from the cache if it can be: then `remote` is not touched.
     ///
     /// # Errors
     ///
     /// If there was no answer in time.
-    pub async fn toy(&self, remote: &Remote, name: &str) -> Result<ToyAnswer, FrontendError> {
+    pub async fn toy<R>(&self, remote: &R, name: &str) -> Result<ToyAnswer, FrontendError>
+    where
+        R: Deref<Target = Remote>,
+    {
         if name.len() > ToyName::LONGEST {
             return Ok(ToyAnswer::Unknown);
         }
@@ -189,13 +193,13 @@ impl Service {
     /// # Errors
     ///
     /// If this process does not hold the session: its answer would be no acknowledgement.
-    pub(super) fn invalidate(
-        &self,
-        session: SessionId,
-        toys: &[(ToyName, Version)],
-    ) -> Result<(), Refusal> {
+    pub(super) fn invalidate(&self, call: &Invalidation) -> Result<(), Refusal> {
+        let session = call.session;
+        for origin in &call.origins {
+            log::debug!("{origin}: a toy that it buys may be among those that are dropped");
+        }
         let own = self.cached(|cache| {
-            cache.invalidate(session, toys);
+            cache.invalidate(session, &call.toys);
             cache.session()
         });
         if own == Some(session) {

@@ -1,5 +1,6 @@
 //! The catalog and the other replicas, as a replica sees them.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::neighbours::Neighbours;
@@ -12,6 +13,7 @@ use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, OrderReply, ReplicaId,
 };
+use crate::wire::trace::RequestOrigin;
 
 /// One attempt at anything that takes a disk's sync or two. Attempts are repeated, by key.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(600);
@@ -100,7 +102,7 @@ fn nonsense(problem: &str) -> CallError {
 }
 
 impl server::OnBehalf for Remote {
-    fn on_behalf_of(&self, request_id: &str) -> Self {
-        Self(self.0.on_behalf_of(request_id))
+    fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
+        Self(self.0.on_behalf_of(origin))
     }
 }

@@ -26,7 +26,9 @@ use crate::roles::{Role, Roles};
 use crate::server::{self, OnBehalf as _};
 use crate::wire::calls::{Buy, Caller, Endpoints, GetOrder, GetRows, GetStatus, Refusal};
 use crate::wire::order::OrderNumber;
+use crate::wire::purchase::Purchase;
 use crate::wire::replication::{AppendRequest, Leadership, Nomination};
+use crate::wire::trace::RequestOrigin;
 
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     health::routes(config, Role::Order(service.id), Arc::clone(service) as _);
@@ -44,9 +46,15 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
         service.learn(call);
         Ok(())
     });
-    endpoints.on(service, async |service, call: Buy, _| {
+    endpoints.on(service, async |service, call: Buy, caller| {
         let time_limit = call.within_ms.map(Duration::from_millis);
-        Ok(service.purchase(call.purchase, time_limit).await?)
+        // The calls for this purchase are made in this role's span.
+        let origin = RequestOrigin {
+            trace: caller.origin.trace.or(call.purchase.origin.trace),
+            ..call.purchase.origin
+        };
+        let purchase = Purchase { origin, ..call.purchase };
+        Ok(service.purchase(purchase, time_limit).await?)
     });
     endpoints.on(service, async |service, call: AppendRequest, _| Ok(service.append(call).await?));
     endpoints.on(service, async |service, call: GetRows, _| Ok(service.rows(call.from).await?));
@@ -60,10 +68,10 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
 }
 
 fn on_behalf(remote: &Rc<Remote>, caller: Caller) -> Rc<Remote> {
-    match caller.request_id {
-        Some(id) => Rc::new(remote.on_behalf_of(&id)),
-        None => Rc::clone(remote),
+    if caller.origin.is_unknown() {
+        return Rc::clone(remote);
     }
+    Rc::new(remote.on_behalf_of(&Rc::new(caller.origin)))
 }
 
 impl From<OrderError> for Refusal {

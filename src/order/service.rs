@@ -104,8 +104,9 @@ impl Service {
         purchase: Purchase,
         time_limit: Option<Duration>,
     ) -> Result<PurchaseReply, OrderError> {
-        if let Some(id) = &purchase.request_id {
-            log::debug!("request {id} buys {} {}", purchase.quantity, purchase.name.quoted());
+        if !purchase.origin.is_unknown() {
+            let Purchase { origin, quantity, name, .. } = &purchase;
+            log::debug!("{origin} buys {quantity} {}", name.quoted());
         }
         let (waiter, answer) = oneshot::channel();
         self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))
@@ -164,8 +165,8 @@ impl Service {
 
     /// The leader passes orders on.
     pub(super) async fn append(&self, request: AppendRequest) -> Result<AppendReply, OrderError> {
-        for id in &request.request_ids {
-            log::debug!("request {id}: its order comes from the leader");
+        for origin in &request.origins {
+            log::debug!("{origin}: its order comes from the leader");
         }
         if let Err(reply) = self.decide(|core, _| core.append(&request)) {
             return Ok(reply);

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::methods::Allow;
 use super::reply::{ErrorReply, data};
-use super::{request_id, site};
+use super::{origin, site};
 use crate::roles::Secret;
 use crate::transport::{MEANT_FOR_ROLE, MEANT_FOR_STORE};
 use crate::wire::calls::{Call, Caller, Endpoints, Method, Refusal};
@@ -47,10 +47,9 @@ impl Endpoints for HttpEndpoints<'_> {
     {
         let state = state.clone();
         let respond = move |request: HttpRequest, call: C| {
-            let request_id = request_id::sent(request.headers());
-            let request_id = request_id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+            let origin = origin::sent(request.headers());
             let meant_for = meant_for(request.headers());
-            let answered = answer(state.clone(), call, Caller { request_id, meant_for });
+            let answered = answer(state.clone(), call, Caller { origin, meant_for });
             async move {
                 match answered.await {
                     Ok(answer) => data(answer),

@@ -13,29 +13,25 @@ mod body;
 mod connection;
 mod internal;
 mod methods;
+mod origin;
 mod paths;
 mod reply;
 mod request_id;
 mod site;
 mod upgrade;
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::io;
 use std::net::TcpListener;
-use std::ops::Deref;
 use std::time::Duration;
 
 use actix_http::HttpService;
 use actix_server::Server;
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::body::MessageBody;
-use actix_web::dev::{
-    AppConfig, Payload, Service as _, ServiceFactory, ServiceRequest, ServiceResponse,
-};
+use actix_web::dev::{AppConfig, Service as _, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::JsonPayloadError;
-use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, Error, FromRequest, HttpRequest};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App, Error, HttpMessage as _};
 use futures_util::FutureExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -44,9 +40,10 @@ pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
 use self::connection::Connection;
 pub use self::internal::{HttpEndpoints, internal};
 pub use self::methods::Allow;
+use self::origin::DrawnId;
+pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
 pub use self::reply::{ErrorReply, data, json};
-pub use self::request_id::sent_or_drawn;
 pub use self::site::refuse_other_sites;
 use crate::descriptors::Descriptors;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
@@ -135,14 +132,14 @@ fn app(
             service.call(request).map(move |answer| {
                 answer.map(|mut response| {
                     let status = response.status();
-                    let headers = response.headers_mut();
-                    // A purchase without an id has drawn its own, which went along with it.
-                    if !headers.contains_key(REQUEST_ID) {
-                        headers.insert(REQUEST_ID, id.unwrap_or_else(request_id::draw_header));
-                    }
-                    if let Some(id) = headers.get(REQUEST_ID).filter(|_| is_debugged()) {
+                    // A request without an id that caused calls has drawn one for them.
+                    let drawn = || response.request().extensions_mut().remove::<DrawnId>();
+                    let id = id.or_else(|| drawn().map(|DrawnId(id)| id));
+                    let id = id.unwrap_or_else(request_id::draw_header);
+                    if is_debugged() {
                         log::debug!("request {} is answered {status}", id.to_str().unwrap_or("?"));
                     }
+                    response.headers_mut().insert(REQUEST_ID, id);
                     response
                 })
             })
@@ -170,37 +167,4 @@ fn unreadable(error: &JsonPayloadError) -> ErrorReply {
     } else {
         body::BROKEN.into()
     })
-}
-
-/// A role's connections to its neighbours, which can carry a client's `X-Request-Id` along.
-pub trait OnBehalf: Sized + 'static {
-    /// The same connections, for the client's request with this id.
-    #[must_use]
-    fn on_behalf_of(&self, request_id: &str) -> Self;
-}
-
-/// A handler's connections: the worker thread's, carrying along the request's id if it has one.
-#[derive(Debug)]
-pub struct Connections<R>(Data<R>);
-
-impl<R: OnBehalf> FromRequest for Connections<R> {
-    type Error = Infallible;
-    type Future = Ready<Result<Self, Infallible>>;
-
-    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let shared = request.app_data::<Data<R>>().expect("a role's routes add its neighbours");
-        let id = request_id::sent(request.headers()).and_then(|id| id.to_str().ok());
-        ready(Ok(Self(match id {
-            Some(id) => Data::new(shared.on_behalf_of(id)),
-            None => shared.clone(),
-        })))
-    }
-}
-
-impl<R> Deref for Connections<R> {
-    type Target = R;
-
-    fn deref(&self) -> &R {
-        &self.0
-    }
 }

@@ -13,13 +13,6 @@ pub(super) fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
     ((1..=LONGEST).contains(&id.len()) && id.to_str().is_ok()).then_some(id)
 }
 
-/// Returns the client's id or, without a usable one, a fresh one.
-#[must_use]
-pub fn sent_or_drawn(headers: &HeaderMap) -> String {
-    let sent = sent(headers).and_then(|id| id.to_str().ok());
-    sent.map_or_else(draw, str::to_owned)
-}
-
 /// Draws an id: 16 hexadecimal digits.
 pub(super) fn draw() -> String {
     String::from_utf8(digits().to_vec()).expect("hexadecimal digits are text")

@@ -7,7 +7,10 @@ use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use serde::de::DeserializeOwned;
 
-use super::{CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, REQUEST_ID, Unreachable};
+use super::{
+    CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, REQUEST_ID, TRACEPARENT,
+    Unreachable,
+};
 use crate::roles::{Address, Secret};
 use crate::wire::calls::{Call, Caller, Method};
 use crate::wire::reply::{Data, Failure};
@@ -112,8 +115,11 @@ impl Http {
         if let Some(authorization) = &self.authorization {
             request = request.insert_header((AUTHORIZATION, authorization.clone()));
         }
-        if let Some(id) = &caller.request_id {
+        if let Some(id) = &caller.origin.request_id {
             request = request.insert_header((REQUEST_ID, id.as_str()));
+        }
+        if let Some(trace) = caller.origin.trace {
+            request = request.insert_header((TRACEPARENT, trace.to_string()));
         }
         if let Some(meant) = &caller.meant_for {
             request = request.insert_header((MEANT_FOR_ROLE, meant.role.as_str()));

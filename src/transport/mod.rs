@@ -19,9 +19,12 @@ pub use self::http::Http;
 use crate::identity::Identity;
 use crate::roles::Role;
 use crate::wire::calls::{Call, Caller};
+use crate::wire::trace::RequestOrigin;
 
 /// The header by which one request is followed through all roles.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that says where a request is in its trace (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The header that names the role that a call is meant for.
 pub const MEANT_FOR_ROLE: HeaderName = HeaderName::from_static("toystore-role");
@@ -41,7 +44,8 @@ pub struct Peer {
     role: Role,
     link: Link,
     own: Arc<Identity>,
-    request_id: Option<Rc<str>>,
+    /// The client's request that calls are made for.
+    origin: Rc<RequestOrigin>,
 }
 
 /// How a peer is reached.
@@ -113,19 +117,19 @@ impl Peer {
     /// is `own`.
     #[must_use]
     pub fn new(role: Role, http: Http, own: &Arc<Identity>) -> Self {
-        Self { role, link: Link::Http(http), own: Arc::clone(own), request_id: None }
+        Self { role, link: Link::Http(http), own: Arc::clone(own), origin: Rc::default() }
     }
 
     /// The peer that runs `role`, on a simulated network.
     #[must_use]
     pub fn simulated(role: Role, network: Rc<dyn Network>, own: &Arc<Identity>) -> Self {
-        Self { role, link: Link::Simulated(network), own: Arc::clone(own), request_id: None }
+        Self { role, link: Link::Simulated(network), own: Arc::clone(own), origin: Rc::default() }
     }
 
-    /// The same peer, for calls on behalf of the client's request with this `X-Request-Id`.
+    /// The same peer, for calls on behalf of a client's request.
     #[must_use]
-    pub fn on_behalf_of(&self, request_id: &str) -> Self {
-        Self { request_id: Some(request_id.into()), ..self.clone() }
+    pub fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
+        Self { origin: Rc::clone(origin), ..self.clone() }
     }
 
     /// Makes a call.
@@ -162,7 +166,7 @@ impl Peer {
         largest: usize,
     ) -> Result<C::Answer, CallError> {
         let caller = Caller {
-            request_id: self.request_id.as_deref().map(str::to_owned),
+            origin: RequestOrigin::clone(&self.origin),
             meant_for: Some(self.own.addressee(self.role)),
         };
         let answer = match &self.link {

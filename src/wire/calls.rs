@@ -22,6 +22,7 @@ use super::replication::{
     Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use super::toy::Toy;
+use super::trace::RequestOrigin;
 
 /// A call from one role to another.
 pub trait Call: Clone + fmt::Debug + Serialize + DeserializeOwned + 'static {
@@ -71,8 +72,8 @@ pub trait Endpoints {
 /// What comes with a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// The client's `X-Request-Id`, if the call belongs to a client's request.
-    pub request_id: Option<String>,
+    /// The client's request that the call belongs to.
+    pub origin: RequestOrigin,
     /// Whom the call is meant for, if it says so.
     pub meant_for: Option<Addressee>,
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::count;
 use super::toy::{Toy, ToyName};
+use super::trace::RequestOrigin;
 
 /// The id of a front-end's session with the catalog. It is never used again: `boot` is drawn at
 /// random at each start of the catalog, and `serial` counts the sessions since.
@@ -116,6 +117,9 @@ pub struct Invalidation {
     pub session: SessionId,
     /// The toys, each with the version that it will have.
     pub toys: Vec<(ToyName, Version)>,
+    /// The clients' requests for which toys are dropped now; none for a restock.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<RequestOrigin>,
 }
 
 impl SessionId {

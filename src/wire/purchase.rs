@@ -18,6 +18,7 @@ use super::order::{OrderNumber, Position, Rows};
 use super::quantity::{self, Quantity};
 use super::replication::{Epoch, Leadership, ReplicaId};
 use super::toy::ToyName;
+use super::trace::RequestOrigin;
 
 /// What the keys begin with that clients chose.
 const CLIENT: &str = "client:";
@@ -53,9 +54,9 @@ pub struct Purchase {
     pub name: ToyName,
     /// How many of it.
     pub quantity: Quantity,
-    /// The client's `X-Request-Id`, by which the purchase can be found in each role's log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
+    /// The client's request.
+    #[serde(default, skip_serializing_if = "RequestOrigin::is_unknown")]
+    pub origin: RequestOrigin,
     /// The catalog's start that the front-end's session belongs to. A catalog that is another one,
     /// because it was moved and the old one still runs, must not sell what that front-end shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]

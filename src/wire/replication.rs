@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::count;
 use super::identity::StoreId;
 use super::order::{Order, Position, Rows};
+use super::trace::RequestOrigin;
 
 /// The most rows in one message: about 110 KiB of JSON and a few milliseconds of work, so that
 /// catching up does not delay health checks.
@@ -135,9 +136,9 @@ pub struct AppendRequest {
     /// The length of the leader's log, from which the follower knows how far it is behind.
     #[serde(deserialize_with = "count::deserialize")]
     pub leader_length: u64,
-    /// The `X-Request-Id`s of the purchases behind these orders, as far as they had one.
+    /// The clients' requests behind these orders.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub request_ids: Vec<String>,
+    pub origins: Vec<RequestOrigin>,
 }
 
 /// A follower's answer to the leader.

@@ -15,6 +15,7 @@ use toystore::wire::replication::{
     ReplicaState, ReplicaStatus, Unwritable,
 };
 use toystore::wire::toy::{Price, Toy, ToyName};
+use toystore::wire::trace::{RequestOrigin, Sampling, TraceContext};
 
 /// Small counts, the largest one, and some in between.
 pub(crate) fn count() -> impl Strategy<Value = u64> + Clone {
@@ -105,9 +106,25 @@ pub(crate) fn purchase_body() -> impl Strategy<Value = PurchaseBody> {
 }
 
 pub(crate) fn purchase() -> impl Strategy<Value = Purchase> {
-    (key(), purchase_body(), option::of(any::<String>())).prop_map(|(key, body, request_id)| {
-        Purchase { key, name: body.name, quantity: body.quantity, request_id, boot: None }
+    (key(), purchase_body(), origin()).prop_map(|(key, body, origin)| Purchase {
+        key,
+        name: body.name,
+        quantity: body.quantity,
+        origin,
+        boot: None,
     })
+}
+
+pub(crate) fn trace_context() -> impl Strategy<Value = TraceContext> {
+    (any::<u128>(), any::<u64>(), any::<bool>()).prop_map(|(trace, span, is_sampled)| {
+        let sampling = if is_sampled { Sampling::Sampled } else { Sampling::NotSampled };
+        TraceContext { sampling, ..TraceContext::from_random(trace, span) }
+    })
+}
+
+fn origin() -> impl Strategy<Value = RequestOrigin> {
+    (option::of(any::<String>()), option::of(trace_context()))
+        .prop_map(|(request_id, trace)| RequestOrigin { request_id, trace })
 }
 
 pub(crate) fn decision() -> impl Strategy<Value = Decision> {
@@ -148,12 +165,12 @@ pub(crate) fn acquisition() -> impl Strategy<Value = Acquisition> {
 }
 
 pub(crate) fn append_request() -> impl Strategy<Value = AppendRequest> {
-    (leadership(), rows(), count(), vec(any::<String>(), 0..3)).prop_map(
-        |(leadership, rows, leader_length, request_ids)| AppendRequest {
+    (leadership(), rows(), count(), vec(origin(), 0..3)).prop_map(
+        |(leadership, rows, leader_length, origins)| AppendRequest {
             leadership,
             rows,
             leader_length,
-            request_ids,
+            origins,
         },
     )
 }
@@ -202,5 +219,9 @@ pub(crate) fn fill_reply() -> impl Strategy<Value = FillReply> {
 
 pub(crate) fn invalidation() -> impl Strategy<Value = Invalidation> {
     let toys = vec((name(), count().prop_map(Version)), 0..4);
-    (session(), toys).prop_map(|(session, toys)| Invalidation { session, toys })
+    (session(), toys, vec(origin(), 0..3)).prop_map(|(session, toys, origins)| Invalidation {
+        session,
+        toys,
+        origins,
+    })
 }

@@ -318,8 +318,9 @@ async fn a_purchase_reaches_the_leader_as_it_was_sent() {
                 let purchase = received.last().expect("it is passed on");
                 prop_assert_eq!(&purchase.name, &body.name);
                 prop_assert_eq!(purchase.quantity, body.quantity);
-                prop_assert_eq!(purchase.request_id.as_deref(), answer.header("x-request-id"));
-                prop_assert!(id.is_none() || purchase.request_id == id);
+                let request_id = &purchase.origin.request_id;
+                prop_assert_eq!(request_id.as_deref(), answer.header("x-request-id"));
+                prop_assert!(id.is_none() || *request_id == id);
                 match key {
                     Some(key) => prop_assert_eq!(purchase.key.to_string(), format!("client:{key}")),
                     None => prop_assert!(purchase.key.as_str().starts_with("random:")),

@@ -366,7 +366,7 @@ async fn a_holder_is_sent_an_invalidation_before_the_purchase_is_answered() {
     let sent = frontend.received("invalidate");
     assert_eq!(sent.len(), 1);
     let toys = vec![("Tux".into(), Version(1))];
-    assert_eq!(sent[0].read::<Invalidation>(), Invalidation { session, toys });
+    assert_eq!(sent[0].read::<Invalidation>(), Invalidation { session, toys, origins: Vec::new() });
     // It holds nothing any more, and no further invalidation is sent.
     assert_eq!(catalog.buy("b", "Tux", 1).await, GRANTED_1);
     assert_eq!(frontend.received("invalidate").len(), 1);

@@ -61,7 +61,8 @@ async fn an_invalidation_of_another_session_is_refused_and_drops_nothing() {
     let fixture = Fixture::ready(&store).await;
     fixture.toy("Tux").await;
     let session = SessionId { boot: 0, serial: 9 };
-    let invalidation = Invalidation { session, toys: vec![("Tux".into(), Version(1))] };
+    let invalidation =
+        Invalidation { session, toys: vec![("Tux".into(), Version(1))], origins: Vec::new() };
     let refused = fixture.frontend.post("/internal/invalidate", invalidation).await;
     assert_eq!(refused.status, 421, "it would count as the holder's acknowledgement");
     assert_eq!(fixture.toy("Tux").await, hit(100));
@@ -443,8 +444,11 @@ async fn the_secret_is_required_of_callers_and_sent_to_neighbours() {
     for request in fixture.catalog.all_received().iter().chain(&fixture.replica(3).all_received()) {
         assert_eq!(request.headers["authorization"], "Bearer correct-horse-battery", "{request:?}");
     }
-    let invalidation =
-        Invalidation { session: fixture.session(), toys: vec![("Tux".into(), Version(1))] };
+    let invalidation = Invalidation {
+        session: fixture.session(),
+        toys: vec![("Tux".into(), Version(1))],
+        origins: Vec::new(),
+    };
     let url = format!("http://{}/internal/invalidate", fixture.frontend.address);
     let stranger = awc::Client::default().post(url).send_json(&invalidation);
     assert_eq!(finish(stranger).await.error().0, 403);

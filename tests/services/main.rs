@@ -16,3 +16,4 @@ mod frontend;
 mod http;
 mod order;
 mod requests;
+mod traces;

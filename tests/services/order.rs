@@ -61,7 +61,7 @@ impl Running<OrderRole> {
 
     async fn append(&self, leadership: Leadership, rows: Rows) -> AppendReply {
         let leader_length = rows.end_length();
-        let request = AppendRequest { leadership, rows, leader_length, request_ids: Vec::new() };
+        let request = AppendRequest { leadership, rows, leader_length, origins: Vec::new() };
         self.post("/internal/append", request).await.data()
     }
 

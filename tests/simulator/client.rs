@@ -11,6 +11,7 @@ use toystore::wire::calls::Call;
 use toystore::wire::order::OrderNumber;
 use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
 use toystore::wire::quantity::Quantity;
+use toystore::wire::trace::RequestOrigin;
 
 use super::cluster::Cluster;
 use super::judge::{self, Before, Era};
@@ -76,7 +77,7 @@ impl Client {
             key: IdempotencyKey::from(format!("final-{place}")),
             name: toy.clone(),
             quantity: Quantity::ONE,
-            request_id: None,
+            origin: RequestOrigin::default(),
             boot: None,
         };
         let before = self.cluster.judge.before(&self.env);
@@ -118,7 +119,7 @@ impl Client {
             key: IdempotencyKey::from(format!("{}-{action}", self.number)),
             name: toy,
             quantity: Quantity::new(self.env.world.draw(1..5)).expect("more than none"),
-            request_id: None,
+            origin: RequestOrigin::default(),
             boot: None,
         };
         let before = self.cluster.judge.before(&self.env);

@@ -10,6 +10,7 @@ use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
 use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 use toystore::wire::toy::{Price, Toy, ToyName};
+use toystore::wire::trace::RequestOrigin;
 
 use super::cluster::{self, Cluster};
 use super::databases::{Journal, Log};
@@ -58,7 +59,13 @@ fn tux() -> ToyName {
 
 fn purchase() -> Purchase {
     let key = IdempotencyKey::from("k".to_owned());
-    Purchase { key, name: tux(), quantity: Quantity::ONE, request_id: None, boot: None }
+    Purchase {
+        key,
+        name: tux(),
+        quantity: Quantity::ONE,
+        origin: RequestOrigin::default(),
+        boot: None,
+    }
 }
 
 fn recorded(number: Option<OrderNumber>) -> RecordedDecision {

@@ -31,6 +31,7 @@ use toystore::wire::replication::{
     NominationReply, OrderReply, ReplicaId,
 };
 use toystore::wire::toy::ToyName;
+use toystore::wire::trace::RequestOrigin;
 
 use super::cluster::{self, Cluster};
 use super::machine;
@@ -459,7 +460,13 @@ impl goldenscript::Runner for Runner {
                 let key = IdempotencyKey::from(key);
                 self.ask(
                     *at,
-                    PlaceOrder(Purchase { key, name, quantity, request_id: None, boot: None }),
+                    PlaceOrder(Purchase {
+                        key,
+                        name,
+                        quantity,
+                        origin: RequestOrigin::default(),
+                        boot: None,
+                    }),
                 );
             }
             Command::Run { millis } => {

@@ -163,13 +163,14 @@ mod tests {
     use crate::wire::lease::Version;
     use crate::wire::quantity::Quantity;
     use crate::wire::replication::{Epoch, ReplicaId};
+    use crate::wire::trace::RequestOrigin;
 
     fn purchase(key: &str, name: &str, quantity: u64) -> Purchase {
         Purchase {
             key: IdempotencyKey::from(key.to_owned()),
             name: name.into(),
             quantity: Quantity::new(quantity).unwrap(),
-            request_id: None,
+            origin: RequestOrigin::default(),
             boot: None,
         }
     }

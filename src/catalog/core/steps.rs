@@ -219,6 +219,7 @@ mod tests {
     use crate::wire::purchase::{Decision, Purchase};
     use crate::wire::quantity::Quantity;
     use crate::wire::replication::{Epoch, ReplicaId};
+    use crate::wire::trace::RequestOrigin;
 
     const LED: Leadership = Leadership { epoch: Epoch(7), leader: Some(ReplicaId(3)) };
     const GRANTED: Verdict = Verdict::Decided(Decision::Granted(OrderNumber(0)));
@@ -246,7 +247,7 @@ mod tests {
             key: IdempotencyKey::from("a".to_owned()),
             name: "Tux".into(),
             quantity: Quantity::ONE,
-            request_id: None,
+            origin: RequestOrigin::default(),
             boot: None,
         };
         ReceivedBatch::new(CommitRequest {

@@ -230,6 +230,7 @@ mod tests {
     use crate::wire::purchase::{Decision, IdempotencyKey, Purchase};
     use crate::wire::quantity::Quantity;
     use crate::wire::toy::Price;
+    use crate::wire::trace::RequestOrigin;
 
     const INITIAL: u64 = 100;
 
@@ -318,7 +319,7 @@ mod tests {
             key: "key-3".to_owned().into(),
             name: "Uno".into(),
             quantity: Quantity::ONE,
-            request_id: None,
+            origin: RequestOrigin::default(),
             boot: None,
         };
         let decisions = vec![(purchase, Decision::OutOfStock)];

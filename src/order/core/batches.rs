@@ -47,6 +47,7 @@ use crate::wire::purchase::{
     CommitReply, CommitRequest, Decision, Purchase, PurchaseReply, Verdict,
 };
 use crate::wire::replication::Epoch;
+use crate::wire::trace::RequestOrigin;
 
 /// Purchases in one batch. At some 20 µs each, the catalog is done with the largest batch in the
 /// time of a few fsyncs.
@@ -294,11 +295,11 @@ impl<W> Core<W> {
         self.effects.answers.extend(waiters.into_iter().map(|one| (one, reply.clone())));
     }
 
-    /// Returns the request ids of the unacknowledged purchases whose orders `rows` carry.
-    pub(super) fn request_ids(&self, rows: &Rows) -> Vec<String> {
+    /// Returns the clients' requests of the unacknowledged purchases whose orders `rows` carry.
+    pub(super) fn origins(&self, rows: &Rows) -> Vec<RequestOrigin> {
         let numbers = OrderNumber(rows.after.length)..OrderNumber(rows.end_length());
         let keys = self.batches.unacknowledged.range(numbers).flat_map(|(_, keys)| keys);
-        keys.filter_map(|key| self.in_flight.request_id(key)).collect()
+        keys.filter_map(|key| self.in_flight.origin(key)).cloned().collect()
     }
 }
 

@@ -110,9 +110,9 @@ impl<W> Core<W> {
         now: Instant,
     ) -> Option<AppendRequest> {
         self.followers_mut()?.sent(follower, now);
-        let request_ids = self.request_ids(&rows);
+        let origins = self.origins(&rows);
         let leader_length = self.accepted().length;
-        Some(AppendRequest { leadership: self.leadership, rows, leader_length, request_ids })
+        Some(AppendRequest { leadership: self.leadership, rows, leader_length, origins })
     }
 
     /// Handles the leader's message: its rows are to be [taken](Core::take) next.

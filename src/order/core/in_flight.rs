@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 
 use crate::wire::purchase::{IdempotencyKey, Purchase};
 use crate::wire::toy::ToyName;
+use crate::wire::trace::RequestOrigin;
 
 /// Purchases that may be in flight at once; more are answered "try again later". Sixteen full
 /// batches: some tenths of a second of the catalog's work.
@@ -120,9 +121,10 @@ impl<W> InFlight<W> {
         all.into_values().flat_map(|known| known.waiters).collect()
     }
 
-    /// Returns the client's request id of a purchase, if it had one.
-    pub(super) fn request_id(&self, client_key: &ClientKey) -> Option<String> {
-        self.purchases.get(client_key)?.purchase.request_id.clone()
+    /// Returns the client's request of a purchase, if it is known.
+    pub(super) fn origin(&self, client_key: &ClientKey) -> Option<&RequestOrigin> {
+        let origin = &self.purchases.get(client_key)?.purchase.origin;
+        (!origin.is_unknown()).then_some(origin)
     }
 
     /// Returns how many purchases are in flight.

@@ -201,6 +201,7 @@ mod tests {
     use crate::wire::purchase::{IdempotencyKey, Purchase};
     use crate::wire::quantity::Quantity;
     use crate::wire::replication::{Acquisition, AcquisitionReply, Epoch, NominationReply};
+    use crate::wire::trace::RequestOrigin;
 
     pub(super) const ME: ReplicaId = ReplicaId(3);
     pub(super) const OTHER: ReplicaId = ReplicaId(2);
@@ -233,7 +234,7 @@ mod tests {
             key: IdempotencyKey::from(key.to_owned()),
             name: "Tux".into(),
             quantity: Quantity::new(quantity).unwrap(),
-            request_id: None,
+            origin: RequestOrigin::default(),
             boot: None,
         }
     }

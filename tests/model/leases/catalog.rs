@@ -8,7 +8,7 @@ impl Leases {
             key: IdempotencyKey::from_random(purchase as u128),
             name: name(self.size.purchases[purchase]),
             quantity: Quantity::ONE,
-            request_id: None,
+            origin: RequestOrigin::default(),
             boot: None,
         }];
         CommitRequest { leader: LEADER, epoch: Epoch(1), log: Position::START, purchases }

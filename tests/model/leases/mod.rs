@@ -50,6 +50,7 @@ use toystore::wire::purchase::{CommitRequest, Decision, IdempotencyKey, Purchase
 use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 use toystore::wire::toy::{Price, Toy, ToyName};
+use toystore::wire::trace::RequestOrigin;
 
 use self::catalog::push;
 use self::frontend::{give_up, replace};

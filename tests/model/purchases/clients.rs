@@ -32,7 +32,7 @@ impl Purchases {
             key: self.keys[client][key].clone(),
             name: TOY.into(),
             quantity: quantity(self.wanted((client, attempt))),
-            request_id: None,
+            origin: RequestOrigin::default(),
             boot: None,
         }
     }

@@ -68,6 +68,7 @@ use toystore::wire::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, Epoch, Leadership, ReplicaId,
 };
 use toystore::wire::toy::{Price, Toy};
+use toystore::wire::trace::RequestOrigin;
 
 use super::Sights;
 

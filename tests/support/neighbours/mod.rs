@@ -30,6 +30,7 @@ use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::Purchase;
 use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
+use toystore::wire::trace::RequestOrigin;
 
 pub(crate) use self::neighbour::{Fault, Neighbour, Received, Reply};
 pub(crate) use self::port::Port;
@@ -161,7 +162,7 @@ pub(crate) fn purchase(key: &str, name: &str, quantity: u64) -> Purchase {
         key: key.to_owned().into(),
         name: name.into(),
         quantity,
-        request_id: None,
+        origin: RequestOrigin::default(),
         boot: None,
     }
 }

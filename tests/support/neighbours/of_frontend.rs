@@ -87,7 +87,7 @@ impl<'a> Neighbours<'a> {
     pub(crate) async fn change(&self, frontend: &Running<FrontendRole>, name: &str, quantity: u64) {
         let version = self.state().stock[name].1.next();
         let toys = vec![(name.into(), version)];
-        let invalidation = Invalidation { session: self.session(), toys };
+        let invalidation = Invalidation { session: self.session(), toys, origins: Vec::new() };
         assert_eq!(frontend.post("/internal/invalidate", invalidation).await.status, 200);
         self.state().stock.insert(name.to_owned(), (quantity, version));
     }

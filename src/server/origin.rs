@@ -1,0 +1,94 @@
+//! The client's request that a handler works for: its `X-Request-Id` and its `traceparent`.
+//!
+//! Both go along with every call that is made for it. What the client did not send is drawn when
+//! the first call is made; a request that is answered from memory needs none.
+
+use std::cell::OnceCell;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::ops::Deref;
+use std::rc::Rc;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{HeaderMap, HeaderValue};
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+
+use super::request_id;
+use crate::transport::TRACEPARENT;
+use crate::wire::trace::{RequestOrigin, TraceContext};
+
+/// A role's connections to its neighbours, which can make calls for a client's request.
+pub trait OnBehalf: Sized + 'static {
+    /// The same connections, for a client's request.
+    #[must_use]
+    fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self;
+}
+
+/// A handler's connections: the worker thread's, which make calls for the handler's request.
+pub struct Connections<R> {
+    shared: Data<R>,
+    request: HttpRequest,
+    origin: OnceCell<Rc<RequestOrigin>>,
+    own: OnceCell<R>,
+}
+
+/// The id that was drawn for a request without a usable one, for its reply.
+pub(super) struct DrawnId(pub(super) HeaderValue);
+
+impl<R> Connections<R> {
+    /// Returns the request that calls are made for, with what was drawn if the client sent nothing.
+    pub fn origin(&self) -> &Rc<RequestOrigin> {
+        self.origin.get_or_init(|| {
+            let mut origin = sent(self.request.headers());
+            if origin.request_id.is_none() {
+                let id = request_id::draw_header();
+                origin.request_id = id.to_str().ok().map(str::to_owned);
+                self.request.extensions_mut().insert(DrawnId(id));
+            }
+            if origin.trace.is_none() {
+                origin.trace = Some(TraceContext::from_random(rand::random(), rand::random()));
+            }
+            Rc::new(origin)
+        })
+    }
+}
+
+/// What a request's headers say of where it comes from, in a span of its own. A `traceparent` that
+/// is not valid says nothing, nor do two of them (W3C Trace Context, 3.2).
+pub(super) fn sent(headers: &HeaderMap) -> RequestOrigin {
+    let id = request_id::sent(headers).and_then(|id| id.to_str().ok());
+    let mut parents = headers.get_all(TRACEPARENT);
+    let parent = match (parents.next(), parents.next()) {
+        (Some(parent), None) => parent.to_str().ok().and_then(TraceContext::parse),
+        (None, _) | (Some(_), Some(_)) => None,
+    };
+    RequestOrigin {
+        request_id: id.map(str::to_owned),
+        trace: parent.map(|parent| parent.child(rand::random())),
+    }
+}
+
+impl<R: OnBehalf> FromRequest for Connections<R> {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let shared = request.app_data::<Data<R>>().expect("a role's routes add its neighbours");
+        ready(Ok(Self {
+            shared: shared.clone(),
+            request: request.clone(),
+            origin: OnceCell::new(),
+            own: OnceCell::new(),
+        }))
+    }
+}
+
+/// The connections are made ready when they are first used.
+impl<R: OnBehalf> Deref for Connections<R> {
+    type Target = R;
+
+    fn deref(&self) -> &R {
+        self.own.get_or_init(|| self.shared.on_behalf_of(self.origin()))
+    }
+}

@@ -1,0 +1,248 @@
+//! The trace that a request belongs to: W3C Trace Context, the header `traceparent`.
+//!
+//! A trace is a client's request with all the work that roles do for it; a span is one role's share
+//! of it. Each role draws a span of its own, and names it in the calls that it makes:
+//!
+//! ```text
+//! client ─ 00-4bf9…-00f0…-01 ─► front-end ─ 00-4bf9…-a1b2…-01 ─► leader ─ 00-4bf9…-c3d4…-01 ─► …
+//!             trace  parent                 same   its own span           same
+//! ```
+//!
+//! A batch carries purchases of many traces, so that each purchase has its own with it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A trace's id: 128 bits, of which at least one is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TraceId(u128);
+
+/// A span's id: 64 bits, of which at least one is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpanId(u64);
+
+/// Where a request is in its trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TraceContext {
+    /// The trace.
+    pub trace: TraceId,
+    /// The span of the role that sends the request.
+    pub span: SpanId,
+    /// Whether the spans of this trace are wanted.
+    pub sampling: Sampling,
+}
+
+/// Whether the spans of a trace are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sampling {
+    /// They may be.
+    Sampled,
+    /// The client does not want them.
+    NotSampled,
+}
+
+/// The client's request that a role works for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RequestOrigin {
+    /// Its `X-Request-Id`, by which it can be found in each role's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Where it is in its trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
+}
+
+/// A text that is no `traceparent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoTraceContext;
+
+/// The bit of the flags that says that a trace is sampled; the others are reserved.
+const SAMPLED: u8 = 1;
+/// The length of a `traceparent` of version 00. Later versions may append to it, behind a hyphen.
+const LENGTH: usize = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".len();
+
+impl TraceId {
+    /// Creates the id with these bits; of none that is set, the lowest one.
+    #[must_use]
+    pub fn from_random(bits: u128) -> Self {
+        Self(bits.max(1))
+    }
+}
+
+impl SpanId {
+    /// Creates the id with these bits; of none that is set, the lowest one.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(bits.max(1))
+    }
+}
+
+impl RequestOrigin {
+    /// Whether nothing is known of a client's request, as for what a role does on its own time.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.request_id.is_none() && self.trace.is_none()
+    }
+}
+
+impl TraceContext {
+    /// Creates the first span of a new trace.
+    #[must_use]
+    pub fn from_random(trace: u128, span: u64) -> Self {
+        Self {
+            trace: TraceId::from_random(trace),
+            span: SpanId::from_random(span),
+            sampling: Sampling::Sampled,
+        }
+    }
+
+    /// Creates a span of the same trace, below this one.
+    #[must_use]
+    pub fn child(self, span: u64) -> Self {
+        Self { span: SpanId::from_random(span), ..self }
+    }
+
+    /// Reads a `traceparent`. A later version than 00 is read as far as 00 goes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.get(..LENGTH)?.split('-');
+        let version = u8::try_from(digits(parts.next()?, 2)?).ok().filter(|it| *it != 0xff)?;
+        let trace = digits(parts.next()?, 32).filter(|it| *it != 0).map(TraceId)?;
+        let span = u64::try_from(digits(parts.next()?, 16)?).ok().filter(|it| *it != 0)?;
+        let flags = u8::try_from(digits(parts.next()?, 2)?).ok()?;
+        let rest = &text[LENGTH..];
+        let may_go_on = version > 0 && rest.starts_with('-');
+        if parts.next().is_some() || !(rest.is_empty() || may_go_on) {
+            return None;
+        }
+        let is_sampled = flags & SAMPLED != 0;
+        let sampling = if is_sampled { Sampling::Sampled } else { Sampling::NotSampled };
+        Some(Self { trace, span: SpanId(span), sampling })
+    }
+}
+
+/// The number that exactly `length` lower-case hexadecimal digits say.
+fn digits(text: &str, length: usize) -> Option<u128> {
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let fits = text.len() == length && text.bytes().all(is_digit);
+    fits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}
+
+impl TryFrom<String> for TraceContext {
+    type Error = NoTraceContext;
+
+    fn try_from(text: String) -> Result<Self, NoTraceContext> {
+        Self::parse(&text).ok_or(NoTraceContext)
+    }
+}
+
+impl From<TraceContext> for String {
+    fn from(context: TraceContext) -> Self {
+        context.to_string()
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = match self.sampling {
+            Sampling::Sampled => SAMPLED,
+            Sampling::NotSampled => 0,
+        };
+        write!(f, "00-{}-{}-{flags:02x}", self.trace, self.span)
+    }
+}
+
+/// Names the request in a log line.
+impl fmt::Display for RequestOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.request_id, self.trace) {
+            (Some(id), _) => write!(f, "request {id}"),
+            (None, Some(TraceContext { trace, .. })) => write!(f, "a request of trace {trace}"),
+            (None, None) => f.write_str("a request"),
+        }
+    }
+}
+
+impl fmt::Display for NoTraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a traceparent as in W3C Trace Context")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_context_is_read_as_it_is_written() {
+        let context = TraceContext::parse(TEXT).unwrap();
+        assert_eq!(context.to_string(), TEXT);
+        assert_eq!(context.trace.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(context.span.to_string(), "00f067aa0ba902b7");
+        let json = format!("\"{TEXT}\"");
+        assert_eq!(serde_json::to_string(&context).unwrap(), json);
+        assert_eq!(serde_json::from_str::<TraceContext>(&json).unwrap(), context);
+    }
+
+    #[test]
+    fn a_child_is_of_the_same_trace_and_as_much_wanted() {
+        let parent = TraceContext::parse(&TEXT.replace("-01", "-00")).unwrap();
+        let child = parent.child(0xab);
+        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ab-00";
+        assert_eq!(child.to_string(), text);
+        assert_eq!(TraceContext::parse(text), Some(child));
+    }
+
+    #[test]
+    fn an_id_that_was_drawn_is_never_nought() {
+        let drawn = TraceContext::from_random(0, 0);
+        assert_eq!(TraceContext::parse(&drawn.to_string()), Some(drawn));
+    }
+
+    #[test]
+    fn a_later_version_is_read_as_far_as_it_is_known() {
+        let known = TraceContext::parse(TEXT);
+        assert_eq!(TraceContext::parse(&TEXT.replacen("00", "01", 1)), known);
+        assert_eq!(TraceContext::parse(&format!("{}-more", TEXT.replacen("00", "cc", 1))), known);
+        let reserved_flags = TEXT.replace("-01", "-ff");
+        assert_eq!(TraceContext::parse(&reserved_flags), known);
+    }
+
+    #[test]
+    fn what_is_no_trace_context_is_refused() {
+        let nought = "00-00000000000000000000000000000000-00f067aa0ba902b7-01";
+        for text in [
+            "",
+            "00",
+            nought,
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 ",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01more",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-600f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736+00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473ü-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(TraceContext::parse(text), None, "{text}");
+        }
+    }
+}
