@@ -21,8 +21,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("failpoint.rs", &[]),
     ("roles/", &["wire"]),
     ("descriptors.rs", &[]),
-    ("identity.rs", &["wire", "roles"]),
-    ("transport/", &["wire", "roles", "identity"]),
+    ("events/", &["wire", "roles", "runtime"]),
+    ("identity.rs", &["wire", "roles", "events"]),
+    ("transport/", &["wire", "roles", "identity", "events"]),
     ("storage/", &["wire", "failpoint"]),
     ("neighbours.rs", &["wire", "roles", "identity", "transport", "descriptors"]),
     ("runtime.rs", &["clock"]),
@@ -39,9 +40,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 14] = [
+const SERVICE: [&str; 15] = [
     "wire",
     "roles",
+    "events",
     "storage",
     "identity",
     "transport",

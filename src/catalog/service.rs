@@ -15,6 +15,7 @@ use super::core::{Core, NewSession, WriteOutcome};
 use super::journal::Loaded;
 use super::journal::marker::Past;
 use super::storage::Storage;
+use crate::events::Recorder;
 use crate::health::Readiness;
 use crate::identity::Identity;
 use crate::repeats::Repeats;
@@ -107,6 +108,7 @@ impl Service {
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
         let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
+        let recorder = Recorder::new(Role::Catalog, roles.trace.events, &runtime);
         let service = Self {
             core: Mutex::new(core),
             storage,
@@ -115,7 +117,7 @@ impl Service {
             acknowledged: Notify::new(),
             shutdown,
             refused_writes: Repeats::default(),
-            identity: Identity::new(Role::Catalog, Some(loaded.store)),
+            identity: Identity::recording(Role::Catalog, Some(loaded.store), recorder),
         };
         (Arc::new(service), queue)
     }

@@ -13,6 +13,7 @@ pub mod routes;
 pub mod service;
 pub mod single_flight;
 pub mod tasks;
+mod traces;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::remote::Remote;
 use self::service::Service;
+use crate::events::Recorder;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -42,7 +44,9 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
-    let identity = Identity::new(Role::Frontend(number), None);
+    let role = Role::Frontend(number);
+    let recorder = Recorder::new(role, roles.trace.events, &runtime);
+    let identity = Identity::recording(role, None, recorder);
     let service = Service::new(identity, number, roles, Arc::clone(&runtime));
     let remote = Rc::new(Remote::new(roles, over_http(roles, &service.identity)));
     let shutdown = Shutdown::new(stop, runtime);

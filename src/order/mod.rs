@@ -23,6 +23,7 @@ use self::order_log::OrderLog;
 use self::remote::Remote;
 use self::service::Service;
 use self::storage::Storage;
+use crate::events::Recorder;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -47,7 +48,9 @@ pub async fn run(
     log::info!("replica {id} has {} orders", end.length);
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
-    let identity = Identity::new(Role::Order(id), log.store());
+    let role = Role::Order(id);
+    let recorder = Recorder::new(role, roles.trace.events, &runtime);
+    let identity = Identity::recording(role, log.store(), recorder);
     let remote = Rc::new(Remote::new(roles, id, over_http(roles, &identity)));
     let others = remote.others().collect();
     let database: (Box<dyn Storage>, _) = (Box::new(log), end);

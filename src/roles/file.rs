@@ -12,7 +12,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Address, CacheSettings, CatalogRole, FrontendRole, OrderRole, Roles, Secret, ToyRole};
+use super::{
+    Address, CacheSettings, CatalogRole, FrontendRole, OrderRole, Roles, Secret, ToyRole,
+    TraceSettings,
+};
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::ToyName;
@@ -29,6 +32,8 @@ struct File {
     order: Spanned<Vec<OrderTable>>,
     #[serde(default = "default_cache")]
     cache: CacheSettings,
+    #[serde(default = "default_trace")]
+    trace: TraceSettings,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +105,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         },
         orders,
         cache: file.cache,
+        trace: file.trace,
         secret: file.secret.map(Spanned::into_inner),
     })
 }
@@ -273,6 +279,7 @@ fn brackets(line: &str) -> Option<&'static str> {
         "[order]" => Some("write [[order]], once for each replica"),
         "[[catalog]]" => Some("write [catalog]; there can be only one"),
         "[[cache]]" => Some("write [cache]; there can be only one"),
+        "[[trace]]" => Some("write [trace]; there can be only one"),
         _ => None,
     }
 }
@@ -293,6 +300,11 @@ pub(super) fn default_capacity() -> usize {
 
 fn default_cache() -> CacheSettings {
     CacheSettings { enabled: yes(), capacity: default_capacity() }
+}
+
+/// Some seconds of a busy store, in about 2 MB.
+fn default_trace() -> TraceSettings {
+    TraceSettings { events: 8_192 }
 }
 
 fn default_data_dir() -> Spanned<String> {

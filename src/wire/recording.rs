@@ -7,10 +7,13 @@ use super::event::EventKind;
 use super::trace::TraceId;
 
 /// A front-end asks a role for what it has recorded (`POST /internal/events`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsQuery {
     /// Events of these traces, whenever they were.
     pub traces: Vec<TraceId>,
+    /// And of the newest client's request with this id: an `X-Request-Id`, or a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
     /// And events of no trace, such as heartbeats and changes of leader, from so long ago …
     pub from_age_us: u64,
     /// … until so long ago.
@@ -18,7 +21,7 @@ pub struct EventsQuery {
 }
 
 /// A role's answer: the events in the order in which it recorded them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RoleEvents {
     /// The role's name.
     pub role: String,
@@ -27,8 +30,28 @@ pub struct RoleEvents {
     /// How many of the events that were asked for are certain to be missing, or may be: those for
     /// which there was no more room.
     pub dropped: u64,
+    /// The request that was asked for by its id, if it came to this role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedRequest>,
     /// The events.
     pub events: Vec<RecordedEvent>,
+}
+
+/// A client's request, as the front-end that it came to recorded it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedRequest {
+    /// Its trace.
+    pub trace: TraceId,
+    /// The method and the path's first part, such as `POST /orders`.
+    pub name: String,
+    /// What it is about, in words.
+    pub text: String,
+    /// How long ago it came.
+    pub age_us: u64,
+    /// How long it took, if it was answered and took any time.
+    pub took_us: Option<u64>,
+    /// The status of the answer, if it was answered.
+    pub status: Option<u16>,
 }
 
 /// An event as a role recorded it. Times are those of the role's own clock.
