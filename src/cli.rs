@@ -135,6 +135,8 @@ struct ProbeArguments {
 #[must_use]
 pub fn run() -> ExitCode {
     let line = CommandLine::parse();
+    #[cfg(feature = "failpoints")]
+    let _failpoints = failpoint::set_up();
     let config = canonical(config_of(line.config));
     let system = actix_web::rt::System::new();
     match line.command {
@@ -217,8 +219,6 @@ fn play_in(
 ) -> ExitCode {
     process::start_log();
     cluster::leave_session_of_supervisor();
-    #[cfg(feature = "failpoints")]
-    let _failpoints = failpoint::set_up();
     process::raise_file_limit();
     // Held until the last words are in the log: a supervisor reads them when the lock is free.
     let mut held = None;

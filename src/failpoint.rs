@@ -21,6 +21,11 @@ pub const FOLLOWER_SYNCED: &str = "follower-synced";
 /// A replica has written some of what it missed, and not all.
 pub const CATCHING_UP: &str = "catching-up";
 
+/// A step of a backup is done, and the next one has not begun.
+pub const BACKUP_STEP: &str = "backup-step";
+/// A step of a restore is done, and the next one has not begun.
+pub const RESTORE_STEP: &str = "restore-step";
+
 /// A transaction is about to be synced, and the sync hangs.
 pub const DISK_HANGS: &str = "disk-hangs";
 /// A transaction is about to be synced, and the disk is full.

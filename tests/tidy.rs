@@ -31,13 +31,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shutdown.rs", &["process", "runtime"]),
     ("server/", &["wire", "roles", "transport", "descriptors"]),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
-    ("backup/", &["wire", "roles", "storage", "pid_lock", "process", "clock", "catalog::journal"]),
+    ("backup/", &BACKUP),
     ("catalog/journal/", &["wire", "roles", "storage", "catalog::core"]),
     ("order/order_log.rs", &["wire", "storage"]),
     ("catalog/", &SERVICE),
     ("order/", &SERVICE),
     ("frontend/", &SERVICE),
 ];
+
+/// What a backup may use.
+const BACKUP: [&str; 8] =
+    ["wire", "roles", "storage", "pid_lock", "process", "clock", "failpoint", "catalog::journal"];
 
 /// What a service may use besides its own files.
 const SERVICE: [&str; 15] = [

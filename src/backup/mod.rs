@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::manifest::{Manifest, SavedDatabase};
 pub use self::restore::{Fate, Newer, restore};
+use crate::failpoint;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
 use crate::storage::StorageError;
@@ -73,8 +74,10 @@ pub fn back_up(roles: &Roles, to: &Path) -> Result<Manifest, BackupError> {
     let partial = with_suffix(to, &format!(".partial-{}", std::process::id()));
     fs::create_dir_all(parent(to)).map_err(|error| BackupError::File(parent(to), error))?;
     fs::create_dir(&partial).map_err(|error| BackupError::File(partial.clone(), error))?;
+    failpoint::pass(failpoint::BACKUP_STEP);
     let manifest = fill(roles, &present, &partial).and_then(|manifest| {
         fs::rename(&partial, to).map_err(|error| BackupError::File(to.to_owned(), error))?;
+        failpoint::pass(failpoint::BACKUP_STEP);
         sync(&parent(to))?;
         Ok(manifest)
     });
@@ -93,6 +96,7 @@ fn fill(roles: &Roles, present: &[Role], folder: &Path) -> Result<Manifest, Back
         let name = format!("{role}.db");
         let file = folder.join(name);
         copy(&roles.file_of(*role, "db"), &file)?;
+        failpoint::pass(failpoint::BACKUP_STEP);
         let contents = inspect(&file)?;
         if let (Some(first), Some(other)) = (store, contents.store)
             && first != other
@@ -107,6 +111,7 @@ fn fill(roles: &Roles, present: &[Role], folder: &Path) -> Result<Manifest, Back
     let manifest = Manifest::begun_now(store, databases);
     sync(&manifest.write(folder)?)?;
     sync(folder)?;
+    failpoint::pass(failpoint::BACKUP_STEP);
     Ok(manifest)
 }
 

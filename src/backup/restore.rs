@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::{BackupError, Manifest, SavedDatabase, sync, with_suffix};
 use crate::catalog::journal::past::put_in_doubt;
+use crate::failpoint;
 use crate::pid_lock::PidLock;
 use crate::roles::{Role, Roles};
 use crate::storage::rename_aside;
@@ -76,6 +77,7 @@ pub fn restore(
             continue;
         }
         let file = prepare(roles, role, from, &saved)?;
+        failpoint::pass(failpoint::RESTORE_STEP);
         prepared.push(Prepared { place: fates.len(), role, file });
         fates.push((saved, Fate::Restored));
     }
@@ -86,6 +88,7 @@ pub fn restore(
         if let Some(aside) = put_in_place(&roles.file_of(role, "db"), &file)? {
             fates[place].1 = Fate::Replaced(aside);
         }
+        failpoint::pass(failpoint::RESTORE_STEP);
     }
     sync(&roles.data_dir)?;
     Ok(fates)
@@ -136,6 +139,7 @@ fn put_in_place(path: &Path, file: &Path) -> Result<Option<PathBuf>, BackupError
     let was_there = path.exists();
     // A write-ahead log without its database must not meet another one.
     let aside = rename_aside(path)?;
+    failpoint::pass(failpoint::RESTORE_STEP);
     if let Err(error) = fs::rename(file, path) {
         if was_there {
             fs::rename(&aside, path).map_err(|error| BackupError::File(aside, error))?;

@@ -61,6 +61,7 @@ pub async fn run(
 ) -> Result<(), RoleError> {
     let settings = &roles.catalog;
     let path = roles.file_of(Role::Catalog, "db");
+    let is_new = ["db", "marker"].iter().all(|kind| !roles.file_of(Role::Catalog, kind).exists());
     let (journal, loaded) = Journal::open(&path, &settings.toys, settings.initial_stock)?;
     refuse_to_start_over(roles, loaded.journal.length)?;
     log::info!(
@@ -75,7 +76,11 @@ pub async fn run(
     let (service, jobs) = Service::new(Box::new(journal), loaded, roles, shutdown.clone(), runtime);
     service.forgo(without).await.map_err(|error| RoleError::Without(error.to_string()))?;
     if let Err(stopped) = service.decide(|core, _| core.may_sell()) {
-        log::warn!("{stopped}");
+        if is_new {
+            log::info!("this store is new; it sells once every replica in roles.toml has reported");
+        } else {
+            log::warn!("{stopped}");
+        }
     }
     let remote = Remote::new(roles, over_http(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);

@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod core;
 mod leader;
+mod page;
 mod readiness;
 pub mod remote;
 pub mod routes;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::page::Page;
 use self::remote::Remote;
 use self::service::Service;
 use crate::events::Recorder;
@@ -54,7 +56,11 @@ pub async fn run(
 
     let roles = roles.clone();
     let last = Arc::clone(&service);
-    let routes = move |config: &mut _| routes::configure(config, &service, &roles);
+    let page = Page::of_this_process();
+    let routes = move |config: &mut _| {
+        routes::configure(config, &service, &roles);
+        page::routes(config, &page);
+    };
     let served = server::serve(listener, routes, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;

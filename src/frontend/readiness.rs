@@ -1,5 +1,8 @@
 //! Whether a front-end can serve and the store can sell, and what changes about that.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::answers::FrontendError;
 use super::service::Service;
 use crate::health::Readiness;
@@ -10,15 +13,51 @@ use crate::wire::replication::{Leadership, ReplicaId, Unwritable};
 /// Who leads, whether purchases can be sent there, and whether no replica can write.
 type View = (Leadership, Option<ReplicaId>, Option<(ReplicaId, Unwritable)>);
 
+/// Why the store cannot sell. Each purchase asks, so the answer is derived when something changes
+/// that it follows from, and a flag tells whether there is one.
+#[derive(Debug, Default)]
+pub(super) struct SalesStop {
+    lasts: AtomicBool,
+    why: Mutex<Option<String>>,
+}
+
 impl Service {
     /// Returns why the store cannot sell, if that lasts until an operator acts.
     pub(super) fn stopped(&self) -> Option<String> {
-        let at_catalog = self.catalog().and_then(|report| report.stopped);
-        at_catalog.or_else(|| {
-            let (replica, why) = self.select(|selection| selection.unwritable())?;
-            let role = Role::Order(replica);
-            Some(format!("no order replica can write; {role} cannot: {why}"))
-        })
+        if !self.stop.lasts.load(Ordering::Acquire) {
+            return None;
+        }
+        self.stop.why.lock().expect("nothing panics under this lock").clone()
+    }
+
+    /// Derives anew why the store cannot sell. To be called when the catalog's report or the
+    /// replicas' conditions have changed, and when a report may have become too old.
+    pub(super) fn derive_stop(&self) {
+        let is_new = {
+            // Held meanwhile, so that what is derived last is what was read last.
+            let mut why = self.stop.why.lock().expect("nothing panics under this lock");
+            let at_catalog = self.catalog().and_then(|report| report.stopped);
+            let now = at_catalog.clone().or_else(|| {
+                let (replica, why) = self.select(|selection| selection.unwritable())?;
+                let role = Role::Order(replica);
+                Some(format!("no order replica can write; {role} cannot: {why}"))
+            });
+            if now == *why {
+                return;
+            }
+            match (at_catalog, &now) {
+                (Some(why), _) => log::info!("nothing can be sold: {why}"),
+                // That is said of the replicas.
+                (None, Some(_)) => {}
+                (None, None) => log::info!("nothing stops sales any more"),
+            }
+            self.stop.lasts.store(now.is_some(), Ordering::Release);
+            *why = now;
+            why.is_some()
+        };
+        if is_new {
+            self.leader_changed.notify_waiters();
+        }
     }
 
     /// Logs who leads from now on. A front-end that has just started may hear of a leader that has

@@ -9,6 +9,7 @@
 //! | `GET /cluster` | the state of everything |
 //! | `GET /trace`, `GET /trace/<id>` | what the store did for requests ([`traces`](super::traces)) |
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
+//! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
 //! | `POST /internal/events` | front-ends: what this one has recorded |
 

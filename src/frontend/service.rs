@@ -16,6 +16,7 @@ use super::core::retried::Retried;
 use super::core::retry::{QUERY_DEADLINE, Retry, RetryDecision};
 use super::core::selection::Selection;
 use super::leader::{NotAnswered, Question};
+use super::readiness::SalesStop;
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
 use crate::events::Traces;
@@ -56,6 +57,8 @@ pub struct Service {
     /// Held while events are collected from all roles.
     pub(super) collecting: Arc<Semaphore>,
     catalog: Mutex<Option<(CatalogReport, Instant)>>,
+    /// Why the store cannot sell, if it cannot.
+    pub(super) stop: SalesStop,
     /// The start of the catalog under which the replicas would not sell.
     pub(super) refused_boot: Mutex<Option<u64>>,
     pub(super) retried: Mutex<Retried>,
@@ -83,6 +86,7 @@ impl Service {
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             collecting: Arc::new(Semaphore::new(1)),
             catalog: Mutex::new(None),
+            stop: SalesStop::default(),
             refused_boot: Mutex::new(None),
             retried: Mutex::default(),
         })
@@ -236,11 +240,8 @@ impl Service {
     /// Takes the catalog's report. That of another store than this front-end's counts for nothing.
     pub(super) fn heard_from_catalog(&self, report: CatalogReport, asked: Instant) {
         if report.store.is_none_or(|store| self.identity.adopt(store)) {
-            let stops = report.stopped.is_some();
             *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
-            if stops {
-                self.leader_changed.notify_waiters();
-            }
+            self.derive_stop();
         }
     }
 
@@ -270,6 +271,9 @@ impl Service {
         };
         if before != after {
             self.say_change(before, after, was_seen);
+            if before.2 != after.2 {
+                self.derive_stop();
+            }
             self.leader_changed.notify_waiters();
             self.selecting.notify_one();
         }

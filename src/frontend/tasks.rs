@@ -98,6 +98,9 @@ impl Service {
             let relayed = self.select(|selection| selection.logs());
             if let Ok(report) = remote.report(&LogReport { own: None, relayed }).await {
                 self.heard_from_catalog(report, asked);
+            } else {
+                // The last report may be too old by now.
+                self.derive_stop();
             }
             self.say_retried();
             self.runtime.sleep(CATALOG_INTERVAL).await;

@@ -191,7 +191,7 @@ async fn every_role_answers_errors_in_the_same_shape() {
     let replica = store.run_order(1);
     let frontend = store.run_frontend();
     for role in [&*frontend, &*catalog, &*replica] {
-        for path in ["/nothing", "/internal", "/internal/nothing", "//", "/readyz/x"] {
+        for path in ["/nothing", "/internal", "/internal/nothing", "///", "/readyz/x"] {
             for method in ["GET", "POST", "OPTIONS"] {
                 ask(role.address, request(method, path, &[])).await.is_error(404);
             }
@@ -219,9 +219,17 @@ async fn allow_names_every_method_that_works_and_options_tells_it() {
     let fixture = Fixture::ready(&store).await;
     let address = fixture.frontend.address;
     fixture.buy("Tux").await;
-    for path in
-        ["/products", "/products/Tux", "/orders", "/orders/0", "/cluster", "/healthz", "/readyz"]
-    {
+    for path in [
+        "/",
+        "/page/app.js",
+        "/products",
+        "/products/Tux",
+        "/orders",
+        "/orders/0",
+        "/cluster",
+        "/healthz",
+        "/readyz",
+    ] {
         let options = ask(address, request("OPTIONS", path, &[])).await;
         assert_eq!((options.status, options.body.as_str()), (204, ""), "{path}");
         assert_eq!(options.header("content-length"), None, "{path}");
@@ -254,6 +262,7 @@ async fn one_trailing_slash_changes_nothing() {
         "/cluster",
         "/healthz",
         "/readyz",
+        "/page/app.js",
         "/nothing",
     ] {
         for query in ["", "?a=b/"] {

@@ -375,9 +375,16 @@ async fn head_is_answered_as_get_without_the_body() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
     fixture.buy("Tux").await;
-    for path in
-        ["/products", "/products/Tux", "/products/none", "/orders/0", "/orders/x", "/healthz"]
-    {
+    for path in [
+        "/",
+        "/page/style.css",
+        "/products",
+        "/products/Tux",
+        "/products/none",
+        "/orders/0",
+        "/orders/x",
+        "/healthz",
+    ] {
         let get = fixture.frontend.get(path).await;
         let request = format!("HEAD {path} HTTP/1.1\r\nHost: store\r\nConnection: close\r\n\r\n");
         // To the end of the connection: no byte of a body may follow.

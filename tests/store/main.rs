@@ -14,6 +14,7 @@ mod checkers;
 mod damage;
 mod failover;
 mod full_disks;
+mod interrupted;
 mod logs;
 mod open_files;
 mod operations;

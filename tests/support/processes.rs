@@ -34,6 +34,7 @@ pub(crate) struct Settings {
 /// A running store. Dropping it kills what is left of it.
 pub(crate) struct Cluster {
     folder: tempfile::TempDir,
+    machines: Machines,
     pub(crate) frontends: Vec<String>,
     /// Where each role listens.
     pub(crate) addresses: BTreeMap<String, String>,
@@ -43,6 +44,15 @@ pub(crate) struct Cluster {
     failpoints: BTreeMap<String, String>,
     log_levels: BTreeMap<String, String>,
     file_limits: BTreeMap<String, u32>,
+}
+
+/// Where the roles' data folders are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Machines {
+    /// All use one, `data`.
+    One,
+    /// Each has one of its own, which is named as it is.
+    OneEach,
 }
 
 /// A row of `orders`.
@@ -105,6 +115,7 @@ impl Cluster {
         drop(listeners);
         let cluster = Self {
             folder,
+            machines: Machines::One,
             frontends: (1..=settings.frontends)
                 .map(|number| addresses[&frontend_name(number)].clone())
                 .collect(),
@@ -124,7 +135,13 @@ impl Cluster {
         std::fs::write(self.own_roles(name), text).unwrap();
     }
 
-    fn own_roles(&self, name: &str) -> PathBuf {
+    /// Gives each role a machine of its own, for which it has a `roles.toml` of its own.
+    pub(crate) fn give_own_machines(&mut self) {
+        self.machines = Machines::OneEach;
+    }
+
+    /// The path of a role's own `roles.toml`.
+    pub(crate) fn own_roles(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("roles-{name}.toml"))
     }
 
@@ -153,9 +170,13 @@ impl Cluster {
         self.folder.path().join("roles.toml")
     }
 
-    /// A file in the data folder.
+    /// A file in the data folder of the role that it is named after.
     pub(crate) fn data(&self, name: &str) -> PathBuf {
-        self.folder.path().join("data").join(name)
+        let folder = match (self.machines, name.split_once('.')) {
+            (Machines::OneEach, Some((role, _))) => role,
+            (Machines::One, _) | (_, None) => "data",
+        };
+        self.folder.path().join(folder).join(name)
     }
 
     /// Starts a role's process.
@@ -175,8 +196,19 @@ impl Cluster {
 
     /// Starts a role's process with a `roles.toml` of its own.
     pub(crate) fn start_role_with(&mut self, name: &str, roles: &Path) {
-        std::fs::create_dir_all(self.folder.path().join("data")).unwrap();
-        let log = File::options().create(true).append(true).open(self.data(&format!("{name}.log")));
+        self.start_process(name, name, roles);
+    }
+
+    /// Starts a second process of a role, which is called `name` here and reads its own
+    /// `roles.toml`.
+    pub(crate) fn start_second(&mut self, name: &str, role: &str) {
+        self.start_process(name, role, &self.own_roles(name));
+    }
+
+    fn start_process(&mut self, name: &str, role: &str, roles: &Path) {
+        let log = self.data(&format!("{name}.log"));
+        std::fs::create_dir_all(log.parent().expect("it is in a folder")).unwrap();
+        let log = File::options().create(true).append(true).open(log);
         let program = env!("CARGO_BIN_EXE_toystore");
         let mut command = match self.file_limits.get(name) {
             None => Command::new(program),
@@ -187,9 +219,9 @@ impl Cluster {
                 shell
             }
         };
-        match name.split_once('-') {
+        match role.split_once('-') {
             Some((role, id)) => command.args([role, "--id", id]),
-            None => command.arg(name),
+            None => command.arg(role),
         };
         if let Some(failpoints) = self.failpoints.remove(name) {
             command.env("FAILPOINTS", failpoints);

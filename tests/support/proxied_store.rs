@@ -1,7 +1,9 @@
 //! The store as processes, with a proxy on each link between two roles.
 //!
-//! Each role reads a `roles.toml` of its own: its own address is where it listens, its neighbours'
-//! are the proxies' on the way to them. Clients talk to the front-ends directly.
+//! Each role is on a machine of its own: it has a data folder and a `roles.toml` of its own, in
+//! which its own address is where it listens, and its neighbours' are the proxies' on the way to
+//! them.
+//! Clients talk to the front-ends directly.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::{Deref, DerefMut};
@@ -68,8 +70,10 @@ impl Store {
                     *address = proxy;
                 }
             }
-            cluster.give_own_roles(name, &roles_text(settings, &seen));
+            let text = roles_text(settings, &seen);
+            cluster.give_own_roles(name, &text.replacen("\"data\"", &format!("\"{name}\""), 1));
         }
+        cluster.give_own_machines();
         for (role, failpoints) in failpoints {
             cluster.fail_at(role, failpoints);
         }

@@ -17,7 +17,7 @@ use super::schedule::Size;
 use crate::clients::{answer_of, order_of};
 use crate::eventually::eventually;
 use crate::histories::ledger::Seen;
-use crate::histories::{History, Purchase};
+use crate::histories::{Answer, History, Purchase};
 use crate::processes::{TOYS, buy, get, now};
 
 /// What the clients of a run share.
@@ -31,6 +31,12 @@ pub(super) struct Results {
     /// How many queries each front-end answered from its cache, according to its last answer, and
     /// before it was restarted.
     hits: RefCell<BTreeMap<String, (u64, u64)>>,
+    /// A front-end that there is for a while.
+    pub(super) second_frontend: RefCell<Option<String>>,
+    /// A front-end whose catalog is another one than the replicas'. Its toys are that catalog's.
+    pub(super) apart: RefCell<Option<String>>,
+    /// Whether the catalog may forget in this round that it refused a purchase.
+    pub(super) forgets_refusals: Cell<bool>,
     initial_stock: u64,
 }
 
@@ -62,6 +68,9 @@ impl Results {
             leader: Cell::new(3),
             leaders: RefCell::default(),
             hits: RefCell::default(),
+            second_frontend: RefCell::default(),
+            apart: RefCell::default(),
+            forgets_refusals: Cell::default(),
             initial_stock,
         }
     }
@@ -193,7 +202,13 @@ impl Client {
     }
 
     fn frontend(&mut self) -> String {
-        self.frontends.choose(&mut self.random).expect("there are some").clone()
+        self.frontends().choose(&mut self.random).expect("there are some").clone()
+    }
+
+    /// All front-ends that there are now.
+    fn frontends(&self) -> Vec<String> {
+        let second = self.results.second_frontend.borrow().clone();
+        self.frontends.iter().cloned().chain(second).collect()
     }
 
     fn toy(&mut self) -> &'static str {
@@ -232,7 +247,7 @@ impl Client {
     async fn purchase(&mut self, place: usize) {
         let results = Rc::clone(&self.results);
         if self.random.random_bool(0.1) {
-            let mut frontends = self.frontends.clone();
+            let mut frontends = self.frontends();
             frontends.shuffle(&mut self.random);
             let twins = frontends.iter().take(2);
             let twins = twins.map(|frontend| results.buy("twin purchase", place, frontend));
@@ -261,7 +276,10 @@ impl Client {
         let (key, toy, quantity, is_decided) = {
             let history = results.history.borrow();
             let one = &history.purchases[place];
-            (one.key.clone(), one.toy, one.quantity, one.answer.is_some())
+            let may_be_forgotten = matches!(one.answer, Some((Answer::Refused, _)))
+                && (results.forgets_refusals.get() || history.may_be_forgotten(one));
+            let is_decided = one.answer.is_some() && !may_be_forgotten;
+            (one.key.clone(), one.toy, one.quantity, is_decided)
         };
         if !is_decided || self.random.random_bool(0.7) {
             results.buy("purchase repeated", place, &frontend).await;
@@ -279,7 +297,7 @@ impl Client {
     /// since an old quantity is shown only for a moment.
     async fn read_toys(mut self) {
         while !self.stop.get() {
-            let mut frontends = self.frontends.clone();
+            let mut frontends = self.frontends();
             frontends.shuffle(&mut self.random);
             let count = self.random.random_range(1..=frontends.len());
             let is_for_all = self.random.random_bool(0.15);
@@ -351,7 +369,8 @@ impl Results {
         seen: impl Fn(&Value) -> Option<Seen>,
         absence: Option<Seen>,
     ) {
-        let asked = now();
+        let is_apart = || self.apart.borrow().as_deref() == Some(frontend);
+        let (asked, was_apart) = (now(), is_apart());
         let said = get(frontend, path).await;
         self.note(operation, asked, &said);
         let shown = match &said {
@@ -360,6 +379,7 @@ impl Results {
             Ok(_) | Err(_) => None,
         };
         match shown {
+            Some(Seen::Quantity(..) | Seen::Shelves(_)) if was_apart || is_apart() => {}
             Some(shown) => self.history.borrow_mut().saw(shown, asked, now()),
             None => self.record_failure(&format!("GET {path}"), frontend, &said),
         }

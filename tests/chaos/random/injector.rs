@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::clients::Results;
+use super::machines::{self, Machines, RepairedBy};
 use super::schedule::{Fault, FreshStart, Regime, Step, Target, kind_of_failpoint};
 use crate::eventually::eventually;
 use crate::processes::{REPLICAS, frontend_name, get, now};
@@ -22,9 +23,10 @@ const START_INTERVAL: Duration = Duration::from_millis(40);
 /// The store and its active faults.
 pub(super) struct Injector {
     pub(super) store: Store,
-    results: Rc<Results>,
+    pub(super) results: Rc<Results>,
+    pub(super) machines: Machines,
     pub(super) regime: Regime,
-    paused: BTreeSet<String>,
+    pub(super) paused: BTreeSet<String>,
     /// Roles with a failpoint.
     armed: BTreeMap<String, String>,
     /// Roles that received SIGTERM.
@@ -42,6 +44,8 @@ enum ActiveFault {
     Armed(String),
     Ending(String),
     Cut(String, Vec<(String, String)>),
+    /// Of a machine.
+    Machine(String, RepairedBy),
 }
 
 impl Injector {
@@ -49,6 +53,7 @@ impl Injector {
         Self {
             store,
             results,
+            machines: Machines::default(),
             regime: Regime::OneReplica,
             paused: BTreeSet::new(),
             armed: BTreeMap::new(),
@@ -94,7 +99,7 @@ impl Injector {
     pub(super) async fn inject(&mut self, step: &Step) {
         self.wait(step.wait).await;
         let Some(fault) = self.inject_fault(step).await else { return };
-        *self.faults.entry(step.fault.kind()).or_default() += 1;
+        *self.faults.entry(step.fault.kind(step.target)).or_default() += 1;
         match self.regime {
             Regime::OneReplica => {
                 self.wait(step.hold).await;
@@ -118,9 +123,7 @@ impl Injector {
             }
         }
         let healed = now();
-        for frontend in 0..self.store.frontends.len() {
-            self.store.await_ready(frontend).await;
-        }
+        self.await_sales().await;
         self.store.await_followers().await;
         self.check_processes();
         healed.elapsed()
@@ -155,6 +158,8 @@ impl Injector {
                 assert!(end.is_none(), "{role} ended by itself: {end:?}");
             }
         }
+        let end = self.store.take_end(machines::SECOND);
+        assert!(end.is_none(), "{} ended by itself: {end:?}", machines::SECOND);
     }
 
     async fn inject_fault(&mut self, step: &Step) -> Option<ActiveFault> {
@@ -163,6 +168,10 @@ impl Injector {
             return None;
         }
         let role = self.role_of(step.target);
+        if let Fault::Machine(fault) = &step.fault {
+            let repaired_by = self.inject_machine_fault(&role, *fault).await;
+            return repaired_by.map(|repaired_by| ActiveFault::Machine(role, repaired_by));
+        }
         let links = || {
             let links = self.store.network.links().into_iter();
             links.filter(|(from, to)| *from == role || *to == role).collect::<Vec<_>>()
@@ -192,7 +201,7 @@ impl Injector {
                 self.ending.insert(role.clone());
                 Some(ActiveFault::Ending(role))
             }
-            Fault::Pause | Fault::Blackout(_) => {
+            Fault::Pause | Fault::Blackout(_) | Fault::Machine(_) => {
                 self.store.signal(&role, Signal::STOP);
                 self.paused.insert(role.clone());
                 Some(ActiveFault::Paused(role))
@@ -257,12 +266,16 @@ impl Injector {
                     self.store.network.set(from, to, State::OPEN);
                 }
             }
+            ActiveFault::Machine(role, repaired_by) => {
+                self.repair_machine(role, repaired_by).await;
+            }
         }
         let (ActiveFault::Down(role)
         | ActiveFault::Paused(role)
         | ActiveFault::Armed(role)
         | ActiveFault::Ending(role)
-        | ActiveFault::Cut(role, _)) = fault;
+        | ActiveFault::Cut(role, _)
+        | ActiveFault::Machine(role, _)) = fault;
         if self.regime == Regime::OneReplica {
             let address = self.store.addresses[role].clone();
             eventually("the replica answers", async || {
@@ -272,7 +285,7 @@ impl Injector {
         }
     }
 
-    fn kill(&mut self, role: &str) {
+    pub(super) fn kill(&mut self, role: &str) {
         self.note_death(role);
         if self.store.runs(role) {
             self.store.kill(role);

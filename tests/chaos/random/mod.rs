@@ -6,8 +6,9 @@
 //!
 //! In two of three rounds at most one replica at a time fails, and no client may see an error. In
 //! the others any role may fail, several at once; then clients may be answered 503, and never
-//! anything wrong. After each round all that clients saw since the run began is compared with the
-//! databases: see [`histories`](crate::histories).
+//! anything wrong. In both a machine may fail as a whole: see [`machines`]. After each round all
+//! that clients saw since the run began is compared with the databases: see
+//! [`histories`](crate::histories).
 //!
 //! The seed determines the settings, the faults and the clients' choices. It does not determine
 //! what an operating system does with a dozen processes on real sockets and disks: a seed that has
@@ -19,6 +20,7 @@
 
 mod clients;
 mod injector;
+mod machines;
 mod record;
 mod schedule;
 
@@ -32,11 +34,13 @@ use futures_util::FutureExt as _;
 use clients::{Clients, Results};
 use injector::Injector;
 use record::{Part, Record};
-use schedule::{EDITION, Regime, Round, Schedule};
+use schedule::{EDITION, Regime, Round, Schedule, Step};
 
 use crate::processes::now;
 use crate::proxied_store::Store;
 
+/// How often a backup is taken: some rounds before one in which a disk may be lost.
+const ROUNDS_PER_BACKUP: usize = 3;
 /// The run among the tests: long enough for a few rounds of both kinds.
 const SHORT: Duration = Duration::from_secs(25);
 /// Its seed.
@@ -137,12 +141,16 @@ async fn run_round(
     results: &Rc<Results>,
 ) -> Checked {
     injector.regime = round.regime;
+    results.forgets_refusals.set(round.steps.iter().any(Step::loses_the_catalogs_disk));
     if let Some(fresh_start) = &round.fresh_start {
         injector.start_with_failpoint(fresh_start).await;
     }
     let clients = Clients::start(round.clients, (seed, number), &injector.store.frontends, results);
     if let Some(fresh_start) = &round.fresh_start {
         injector.await_failpoint(fresh_start).await;
+    }
+    if number.is_multiple_of(ROUNDS_PER_BACKUP) {
+        injector.back_up(number).await;
     }
     for step in &round.steps {
         injector.inject(step).await;
@@ -154,6 +162,7 @@ async fn run_round(
     results.assert_no_violation(round.regime == Regime::Anything);
     let mut history = results.history.take();
     let orders = history.check(&injector.store).await as u64;
+    history.check_past_life(&injector.store);
     // An error of this round is none of the next one.
     history.errors.clear();
     results.history.replace(history);

@@ -11,11 +11,12 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use toystore::failpoint;
 
+use super::machines::{MachineFault, Replacement};
 use crate::processes::{REPLICAS, Settings};
 use crate::proxies::State;
 
 /// Which rounds and clients a seed draws: to be counted up when they change, as records name seeds.
-pub(super) const EDITION: u32 = 2;
+pub(super) const EDITION: u32 = 3;
 
 /// How many front-ends there are.
 pub(super) const FRONTENDS: usize = 2;
@@ -96,6 +97,9 @@ pub(super) enum Fault {
     Failpoint(String),
     /// kill -9 to everything, and a restart in some order.
     Blackout(Vec<usize>),
+    /// Its disk is lost, its machine is cloned, or its address changes hands; and an operator
+    /// repairs that.
+    Machine(MachineFault),
 }
 
 /// Draws rounds, for ever.
@@ -138,7 +142,7 @@ impl Schedule {
             order_readers: self.random.random_range(1..=2),
         };
         let fresh_start = self.random.random_bool(0.4).then(|| self.fresh_start(regime));
-        let (steps, rest) = match regime {
+        let (mut steps, rest): (Vec<Step>, Duration) = match regime {
             Regime::OneReplica => {
                 let count = self.random.random_range(3..=6);
                 let steps = (0..count).map(|_| self.one_replica()).collect();
@@ -150,6 +154,11 @@ impl Schedule {
                 (steps, self.ms(0..=5_000))
             }
         };
+        // One in a round: the store has its orders on several disks, and may lose one of them.
+        if self.random.random_bool(0.6) {
+            let place = self.random.random_range(0..=steps.len());
+            steps.insert(place, self.machine(regime));
+        }
         Round { regime, fresh_start, steps, rest, clients }
     }
 
@@ -176,7 +185,7 @@ impl Schedule {
         let target = match self.random.random_range(0..10) {
             0..4 => self.replica(),
             4..7 => Target::Catalog,
-            _ => Target::Frontend(self.random.random_range(0..FRONTENDS)),
+            _ => self.frontend(),
         };
         let fault = if self.random.random_bool(0.08) {
             let mut order: Vec<usize> = (0..1 + REPLICAS.len() + FRONTENDS).collect();
@@ -188,6 +197,28 @@ impl Schedule {
         // Often longer than a lease, and now and then than a client waits for its answer.
         let longest = if self.random.random_bool(0.1) { 13_000 } else { 5_000 };
         Step { wait: self.ms(0..=2_000), target, fault, hold: self.ms(50..=longest) }
+    }
+
+    /// A fault of a machine; of a replica's alone, where no client may see an error.
+    fn machine(&mut self, regime: Regime) -> Step {
+        let replacement =
+            *[Replacement::Empty, Replacement::Backup].choose(&mut self.random).expect("two");
+        let kinds = if regime == Regime::OneReplica { 0..3 } else { 0..10 };
+        let (target, fault) = match self.random.random_range(kinds) {
+            0..2 => (self.replica(), MachineFault::DiskLost(replacement)),
+            2 => (self.replica(), MachineFault::Cloned),
+            3..6 => (Target::Catalog, MachineFault::DiskLost(replacement)),
+            6 => (self.frontend(), MachineFault::Cloned),
+            7 => (self.frontend(), MachineFault::Swapped),
+            8 => (self.replica(), MachineFault::Swapped),
+            _ => (Target::Catalog, MachineFault::Moved),
+        };
+        let hold = self.ms(500..=6_000);
+        Step { wait: self.ms(0..=1_500), target, fault: Fault::Machine(fault), hold }
+    }
+
+    fn frontend(&mut self) -> Target {
+        Target::Frontend(self.random.random_range(0..FRONTENDS))
     }
 
     fn replica(&mut self) -> Target {
@@ -289,7 +320,7 @@ fn every_kind_of_fault_is_drawn_and_only_replicas_fail_where_no_client_may_see_a
     let mut kinds = std::collections::BTreeSet::new();
     for round in &rounds {
         for Step { target, fault, .. } in &round.steps {
-            kinds.insert(fault.kind());
+            kinds.insert(fault.kind(*target));
             let is_replica = matches!(target, Target::Leader | Target::Follower(_));
             let is_blackout = matches!(fault, Fault::Blackout(_));
             assert!(round.regime == Regime::Anything || is_replica && !is_blackout);
@@ -301,7 +332,19 @@ fn every_kind_of_fault_is_drawn_and_only_replicas_fail_where_no_client_may_see_a
         kinds.extend(fresh_start.map(|fresh_start| kind_of_failpoint(&fresh_start.failpoint)));
     }
     let places = [CATALOG, LEADER, FOLLOWER].concat();
-    for kind in ["kill", "terminate", "pause", "isolate", "link", "blackout", "late link"] {
+    let of_machines = [
+        "replica's disk emptied",
+        "replica restored",
+        "replica cloned",
+        "catalog rebuilt",
+        "catalog restored",
+        "catalog moved",
+        "front-end cloned",
+        "front-ends swapped",
+        "replicas swapped",
+    ];
+    let others = ["kill", "terminate", "pause", "isolate", "link", "blackout", "late link"];
+    for kind in others.into_iter().chain(of_machines) {
         assert!(kinds.contains(kind), "{kind} is missing: {kinds:?}");
     }
     for place in places.into_iter().chain([failpoint::DISK_HANGS, failpoint::DISK_FULL]) {
@@ -315,8 +358,8 @@ pub(super) fn kind_of_failpoint(failpoint: &str) -> String {
 }
 
 impl Fault {
-    /// What to count it as.
-    pub(super) fn kind(&self) -> String {
+    /// What to count it as, at this role.
+    pub(super) fn kind(&self, target: Target) -> String {
         let is_late = |state: &State| {
             matches!(state, State::Up { answers: crate::proxies::Way::Late(_), .. })
         };
@@ -330,6 +373,7 @@ impl Fault {
             Self::Link(..) => "link".to_owned(),
             Self::Failpoint(failpoint) => kind_of_failpoint(failpoint),
             Self::Blackout(_) => "blackout".to_owned(),
+            Self::Machine(fault) => fault.kind(target).to_owned(),
         }
     }
 }

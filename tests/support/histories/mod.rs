@@ -12,12 +12,14 @@
 )]
 
 pub(crate) mod ledger;
+mod restored;
 pub(crate) mod sweep;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use self::ledger::{Ledger, Seen};
+use self::restored::PastLife;
 use self::sweep::{Observation, Span};
 use crate::processes::{Cluster, Row, TOYS};
 
@@ -30,6 +32,11 @@ pub(crate) struct History {
     pub(crate) errors: Vec<String>,
     /// Answers that a correct store never gives.
     pub(crate) violations: Vec<String>,
+    /// The journal before the catalog's disk was lost, until it is checked.
+    past_life: Option<PastLife>,
+    /// Since when the catalog has the journal that it has now, if its disk was lost, and with how
+    /// many orders it began.
+    resumed: Option<(Instant, usize)>,
 }
 
 /// A purchase under a key of its own.
@@ -62,12 +69,18 @@ impl History {
         self.observations.push(Observation { began, ended, seen });
     }
 
-    /// Records the answer to a purchase. The first one counts, and all others must be the same.
+    /// Records the answer to a purchase. The first one counts, and all others must be the same;
+    /// but a refusal may be forgotten with the catalog's disk.
     pub(crate) fn answered(&mut self, place: usize, answer: Answer, time: Instant) {
+        let may_be_forgotten = self.may_be_forgotten(&self.purchases[place]);
         let purchase = &mut self.purchases[place];
         match purchase.answer {
             None => purchase.answer = Some((answer, time)),
             Some((first, _)) if first == answer => {}
+            Some((Answer::Refused, _)) if may_be_forgotten => {
+                purchase.answer = Some((answer, time));
+            }
+            Some((Answer::Granted(_), _)) if may_be_forgotten && answer == Answer::Refused => {}
             Some((first, _)) => {
                 let key = &purchase.key;
                 self.violations.push(format!("{key} was {first:?}, and later {answer:?}"));
@@ -101,22 +114,35 @@ impl History {
         let journal = cluster.check_databases(cluster.initial_stock).await;
         let decisions = decisions(cluster);
         self.check_decisions(&decisions, &journal);
-        let spans = self.spans(&decisions, journal.len());
+        let mut spans = self.spans(&decisions, journal.len());
+        let resumed = self.resumed.map(|(time, _)| time);
+        if let Some((time, length)) = self.resumed {
+            // What the journal began with is seen from then on.
+            for span in &mut spans[..length.min(journal.len())] {
+                span.ended = Some(span.ended.map_or(time, |ended| ended.min(time)));
+            }
+        }
         let initial_stock = cluster.initial_stock;
         let ledger = Ledger { initial_stock, rows: &journal, spans: &spans };
         check_sums(cluster, &ledger);
-        let refused = self.purchases.iter().filter_map(|purchase| match purchase.answer? {
+        let observations = self.observations.iter().cloned().chain(self.refusals());
+        let of_this_life = |one: &Observation<Seen>| resumed.is_none_or(|time| one.began >= time);
+        let observations: Vec<_> = observations.filter(of_this_life).collect();
+        if let Err(why) = ledger.check(&observations) {
+            panic!("what clients saw fits no order of what happened: {why}");
+        }
+        journal.len()
+    }
+
+    /// What refusals say of the stock.
+    fn refusals(&self) -> impl Iterator<Item = Observation<Seen>> {
+        self.purchases.iter().filter_map(|purchase| match purchase.answer? {
             (Answer::Refused, ended) => {
                 let seen = Seen::Refusal(purchase.toy, purchase.quantity);
                 Some(Observation { began: purchase.asked, ended, seen })
             }
             (Answer::Granted(_), _) => None,
-        });
-        let observations: Vec<_> = self.observations.iter().cloned().chain(refused).collect();
-        if let Err(why) = ledger.check(&observations) {
-            panic!("what clients saw fits no order of what happened: {why}");
-        }
-        journal.len()
+        })
     }
 
     /// When each order of the journal was asked for and answered.
@@ -151,6 +177,9 @@ impl History {
                 assert_eq!((decided.name.as_str(), decided.quantity), bought, "{}", purchase.key);
             }
             let Some((answer, _)) = purchase.answer else { continue };
+            if answer == Answer::Refused && self.may_be_forgotten(purchase) {
+                continue;
+            }
             let decided =
                 decided.unwrap_or_else(|| panic!("there is no decision under {}", purchase.key));
             let decision = decided.number.map_or(Answer::Refused, Answer::Granted);
