@@ -16,7 +16,7 @@ use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{CatalogRole, Role, Roles};
 use crate::wire::replication::ReplicaId;
-use crate::{catalog, client, cluster, frontend, health, order};
+use crate::{catalog, client, cluster, frontend, health, order, trace};
 
 /// An online toy store of three microservices with caching, replication and fault tolerance.
 #[derive(Parser)]
@@ -65,6 +65,11 @@ enum Command {
     /// catalog hears every replica before it sells; if one holds more orders, roll the catalog
     /// forward with `toystore rebuild`.
     Restore(RestoreArguments),
+    /// Write what the store did for a request, as events or for a viewer.
+    ///
+    /// A front-end collects the events of all roles. Each keeps the last ones in memory, so that a
+    /// request is found for some seconds to hours, as busy as the store is.
+    Trace(trace::TraceArguments),
     /// List the roles in start order, for scripts: name, address, pid file and log file, separated
     /// by tabs.
     Roles,
@@ -162,6 +167,12 @@ pub fn run() -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
+        Command::Trace(arguments) if !arguments.is_live() => {
+            told_trace(system.block_on(trace::run(&arguments, None)))
+        }
+        Command::Trace(arguments) => with_roles(&config, |roles| {
+            told_trace(system.block_on(trace::run(&arguments, Some(roles))))
+        }),
         Command::Roles => with_roles(&config, list),
         Command::Probe(arguments) => {
             with_roles(&config, |roles| system.block_on(probe(&arguments, roles)))
@@ -302,6 +313,13 @@ fn told(SavedDatabase { role, orders, .. }: &SavedDatabase, fate: &Fate) -> Stri
             format!("{role}: kept, {present} orders; the backup has {orders} of them\n")
         }
         Fate::NotHere => format!("{role}: not restored, it is not in roles.toml\n"),
+    }
+}
+
+fn told_trace(outcome: Result<String, trace::TraceError>) -> ExitCode {
+    match outcome {
+        Ok(text) => print(&text),
+        Err(error) => fail(&error),
     }
 }
 

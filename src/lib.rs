@@ -68,6 +68,8 @@ pub mod failpoint; // places where a test can end a role
 
 // What an operator does.
 
+pub mod trace; // toystore trace: events for the viewers that people have
+
 pub mod backup; // copies of a store's databases, and back
 
 // The command line.

@@ -120,7 +120,7 @@ impl Service {
         // journal.
         self.hear(request.leader, request.log).await?;
         self.decide(|core, _| core.may_sell()).map_err(CatalogError::Stopped)?;
-        let (recorder, traces) = (self.identity.recorder(), Traces::of(request.traces()));
+        let (events, traces) = (self.identity.recorder(), Traces::of(request.traces()));
         let batch = ReceivedBatch::new(request);
         let recorded = self.store(self.storage.recorded(batch.keys())).await?;
         let locked = match self.decide(|core, now| batch.lock(core, recorded, now)) {
@@ -130,7 +130,7 @@ impl Service {
         let began = self.runtime.now();
         self.clear(holders, locked.locked_toys()).await;
         if !locked.locked_toys().unacknowledged.is_empty() {
-            recorder.did("caches.cleared", &traces, Some(began), String::new);
+            events.did("caches.cleared", &traces, Some(began), String::new);
         }
         let planned = match self.decide(|core, now| locked.plan(core, now)) {
             Ok(planned) => planned,
@@ -143,7 +143,7 @@ impl Service {
                 Ok(()) => planned.change().in_words(),
                 Err(error) => error.to_string(),
             };
-            recorder.did("commit", &traces, Some(began), text);
+            events.did("commit", &traces, Some(began), text);
         }
         let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| WriteOutcome::Durable);
         let sold = self.decide(|core, _| planned.publish(core, stored));

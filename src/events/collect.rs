@@ -50,7 +50,9 @@ pub fn put_together(
         first.map(|first| first.saturating_add(*offset))
     };
     let first = collected.iter().zip(&offsets).filter_map(of_lane).min().unwrap_or_default();
-    offsets.iter_mut().for_each(|offset| *offset = offset.saturating_sub(first));
+    for offset in &mut offsets {
+        *offset = offset.saturating_sub(first);
+    }
     let mut lanes: Vec<Lane> = collected
         .into_iter()
         .zip(offsets)
@@ -132,16 +134,15 @@ fn offsets(collected: &[Collected]) -> Vec<i64> {
         let guess = signed(u64::midpoint(one.asked_us, one.answered_us)) - signed(one.from.now_us);
         let (mut least, mut most) = (i64::MIN, i64::MAX);
         for [sent, received] in ends.values() {
-            let (Some((sender, sent)), Some((receiver, received))) = (*sent, *received) else {
-                continue;
-            };
-            if receiver == place && sender < place {
-                least = least.max(sent + offsets[sender] - received);
-            } else if sender == place && receiver < place {
-                most = most.min(received + offsets[receiver] - sent);
+            let (Some((from, sent)), Some((to, received))) = (*sent, *received) else { continue };
+            if to == place && from < place {
+                least = least.max(sent + offsets[from] - received);
+            } else if from == place && to < place {
+                most = most.min(received + offsets[to] - sent);
             }
         }
-        let offset = if least <= most { guess.clamp(least, most) } else { i64::midpoint(least, most) };
+        let offset =
+            if least <= most { guess.clamp(least, most) } else { i64::midpoint(least, most) };
         offsets.push(offset);
     }
     offsets
@@ -160,7 +161,13 @@ fn client_of(lanes: &[Lane]) -> Vec<TraceEvent> {
             let kind = match event.kind {
                 EventKind::Recv if event.from.as_deref() == Some(CLIENT) => EventKind::Send,
                 EventKind::Send if event.to.as_deref() == Some(CLIENT) => EventKind::Recv,
-                _ => return None,
+                EventKind::Send
+                | EventKind::Recv
+                | EventKind::Drop
+                | EventKind::Local
+                | EventKind::Timer
+                | EventKind::Crash
+                | EventKind::Start => return None,
             };
             let event = TraceEvent { node: CLIENT.into(), kind, span: None, ..event.clone() };
             Some(event.with("assumed", true))
@@ -174,7 +181,8 @@ fn client_of(lanes: &[Lane]) -> Vec<TraceEvent> {
 fn merge(mut lanes: Vec<Lane>) -> Vec<TraceEvent> {
     let is_sent = |event: &TraceEvent| event.kind == EventKind::Send;
     let all = lanes.iter().flat_map(|lane| &lane.events);
-    let sent: Vec<String> = all.filter(|it| is_sent(it)).filter_map(|it| it.message.clone()).collect();
+    let sent: Vec<String> =
+        all.filter(|it| is_sent(it)).filter_map(|it| it.message.clone()).collect();
     // When each message was sent, once it was.
     let mut times: HashMap<String, Option<u64>> = sent.into_iter().map(|id| (id, None)).collect();
     let mut merged = Vec::new();
@@ -263,11 +271,16 @@ mod tests {
     /// The replica's clock is far behind, and the front-end was slow to ask.
     fn call_and_answer(now_us: u64) -> Vec<Collected> {
         use EventKind::{Recv, Send};
-        let sent = vec![event(1_000, Send, "m", "order-3"), event(1_900, Recv, "m.answer", "order-3")];
+        let sent =
+            vec![event(1_000, Send, "m", "order-3"), event(1_900, Recv, "m.answer", "order-3")];
         let received = vec![event(40, Recv, "m", ""), event(840, Send, "m.answer", "frontend")];
         vec![
             Collected { from: role("frontend", 9_000, sent), asked_us: 9_000, answered_us: 9_000 },
-            Collected { from: role("order-3", now_us, received), asked_us: 9_000, answered_us: 12_000 },
+            Collected {
+                from: role("order-3", now_us, received),
+                asked_us: 9_000,
+                answered_us: 12_000,
+            },
         ]
     }
 
@@ -278,7 +291,8 @@ mod tests {
         for now_us in [9_500, 11_900, 20_000, 0] {
             let log = put(call_and_answer(now_us));
             let order = order_of(&log);
-            let nodes: Vec<_> = order.iter().map(|(node, kind, _)| (node.as_str(), *kind)).collect();
+            let nodes: Vec<_> =
+                order.iter().map(|(node, kind, _)| (node.as_str(), *kind)).collect();
             let expected =
                 [("frontend", Send), ("order-3", Recv), ("order-3", Send), ("frontend", Recv)];
             assert_eq!(nodes, expected, "{now_us}");

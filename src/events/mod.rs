@@ -31,8 +31,8 @@ use std::time::{Duration, Instant};
 use actix_web::web::Bytes;
 
 use self::ring::Ring;
-use self::slot::{Hit, Slot};
 pub use self::slot::{Entry, Exchange, Traces};
+use self::slot::{Hit, Slot};
 use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::wire::calls::{Call, Caller, MessageTag, Purpose};
@@ -123,7 +123,7 @@ impl Recorder {
         let took = began.map(|began| recording.runtime.now().saturating_duration_since(began));
         let traces = traces.clone();
         let text = Some(text().into());
-        let entry = Entry { traces, text, took, ..Entry::new(EventKind::Local, name) };
+        let entry = Entry { traces, took, text, ..Entry::new(EventKind::Local, name) };
         recording.push(Purpose::Work, entry);
     }
 
@@ -163,8 +163,9 @@ impl Recorder {
     pub fn answered(&self, exchange: &Exchange, status: Option<u16>, body: Option<&[u8]>) {
         let Some(recording) = &self.0 else { return };
         // A copy: the buffer that an answer was read into may be much larger.
-        let body = body.map(|body| kept(body.len()).unwrap_or_else(|| Bytes::copy_from_slice(body)));
-        let entry = Entry { body, status, ..exchange.answer(EventKind::Recv) };
+        let body =
+            body.map(|body| kept(body.len()).unwrap_or_else(|| Bytes::copy_from_slice(body)));
+        let entry = Entry { status, body, ..exchange.answer(EventKind::Recv) };
         recording.push(exchange.purpose, entry);
     }
 
@@ -217,6 +218,10 @@ impl Recorder {
 
     /// Records that a toy was read from the cache: in one slot, since there may be 100,000 a
     /// second. `origin` is what the client sent, and `request_id` the id of the reply.
+    ///
+    /// # Panics
+    ///
+    /// If recording has panicked.
     pub fn hit(&self, toy: &str, origin: Option<TraceId>, request_id: &[u8], began: Instant) {
         let Some(recording) = &self.0 else { return };
         let id = recording.next_message.fetch_add(1, Ordering::Relaxed);

@@ -39,7 +39,7 @@ pub(super) fn event(time_us: u64, purpose: Purpose, slot: Slot) -> RecordedEvent
         time_us,
         kind: entry.kind,
         name,
-        message: entry.message.map(|message| recorded(message)),
+        message: entry.message.map(recorded),
         traces: entry.traces.ids().to_vec(),
         span: entry.span.map(|span| span.to_string()),
         detail: (!detail.is_empty()).then_some(detail),
@@ -84,9 +84,10 @@ fn hide(value: &mut Value) {
         Value::Object(fields) => {
             fields.retain(|name, _| name != "origin" && name != "origins");
             for (name, field) in fields.iter_mut() {
-                match field {
-                    Value::String(key) if name == "key" => *field = hash_of(key).into(),
-                    other => hide(other),
+                if let (Value::String(key), "key") = (&*field, name.as_str()) {
+                    *field = hash_of(key).into();
+                } else {
+                    hide(field);
                 }
             }
         }
@@ -98,7 +99,7 @@ fn hide(value: &mut Value) {
 /// Eight digits by which keys that are equal can be told, and none can be used.
 fn hash_of(key: &str) -> String {
     let hash = Sha256::digest(key);
-    hash[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:08x}", u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]))
 }
 
 /// A message in a few words, for the arrow of a diagram.
@@ -128,8 +129,7 @@ fn words(name: &str, body: &Value) -> Option<String> {
             let names: Vec<&str> = toys.iter().filter_map(|toy| toy.get(0)?.as_str()).collect();
             names.join(", ")
         }
-        "nominate" => format!("end epoch {}", number("seen")?),
-        "acquire" => format!("end epoch {}", number("seen")?),
+        "nominate" | "acquire" => format!("end epoch {}", number("seen")?),
         "acquire.answer" | "nominate.answer" if body.get("won").is_some() => "won".into(),
         "acquire.answer" | "nominate.answer" => "not won".into(),
         "leader" => format!("{} leads, epoch {}", body.get("leader")?, number("epoch")?),
@@ -175,7 +175,7 @@ mod tests {
         let body = br#"{"data":{"purchases":[{"key":"client:secret-key","name":"Tux","quantity":1,
             "origin":{"request_id":"mine","trace":"00-4bf9"}}],"origins":[{"request_id":"mine"}]}}"#;
         let shown = shown(body).to_string();
-        assert_eq!(shown, r#"{"purchases":[{"key":"a9ad9d21","name":"Tux","quantity":1}]}"#);
+        assert_eq!(shown, r#"{"purchases":[{"key":"a04e581f","name":"Tux","quantity":1}]}"#);
     }
 
     #[test]

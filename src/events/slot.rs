@@ -168,7 +168,12 @@ impl Entry {
 
 impl Exchange {
     /// A call for a request of this origin, and for those that it carries.
-    pub(super) fn of<C: Call>(call: &C, id: u64, peer: Option<Role>, origin: &RequestOrigin) -> Self {
+    pub(super) fn of<C: Call>(
+        call: &C,
+        id: u64,
+        peer: Option<Role>,
+        origin: &RequestOrigin,
+    ) -> Self {
         let mut traces = call.traces();
         let traces = if traces.is_empty() {
             Traces::of_origin(origin)
@@ -273,7 +278,8 @@ impl Hit {
     pub(super) fn slots(&self) -> [Slot; 3] {
         let message = |part| Some(Message { id: self.id, part, peer: Peer::Client });
         let entry = |kind, name, message| {
-            let entry = Entry { message, traces: Traces::One(self.trace), ..Entry::new(kind, name) };
+            let entry =
+                Entry { message, traces: Traces::One(self.trace), ..Entry::new(kind, name) };
             Slot { time: self.began, entry: Entry { text: Some(self.toy.clone()), ..entry } }
         };
         let mut slots = [

@@ -4,6 +4,7 @@ use super::*;
 use crate::runtime::System;
 use crate::wire::calls::GetStatus;
 use crate::wire::calls::{Buy, GetRows};
+use crate::wire::event::EventKind::{Local, Recv, Send, Start};
 use crate::wire::purchase::{IdempotencyKey, Purchase};
 use crate::wire::quantity::Quantity;
 use crate::wire::recording::RecordedEvent;
@@ -59,7 +60,6 @@ fn a_call_is_recorded_at_both_ends_under_one_id() {
     leader.answers(&received, None);
     frontend.answered(&sent, None, Some(br#"{"data":{"decided":{"granted":4}}}"#));
     let (at_frontend, at_leader) = (everything(&frontend, &[7]), everything(&leader, &[7]));
-    use EventKind::{Recv, Send, Start};
     let expected = [(Start, "start"), (Send, "purchase"), (Recv, "purchase.answer")];
     assert_eq!(told(&at_frontend.events), expected);
     let expected = [(Start, "start"), (Recv, "purchase"), (Send, "purchase.answer")];
@@ -85,7 +85,6 @@ fn a_role_hands_out_the_traces_that_it_is_asked_for_and_what_belongs_to_none_at_
     let both = Traces::of([8, 7, 8].map(TraceId::from_random).to_vec());
     recorder.local("commit", &both, String::new);
     let asked = everything(&recorder, &[7]);
-    use EventKind::{Local, Start};
     assert_eq!(told(&asked.events), [(Start, "start"), (Local, "sync"), (Local, "commit")]);
     assert_eq!(asked.events[2].traces.len(), 2);
     let of_trace = EventsQuery {

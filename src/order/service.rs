@@ -202,8 +202,8 @@ impl Service {
 
     /// Takes rows from any source; ends when they are on disk.
     pub(super) async fn take(&self, rows: &Rows, traces: &Traces) -> Result<(), NotTaken> {
-        let writing = self
-            .decide(|core, _| core.take(rows).map(|write| self.queue_for_disk(write, traces)))?;
+        let writing =
+            self.decide(|core, _| core.take(rows).map(|write| self.queue_for_disk(write, traces)))?;
         self.finish(writing).await
     }
 

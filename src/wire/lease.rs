@@ -132,7 +132,8 @@ impl Invalidation {
     /// Returns what is dropped, in words.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let each = self.toys.iter().map(|(toy, version)| format!("{toy} before {}", version.in_words()));
+        let each =
+            self.toys.iter().map(|(toy, version)| format!("{toy} before {}", version.in_words()));
         each.collect::<Vec<_>>().join(", ")
     }
 }
