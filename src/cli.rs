@@ -231,9 +231,14 @@ fn play_in(
     process::start_log();
     cluster::leave_session_of_supervisor();
     process::raise_file_limit();
+    let roles = &match roles.clone().join_run() {
+        Ok(roles) => roles,
+        Err(error) => return fail(&error),
+    };
     // Held until the last words are in the log: a supervisor reads them when the lock is free.
     let mut held = None;
     let outcome = system.block_on(async {
+        process::survive_file_size_limit();
         let listener = process::listen(roles, role)?;
         let lock = held.insert(PidLock::take(roles, role)?);
         let stop = process::stop_on_signals().map_err(RoleError::Serve)?;

@@ -78,9 +78,13 @@ pub async fn probe(address: &Address) -> Result<Health, CallError> {
     Http::new(address, None).get("/readyz", PROBE_LIMIT).await
 }
 
-/// Whether a process answers at `address` that it lives.
-pub async fn is_alive(address: &Address) -> bool {
-    Http::new(address, None).get::<Health>("/healthz", PROBE_LIMIT).await.is_ok()
+/// Asks whether a process lives at `address`.
+///
+/// # Errors
+///
+/// If none answers.
+pub async fn probe_alive(address: &Address) -> Result<Health, CallError> {
+    Http::new(address, None).get("/healthz", PROBE_LIMIT).await
 }
 
 /// Why a role is not ready, in its own words if it answered.

@@ -6,18 +6,22 @@ use std::net::{TcpListener, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::pid_lock::Loss;
-use crate::roles::{Address, Role, Roles};
+use crate::roles::{Address, Role, Roles, Secret, SecretOrigin};
 use crate::storage::StorageError;
 
 /// Connections that may wait to be accepted: a burst of clients is let in rather than made to knock
 /// again a second later.
 const BACKLOG: u32 = 1_024;
+
+/// What is logged unless `RUST_LOG` says otherwise. Below a warning, actix reports only its worker
+/// threads.
+const DEFAULT_LOG: &str = "info,actix_server=warn";
 
 /// Why a role ended without being told to stop. The message says what to do.
 #[derive(Debug)]
@@ -73,11 +77,35 @@ pub fn listen(roles: &Roles, role: Role) -> Result<TcpListener, RoleError> {
     let listener =
         bind(address).map_err(|error| RoleError::Listen(role, address.to_string(), error))?;
     let local = listener.local_addr().map_err(RoleError::Serve)?.ip();
-    if !local.is_loopback() && roles.secret.is_none() {
+    let origin = roles.secret.as_ref().map(Secret::origin);
+    if !local.is_loopback() && origin != Some(SecretOrigin::File) {
         return Err(RoleError::NoSecret(role, address.to_string()));
     }
     log::info!("{role} listens on {address}");
+    warn_of_strangers(roles, role, local.is_loopback());
     Ok(listener)
+}
+
+/// Says who else could make calls between roles.
+fn warn_of_strangers(roles: &Roles, role: Role, is_loopback: bool) {
+    if !is_loopback {
+        log::warn!(
+            "{role} is reached without TLS: a program that can read the network can read the \
+             secret; keep the roles in a private network or a tunnel"
+        );
+    }
+    match roles.secret.as_ref().map(Secret::origin) {
+        None => log::warn!(
+            "{role} is not guarded: every program on this machine can make the calls between \
+             roles; set `secret` in roles.toml, or start the roles with `toystore up` or `start`"
+        ),
+        Some(SecretOrigin::Run) if roles.run_secret_is_open() => log::warn!(
+            "other users of this machine can read the secret of the run, {}; move data_dir to a \
+             file system with permissions, or set `secret` in roles.toml",
+            roles.run_secret_file().display()
+        ),
+        Some(SecretOrigin::Run | SecretOrigin::File) => {}
+    }
 }
 
 /// Binds the first of an address's socket addresses that can be bound, as the standard library's
@@ -99,12 +127,24 @@ fn bind(address: &Address) -> io::Result<TcpListener> {
 /// since a change of leader takes some hundred of them. A line that cannot be written, because the
 /// disk of the log is full, is lost, and the role goes on.
 pub fn start_log() {
-    // Below a warning, actix reports only its worker threads.
-    let environment = env_logger::Env::default().default_filter_or("info,actix_server=warn");
-    env_logger::Builder::from_env(environment)
-        .format_target(false)
-        .format_timestamp_millis()
-        .init();
+    let environment = env_logger::Env::default().default_filter_or(DEFAULT_LOG);
+    // Where RUST_LOG is not valid, env_logger prints that, and panics if it cannot.
+    let builder = std::panic::catch_unwind(|| env_logger::Builder::from_env(environment));
+    let mut builder = builder.unwrap_or_else(|_unprinted| {
+        let mut builder = env_logger::Builder::new();
+        builder.parse_filters(DEFAULT_LOG);
+        builder
+    });
+    builder.format_target(false).format_timestamp_millis().init();
+}
+
+/// Has a write beyond `ulimit -f` fail, as one to a full disk does. Else the kernel ends the
+/// process without a word when its log is as long as that. To be called on the runtime.
+pub fn survive_file_size_limit() {
+    let kind = SignalKind::from_raw(Signal::XFSZ.as_raw());
+    if let Err(error) = signal(kind) {
+        log::warn!("a log as long as `ulimit -f` will end this process: {error}");
+    }
 }
 
 /// Prints an error as a line on standard error or, if that cannot be written, on standard output;

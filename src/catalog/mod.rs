@@ -85,10 +85,10 @@ pub async fn run(
     let remote = Remote::new(roles, over_http(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
 
-    let secret = roles.secret.clone();
+    let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, secret.as_ref());
-    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

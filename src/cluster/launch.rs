@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use super::invocation::FRONT_DOOR;
 use super::processes::MARK;
-use super::{Cluster, VerbError};
+use super::terminal::complain;
+use super::{Cluster, VerbError, guard};
 use crate::roles::Role;
 use crate::wire::replication::ReplicaId;
 
@@ -16,23 +17,36 @@ const FIRST_OTHER_DESCRIPTOR: i32 = 3;
 
 /// Starts the process. Its log is appended to.
 pub(super) fn launch(cluster: &Cluster, role: Role) -> Result<Child, VerbError> {
-    let log_path = cluster.roles.file_of(role, "log");
-    let folder = &cluster.roles.data_dir;
-    std::fs::create_dir_all(folder).map_err(|error| {
-        VerbError::Problem(format!("cannot create the data folder {}: {error}", folder.display()))
-    })?;
-    let open = || {
-        let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
-        Ok((log.try_clone()?, log))
-    };
-    let (log, same_log) = open().map_err(|error: io::Error| {
-        VerbError::Problem(format!("cannot write the log {}: {error}", log_path.display()))
-    })?;
+    let (output, errors) = outputs(cluster, role)?;
+    guard::make_secret(cluster, role)?;
     // An inherited descriptor would keep a pipe open, or a file locked, while the role runs.
     close_fds::set_fds_cloexec_threadsafe(FIRST_OTHER_DESCRIPTOR, &[]);
     command(cluster, role)
-        .and_then(|mut command| command.stdin(Stdio::null()).stdout(log).stderr(same_log).spawn())
+        .and_then(|mut command| command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn())
         .map_err(|error| VerbError::Problem(format!("cannot start {role}: {error}")))
+}
+
+/// The role's log, as standard output and as standard error. A front-end, which needs no disk, goes
+/// on without a log.
+fn outputs(cluster: &Cluster, role: Role) -> Result<(Stdio, Stdio), VerbError> {
+    let folder = &cluster.roles.data_dir;
+    let path = cluster.roles.file_of(role, "log");
+    let open = || {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            format!("cannot create the data folder {}: {error}", folder.display())
+        })?;
+        let log = OpenOptions::new().create(true).append(true).open(&path);
+        log.and_then(|log| Ok((log.try_clone()?, log)))
+            .map_err(|error| format!("cannot write the log {}: {error}", path.display()))
+    };
+    match (open(), role) {
+        (Ok((log, same_log)), _) => Ok((log.into(), same_log.into())),
+        (Err(problem), Role::Frontend(_)) => {
+            complain(format_args!("{problem}; {role} goes on without a log"));
+            Ok((Stdio::null(), Stdio::null()))
+        }
+        (Err(problem), Role::Catalog | Role::Order(_)) => Err(VerbError::Problem(problem)),
+    }
 }
 
 fn command(cluster: &Cluster, role: Role) -> io::Result<Command> {

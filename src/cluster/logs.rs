@@ -22,6 +22,12 @@ pub(super) fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
+/// Writes an empty line to a log in which a role has written nothing, to find out why.
+pub(super) fn try_to_write(path: &Path) -> io::Result<()> {
+    let mut log = File::options().append(true).create(true).open(path)?;
+    log.write_all(b"\n")
+}
+
 /// The last lines of a log after its first `from` bytes.
 pub(super) fn last_lines(path: &Path, from: u64) -> Vec<String> {
     let from = from.max(length(path).saturating_sub(LAST_BYTES));

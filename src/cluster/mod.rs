@@ -16,8 +16,10 @@
 //! lock, since process ids are used again. `processes` tells which process is which, `handle`
 //! sends signals, `launch` starts a process, `start` and `stop` do so in order.
 
+mod call;
 mod demo;
 mod foreground;
+mod guard;
 mod handle;
 mod invocation;
 mod launch;
@@ -64,6 +66,11 @@ pub enum Verb {
     Stop(RoleName),
     /// Kill one role (SIGKILL), as a crash would.
     Kill(RoleName),
+    /// Ask a role for a path, as another role would: with the store's secret and its id.
+    ///
+    /// Prints the answer. The exit status is 0 if its HTTP status is 200 to 299, else 1. Example:
+    /// toystore call order-1 /internal/status
+    Call(call::CallArguments),
     /// Run the store, let five clients shop, kill the leader meanwhile and start it again.
     ///
     /// At the end the clients check every order, the replicas' databases are compared if sqlite3 is
@@ -129,6 +136,7 @@ impl Cluster {
             Verb::Start(name) => start::start_one(self, self.role("start", name)?).await,
             Verb::Stop(name) => stop::stop(self, self.running_role("stop", name)?).await,
             Verb::Kill(name) => stop::kill(self, self.running_role("kill", name)?).await,
+            Verb::Call(arguments) => call::call(self, arguments).await,
             Verb::Demo => demo::demo(self).await,
         }
     }

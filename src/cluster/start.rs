@@ -83,7 +83,7 @@ pub(super) async fn start_one(cluster: &Cluster, role: Role) -> VerbResult {
     let problem = match start.go(cluster, START_LIMIT).await {
         Ok(()) => return Ok(()),
         Err(NotReady::Alive(problem)) => {
-            if health::is_alive(cluster.address_of(role)).await {
+            if health::probe_alive(cluster.address_of(role)).await.is_ok() {
                 say(format_args!("{role} is alive, but not ready yet: {problem}"));
                 return Ok(());
             }
@@ -115,7 +115,15 @@ impl Start {
         let process = self.await_place(cluster, deadline).await?;
         if self.launched(&process) {
             await_ready(cluster, &process, deadline).await?;
-            say(format_args!("{} is ready at {}", self.role, cluster.address_of(self.role)));
+            let without = match process.files {
+                Files::Current => "",
+                Files::Other => ", without a pid file: the data folder cannot be written",
+            };
+            say(format_args!(
+                "{} is ready at {}{without}",
+                self.role,
+                cluster.address_of(self.role)
+            ));
             return Ok(());
         }
         await_running(cluster, &process, deadline).await
@@ -130,6 +138,9 @@ impl Start {
                 return Ok(found.first().copied());
             };
             if clock::now() >= deadline {
+                if needs_no_pid_file(cluster, stray).await {
+                    return Ok(Some(*stray));
+                }
                 return Err(NotReady::Ended(format!(
                     "its process {} of an earlier start runs without the pid file that roles.toml \
                      names now; stop it first: {}",
@@ -158,6 +169,14 @@ impl Start {
                     return Ok(process);
                 }
             }
+            if let Some(child) = &self.child {
+                let pid = rustix::process::Pid::from_child(child);
+                let (role, origin, files) = (self.role, Origin::Marked, Files::Other);
+                let process = RoleProcess { role, pid, origin, files };
+                if needs_no_pid_file(cluster, &process).await {
+                    return Ok(process);
+                }
+            }
             let ended = self
                 .child
                 .as_mut()
@@ -182,6 +201,9 @@ impl Start {
         let log = cluster.roles.file_of(self.role, "log");
         let lines = logs::last_lines(&log, self.log_began);
         if lines.is_empty() {
+            if let Err(error) = logs::try_to_write(&log) {
+                complain(format_args!("its log {} cannot be written: {error}", log.display()));
+            }
             return;
         }
         complain(format_args!("the last lines of {}:", log.display()));
@@ -211,14 +233,13 @@ async fn await_ready(
     deadline: Instant,
 ) -> Result<(), NotReady> {
     let address = cluster.address_of(process.role);
-    let pid_file = cluster.roles.file_of(process.role, "pid");
     loop {
         let problem = match health::probe(address).await {
             Ok(health) if health.is_of(process.pid) => return Ok(()),
             Ok(other) => format!("{address} is answered by {} (pid {})", other.role, other.pid),
             Err(error) => health::reason(error),
         };
-        if processes::holder(&pid_file) != Some(process.pid) {
+        if !lives(cluster, process) {
             return Err(NotReady::Ended("its process has ended".to_owned()));
         }
         if clock::now() >= deadline {
@@ -226,4 +247,26 @@ async fn await_ready(
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Whether the process is still the role.
+fn lives(cluster: &Cluster, process: &RoleProcess) -> bool {
+    match process.files {
+        Files::Current => {
+            let pid_file = cluster.roles.file_of(process.role, "pid");
+            processes::holder(&pid_file) == Some(process.pid)
+        }
+        Files::Other => processes::marked_role(&cluster.config, process.pid) == Some(process.role),
+    }
+}
+
+/// Whether the process is a front-end that serves where `roles.toml` says, without a pid file: it
+/// goes on without one where the data folder cannot be written.
+pub(super) async fn needs_no_pid_file(cluster: &Cluster, process: &RoleProcess) -> bool {
+    let Role::Frontend(_) = process.role else { return false };
+    let Some(address) = cluster.roles.address_of(process.role) else { return false };
+    if processes::holder(&cluster.roles.file_of(process.role, "pid")).is_some() {
+        return false;
+    }
+    health::probe_alive(address).await.is_ok_and(|health| health.is_of(process.pid))
 }

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 
 use super::processes::{self, Files, Origin, RoleProcess};
+use super::start::needs_no_pid_file;
 use super::terminal::{Colour, Palette, complain, say};
 use super::{Cluster, VerbError, VerbResult};
 use crate::health;
@@ -64,7 +65,9 @@ async fn line(cluster: &Cluster, role: Role, process: Option<&RoleProcess>) -> L
     let state = match (process, address) {
         (None, _) => State::Down,
         (Some(_), None) => State::Stray("runs, but is no longer in roles.toml"),
-        (Some(process), Some(_)) if process.files == Files::Other => {
+        (Some(process), Some(_))
+            if process.files == Files::Other && !needs_no_pid_file(cluster, process).await =>
+        {
             State::Stray("runs without the pid file that roles.toml names")
         }
         (Some(process), Some(address)) => match health::probe(address).await {

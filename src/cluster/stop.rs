@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::handle::Handle;
 use super::processes::{self, Origin, RoleProcess};
 use super::terminal::{complain, note, say};
-use super::{Cluster, VerbError, VerbResult};
+use super::{Cluster, VerbError, VerbResult, guard};
 use crate::roles::{Role, RolesError};
 
 /// For a role to end after SIGTERM: it finishes what it has accepted within 12 s.
@@ -33,6 +33,7 @@ pub(super) async fn down(cluster: &Cluster) -> VerbResult {
             outcome = Err(VerbError::Reported);
         }
     }
+    guard::end_run(cluster);
     outcome
 }
 

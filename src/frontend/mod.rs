@@ -54,14 +54,14 @@ pub async fn run(
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
 
-    let roles = roles.clone();
+    let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let last = Arc::clone(&service);
     let page = Page::of_this_process();
     let routes = move |config: &mut _| {
         routes::configure(config, &service, &roles);
         page::routes(config, &page);
     };
-    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

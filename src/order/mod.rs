@@ -57,10 +57,10 @@ pub async fn run(
     let service = Service::new(id, others, database, shutdown.clone(), runtime, identity);
     tasks::start(&service, &remote, &shutdown);
 
-    let roles = roles.clone();
+    let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Order(id)));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, routes, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Address, CacheSettings, CatalogRole, FrontendRole, OrderRole, Roles, Secret, ToyRole,
+    Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, Roles, Secret, ToyRole,
     TraceSettings,
 };
 use crate::wire::parse_error;
@@ -27,6 +27,8 @@ struct File {
     #[serde(default = "default_data_dir")]
     data_dir: Spanned<String>,
     secret: Option<Spanned<Secret>>,
+    #[serde(default)]
+    hosts: Vec<Host>,
     frontend: Spanned<Vec<FrontendTable>>,
     catalog: CatalogTable,
     order: Spanned<Vec<OrderTable>>,
@@ -107,6 +109,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         cache: file.cache,
         trace: file.trace,
         secret: file.secret.map(Spanned::into_inner),
+        hosts: file.hosts,
     })
 }
 
@@ -262,7 +265,7 @@ impl Validator<'_> {
     }
 
     fn secret(&self, secret: &Spanned<Secret>) -> Result<(), String> {
-        let Secret(text) = secret.get_ref();
+        let text = secret.get_ref().reveal();
         if text.len() >= SHORTEST_SECRET && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(());
         }
@@ -388,6 +391,9 @@ mod tests {
             ("\"Yo-Yo\"", "\"Tux\""),
             ("capacity = 1000", "capacity = -1"),
             ("enabled = true", "enabled = 1"),
+            ("data_dir = \"data\"", "hosts = [\"shop.example.org:80\"]"),
+            ("data_dir = \"data\"", "hosts = [\"\"]"),
+            ("data_dir = \"data\"", "hosts = \"shop.example.org\""),
             ("data_dir = \"data\"", "data_dir = \"\""),
             ("data_dir = \"data\"", "data_dir = \"a\\nb\""),
             ("data_dir = \"data\"", "data_dir = 7"),

@@ -5,6 +5,7 @@
 //! allowed.
 
 mod file;
+mod run_secret;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ pub struct Roles {
     pub trace: TraceSettings,
     /// The secret that guards the calls between roles.
     pub secret: Option<Secret>,
+    /// Hosts that requests may name besides the address that they reach: those that a reverse
+    /// proxy passes on.
+    pub hosts: Vec<Host>,
 }
 
 /// A front-end's settings.
@@ -100,10 +104,27 @@ pub struct TraceSettings {
 #[serde(try_from = "String")]
 pub struct Address(String);
 
-/// The secret of the cluster. Its `Debug` output does not contain it.
+/// A host without a port, as a URL has it: a name, an IPv4 address, or an IPv6 address in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Host(String);
+
+/// The secret of the store. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
+#[serde(from = "String")]
+pub struct Secret {
+    text: String,
+    origin: SecretOrigin,
+}
+
+/// Where a secret is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretOrigin {
+    /// From `roles.toml`.
+    File,
+    /// Made for this run, in the data folder.
+    Run,
+}
 
 /// One process of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +200,13 @@ impl Roles {
         self.frontends.iter().map(|frontend| frontend.address.clone()).collect()
     }
 
+    /// Returns the hosts that requests to a role may name: that of its address, and `hosts`.
+    #[must_use]
+    pub fn hosts_of(&self, role: Role) -> Vec<Host> {
+        let own = self.address_of(role).map(Address::host);
+        own.into_iter().chain(self.hosts.iter().cloned()).collect()
+    }
+
     /// Returns the path of a role's file in the data folder, such as `order-1.db`.
     #[must_use]
     pub fn file_of(&self, role: Role, extension: &str) -> PathBuf {
@@ -191,6 +219,36 @@ impl Address {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the address's host.
+    ///
+    /// # Panics
+    ///
+    /// Never: an address has a port, and the host before it.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        let (host, _port) = self.0.rsplit_once(':').expect("it was parsed as host:port");
+        Host(host.to_owned())
+    }
+}
+
+impl Host {
+    /// Returns the host as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if is_host(&text) {
+            return Ok(Self(text));
+        }
+        Err(format!("{text:?} is not a host; write its name alone, such as shop.example.org"))
     }
 }
 
@@ -228,7 +286,19 @@ impl Secret {
     /// Returns the secret itself, for a header or a comparison and never for a log.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Returns where the secret is from.
+    #[must_use]
+    pub fn origin(&self) -> SecretOrigin {
+        self.origin
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self { text, origin: SecretOrigin::File }
     }
 }
 

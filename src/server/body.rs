@@ -55,8 +55,13 @@ pub(super) fn expect(request: Request) -> Ready<Result<Request, HttpResponse>> {
     if announced(headers).is_none_or(|length| length <= largest as u64) {
         return ready(Ok(request));
     }
-    // No service sees this request, so that its reply is finished here.
-    let mut response = ErrorReply::TooLarge(largest).into_response();
+    ready(Err(refusal(headers, ErrorReply::TooLarge(largest))))
+}
+
+/// The reply to a request with these headers that no service is to see. It has what every reply
+/// has: the request's id, and a purchase's key.
+pub(super) fn refusal(headers: &HeaderMap, error: ErrorReply) -> HttpResponse {
+    let mut response = error.into_response();
     let replied = response.headers_mut();
     let id = request_id::sent(headers).cloned();
     replied.insert(REQUEST_ID, id.unwrap_or_else(request_id::draw_header));
@@ -65,7 +70,7 @@ pub(super) fn expect(request: Request) -> Ready<Result<Request, HttpResponse>> {
     {
         replied.insert(IDEMPOTENCY_KEY, key.clone());
     }
-    ready(Err(response))
+    response
 }
 
 /// What is wrong with a body that was read, in plain words.

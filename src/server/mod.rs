@@ -33,6 +33,7 @@ use actix_web::error::JsonPayloadError;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Error, HttpMessage as _};
 use futures_util::FutureExt as _;
+use futures_util::future::{Either, ready};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -44,8 +45,10 @@ use self::origin::DrawnId;
 pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
 pub use self::reply::{ErrorReply, data, json};
+use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;
 use crate::descriptors::Descriptors;
+use crate::roles::Host;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
 /// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
@@ -59,16 +62,23 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
 
-/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted.
+/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted. On a
+/// loopback address only requests to that address or to one of `hosts` are answered.
 ///
 /// # Errors
 ///
 /// If the listener cannot be used.
-pub async fn serve<F>(listener: TcpListener, routes: F, stop: CancellationToken) -> io::Result<()>
+pub async fn serve<F>(
+    listener: TcpListener,
+    hosts: &[Host],
+    routes: F,
+    stop: CancellationToken,
+) -> io::Result<()>
 where
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
     let address = listener.local_addr()?;
+    let hosts = KnownHosts::new(address.ip(), hosts);
     let descriptors = Descriptors::of_this_process();
     let server = Server::build()
         .workers(descriptors.workers)
@@ -80,7 +90,9 @@ where
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
     let worker = move || {
         let draining = draining.clone();
-        let app = app(routes.clone()).into_factory().map_err(|error| error.error_response());
+        let app = app(hosts.clone(), routes.clone())
+            .into_factory()
+            .map_err(|error| error.error_response());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let draining = draining.clone();
@@ -104,6 +116,7 @@ where
 
 /// The service of one worker thread.
 fn app(
+    hosts: KnownHosts,
     routes: impl FnOnce(&mut ServiceConfig),
 ) -> App<
     impl ServiceFactory<
@@ -125,11 +138,15 @@ fn app(
             web::PathConfig::default()
                 .error_handler(|_error, _request| ErrorReply::NotFound("no such path").into()),
         )
-        .wrap_fn(|mut request, service| {
+        .wrap_fn(move |mut request, service| {
             paths::without_trailing_slash(&mut request);
+            if let Err(error) = hosts.check(&request) {
+                let response = body::refusal(request.headers(), error);
+                return Either::Left(ready(Ok(request.into_response(response))));
+            }
             // The request's id comes back with the answer, whatever the answer is.
             let id = request_id::sent(request.headers()).cloned();
-            service.call(request).map(move |answer| {
+            Either::Right(service.call(request).map(move |answer| {
                 answer.map(|mut response| {
                     let status = response.status();
                     // A request without an id that caused calls has drawn one for them.
@@ -142,7 +159,7 @@ fn app(
                     response.headers_mut().insert(REQUEST_ID, id);
                     response
                 })
-            })
+            }))
         })
         .configure(routes)
         .default_service(web::to(async || ErrorReply::NotFound("no such path").into_response()))

@@ -26,6 +26,8 @@ pub enum ErrorReply {
     Forbidden,
     /// 403: the request was sent by a web page of another site.
     OtherSite,
+    /// 421: the request's `Host` is no name of this role.
+    OtherHost,
     /// 404, and what was not found.
     NotFound(&'static str),
     /// 405, and the methods that the path has.
@@ -80,7 +82,7 @@ impl ResponseError for ErrorReply {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::OutOfStock => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Misdirected(_) | Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -108,12 +110,16 @@ impl fmt::Display for ErrorReply {
                 f.write_str(problem)
             }
             Self::Forbidden => f.write_str(
-                "calls between roles carry the cluster's secret; is `secret` the same in every \
-                 role's roles.toml?",
+                "calls between roles carry the store's secret: give every role the same roles.toml \
+                 and data_dir; a person can make this call with `toystore call ROLE PATH`",
             ),
             Self::OtherSite => f.write_str(
                 "a web page of another site sent this request; only pages of this address may \
                  change anything",
+            ),
+            Self::OtherHost => f.write_str(
+                "the request's Host is no name of this role; use its address in roles.toml, or add \
+                 the name to `hosts` there",
             ),
             Self::NotFound(what) => f.write_str(what),
             Self::MethodNotAllowed(allow) => write!(f, "this path allows {allow} only"),

@@ -28,6 +28,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Characters that are quoted of an answer that is no role's.
 const LONGEST_QUOTE: usize = 200;
+/// Characters that are taken of a role's message: more than any has.
+const LONGEST_MESSAGE_TEXT: usize = 2_000;
 
 /// An HTTP server, as one thread reaches it.
 #[derive(Clone)]
@@ -108,6 +110,29 @@ impl Http {
         finish(sending, time_limit, largest).await.map(|(answer, body)| (answer, Some(body)))
     }
 
+    /// Sends a request as a person makes it: to any path, as a `POST` if it has a body. Returns the
+    /// answer's status and body, whatever they are.
+    ///
+    /// # Errors
+    ///
+    /// If the path is none, or no answer came within `time_limit`.
+    pub async fn exchange(
+        &self,
+        path: &str,
+        body: Option<String>,
+        time_limit: Duration,
+        caller: &Caller,
+    ) -> Result<(u16, Bytes), CallError> {
+        let sending = match body {
+            Some(body) => self
+                .request(awc::http::Method::POST, path, time_limit, caller)
+                .content_type("application/json")
+                .send_body(body),
+            None => self.request(awc::http::Method::GET, path, time_limit, caller).send(),
+        };
+        receive(sending, time_limit, LARGEST_MESSAGE).await
+    }
+
     fn request(
         &self,
         method: awc::http::Method,
@@ -139,13 +164,29 @@ impl Http {
     }
 }
 
-/// Awaits the head and the body of an answer within `time_limit`. (awc's own limit ends with the
-/// head, so that a peer that is stopped in the middle of its body would hold a call for ever.)
+/// Awaits an answer and reads its `data`.
 async fn finish<A: DeserializeOwned>(
     sending: awc::SendClientRequest,
     time_limit: Duration,
     largest: usize,
 ) -> Result<(A, Bytes), CallError> {
+    let (status, body) = receive(sending, time_limit, largest).await?;
+    if !(200..300).contains(&status) {
+        return Err(refusal(status, &body));
+    }
+    let reply = serde_json::from_slice::<Data<A>>(&body).map_err(|error| {
+        CallError::Unreachable(Unreachable::Broken(format!("the answer is unclear: {error}")))
+    })?;
+    Ok((reply.data, body))
+}
+
+/// Awaits the head and the body of an answer within `time_limit`. (awc's own limit ends with the
+/// head, so that a peer that is stopped in the middle of its body would hold a call for ever.)
+async fn receive(
+    sending: awc::SendClientRequest,
+    time_limit: Duration,
+    largest: usize,
+) -> Result<(u16, Bytes), CallError> {
     let answer = async {
         let mut response = sending.await.map_err(|error| classify(&error))?;
         let body = response.body().limit(largest).await.map_err(|error| {
@@ -156,13 +197,7 @@ async fn finish<A: DeserializeOwned>(
             };
             CallError::Unreachable(Unreachable::Broken(problem))
         })?;
-        if !response.status().is_success() {
-            return Err(refusal(response.status().as_u16(), &body));
-        }
-        let reply = serde_json::from_slice::<Data<A>>(&body).map_err(|error| {
-            CallError::Unreachable(Unreachable::Broken(format!("the answer is unclear: {error}")))
-        })?;
-        Ok((reply.data, body))
+        Ok((response.status().as_u16(), body))
     };
     match actix_web::rt::time::timeout(time_limit, answer).await {
         Ok(answer) => answer,
@@ -210,12 +245,19 @@ fn in_words(error: &SendRequestError) -> String {
 }
 
 fn refusal(status: u16, body: &[u8]) -> CallError {
+    // It may be logged, so it gets no line of its own.
     let message = match serde_json::from_slice::<Failure>(body) {
-        Ok(failure) => failure.error.message,
-        // It may be logged, so it gets no line of its own.
+        Ok(failure) => in_one_line(&failure.error.message),
         Err(_not_ours) => {
             String::from_utf8_lossy(body).escape_debug().take(LONGEST_QUOTE).collect()
         }
     };
     CallError::Refused { status, message }
+}
+
+/// A role's message, without control characters, which no role sends, and not longer than any of
+/// them is.
+fn in_one_line(message: &str) -> String {
+    let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    message.chars().map(plain).take(LONGEST_MESSAGE_TEXT).collect()
 }

@@ -11,6 +11,7 @@
 
 mod histories;
 mod leases;
+mod lessons;
 mod purchases;
 mod selection;
 

@@ -15,7 +15,7 @@ use crate::properties::{is_clear, is_plain};
 
 const SHIPPED: &str = include_str!("../../roles.toml");
 /// Words that mean something in the file.
-const WORDS: [&str; 20] = [
+const WORDS: [&str; 21] = [
     "\n",
     "=",
     "[[frontend]]\n",
@@ -26,6 +26,7 @@ const WORDS: [&str; 20] = [
     "data_dir = \"\"\n",
     "address = \"127.0.0.1:8080\"\n",
     "secret = \"sixteen letters!\"\n",
+    "hosts = [\"shop.example.org\", \"[::1]\"]\n",
     "true",
     "-1",
     "\"",

@@ -440,6 +440,7 @@ async fn a_web_page_of_another_site_changes_nothing() {
         "Origin: http://store:8080",
         "Origin: null",
         "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
     ] {
         ask(address, post(ORDER, &[header])).await.is_error(403);
         let drop = post(r#"{"session":{"boot":1,"serial":1},"toys":[]}"#, &[header]);
@@ -449,9 +450,49 @@ async fn a_web_page_of_another_site_changes_nothing() {
         assert_eq!(ask(address, request("GET", "/products/Tux", &[header])).await.status, 200);
     }
     assert!(fixture.replica(3).received("purchase").is_empty());
-    for header in ["Origin: http://store", "Origin: https://Store:443", "Sec-Fetch-Site: none"] {
+    for header in [
+        "Origin: http://store",
+        "Origin: https://Store:443",
+        "Sec-Fetch-Site: none",
+        "Sec-Fetch-Site: same-origin",
+    ] {
         assert_eq!(ask(address, post(ORDER, &[header])).await.status, 200, "{header}");
     }
+}
+
+#[actix_web::test]
+async fn on_loopback_only_requests_to_a_known_host_are_answered() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    let other_store = Store::new();
+    let catalog = other_store.run_catalog();
+    let frontend = fixture.frontend.address;
+    let to = |host: &str, request: String| request.replacen("Host: store", host, 1);
+    for host in ["Host: evil.example", "Host: evil.example:8080", "Host: 10.0.0.1", "Host: "] {
+        for (address, path) in [
+            (frontend, "/products/Tux"),
+            (frontend, "/readyz"),
+            (frontend, "/nothing"),
+            (catalog.address, "/internal/toys"),
+            (catalog.address, "/internal/no-such-path"),
+        ] {
+            ask(address, to(host, request("GET", path, &[]))).await.is_error(421);
+        }
+        let headers = ["Origin: http://evil.example", "Idempotency-Key: mine"];
+        let reply = ask(frontend, to(host, post(ORDER, &headers))).await;
+        reply.is_error(421);
+        assert_eq!(reply.header("idempotency-key"), Some("mine"));
+    }
+    assert!(fixture.replica(3).received("purchase").is_empty());
+    let whole = request("GET", "http://evil.example/products/Tux", &[]);
+    ask(frontend, whole).await.is_error(421);
+    let own = format!("Host: {frontend}");
+    for host in [&own, "Host: localhost:1", "Host: [::1]:8080", "Host: 127.0.0.2", "Host: STORE"] {
+        let answer = ask(frontend, to(host, request("GET", "/products/Tux", &[]))).await;
+        assert_eq!(answer.status, 200, "{host}");
+    }
+    let old = "GET /products/Tux HTTP/1.0\r\n\r\n".to_owned();
+    assert_eq!(ask(frontend, old).await.status, 200, "HTTP/1.0 has no Host");
 }
 
 #[actix_web::test]

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::eventually::eventually;
 use crate::processes::{Cluster, REPLICAS, Settings, buy, get, now};
+use crate::verbs::command::{Store, expect, toystore};
 
 /// A second, as the contract has it, and as much again for a machine that runs other tests.
 const SOON: Duration = Duration::from_secs(2);
@@ -75,6 +76,12 @@ impl Disk {
         let mut mount = Command::new("mount");
         let aborted = mount.args(["-o", "remount,abort"]).arg(self.path()).output().unwrap();
         assert!(aborted.status.success(), "{}", String::from_utf8_lossy(&aborted.stderr));
+    }
+
+    fn make_read_only(&self) {
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-o", "remount,ro"]).arg(self.path()).output().unwrap();
+        assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
     }
 
     fn free(&self) {
@@ -282,6 +289,50 @@ async fn a_front_end_starts_where_the_disk_is_full() {
     assert_sold(&cluster.frontends[0], "a", 0).await;
     assert!(cluster.log("frontend").contains("goes on without a pid file"));
     assert!(cluster.terminate("frontend").await.success());
+}
+
+#[actix_web::test]
+async fn the_verbs_start_and_stop_a_front_end_where_nothing_can_be_written() {
+    for read_only in [false, true] {
+        let Some(disk) = Disk::mount() else { return };
+        let mut cluster = Cluster::prepare(Settings::default());
+        let text = std::fs::read_to_string(cluster.roles()).unwrap();
+        let own = cluster.roles().with_file_name("own.toml");
+        let data_dir = format!("\"{}\"", disk.path().display());
+        std::fs::write(&own, text.replacen("\"data\"", &data_dir, 1)).unwrap();
+        cluster.start_all(&["catalog", "order-1", "order-2", "order-3"]);
+        if read_only {
+            disk.make_read_only();
+        } else {
+            disk.fill();
+        }
+        let said = expect(0, &mut toystore(&["start", "frontend"], &own));
+        said.says("frontend is ready at").says("without a pid file");
+        if read_only {
+            said.says("cannot write the log").says("frontend goes on without a log");
+        }
+        cluster.await_ready(0).await;
+        assert_sold(&cluster.frontends[0], "a", 0).await;
+        let status = expect(1, &mut toystore(&["status"], &own));
+        assert!(status.line("frontend").ends_with(" ready"), "{}", status.text);
+        expect(0, &mut toystore(&["start", "frontend"], &own)).says("frontend runs already");
+        expect(0, &mut toystore(&["stop", "frontend"], &own)).says("frontend has stopped");
+    }
+}
+
+#[actix_web::test]
+async fn a_role_whose_log_cannot_be_written_ends_with_a_reason() {
+    let Some(disk) = Disk::mount() else { return };
+    let store = Store::new();
+    store
+        .edit_roles(|text| text.replacen("\"data\"", &format!("\"{}\"", disk.path().display()), 1));
+    disk.make_read_only();
+    let said = store.expect(1, &["up"]);
+    said.says("catalog is not ready").says("cannot write the log").says("Read-only file system");
+    assert!(Command::new("mount").args(["-o", "remount,rw"]).arg(disk.path()).status().is_ok());
+    disk.fill();
+    let said = store.expect(1, &["start", "order-1"]);
+    said.says("order-1 is not ready").says("No space left on device");
 }
 
 #[actix_web::test]

@@ -20,7 +20,8 @@ const ANSWERED_BY_NOW: Duration = Duration::from_secs(2);
 /// Sends a request on a connection that stays open.
 async fn send(client: &mut TcpStream, request: &str, body: &str) {
     let length = body.len();
-    let text = format!("{request} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}");
+    let text =
+        format!("{request} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}");
     client.write_all(text.as_bytes()).await.unwrap();
 }
 

@@ -108,3 +108,38 @@ fn wrong_arguments_are_explained() {
         assert!(text.contains("--help"), "{text}");
     }
 }
+
+/// Runs `toystore ARGUMENTS` in a shell after `before`; its exit status and standard output.
+fn printed(folder: &Path, before: &str, after: &str) -> (Option<i32>, String) {
+    let script = format!(r#"{before} exec "$0" catalog {after}"#);
+    let output = Command::new("bash")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_toystore")])
+        .current_dir(folder)
+        .env_remove("ROLES")
+        .output()
+        .expect("there is a shell");
+    (output.status.code(), String::from_utf8(output.stdout).expect("errors are UTF-8"))
+}
+
+#[test]
+fn a_role_whose_log_cannot_be_written_ends_with_its_reason_on_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let roles = SHIPPED.replace("127.0.0.1:8081", &address);
+    std::fs::write(folder.path().join("roles.toml"), roles).unwrap();
+    // env_logger prints what is wrong with RUST_LOG, and panics where it cannot.
+    for before in ["", "RUST_LOG=a=b=c", "RUST_LOG=debug"] {
+        fails_saying(
+            printed(folder.path(), before, "2>/dev/full"),
+            &["catalog cannot listen", &address],
+        );
+        let (status, _) = printed(folder.path(), before, ">/dev/full 2>/dev/full");
+        assert_eq!(status, Some(1), "{before}");
+    }
+    // A log that is as long as `ulimit -f` allows.
+    fails_saying(
+        printed(folder.path(), "ulimit -f 0;", "2>log"),
+        &["catalog cannot listen", &address],
+    );
+}

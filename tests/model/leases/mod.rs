@@ -35,7 +35,9 @@
 
 mod catalog;
 mod frontend;
+pub(super) mod lessons;
 mod runs;
+mod story;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};

@@ -26,7 +26,7 @@ impl Purchases {
         }
     }
 
-    fn purchase(&self, (client, attempt): Waiter) -> Purchase {
+    pub(super) fn purchase(&self, (client, attempt): Waiter) -> Purchase {
         let key = if self.keeps(Rule::RetriesKeepTheirKey) { 0 } else { attempt };
         Purchase {
             key: self.keys[client][key].clone(),
@@ -37,7 +37,7 @@ impl Purchases {
         }
     }
 
-    fn wanted(&self, (client, attempt): Waiter) -> u64 {
+    pub(super) fn wanted(&self, (client, attempt): Waiter) -> u64 {
         self.size.wants[client] + if attempt > 0 { self.size.rises } else { 0 }
     }
 

@@ -49,11 +49,14 @@
 mod catalog;
 mod clients;
 mod leader;
+pub(super) mod lessons;
 mod properties;
 mod replica;
 mod runs;
+mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use stateright::{Model, Property};
@@ -62,7 +65,9 @@ use toystore::order::core::Core;
 use toystore::order::core::batches::Task;
 use toystore::wire::lease::Version;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
-use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase};
+use toystore::wire::purchase::{
+    CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase, PurchaseReply,
+};
 use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, Epoch, Leadership, ReplicaId,
@@ -146,6 +151,8 @@ struct Purchases {
     /// Per client, a key for each try; all but the first are for runs without a rule.
     keys: Vec<Vec<IdempotencyKey>>,
     sights: Sights,
+    /// What replicas answered in the last step, for the lessons.
+    answers: Mutex<Vec<(usize, Waiter, PurchaseReply)>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -267,6 +274,7 @@ impl Purchases {
             toy_index: ToyIndex::new(),
             keys,
             sights: Sights::default(),
+            answers: Mutex::default(),
         };
         Self { toy_index: model.new_stock().toy_index(), ..model }
     }
@@ -378,6 +386,7 @@ impl Model for Purchases {
 
     fn next_state(&self, last: &State, step: Step) -> Option<State> {
         let mut state = last.clone();
+        self.answers.lock().expect("nothing panics under it").clear();
         match step {
             Step::Ask { client, member } => self.ask(&mut state, client, member),
             Step::Query { number, member } => self.query(&mut state, number, member),

@@ -105,7 +105,7 @@ fn is_answered(model: &Purchases, state: &State) -> bool {
 
 impl Step {
     /// Whether it brings the store on: neither a fault nor a new purchase.
-    fn goes_on(self) -> bool {
+    pub(super) fn goes_on(self) -> bool {
         match self {
             Self::Sell(_)
             | Self::Decide(_)

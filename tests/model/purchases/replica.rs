@@ -7,7 +7,6 @@
 use toystore::order::core::effects::Event;
 use toystore::order::core::leadership::Candidacy;
 use toystore::order::core::log::{LogNumber, NotTaken, Write};
-use toystore::wire::purchase::PurchaseReply;
 use toystore::wire::replication::{CatalogStatus, Nomination};
 
 use super::properties::{ONE_LEADER, PREFIXES};
@@ -77,6 +76,8 @@ impl Purchases {
             self.sights.note("an answer waits for a follower");
         }
         for (waiter, reply) in effects.answers {
+            let noted = (member, waiter, reply.clone());
+            self.answers.lock().expect("nothing panics under it").push(noted);
             match reply {
                 PurchaseReply::Decided(decision) => {
                     state.members[member].waiting.remove(&waiter);

@@ -89,6 +89,8 @@ fn print(roles: &Roles) -> String {
     if let Some(secret) = &roles.secret {
         line(format_args!("secret = {}", quoted(secret.reveal())));
     }
+    let hosts: Vec<String> = roles.hosts.iter().map(|host| quoted(host.as_str())).collect();
+    line(format_args!("hosts = [{}]", hosts.join(", ")));
     for frontend in &roles.frontends {
         line(format_args!(
             "[[frontend]]\nid = {}\naddress = \"{}\"",

@@ -11,7 +11,7 @@ use crate::processes::get;
 
 #[test]
 fn every_verb_has_help() {
-    for verb in ["run", "up", "down", "status", "start", "stop", "kill", "demo"] {
+    for verb in ["run", "up", "down", "status", "start", "stop", "kill", "call", "demo"] {
         expect(0, &mut toystore(&[verb, "--help"], Path::new("none"))).says(verb).says("--config");
         expect(0, &mut toystore(&["--help"], Path::new("none"))).says(&format!("\n  {verb} "));
     }

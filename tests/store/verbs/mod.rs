@@ -6,5 +6,6 @@ mod demo;
 mod descriptors;
 mod each_verb;
 mod foreground;
+mod guard;
 mod lost_files;
 mod marks;

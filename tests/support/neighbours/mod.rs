@@ -74,7 +74,7 @@ impl Store {
 
     /// Writes `roles.toml` as the settings are now, and reads it.
     pub(crate) fn roles(&self) -> Roles {
-        let mut text = String::from("data_dir = \"data\"\n");
+        let mut text = String::from("data_dir = \"data\"\nhosts = [\"store\"]\n");
         let secret = self.secret.map(|secret| format!("secret = \"{secret}\"\n"));
         text.push_str(&secret.unwrap_or_default());
         for port in &self.frontends {
