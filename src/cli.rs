@@ -167,12 +167,7 @@ pub fn run() -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
-        Command::Trace(arguments) if !arguments.is_live() => {
-            told_trace(system.block_on(trace::run(&arguments, None)))
-        }
-        Command::Trace(arguments) => with_roles(&config, |roles| {
-            told_trace(system.block_on(trace::run(&arguments, Some(roles))))
-        }),
+        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
         Command::Roles => with_roles(&config, list),
         Command::Probe(arguments) => {
             with_roles(&config, |roles| system.block_on(probe(&arguments, roles)))
@@ -318,13 +313,6 @@ fn told(SavedDatabase { role, orders, .. }: &SavedDatabase, fate: &Fate) -> Stri
             format!("{role}: kept, {present} orders; the backup has {orders} of them\n")
         }
         Fate::NotHere => format!("{role}: not restored, it is not in roles.toml\n"),
-    }
-}
-
-fn told_trace(outcome: Result<String, trace::TraceError>) -> ExitCode {
-    match outcome {
-        Ok(text) => print(&text),
-        Err(error) => fail(&error),
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::events::Recorder;
+use crate::events::EventRecorder;
 use crate::roles::Role;
 use crate::wire::calls::{Call, Caller, Endpoints, Refusal};
 use crate::wire::identity::{Addressee, StoreId};
@@ -24,19 +24,19 @@ pub struct Identity {
     /// What the processes at the addresses of these roles say they are, for those that are others.
     strangers: Mutex<BTreeMap<String, String>>,
     has_strangers: AtomicBool,
-    recorder: Recorder,
+    recorder: EventRecorder,
 }
 
 impl Identity {
     /// A process that runs `role`, of `store` if that is known already, and records no events.
     #[must_use]
     pub fn new(role: Role, store: Option<StoreId>) -> Arc<Self> {
-        Self::recording(role, store, Recorder::off())
+        Self::recording(role, store, EventRecorder::off())
     }
 
     /// The same, with a recorder of its events.
     #[must_use]
-    pub fn recording(role: Role, store: Option<StoreId>, recorder: Recorder) -> Arc<Self> {
+    pub fn recording(role: Role, store: Option<StoreId>, recorder: EventRecorder) -> Arc<Self> {
         Arc::new(Self {
             role,
             store: AtomicU64::new(store.map_or(0, StoreId::get)),
@@ -48,7 +48,7 @@ impl Identity {
 
     /// Returns what records the process's events.
     #[must_use]
-    pub fn recorder(&self) -> &Recorder {
+    pub fn recorder(&self) -> &EventRecorder {
         &self.recorder
     }
 

@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("failpoint.rs", &[]),
     ("roles/", &["wire"]),
     ("descriptors.rs", &[]),
-    ("events/", &["wire", "roles", "runtime"]),
+    ("events/", &["wire", "roles", "runtime", "clock"]),
     ("identity.rs", &["wire", "roles", "events"]),
     ("transport/", &["wire", "roles", "identity", "events"]),
     ("storage/", &["wire", "failpoint"]),

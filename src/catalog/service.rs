@@ -15,7 +15,7 @@ use super::core::{Core, NewSession, WriteOutcome};
 use super::journal::Loaded;
 use super::journal::marker::Past;
 use super::storage::Storage;
-use crate::events::Recorder;
+use crate::events::EventRecorder;
 use crate::health::Readiness;
 use crate::identity::Identity;
 use crate::repeats::Repeats;
@@ -108,7 +108,7 @@ impl Service {
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
         let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
-        let recorder = Recorder::new(Role::Catalog, roles.trace.events, &runtime);
+        let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
         let service = Self {
             core: Mutex::new(core),
             storage,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::slot::{Message, Part, Peer, Slot};
+use super::slot::{MessageEnd, OtherEnd, Part, Slot};
 use crate::wire::calls::{MessageTag, Purpose};
 use crate::wire::event::EventKind;
 use crate::wire::recording::{RecordedEvent, RecordedMessage};
@@ -46,11 +46,11 @@ pub(super) fn event(time_us: u64, purpose: Purpose, slot: Slot) -> RecordedEvent
     }
 }
 
-fn recorded(message: Message) -> RecordedMessage {
+fn recorded(message: MessageEnd) -> RecordedMessage {
     let peer = match message.peer {
-        Peer::Role(role) => role.to_string(),
-        Peer::Client => CLIENT.to_owned(),
-        Peer::Unknown => String::new(),
+        OtherEnd::Role(role) => role.to_string(),
+        OtherEnd::Client => CLIENT.to_owned(),
+        OtherEnd::Unknown => String::new(),
     };
     let answer = if message.part == Part::Answer { ".answer" } else { "" };
     RecordedMessage { id: format!("{}{answer}", MessageTag::id_text(message.id)), peer }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_body_shows_no_key_and_no_request_id() {
         let body = br#"{"data":{"purchases":[{"key":"client:secret-key","name":"Tux","quantity":1,
-            "origin":{"request_id":"mine","trace":"00-4bf9"}}],"origins":[{"request_id":"mine"}]}}"#;
+            "origin":{"request_id":"mine","trace":"00-4bf9"}}],"origins":[{"request_id":"me"}]}}"#;
         let shown = shown(body).to_string();
         assert_eq!(shown, r#"{"purchases":[{"key":"a04e581f","name":"Tux","quantity":1}]}"#);
     }

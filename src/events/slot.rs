@@ -25,13 +25,13 @@ pub enum Traces {
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct Happening {
     /// What kind of thing.
     pub kind: EventKind,
     /// What a message asks (its path) or what happened.
     pub name: &'static str,
     /// The message, if it is about one.
-    pub(super) message: Option<Message>,
+    pub(super) message: Option<MessageEnd>,
     /// For which requests.
     pub traces: Traces,
     /// In which span of the role.
@@ -50,10 +50,10 @@ pub struct Entry {
 
 /// A message as one of its ends sees it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message {
+pub(super) struct MessageEnd {
     pub(super) id: u64,
     pub(super) part: Part,
-    pub(super) peer: Peer,
+    pub(super) peer: OtherEnd,
 }
 
 /// Which half of a call a message is.
@@ -65,7 +65,7 @@ pub(super) enum Part {
 
 /// The other end of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(super) enum OtherEnd {
     Role(Role),
     Client,
     Unknown,
@@ -80,7 +80,7 @@ pub struct Exchange {
     /// The hash of a client's request id.
     pub(super) request: Option<u64>,
     name: &'static str,
-    peer: Peer,
+    peer: OtherEnd,
     traces: Traces,
     span: Option<SpanId>,
 }
@@ -89,7 +89,7 @@ pub struct Exchange {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) time: Instant,
-    pub(super) entry: Entry,
+    pub(super) entry: Happening,
 }
 
 /// A read from the cache: a request, its look-up and its answer.
@@ -143,7 +143,7 @@ impl Traces {
     }
 }
 
-impl Entry {
+impl Happening {
     /// An event of this kind and name, about nothing.
     pub(super) fn new(kind: EventKind, name: &'static str) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl Entry {
 
     /// Returns the id of the call that a client made, if it is about one.
     pub(super) fn client_message(&self) -> Option<u64> {
-        self.message.filter(|message| message.peer == Peer::Client).map(|message| message.id)
+        self.message.filter(|message| message.peer == OtherEnd::Client).map(|message| message.id)
     }
 }
 
@@ -186,7 +186,7 @@ impl Exchange {
             purpose: call.purpose(),
             request: None,
             name: C::PATH,
-            peer: peer.map_or(Peer::Unknown, Peer::Role),
+            peer: peer.map_or(OtherEnd::Unknown, OtherEnd::Role),
             traces,
             span: origin.trace.map(|context| context.span),
         }
@@ -199,7 +199,7 @@ impl Exchange {
             purpose: Purpose::Work,
             request: None,
             name,
-            peer: Peer::Client,
+            peer: OtherEnd::Client,
             traces: Traces::of_origin(origin),
             span: origin.trace.map(|context| context.span),
         }
@@ -211,21 +211,21 @@ impl Exchange {
         &self.traces
     }
 
-    pub(super) fn entry(&self, kind: EventKind) -> Entry {
+    pub(super) fn entry(&self, kind: EventKind) -> Happening {
         self.part(kind, Part::Call)
     }
 
-    pub(super) fn answer(&self, kind: EventKind) -> Entry {
+    pub(super) fn answer(&self, kind: EventKind) -> Happening {
         self.part(kind, Part::Answer)
     }
 
-    fn part(&self, kind: EventKind, part: Part) -> Entry {
-        Entry {
-            message: Some(Message { id: self.id, part, peer: self.peer }),
+    fn part(&self, kind: EventKind, part: Part) -> Happening {
+        Happening {
+            message: Some(MessageEnd { id: self.id, part, peer: self.peer }),
             traces: self.traces.clone(),
             span: self.span,
             request: self.request,
-            ..Entry::new(kind, self.name)
+            ..Happening::new(kind, self.name)
         }
     }
 }
@@ -276,11 +276,14 @@ impl Hit {
 
     /// The events that the slot stands for. They have one time: they are microseconds apart.
     pub(super) fn slots(&self) -> [Slot; 3] {
-        let message = |part| Some(Message { id: self.id, part, peer: Peer::Client });
+        let message = |part| Some(MessageEnd { id: self.id, part, peer: OtherEnd::Client });
         let entry = |kind, name, message| {
-            let entry =
-                Entry { message, traces: Traces::One(self.trace), ..Entry::new(kind, name) };
-            Slot { time: self.began, entry: Entry { text: Some(self.toy.clone()), ..entry } }
+            let entry = Happening {
+                message,
+                traces: Traces::One(self.trace),
+                ..Happening::new(kind, name)
+            };
+            Slot { time: self.began, entry: Happening { text: Some(self.toy.clone()), ..entry } }
         };
         let mut slots = [
             entry(EventKind::Recv, GET_PRODUCT, message(Part::Call)),

@@ -1,5 +1,6 @@
 //! What a recorder keeps and hands out.
 
+use super::rings::{MOST_CHANGES, MOST_HEARTBEATS};
 use super::*;
 use crate::runtime::System;
 use crate::wire::calls::GetStatus;
@@ -13,8 +14,8 @@ use crate::wire::trace::TraceContext;
 
 const LEADER: Role = Role::Order(ReplicaId(3));
 
-fn recorder(role: Role, most: usize) -> Recorder {
-    Recorder::new(role, most, &(Arc::new(System) as Arc<dyn Runtime>))
+fn recorder(role: Role, most: usize) -> EventRecorder {
+    EventRecorder::new(role, most, &(Arc::new(System) as Arc<dyn Runtime>))
 }
 
 fn origin(trace: u128, request_id: &str) -> RequestOrigin {
@@ -36,7 +37,7 @@ fn buy() -> Buy {
 }
 
 /// All that there is of some traces, and of no trace.
-fn everything(recorder: &Recorder, traces: &[u128]) -> RoleEvents {
+fn everything(recorder: &EventRecorder, traces: &[u128]) -> RoleEvents {
     recorder.events(&EventsQuery {
         traces: traces.iter().map(|bits| TraceId::from_random(*bits)).collect(),
         request: None,

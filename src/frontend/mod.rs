@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::page::Page;
 use self::remote::Remote;
 use self::service::Service;
-use crate::events::Recorder;
+use crate::events::EventRecorder;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -47,7 +47,7 @@ pub async fn run(
 ) -> Result<(), RoleError> {
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let role = Role::Frontend(number);
-    let recorder = Recorder::new(role, roles.trace.events, &runtime);
+    let recorder = EventRecorder::new(role, roles.trace.events, &runtime);
     let identity = Identity::recording(role, None, recorder);
     let service = Service::new(identity, number, roles, Arc::clone(&runtime));
     let remote = Rc::new(Remote::new(roles, over_http(roles, &service.identity)));

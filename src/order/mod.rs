@@ -23,7 +23,7 @@ use self::order_log::OrderLog;
 use self::remote::Remote;
 use self::service::Service;
 use self::storage::Storage;
-use crate::events::Recorder;
+use crate::events::EventRecorder;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -49,7 +49,7 @@ pub async fn run(
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
     let role = Role::Order(id);
-    let recorder = Recorder::new(role, roles.trace.events, &runtime);
+    let recorder = EventRecorder::new(role, roles.trace.events, &runtime);
     let identity = Identity::recording(role, log.store(), recorder);
     let remote = Rc::new(Remote::new(roles, id, over_http(roles, &identity)));
     let others = remote.others().collect();

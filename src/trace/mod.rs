@@ -1,7 +1,7 @@
 //! `toystore trace`: what a store did for its clients, as events or for the viewers that people have.
 //!
 //! A front-end collects the events of a request from all roles (`GET /trace`); this command writes
-//! them down, in a [format](Format) that another program reads. `docs/events.md` says how to open
+//! them down, in a [format](ViewerFormat) that another program reads. `docs/events.md` says how to open
 //! each.
 
 mod chrome;
@@ -11,7 +11,9 @@ mod shiviz;
 mod spans;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -19,7 +21,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::clock;
-use crate::roles::Roles;
+use crate::process::fail;
+use crate::roles::{Roles, RolesError};
 use crate::transport::{CallError, Http};
 use crate::wire::event::{EventLog, EventsError, EventsHeader, TraceEvent};
 
@@ -40,13 +43,13 @@ pub struct TraceArguments {
     #[arg(long, value_name = "FILE", group = "what")]
     read: Option<PathBuf>,
     /// How to write them.
-    #[arg(long, value_enum, default_value_t = Format::Events)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ViewerFormat::Events)]
+    format: ViewerFormat,
 }
 
 /// What reads the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum ViewerFormat {
     /// JSON lines, as docs/events.md describes them.
     Events,
     /// ShiViz, which draws space-time diagrams of vector clocks.
@@ -62,6 +65,8 @@ pub enum Format {
 /// Why there are no events to write.
 #[derive(Debug)]
 pub enum TraceError {
+    /// `roles.toml` cannot be read.
+    Roles(RolesError),
     /// No front-end has them.
     Front(String),
     /// The file cannot be read.
@@ -83,30 +88,27 @@ struct Answer {
     events: Vec<TraceEvent>,
 }
 
-/// Gets the events that the arguments name, and returns them as the format has them.
-///
-/// # Errors
-///
-/// If they cannot be had, or are too many for the format.
-pub async fn run(arguments: &TraceArguments, roles: Option<&Roles>) -> Result<String, TraceError> {
-    let log = match (&arguments.read, roles) {
-        (Some(path), _) => {
-            let text = std::fs::read_to_string(path);
-            let text = text.map_err(|error| TraceError::File(path.clone(), error))?;
-            EventLog::parse(&text).map_err(|error| TraceError::Events(path.clone(), error))?
-        }
-        (None, Some(roles)) => fetch(arguments, roles).await?,
-        (None, None) => unreachable!("only a file is read without roles"),
+/// Gets the events that the arguments name, and writes them on standard output.
+pub async fn run(arguments: &TraceArguments, config: &Path) -> ExitCode {
+    let written = match get(arguments, config).await {
+        Ok(log) => write(&log, arguments.format, clock::time_of_day()),
+        Err(error) => Err(error),
     };
-    write(&log, arguments.format, clock::time_of_day())
+    match written.map(|text| std::io::stdout().write_all(text.as_bytes())) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&error),
+        Err(error) => fail(&error),
+    }
 }
 
-impl TraceArguments {
-    /// Whether the events are a running store's, so that its `roles.toml` is needed.
-    #[must_use]
-    pub fn is_live(&self) -> bool {
-        self.read.is_none()
+async fn get(arguments: &TraceArguments, config: &Path) -> Result<EventLog, TraceError> {
+    if let Some(path) = &arguments.read {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| TraceError::File(path.clone(), error))?;
+        return EventLog::parse(&text).map_err(|error| TraceError::Events(path.clone(), error));
     }
+    let roles = Roles::read(config).map_err(TraceError::Roles)?;
+    fetch(arguments, &roles).await
 }
 
 /// Asks the front-ends one after the other, until one has the events.
@@ -137,19 +139,24 @@ async fn fetch(arguments: &TraceArguments, roles: &Roles) -> Result<EventLog, Tr
 /// # Errors
 ///
 /// If they are too many for the format.
-pub fn write(log: &EventLog, format: Format, beginning: Duration) -> Result<String, TraceError> {
+pub fn write(
+    log: &EventLog,
+    format: ViewerFormat,
+    beginning: Duration,
+) -> Result<String, TraceError> {
     match format {
-        Format::Events => Ok(log.to_lines()),
-        Format::Shiviz => Ok(shiviz::write(log)),
-        Format::Otlp => Ok(otlp::write(log, beginning)),
-        Format::Chrome => Ok(chrome::write(log)),
-        Format::Mermaid => mermaid::write(log),
+        ViewerFormat::Events => Ok(log.to_lines()),
+        ViewerFormat::Shiviz => Ok(shiviz::write(log)),
+        ViewerFormat::Otlp => Ok(otlp::write(log, beginning)),
+        ViewerFormat::Chrome => Ok(chrome::write(log)),
+        ViewerFormat::Mermaid => mermaid::write(log),
     }
 }
 
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Roles(error) => error.fmt(f),
             Self::Front(problem) => f.write_str(problem),
             Self::File(path, error) => write!(f, "cannot read {}: {error}", path.display()),
             Self::Events(path, error) => {

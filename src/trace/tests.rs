@@ -43,14 +43,14 @@ pub(crate) fn purchase() -> EventLog {
     log
 }
 
-fn written(log: &EventLog, format: Format) -> String {
+fn written(log: &EventLog, format: ViewerFormat) -> String {
     write(log, format, Duration::from_secs(1_700_000_000)).unwrap()
 }
 
 #[test]
 fn events_are_read_back_as_they_are() {
     let log = purchase();
-    assert_eq!(EventLog::parse(&written(&log, Format::Events)).unwrap(), log);
+    assert_eq!(EventLog::parse(&written(&log, ViewerFormat::Events)).unwrap(), log);
 }
 
 /// Reads what ShiViz reads, and checks what it checks: that a host's own clock counts its events
@@ -77,12 +77,12 @@ fn read_shiviz(text: &str) -> Vec<(String, BTreeMap<String, u64>, String)> {
 #[test]
 fn shiviz_is_given_clocks_without_gaps_also_of_a_part_of_a_log() {
     let log = purchase();
-    let events = read_shiviz(&written(&log, Format::Shiviz));
+    let events = read_shiviz(&written(&log, ViewerFormat::Shiviz));
     assert_eq!(events.len(), log.events.len() - 1, "a loss is no event of a host");
     assert_eq!(events[5].2, "send purchase to order-3");
     let mut suffix = log.clone();
     suffix.events.drain(..7);
-    let events = read_shiviz(&written(&suffix, Format::Shiviz));
+    let events = read_shiviz(&written(&suffix, ViewerFormat::Shiviz));
     assert_eq!(events[0].1, BTreeMap::from([("order-3".to_owned(), 1)]));
     assert_eq!(events.last().unwrap().1["frontend"], 2);
 }
@@ -127,7 +127,7 @@ fn read_otlp(text: &str) -> Vec<(String, Option<String>)> {
 
 #[test]
 fn otlp_has_a_tree_of_spans_from_the_client_to_the_disk() {
-    let text = written(&purchase(), Format::Otlp);
+    let text = written(&purchase(), ViewerFormat::Otlp);
     let tree: Vec<_> = read_otlp(&text);
     let expected = [
         ("client POST /orders", None),
@@ -183,7 +183,11 @@ fn read_chrome(text: &str) -> (usize, usize) {
 
 #[test]
 fn chrome_is_given_slices_that_nest_and_arrows_between_them() {
-    assert_eq!(read_chrome(&written(&purchase(), Format::Chrome)), (5, 4), "one message was lost");
+    assert_eq!(
+        read_chrome(&written(&purchase(), ViewerFormat::Chrome)),
+        (5, 4),
+        "one message was lost"
+    );
 }
 
 /// Reads a sequence diagram; returns its arrows.
@@ -216,7 +220,7 @@ fn read_mermaid(text: &str) -> Vec<(String, String, String)> {
 
 #[test]
 fn mermaid_is_given_an_arrow_for_each_message() {
-    let arrows = read_mermaid(&written(&purchase(), Format::Mermaid));
+    let arrows = read_mermaid(&written(&purchase(), ViewerFormat::Mermaid));
     let expected = [
         ("client", "->>", "frontend"),
         ("frontend", "-x", "order_3"),
@@ -233,6 +237,6 @@ fn mermaid_is_given_an_arrow_for_each_message() {
 fn a_long_log_is_refused_for_mermaid_with_what_to_do() {
     let mut log = purchase();
     log.events = vec![log.events[0].clone(); 301];
-    let error = write(&log, Format::Mermaid, Duration::ZERO).unwrap_err().to_string();
+    let error = write(&log, ViewerFormat::Mermaid, Duration::ZERO).unwrap_err().to_string();
     assert!(error.contains("is for 300 events, and there are 301; ask for one"), "{error}");
 }
