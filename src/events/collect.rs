@@ -61,7 +61,7 @@ pub fn put_together(
     // Requests of several clients have no order among themselves.
     let client = (traces.len() == 1).then(|| client_of(&lanes)).filter(|lane| !lane.is_empty());
     let has_client = client.is_some();
-    lanes.extend(client.map(|events| Lane { events, next: 0 }));
+    lanes.extend(client.map(|events| Lane { events, next: 0, last_us: 0 }));
     let mut events = merge(lanes);
     tell_both_ends(&mut events);
     let clients = has_client.then(|| CLIENT.to_owned()).into_iter();
@@ -76,13 +76,15 @@ pub fn put_together(
 struct Lane {
     events: Vec<TraceEvent>,
     next: usize,
+    /// The time of the last event that was taken.
+    last_us: u64,
 }
 
 impl Lane {
     fn new(from: RoleEvents, offset: i64, traces: &[TraceId]) -> Self {
         let events = from.events.into_iter();
         let events = events.map(|event| shaped(&from.role, event, offset, traces)).collect();
-        Self { events, next: 0 }
+        Self { events, next: 0, last_us: 0 }
     }
 
     fn head(&self) -> Option<&TraceEvent> {
@@ -199,11 +201,13 @@ fn merge(mut lanes: Vec<Lane>) -> Vec<TraceEvent> {
         let mut event = lane.events[lane.next].clone();
         lane.next += 1;
         let id = event.message.clone().unwrap_or_default();
+        event.time_us = event.time_us.max(lane.last_us);
         if event.kind == EventKind::Recv
             && let Some(Some(sent)) = times.get(&id)
         {
             event.time_us = event.time_us.max(*sent);
         }
+        lane.last_us = event.time_us;
         if is_sent(&event) {
             times.insert(id, Some(event.time_us));
         }

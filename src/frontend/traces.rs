@@ -6,10 +6,10 @@
 //! | `GET /trace?last=<number>` | the events of the last requests |
 //! | `GET /trace/<id>` | those of one: an `X-Request-Id`, or a trace's 32 digits |
 //!
-//! Anyone who may shop may ask: events tell no more than orders, toys and `/cluster` do. They hold no
-//! idempotency key, and no request id, which is its client's: a request is found by the id that is
-//! asked for, and listed by its trace. Collecting costs each role a few milliseconds, so that one
-//! is under way at a time, and the next one begins a moment later.
+//! Anyone who may shop may ask: events tell no more than orders, toys and `/cluster` do. They hold
+//! no idempotency key, and no request id, which is its client's: a request is found by the id that
+//! is asked for, and listed by its trace. Collecting costs each role a few milliseconds, so that
+//! one is under way at a time, and the next one begins a moment later.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -55,8 +55,8 @@ impl<R> Connections<R> {
 }
 
 impl<R> Connections<R> {
-    /// Returns the id for the reply to a request for which no call is made: the client's or, without
-    /// a usable one, a fresh one.
+    /// Returns the id for the reply to a request for which no call is made: the client's or,
+    /// without a usable one, a fresh one.
     #[must_use]
     pub fn reply_id(&self) -> HeaderValue {
         let sent = request_id::sent(self.request.headers());

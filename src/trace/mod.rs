@@ -1,4 +1,5 @@
-//! `toystore trace`: what a store did for its clients, as events or for the viewers that people have.
+//! `toystore trace`: what a store did for its clients, as events or for the viewers that people
+//! have.
 //!
 //! A front-end collects the events of a request from all roles (`GET /trace`); this command writes
 //! them down, in a [format](ViewerFormat) that another program reads. `docs/events.md` says how to open
