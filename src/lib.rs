@@ -52,6 +52,8 @@ pub mod neighbours; // the catalog and the replicas, as others reach them
 
 pub mod server; // a role's HTTP server
 
+pub mod metrics; // what a role counts and measures, as Prometheus reads it
+
 pub mod health; // /healthz and /readyz, and the probe that asks them
 
 pub mod repeats; // what lasts is logged once when it begins and once when it ends

@@ -24,15 +24,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("events/", &["wire", "roles", "runtime", "clock"]),
     ("identity.rs", &["wire", "roles", "events"]),
     ("transport/", &["wire", "roles", "identity", "events"]),
-    ("storage/", &["wire", "failpoint"]),
+    ("metrics/", &[]),
+    ("storage/", &["wire", "failpoint", "metrics"]),
     ("neighbours.rs", &["wire", "roles", "identity", "transport", "descriptors"]),
     ("runtime.rs", &["clock"]),
     ("repeats.rs", &[]),
     ("shutdown.rs", &["process", "runtime"]),
-    ("server/", &["wire", "roles", "transport", "descriptors"]),
+    ("server/", &["wire", "roles", "transport", "descriptors", "clock", "metrics"]),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
     ("backup/", &BACKUP),
-    ("catalog/journal/", &["wire", "roles", "storage", "catalog::core"]),
+    ("catalog/journal/", &["wire", "roles", "storage", "metrics", "catalog::core"]),
     ("order/order_log.rs", &["wire", "storage"]),
     ("catalog/", &SERVICE),
     ("order/", &SERVICE),
@@ -44,7 +45,7 @@ const BACKUP: [&str; 8] =
     ["wire", "roles", "storage", "pid_lock", "process", "clock", "failpoint", "catalog::journal"];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 15] = [
+const SERVICE: [&str; 16] = [
     "wire",
     "roles",
     "events",
@@ -54,6 +55,7 @@ const SERVICE: [&str; 15] = [
     "neighbours",
     "server",
     "health",
+    "metrics",
     "process",
     "runtime",
     "shutdown",

@@ -7,6 +7,7 @@
 pub mod core;
 mod hearings;
 pub mod journal;
+mod metrics;
 pub mod remote;
 pub mod routes;
 pub mod service;
@@ -73,7 +74,9 @@ pub async fn run(
     );
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
+    let database = journal.metrics();
     let (service, jobs) = Service::new(Box::new(journal), loaded, roles, shutdown.clone(), runtime);
+    service.metrics.role.register(database);
     service.forgo(without).await.map_err(|error| RoleError::Without(error.to_string()))?;
     if let Err(stopped) = service.decide(|core, _| core.may_sell()) {
         if is_new {
@@ -88,7 +91,7 @@ pub async fn run(
     let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, secret.as_ref());
-    let served = server::serve(listener, &hosts, routes, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -3,6 +3,7 @@
 //! | request | asked by | answer |
 //! |---|---|---|
 //! | `GET /healthz`, `GET /readyz` | anyone | whether it lives, can serve |
+//! | `GET /metrics` | anyone | what it counts, for Prometheus |
 //! | `GET /internal/catalog-status` | people | [`CatalogReport`](crate::wire::replication::CatalogReport) |
 //! | `POST /internal/report` | replicas, front-ends | [`CatalogReport`](crate::wire::replication::CatalogReport) |
 //! | `GET /internal/toys` | front-ends | all toys |
@@ -40,6 +41,7 @@ pub(super) fn configure(
     secret: Option<&Secret>,
 ) {
     health::routes(config, Role::Catalog, Arc::clone(service) as _);
+    server::metrics(config, Arc::clone(service) as _);
     server::internal(config, secret, |endpoints| internal(endpoints, service));
 }
 

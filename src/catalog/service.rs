@@ -14,6 +14,7 @@ use super::core::stock::Stock;
 use super::core::{Core, NewSession, WriteOutcome};
 use super::journal::Loaded;
 use super::journal::marker::Past;
+use super::metrics::CatalogMetrics;
 use super::storage::Storage;
 use crate::events::EventRecorder;
 use crate::health::Readiness;
@@ -35,7 +36,7 @@ use crate::wire::toy::{Toy, ToyName};
 
 /// Batches that may wait. One leader sends one at a time; the rest is room for those that timed out
 /// at a leader and still wait here.
-const MOST_JOBS: usize = 64;
+pub(super) const MOST_JOBS: usize = 64;
 
 /// The catalog, shared by all threads.
 pub struct Service {
@@ -51,6 +52,9 @@ pub struct Service {
     refused_writes: Repeats,
     /// Who this catalog is.
     pub identity: Arc<Identity>,
+    /// When toys that are sold out are restocked next.
+    pub(super) restock_at: Mutex<Option<Instant>>,
+    pub(super) metrics: CatalogMetrics,
 }
 
 /// What the writing task is asked to do, and where its answer goes.
@@ -118,6 +122,8 @@ impl Service {
             shutdown,
             refused_writes: Repeats::default(),
             identity: Identity::recording(Role::Catalog, Some(loaded.store), recorder),
+            restock_at: Mutex::new(None),
+            metrics: CatalogMetrics::new(),
         };
         (Arc::new(service), queue)
     }
@@ -164,7 +170,10 @@ impl Service {
 
     /// Decides a batch.
     pub(super) async fn commit(&self, request: CommitRequest) -> Result<CommitReply, CatalogError> {
-        self.ask(|answer| Job::Commit(request, answer)).await
+        let purchases = request.purchases.len();
+        let answer = self.ask(|answer| Job::Commit(request, answer)).await;
+        self.metrics.batch(purchases, &answer);
+        answer
     }
 
     /// Decides who leads.
@@ -210,6 +219,11 @@ impl Service {
         if let Err(error) = self.store(self.storage.checkpoint()).await {
             log::warn!("the database keeps its write-ahead log: {error}");
         }
+    }
+
+    /// Returns how many more batches could wait.
+    pub(super) fn free_jobs(&self) -> usize {
+        self.jobs.capacity()
     }
 
     async fn ask<T>(

@@ -77,6 +77,7 @@ impl Service {
         let mut restock_at = self.runtime.now() + restock_interval;
         let mut unlock_at = self.runtime.now() + UNLOCK_INTERVAL;
         loop {
+            *self.restock_at.lock().expect("nothing panics under this lock") = Some(restock_at);
             tokio::select! {
                 // Timers first: jobs may come without end.
                 biased;
@@ -181,6 +182,7 @@ impl Service {
             Ok(()) => {
                 let recorder = self.identity.recorder();
                 recorder.change(EventKind::Local, "restock.commit", || restocked.clone());
+                self.metrics.restocks.inc();
                 log::info!("restocked {restocked}");
             }
             Err(error) => log::warn!("could not restock {restocked}: {error}"),
@@ -199,6 +201,8 @@ impl Service {
         let prefix = self.store(self.storage.rows(request.log.length, 0)).await?;
         let prefix = prefix.map(|rows| rows.after);
         let reply = self.decide(|core, _| core.acquire(&request, prefix));
+        let is_won = matches!(reply, AcquisitionReply::Won { .. });
+        self.metrics.acquisitions[usize::from(!is_won)].inc();
         if let AcquisitionReply::Won { leadership, .. } = reply {
             self.store(self.storage.set_leadership(leadership)).await?;
             failpoint::pass(failpoint::CATALOG_ACQUIRED);
@@ -213,9 +217,13 @@ impl Service {
     /// Has the holders of locked toys drop them. Returns when all toys are clear, or after
     /// [`GRACE`]; toys that are not clear by then stay locked, and their holders are told on.
     async fn clear(self: &Arc<Self>, holders: &Rc<Holders>, toys: &LockedToys) {
+        if toys.unacknowledged.is_empty() {
+            return;
+        }
         for session in &toys.unacknowledged {
             self.invalidate(holders, *session);
         }
+        let began = self.runtime.now();
         let cleared = async {
             while self.decide(|core, now| core.is_worth_waiting(&toys.toys, now)) {
                 self.acknowledged.notified().await;
@@ -224,7 +232,10 @@ impl Service {
         if self.runtime.timeout(GRACE, cleared).await.is_err() {
             log::debug!("a front-end is slow to acknowledge an invalidation");
             self.decide(|core, now| core.mark_slow(&toys.toys, now));
+            self.metrics.slow_invalidations.inc();
         }
+        let waited = self.runtime.now() - began;
+        self.metrics.invalidation_seconds.observe(waited.as_secs_f64());
     }
 
     /// Goes on telling `session` to drop what it has not acknowledged, until it has, or has ended.
@@ -238,8 +249,12 @@ impl Service {
                 let origins = holders.origins.borrow().clone();
                 let invalidation = Invalidation { session, toys: push.toys, origins };
                 match holders.remote.invalidate(push.frontend, &invalidation).await {
-                    Some(Ok(())) => service.acknowledged(session, &invalidation.toys),
+                    Some(Ok(())) => {
+                        service.metrics.invalidations[0].inc();
+                        service.acknowledged(session, &invalidation.toys);
+                    }
                     Some(Err(error)) => {
+                        service.metrics.invalidations[1].inc();
                         log::debug!("session {session} did not take an invalidation: {error}");
                         service.runtime.sleep(INVALIDATION_BACKOFF).await;
                     }
@@ -255,7 +270,10 @@ impl Service {
             return Ok(());
         }
         failpoint::pass(failpoint::CATALOG_BEFORE_COMMIT);
+        let began = self.runtime.now();
         let stored = self.store(self.storage.commit(change.clone())).await;
+        let took = self.runtime.now() - began;
+        self.metrics.write_seconds.observe(took.as_secs_f64());
         failpoint::pass(failpoint::CATALOG_COMMITTED);
         stored
     }

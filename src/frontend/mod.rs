@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod core;
 mod leader;
+mod metrics;
 mod page;
 mod readiness;
 pub mod remote;
@@ -15,6 +16,7 @@ pub mod service;
 pub mod single_flight;
 pub mod tasks;
 mod traces;
+mod view;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use self::page::Page;
+use self::page::events::Events;
 use self::remote::Remote;
 use self::service::Service;
 use crate::events::EventRecorder;
@@ -57,11 +60,13 @@ pub async fn run(
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let last = Arc::clone(&service);
     let page = Page::of_this_process();
+    let events = Events::new(&service, &roles, shutdown.stop());
+    events.start(&remote, &roles, over_http(&roles, &service.identity), &shutdown);
     let routes = move |config: &mut _| {
         routes::configure(config, &service, &roles);
-        page::routes(config, &page);
+        page::routes(config, &page, &events);
     };
-    let served = server::serve(listener, &hosts, routes, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

@@ -86,6 +86,7 @@ impl Service {
 
     /// Notes that a purchase is retried at another leader than it was sent to before.
     pub(super) fn retried_at(&self, leader: ReplicaId) {
+        self.metrics.retries.inc();
         self.retried.lock().expect("nothing panics under this lock").retried_at(leader);
     }
 

@@ -9,9 +9,12 @@
 //! | `GET /cluster` | the state of everything |
 //! | `GET /trace`, `GET /trace/<id>` | what the store did for requests ([`traces`](super::traces)) |
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
+//! | `GET /metrics` | what it counts, for Prometheus |
 //! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
+//! | `GET /events` | what changes, as it does ([`events`](super::page::events)) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
 //! | `POST /internal/events` | front-ends: what this one has recorded |
+//! | `GET /internal/cache-view` | another front-end: what is in the cache |
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use percent_encoding::percent_decode_str;
 
 use super::answers::{FrontendError, Source, ToyAnswer};
+use super::page::events::MOST_ITEMS;
 use super::remote::Remote;
 use super::service::Service;
 use super::traces;
@@ -33,15 +37,11 @@ use crate::neighbours::over_http;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
 use crate::transport::REQUEST_ID;
-use crate::wire::calls::Endpoints;
-use crate::wire::cluster::{
-    CacheView, CatalogState, CatalogView, ClusterView, ReplicaView, ReplicaViewState,
-};
+use crate::wire::calls::{Endpoints, GetCacheView};
 use crate::wire::lease::Invalidation;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
 use crate::wire::recording::EventsQuery;
-use crate::wire::replication::{ReplicaId, ReplicaState, ReplicaStatus};
 use crate::wire::reply::Receipt;
 use crate::wire::trace::RequestOrigin;
 
@@ -50,7 +50,6 @@ const CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     config.app_data(Data::from(Arc::clone(service)));
     config.app_data(Data::new(Remote::new(roles, over_http(roles, &service.identity))));
-    config.app_data(Data::new(roles.clone()));
     // A path is compared with these from top to bottom.
     config
         .service(
@@ -70,8 +69,9 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
                 .route(Allow::Get.route().to(cluster))
                 .default_service(Allow::Get.others()),
         );
-    traces::configure(config);
+    traces::configure(config, roles);
     health::routes(config, Role::Frontend(service.number), Arc::clone(service) as _);
+    server::metrics(config, Arc::clone(service) as _);
     server::internal(config, roles.secret.as_ref(), |endpoints| internal(endpoints, service));
 }
 
@@ -82,6 +82,7 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
         Ok(service.identity.recorder().events(&call))
     });
     endpoints.on(service, async |service, call: Invalidation, _| service.invalidate(&call));
+    endpoints.on(service, async |service, _: GetCacheView, _| Ok(service.cache_view(MOST_ITEMS)));
 }
 
 async fn product(
@@ -93,8 +94,9 @@ async fn product(
     let (recorder, began) = (service.identity.recorder(), service.runtime.now());
     let mut asked = None;
     let asks = || asked = recorder.asked("GET /products", remote.origin(), || (*name).to_owned());
-    let answer = service.toy(&remote, &name, asks).await;
-    let reply = answer.map_err(ErrorReply::from).and_then(|answer| match answer {
+    let toy = service.toy(&remote, &name, asks).await;
+    service.count_failure(&toy);
+    let reply = toy.map_err(ErrorReply::from).and_then(|answer| match answer {
         ToyAnswer::Found(toy, source) => {
             let mut response = server::json(StatusCode::OK, toy.body);
             response.headers_mut().insert(CACHE, cache_header(source, service.settings));
@@ -129,7 +131,9 @@ async fn products(
 ) -> Result<HttpResponse, ErrorReply> {
     let recorder = service.identity.recorder();
     let asked = recorder.asked("GET /products", remote.origin(), || "all toys".to_owned());
-    let reply = service.toys(&remote).await.map_err(ErrorReply::from).map(|toys| {
+    let toys = service.toys(&remote).await;
+    service.count_failure(&toys);
+    let reply = toys.map_err(ErrorReply::from).map(|toys| {
         let mut response = server::data(toys);
         let cache = cache_header(Source::Catalog, service.settings);
         response.headers_mut().insert(CACHE, cache);
@@ -169,6 +173,7 @@ async fn buy(
     let asked = recorder.asked("POST /orders", &origin, || format!("{quantity} {name}"));
     let purchase = Purchase { key, name, quantity, origin, boot: None };
     let decision = service.purchase(remote, &purchase).await;
+    service.count_purchase(&decision);
     let reply = decision.map_err(ErrorReply::from).and_then(|decision| match decision {
         Decision::Granted(order_number) => Ok(server::data(Receipt { order_number })),
         Decision::OutOfStock => Err(ErrorReply::OutOfStock),
@@ -193,42 +198,16 @@ async fn order(
     let Ok(number) = text.parse() else { return Err(not_found) };
     let recorder = service.identity.recorder();
     let asked = recorder.asked("GET /orders", remote.origin(), || text.clone().into_owned());
-    let order = service.order(&remote, OrderNumber(number)).await.map_err(ErrorReply::from);
+    let order = service.order(&remote, OrderNumber(number)).await;
+    service.count_failure(&order);
+    let order = order.map_err(ErrorReply::from);
     let reply =
         order.and_then(|order| order.map(Order::without_key).map(server::data).ok_or(not_found));
     recorded(&service, asked.as_ref(), reply)
 }
 
-async fn cluster(service: Data<Service>, roles: Data<Roles>) -> HttpResponse {
-    let catalog = service.catalog();
-    let cache = service.cached(|cache| {
-        let (items, counts) = (cache.names(), cache.counts());
-        CacheView {
-            enabled: service.settings.enabled,
-            capacity: service.settings.capacity,
-            entries: items.len(),
-            items,
-            hits: counts.hits,
-            misses: counts.misses,
-            invalidations: counts.invalidations,
-        }
-    });
-    let (leadership, leader, statuses) = service.select(|selection| {
-        let statuses: Vec<_> = selection.statuses().collect();
-        (selection.leadership(), selection.leader(), statuses)
-    });
-    let replicas = statuses.into_iter().map(|(id, status)| view(&roles, id, status, leader));
-    server::data(ClusterView {
-        epoch: leadership.epoch,
-        leader,
-        catalog: CatalogView {
-            address: roles.catalog.address.to_string(),
-            state: if catalog.is_some() { CatalogState::Up } else { CatalogState::Down },
-            last_order: catalog.and_then(|report| report.status.journal.last()),
-        },
-        replicas: replicas.collect(),
-        cache,
-    })
+async fn cluster(service: Data<Service>) -> HttpResponse {
+    server::data(service.cluster_view(usize::MAX))
 }
 
 /// Where an answer is from, in the words of `X-Cache`.
@@ -238,23 +217,6 @@ fn cache_header(source: Source, cache: CacheSettings) -> HeaderValue {
         Source::Catalog if cache.enabled => "miss",
         Source::Catalog => "off",
     })
-}
-
-fn view(
-    roles: &Roles,
-    id: ReplicaId,
-    status: Option<ReplicaStatus>,
-    leader: Option<ReplicaId>,
-) -> ReplicaView {
-    let state = match status.map(|status| status.state) {
-        None => ReplicaViewState::Down,
-        Some(_) if leader == Some(id) => ReplicaViewState::Leader,
-        Some(ReplicaState::Follower) => ReplicaViewState::Follower,
-        // A leader that is not this front-end's has been deposed and does not know it yet.
-        Some(ReplicaState::Syncing | ReplicaState::Leader) => ReplicaViewState::Syncing,
-    };
-    let address = roles.address_of(Role::Order(id)).map(ToString::to_string).unwrap_or_default();
-    ReplicaView { id, address, state, last_order: status.and_then(|status| status.log.last()) }
 }
 
 /// The path behind its first part, percent-decoded. The router's own decoding would make a slash

@@ -4,6 +4,7 @@
 //! catalog, the selection of the leader) is in [`tasks`](super::tasks).
 
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -16,9 +17,11 @@ use super::core::retried::Retried;
 use super::core::retry::{QUERY_DEADLINE, Retry, RetryDecision};
 use super::core::selection::Selection;
 use super::leader::{NotAnswered, Question};
+use super::metrics::FrontendMetrics;
 use super::readiness::SalesStop;
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
+use super::view::Watched;
 use crate::events::Traces;
 use crate::identity::Identity;
 use crate::roles::{CacheSettings, Role, Roles};
@@ -34,7 +37,7 @@ use crate::wire::toy::{Toy, ToyName};
 
 /// Purchases and order queries under way at once. Each costs the leader some memory and a
 /// connection; beyond this, clients are told at once to come back.
-const MOST_IN_FLIGHT: usize = 1_024;
+pub(super) const MOST_IN_FLIGHT: usize = 1_024;
 
 /// A front-end, shared by all threads.
 pub struct Service {
@@ -62,6 +65,9 @@ pub struct Service {
     /// The start of the catalog under which the replicas would not sell.
     pub(super) refused_boot: Mutex<Option<u64>>,
     pub(super) retried: Mutex<Retried>,
+    /// What those who watch the store are told.
+    pub(super) watched: Watched,
+    pub(super) metrics: FrontendMetrics,
 }
 
 impl Service {
@@ -89,6 +95,8 @@ impl Service {
             stop: SalesStop::default(),
             refused_boot: Mutex::new(None),
             retried: Mutex::default(),
+            watched: Watched::new(roles),
+            metrics: FrontendMetrics::new(),
         })
     }
 
@@ -228,6 +236,7 @@ impl Service {
         if own == Some(session) {
             let traces = Traces::of(call.traces());
             self.identity.recorder().local("cache.invalidate", &traces, || call.in_words());
+            self.watched.invalidated(call);
             return Ok(());
         }
         let own = own.map_or_else(|| "none".to_owned(), |own| own.to_string());
@@ -240,6 +249,7 @@ impl Service {
     /// Takes the catalog's report. That of another store than this front-end's counts for nothing.
     pub(super) fn heard_from_catalog(&self, report: CatalogReport, asked: Instant) {
         if report.store.is_none_or(|store| self.identity.adopt(store)) {
+            self.watched.catalog_is_gone.store(false, Ordering::Relaxed);
             *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
             self.derive_stop();
         }
@@ -247,10 +257,13 @@ impl Service {
 
     /// The catalog's report, if it answered lately.
     pub(super) fn catalog(&self) -> Option<CatalogReport> {
+        self.catalog_heard().map(|(report, _)| report)
+    }
+
+    /// The catalog's report, if it answered lately, and when it was asked for.
+    pub(super) fn catalog_heard(&self) -> Option<(CatalogReport, Instant)> {
         let heard = self.catalog.lock().expect("nothing panics under this lock").clone();
-        heard
-            .filter(|(_, asked)| self.runtime.now() < *asked + QUERY_DEADLINE)
-            .map(|(report, _)| report)
+        heard.filter(|(_, asked)| self.runtime.now() < *asked + QUERY_DEADLINE)
     }
 
     pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Rendered>) -> T) -> T {
@@ -270,6 +283,9 @@ impl Service {
             (outcome, before, view(&selection), was_seen)
         };
         if before != after {
+            if before.0 != after.0 {
+                self.metrics.selections.inc();
+            }
             self.say_change(before, after, was_seen);
             if before.2 != after.2 {
                 self.derive_stop();

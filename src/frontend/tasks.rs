@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::cache::Cache;
@@ -96,11 +97,15 @@ impl Service {
         loop {
             let asked = self.runtime.now();
             let relayed = self.select(|selection| selection.logs());
-            if let Ok(report) = remote.report(&LogReport { own: None, relayed }).await {
-                self.heard_from_catalog(report, asked);
-            } else {
-                // The last report may be too old by now.
-                self.derive_stop();
+            match remote.report(&LogReport { own: None, relayed }).await {
+                Ok(report) => self.heard_from_catalog(report, asked),
+                Err(error) => {
+                    let is_gone =
+                        matches!(error, CallError::Unreachable(Unreachable::ConnectionRefused));
+                    self.watched.catalog_is_gone.store(is_gone, Ordering::Relaxed);
+                    // The last report may be too old by now.
+                    self.derive_stop();
+                }
             }
             self.say_retried();
             self.runtime.sleep(CATALOG_INTERVAL).await;
@@ -145,6 +150,7 @@ impl Service {
                     log::info!("replica {id} is nominated, to end epoch {seen}");
                 }
                 let reply = remote.nominate(id, Nomination { seen }).await;
+                self.metrics.nominated(reply.as_ref().ok());
                 let failure = match &reply {
                     Ok(NominationReply::Won(_) | NominationReply::Lost(_)) => None,
                     Ok(NominationReply::Unable(why)) => Some(why.clone()),

@@ -56,7 +56,8 @@ struct Window {
     to_us: u64,
 }
 
-pub(super) fn configure(config: &mut ServiceConfig) {
+pub(super) fn configure(config: &mut ServiceConfig, roles: &Roles) {
+    config.app_data(Data::new(roles.clone()));
     config
         .service(
             web::resource("/trace")

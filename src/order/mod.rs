@@ -6,6 +6,7 @@
 
 mod conditions;
 pub mod core;
+mod metrics;
 pub mod order_log;
 pub mod remote;
 pub mod routes;
@@ -53,14 +54,16 @@ pub async fn run(
     let identity = Identity::recording(role, log.store(), recorder);
     let remote = Rc::new(Remote::new(roles, id, over_http(roles, &identity)));
     let others = remote.others().collect();
+    let metrics = log.metrics();
     let database: (Box<dyn Storage>, _) = (Box::new(log), end);
     let service = Service::new(id, others, database, shutdown.clone(), runtime, identity);
+    service.metrics.role.register(metrics);
     tasks::start(&service, &remote, &shutdown);
 
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Order(id)));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, &hosts, routes, shutdown.stop()).await;
+    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

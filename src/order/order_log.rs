@@ -12,8 +12,8 @@ use rusqlite::OptionalExtension as _;
 
 use crate::storage::log_table::{self, insert, length, order_of, rows, store_of, verify};
 use crate::storage::{
-    Room, StorageError, Worker, checkpoint, classify, commit, free_name, open_reader, open_writer,
-    rename_aside,
+    DatabaseMetrics, Room, StorageError, Worker, checkpoint, classify, commit, free_name,
+    open_reader, open_writer, rename_aside,
 };
 use crate::wire::identity::StoreId;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
@@ -34,6 +34,7 @@ pub struct OrderLog {
     store: Option<StoreId>,
     writer: Worker,
     reader: Worker,
+    metrics: DatabaseMetrics,
     /// Is checked on the writing thread.
     room: Arc<Mutex<Room>>,
 }
@@ -70,10 +71,12 @@ impl OrderLog {
         let end = verify(&connection, path)?;
         let store = store_of(&connection).map_err(|error| classify(path, &error))?;
         let reader = open_reader(path)?;
+        let writer = Worker::start("log-writer", path, connection)?;
         let log = Self {
             path: path.to_owned(),
             store,
-            writer: Worker::start("log-writer", path, connection)?,
+            metrics: writer.metrics(),
+            writer,
             reader: Worker::start("log-reader", path, reader)?,
             room: Arc::new(Mutex::new(Room::beside(path))),
         };
@@ -92,7 +95,7 @@ impl OrderLog {
         after: Position,
         orders: Vec<Order>,
     ) -> impl Future<Output = Result<Position, StorageError>> + use<> {
-        let path = self.path.clone();
+        let (path, metrics) = (self.path.clone(), self.metrics.clone());
         let written = self.writer.run(move |connection| {
             let transaction = connection.transaction()?;
             // The append before this one has failed, so this one would leave a gap.
@@ -100,7 +103,11 @@ impl OrderLog {
                 return Ok(None);
             }
             let end = insert(&transaction, after, &orders)?;
-            commit(transaction)?;
+            if orders.is_empty() {
+                commit(transaction)?; // Nothing is written, and no disk is synced.
+            } else {
+                metrics.time(|| commit(transaction))?;
+            }
             Ok(Some(end))
         });
         async move { written.await?.ok_or(StorageError::Full(path)) }
@@ -135,6 +142,12 @@ impl OrderLog {
                 connection.execute(sql, [store.get()]).map(drop)
             })
             .await
+    }
+
+    /// Returns what the database tells Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> DatabaseMetrics {
+        self.metrics.clone()
     }
 
     /// Returns the file's path.

@@ -3,6 +3,7 @@
 //! | request | asked by | answer |
 //! |---|---|---|
 //! | `GET /healthz`, `GET /readyz` | anyone | whether it lives, can serve |
+//! | `GET /metrics` | anyone | what it counts, for Prometheus |
 //! | `GET /internal/status` | front-ends: the health check | [`ReplicaStatus`](crate::wire::replication::ReplicaStatus) |
 //! | `POST /internal/nominate` | a front-end | [`NominationReply`](crate::wire::replication::NominationReply) |
 //! | `POST /internal/leader` | a front-end: who leads | nothing |
@@ -34,6 +35,7 @@ use crate::wire::trace::RequestOrigin;
 
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     health::routes(config, Role::Order(service.id), Arc::clone(service) as _);
+    server::metrics(config, Arc::clone(service) as _);
     let remote = Rc::new(Remote::new(roles, service.id, over_http(roles, &service.identity)));
     server::internal(config, roles.secret.as_ref(), |endpoints| {
         internal(endpoints, service, &remote);
@@ -59,7 +61,9 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
             ..call.purchase.origin
         };
         let purchase = Purchase { origin, ..call.purchase };
-        Ok(service.purchase(purchase, time_limit).await?)
+        let answer = service.purchase(purchase, time_limit).await;
+        service.metrics.purchase(&answer);
+        Ok(answer?)
     });
     endpoints.on(service, async |service, call: AppendRequest, _| Ok(service.append(call).await?));
     endpoints.on(service, async |service, call: GetRows, _| Ok(service.rows(call.from).await?));

@@ -14,6 +14,7 @@ use super::core::effects::Effects;
 use super::core::in_flight::Busy;
 use super::core::leadership::Candidacy;
 use super::core::log::{LogNumber, NotTaken, Write};
+use super::metrics::OrderMetrics;
 use super::remote::Remote;
 use super::storage::Storage;
 use crate::events::Traces;
@@ -55,6 +56,7 @@ pub struct Service {
     pub(super) grown: Notify,
     pub(super) shutdown: Shutdown,
     pub(super) conditions: Conditions,
+    pub(super) metrics: OrderMetrics,
 }
 
 /// Why a replica could not do what it was asked.
@@ -98,6 +100,7 @@ impl Service {
             grown: Notify::new(),
             shutdown,
             conditions: Conditions::default(),
+            metrics: OrderMetrics::new(),
         })
     }
 
@@ -297,6 +300,7 @@ impl Service {
 
     fn carry_out(&self, effects: Effects<Waiter>) {
         for event in &effects.events {
+            self.metrics.happened(event);
             self.say(event);
         }
         for (waiter, reply) in effects.answers {

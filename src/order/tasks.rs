@@ -93,9 +93,11 @@ impl Service {
     }
 
     async fn sell_batch(self: &Arc<Self>, remote: &Remote, epoch: Epoch, request: CommitRequest) {
+        self.metrics.sends(&request);
         let (asked, traces) = (self.runtime.now(), Traces::of(request.traces()));
         let answer = remote.commit(&request).await;
         let (now, conditions) = (self.runtime.now(), &self.conditions);
+        self.metrics.catalog_seconds.observe((now - asked).as_secs_f64());
         let outcome = match answer {
             Ok(reply) => {
                 if let Some(lasted) = conditions.batches_in_doubt.over(now) {
@@ -126,6 +128,7 @@ impl Service {
                 BatchOutcome::InDoubt
             }
         };
+        self.metrics.batch(&outcome);
         let pauses = outcome == BatchOutcome::InDoubt;
         let writing = self.decide(|core, now| {
             let write = core.batch_answered(epoch, outcome, asked, now);
@@ -161,8 +164,12 @@ impl Service {
         let Ok(rows) = self.rows_for_follower(cursor).await else { return };
         let request = self.decide(|core, now| core.append_to(follower, rows, now));
         let Some(request) = request else { return };
+        let sent = self.runtime.now();
         let reply = match remote.append(follower, &request).await {
-            Ok(reply) => Some(reply),
+            Ok(reply) => {
+                self.metrics.acknowledged(&request, self.runtime.now() - sent);
+                Some(reply)
+            }
             Err(error) => {
                 log::debug!("replica {follower} did not acknowledge: {error}");
                 None
@@ -233,6 +240,9 @@ impl Service {
             let from = self.decide(|core, _| core.accepted().length);
             let Ok(rows) = ask(from).await else { return Fetched::Failed };
             let taken = self.take(&rows, &Traces::None).await;
+            if taken.is_ok() {
+                self.metrics.caught_up(&rows);
+            }
             failpoint::pass(failpoint::CATCHING_UP);
             match Core::<Waiter>::fetched(&rows, taken) {
                 Fetched::More => {}

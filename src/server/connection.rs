@@ -18,6 +18,7 @@ use actix_web::web::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::metrics::Open;
 use super::upgrade::UpgradeFilter;
 use super::{CLOSE_LIMIT, request_id};
 use crate::wire::reply::{Failure, Problem};
@@ -37,6 +38,7 @@ pub(super) struct Connection {
     requests: UpgradeFilter,
     /// The answer that replaces a bare one, once there is one.
     last: Option<LastAnswer>,
+    _open: Open,
 }
 
 /// The answer that replaces a bare one.
@@ -49,8 +51,8 @@ struct LastAnswer {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, requests: UpgradeFilter::default(), last: None }
+    pub(super) fn new(stream: TcpStream, open: Open) -> Self {
+        Self { stream, requests: UpgradeFilter::default(), last: None, _open: open }
     }
 
     /// Writes the answer that replaces the bare one `head`, and waits for the client to read it and

@@ -13,6 +13,7 @@ mod body;
 mod connection;
 mod internal;
 mod methods;
+mod metrics;
 mod origin;
 mod paths;
 mod reply;
@@ -20,8 +21,10 @@ mod request_id;
 mod site;
 mod upgrade;
 
+use std::future::ready;
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::HttpService;
@@ -33,7 +36,7 @@ use actix_web::error::JsonPayloadError;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Error, HttpMessage as _};
 use futures_util::FutureExt as _;
-use futures_util::future::{Either, ready};
+use futures_util::future::Either;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +44,8 @@ pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
 use self::connection::Connection;
 pub use self::internal::{HttpEndpoints, internal};
 pub use self::methods::Allow;
+pub use self::metrics::metrics;
+use self::metrics::{Open, Stopwatch};
 use self::origin::DrawnId;
 pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
@@ -48,6 +53,7 @@ pub use self::reply::{ErrorReply, data, json};
 use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;
 use crate::descriptors::Descriptors;
+use crate::metrics::{Metrics, RequestsOfThread};
 use crate::roles::Host;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
@@ -62,8 +68,9 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
 
-/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted. On a
-/// loopback address only requests to that address or to one of `hosts` are answered.
+/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted, and
+/// counts it in `metrics`. On a loopback address only requests to that address or to one of `hosts`
+/// are answered.
 ///
 /// # Errors
 ///
@@ -72,6 +79,7 @@ pub async fn serve<F>(
     listener: TcpListener,
     hosts: &[Host],
     routes: F,
+    metrics: &Metrics,
     stop: CancellationToken,
 ) -> io::Result<()>
 where
@@ -88,9 +96,10 @@ where
         .shutdown_timeout(DRAIN_SECONDS);
     let draining = server.graceful_shutdown_signal();
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
+    let (requests, connections) = (metrics.requests.clone(), metrics.connections.clone());
     let worker = move || {
-        let draining = draining.clone();
-        let app = app(hosts.clone(), routes.clone())
+        let (draining, connections) = (draining.clone(), connections.clone());
+        let app = app(hosts.clone(), routes.clone(), requests.of_thread())
             .into_factory()
             .map_err(|error| error.error_response());
         let http = HttpService::build()
@@ -104,10 +113,10 @@ where
             .local_addr(address)
             .expect(fn_service(body::expect))
             .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(async |stream: TcpStream| {
+        fn_service(move |stream: TcpStream| {
             // A reply leaves in one write, which is not to wait for an acknowledgement.
             let peer = stream.set_nodelay(true).and_then(|()| stream.peer_addr()).ok();
-            Ok((Connection::new(stream), peer))
+            ready(Ok((Connection::new(stream, Open::new(&connections)), peer)))
         })
         .and_then(http)
     };
@@ -118,6 +127,7 @@ where
 fn app(
     hosts: KnownHosts,
     routes: impl FnOnce(&mut ServiceConfig),
+    requests: Arc<RequestsOfThread>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -140,15 +150,19 @@ fn app(
         )
         .wrap_fn(move |mut request, service| {
             paths::without_trailing_slash(&mut request);
+            let stopwatch = Stopwatch::start(&requests, request.match_info().as_str());
             if let Err(error) = hosts.check(&request) {
                 let response = body::refusal(request.headers(), error);
+                stopwatch.stop(&requests, response.status().as_u16());
                 return Either::Left(ready(Ok(request.into_response(response))));
             }
+            let requests = Arc::clone(&requests);
             // The request's id comes back with the answer, whatever the answer is.
             let id = request_id::sent(request.headers()).cloned();
             Either::Right(service.call(request).map(move |answer| {
                 answer.map(|mut response| {
                     let status = response.status();
+                    stopwatch.stop(&requests, status.as_u16());
                     // A request without an id that caused calls has drawn one for them.
                     let drawn = || response.request().extensions_mut().remove::<DrawnId>();
                     let id = id.or_else(|| drawn().map(|DrawnId(id)| id));

@@ -16,6 +16,7 @@
 //! read-only, as ext4 does after an error: it takes no write at all.
 
 pub(crate) mod log_table;
+mod metrics;
 mod room;
 pub(crate) mod snapshot;
 mod worker;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::LocalBoxFuture;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
 
+pub use self::metrics::DatabaseMetrics;
 pub(crate) use self::room::Room;
 pub(crate) use self::worker::Worker;
 

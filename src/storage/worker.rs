@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use prometheus::IntGauge;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::metrics::{DatabaseMetrics, waiting};
 use super::{StorageError, classify};
 
 /// Jobs that may wait for one thread. A disk that works leaves a few waiting; at this limit it
@@ -18,6 +20,8 @@ pub(crate) struct Worker {
     path: PathBuf,
     jobs: Option<SyncSender<QueuedJob>>,
     thread: Option<JoinHandle<()>>,
+    /// The jobs that wait.
+    waiting: IntGauge,
 }
 
 type QueuedJob = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -30,16 +34,24 @@ impl Worker {
         mut connection: Connection,
     ) -> Result<Self, StorageError> {
         let (jobs, queue) = sync_channel::<QueuedJob>(MOST_JOBS);
+        let waiting = waiting();
+        let taken = waiting.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
                 // The loop ends when the sender is dropped, and the connection is closed.
                 for job in queue {
+                    taken.dec();
                     job(&mut connection);
                 }
             })
             .map_err(|error| StorageError::Broken(path.to_owned(), error.to_string()))?;
-        Ok(Self { path: path.to_owned(), jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { path: path.to_owned(), jobs: Some(jobs), thread: Some(thread), waiting })
+    }
+
+    /// Returns the metrics of the database at `path`, which this thread writes.
+    pub(crate) fn metrics(&self) -> DatabaseMetrics {
+        DatabaseMetrics::new(&self.path, self.waiting.clone())
     }
 
     /// Runs `work` on the thread, after all earlier jobs.
@@ -60,7 +72,11 @@ impl Worker {
             // The caller may have stopped waiting; the job is done all the same.
             let _caller_gone = done.send(work(connection));
         });
+        self.waiting.inc();
         let queued = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
+        if !queued {
+            self.waiting.dec();
+        }
         async move {
             if !queued {
                 return Err(StorageError::Busy(path));

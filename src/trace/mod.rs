@@ -2,8 +2,8 @@
 //! have.
 //!
 //! A front-end collects the events of a request from all roles (`GET /trace`); this command writes
-//! them down, in a [format](ViewerFormat) that another program reads. `docs/events.md` says how to open
-//! each.
+//! them down, in a [format](ViewerFormat) that another program reads. `docs/events.md` says how to
+//! open each.
 
 mod chrome;
 mod mermaid;

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::CacheView;
 use super::identity::Addressee;
 use super::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
@@ -165,6 +166,10 @@ pub struct GetOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetStatus {}
 
+/// A front-end whose page is watched asks another one about its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetCacheView {}
+
 /// A front-end asks the leader to sell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Buy {
@@ -189,7 +194,10 @@ macro_rules! purpose {
 /// Declares calls: method, path, call, answer, and the field that fills the path if there is one.
 macro_rules! calls {
     ($($method:ident $path:literal $call:ty => $answer:ty
-        $(, $field:ident)? $({ $($items:tt)* })?;)*) => {$(
+        $(, $field:ident)? $({ $($items:tt)* })?;)*) => {
+        /// The paths of all calls.
+        pub const PATHS: &[&str] = &[$(concat!("/internal", $path)),*];
+    $(
         impl Call for $call {
             type Answer = $answer;
             const METHOD: Method = Method::$method;
@@ -244,6 +252,8 @@ calls! {
             self.origins.iter().filter_map(trace_of).collect()
         }
     };
+    // A front-end, asked by front-ends.
+    Get  "/cache-view"      GetCacheView     => CacheView { purpose!(Heartbeat); };
     // Every role, asked by front-ends.
     Post "/events"          EventsQuery      => RoleEvents { purpose!(Unrecorded); };
 }

@@ -12,8 +12,10 @@ mod neighbours;
 
 mod catalog;
 mod client;
+mod events;
 mod frontend;
 mod http;
+mod metrics;
 mod order;
 mod requests;
 mod traces;

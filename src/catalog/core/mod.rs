@@ -140,6 +140,18 @@ impl Core {
         self.unwritable.is_none()
     }
 
+    /// Returns how many front-ends may cache toys.
+    #[must_use]
+    pub fn sessions(&self, now: Instant) -> usize {
+        self.sessions.count(now)
+    }
+
+    /// Returns how many toys are locked.
+    #[must_use]
+    pub fn locked_toys(&self) -> usize {
+        self.sessions.locked_toys()
+    }
+
     /// Returns the catalog's start, which sessions belong to.
     #[must_use]
     pub fn boot(&self) -> u64 {

@@ -316,6 +316,12 @@ impl Sessions {
         self.boot
     }
 
+    /// Returns the number of toys that are about to change.
+    #[must_use]
+    pub fn locked_toys(&self) -> usize {
+        self.locks.len()
+    }
+
     /// Returns the number of live sessions.
     #[must_use]
     pub fn count(&self, now: Instant) -> usize {

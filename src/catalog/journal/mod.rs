@@ -5,6 +5,7 @@
 //! point: an order exists if and only if it is in the journal, and the replicas' logs are copies.
 
 pub mod marker;
+mod metrics;
 pub(crate) mod past;
 pub mod rebuild;
 mod shelves;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
 use self::marker::{Marker, Past};
+pub use self::metrics::JournalMetrics;
 use self::past::identify;
 use self::shelves::{check_sums, list, stock_of};
 use super::core::stock::{Change, RecordedDecision, Shelf};
@@ -80,6 +82,7 @@ const TABLES: &str = "
 pub struct Journal {
     writer: Worker,
     reader: Worker,
+    metrics: JournalMetrics,
     /// Follows the journal's end, on the writing thread.
     marker: Arc<Mutex<Marker>>,
     /// Is checked on the writing thread.
@@ -121,10 +124,11 @@ impl Journal {
         let (marker, store, past) = identify(&mut connection, path, journal)?;
         let loaded = load(&mut connection, toys, initial, (journal, store, past))
             .map_err(|error| classify(path, &error))?;
-        let reader = open_reader(path)?;
+        let writer = Worker::start("journal-writer", path, connection)?;
         let database = Self {
-            writer: Worker::start("journal-writer", path, connection)?,
-            reader: Worker::start("journal-reader", path, reader)?,
+            metrics: JournalMetrics::begin(&writer),
+            writer,
+            reader: Worker::start("journal-reader", path, open_reader(path)?)?,
             marker: Arc::new(Mutex::new(marker)),
             room: Arc::new(Mutex::new(Room::beside(path))),
         };
@@ -161,12 +165,12 @@ impl Journal {
     ///
     /// If the disk is full (nothing changed) or the database failed (unknown).
     pub async fn commit(&self, change: Change) -> Result<(), StorageError> {
-        let marker = Arc::clone(&self.marker);
+        let (marker, metrics) = (Arc::clone(&self.marker), self.metrics.clone());
         self.writer
             .run(move |connection| {
                 let transaction = connection.transaction()?;
                 apply(&transaction, &change)?;
-                commit(transaction)?;
+                metrics.commit(transaction, &change)?;
                 if !change.orders.is_empty() {
                     let end = change.orders.iter().fold(change.after, Position::continued_by);
                     let mut marker = marker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,12 +188,8 @@ impl Journal {
     ///
     /// If the disk is full (nothing changed) or the database failed (unknown).
     pub async fn set_past(&self, past: Past) -> Result<(), StorageError> {
-        self.writer
-            .run(move |connection| {
-                let in_doubt = past == Past::InDoubt;
-                connection.execute("UPDATE identity SET in_doubt = ?1", [in_doubt]).map(drop)
-            })
-            .await
+        let (sql, in_doubt) = ("UPDATE identity SET in_doubt = ?1", past == Past::InDoubt);
+        self.writer.run(move |connection| connection.execute(sql, [in_doubt]).map(drop)).await
     }
 
     /// Writes who leads.

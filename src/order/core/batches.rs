@@ -281,6 +281,12 @@ impl<W> Core<W> {
         }
     }
 
+    /// Returns how many purchases are in flight, and how many of these wait for a batch.
+    #[must_use]
+    pub fn queue_lengths(&self) -> (usize, usize) {
+        (self.in_flight.len(), self.batches.queue.len())
+    }
+
     fn answer(&mut self, client_key: &ClientKey, decision: Decision) {
         let waiters = self.in_flight.remove(client_key);
         let answers = waiters.into_iter().map(|one| (one, PurchaseReply::Decided(decision)));

@@ -128,7 +128,6 @@ impl<W> InFlight<W> {
     }
 
     /// Returns how many purchases are in flight.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.purchases.len()
     }

@@ -288,6 +288,12 @@ impl<W> Core<W> {
         self.log.catch_up = CatchUp::Pending;
     }
 
+    /// Returns how many orders this replica has heard of and does not have on its disk.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.log.known_length.saturating_sub(self.durable().length)
+    }
+
     /// Notes that a peer or the journal has at least so many orders.
     pub(super) fn heard_of(&mut self, length: u64) {
         self.log.known_length = self.log.known_length.max(length);

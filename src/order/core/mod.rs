@@ -113,6 +113,12 @@ impl<W> Core<W> {
         }
     }
 
+    /// Returns the other replicas.
+    #[must_use]
+    pub fn others(&self) -> &[ReplicaId] {
+        &self.others
+    }
+
     /// Takes what is to be carried out since the last call.
     pub fn take_effects(&mut self) -> Effects<W> {
         std::mem::take(&mut self.effects)

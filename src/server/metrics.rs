@@ -1,0 +1,67 @@
+//! `/metrics`, which every role has, and what a server counts for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::{self, ServiceConfig};
+use prometheus::IntGauge;
+
+use super::methods::Allow;
+use crate::clock;
+use crate::metrics::{self, RequestsOfThread, Scraped};
+
+/// Adds `/metrics`.
+pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
+    let answer = move || std::future::ready(text(role.scrape().to_text()));
+    config.service(
+        web::resource("/metrics")
+            .route(Allow::Get.route().to(answer))
+            .default_service(Allow::Get.others()),
+    );
+}
+
+fn text(text: String) -> HttpResponse {
+    let mut response = HttpResponse::Ok().body(text);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A request that is being answered.
+pub(super) struct Stopwatch {
+    route: usize,
+    began: std::time::Instant,
+}
+
+impl Stopwatch {
+    /// Begins with a request's path, decoded as the router sees it.
+    pub(super) fn start(requests: &RequestsOfThread, path: &str) -> Self {
+        Self { route: requests.route_of(path), began: clock::now() }
+    }
+
+    /// Counts the answer.
+    pub(super) fn stop(self, requests: &RequestsOfThread, status: u16) {
+        let took: Duration = clock::now() - self.began;
+        requests.answered(self.route, status, took);
+    }
+}
+
+/// Counts a connection for as long as it is open.
+#[derive(Debug)]
+pub(super) struct Open(IntGauge);
+
+impl Open {
+    pub(super) fn new(connections: &IntGauge) -> Self {
+        connections.inc();
+        Self(connections.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

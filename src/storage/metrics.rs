@@ -1,0 +1,59 @@
+//! What a database tells Prometheus: how long commits take, how many jobs wait, how large it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, IntGauge};
+
+use super::with_suffix;
+use crate::metrics::{SECONDS, count, gauge_of, histogram};
+
+/// The metrics of one database. Clones count for the same one.
+#[derive(Clone)]
+pub struct DatabaseMetrics {
+    path: PathBuf,
+    commit_seconds: Histogram,
+    waiting: IntGauge,
+    bytes: IntGauge,
+}
+
+impl DatabaseMetrics {
+    /// The metrics of the database at `path`, of whose writing thread jobs wait.
+    pub(crate) fn new(path: &Path, waiting: IntGauge) -> Self {
+        let help = "Time of a commit, with the sync of the disk that makes it durable.";
+        Self {
+            path: path.to_owned(),
+            commit_seconds: histogram("database_commit_seconds", help, SECONDS),
+            waiting,
+            bytes: gauge_of("database_bytes", "Size of the database and its write-ahead log."),
+        }
+    }
+
+    /// Measures a commit.
+    pub(crate) fn time<T>(&self, commit: impl FnOnce() -> T) -> T {
+        self.commit_seconds.observe_closure_duration(commit)
+    }
+
+    fn all(&self) -> [&dyn Collector; 3] {
+        [&self.commit_seconds, &self.waiting, &self.bytes]
+    }
+}
+
+/// A gauge of the jobs that wait for a thread.
+pub(super) fn waiting() -> IntGauge {
+    gauge_of("database_jobs_waiting", "Jobs that wait for the thread that writes.")
+}
+
+impl Collector for DatabaseMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.all().iter().flat_map(|metric| metric.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let sizes = ["", "-wal"].map(|suffix| fs::metadata(with_suffix(&self.path, suffix)));
+        self.bytes.set(count(sizes.iter().flatten().map(fs::Metadata::len).sum::<u64>()));
+        self.all().iter().flat_map(|metric| metric.collect()).collect()
+    }
+}
