@@ -23,6 +23,7 @@ const VIEWS = [
   { name: "shop", title: "Shop" },
   { name: "cluster", title: "Cluster" },
   { name: "trace", title: "Trace" },
+  { name: "lessons", title: "Lessons" },
   { name: "faults", title: "Faults" },
 ];
 
