@@ -17,7 +17,7 @@ use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{CatalogRole, Role, Roles};
 use crate::wire::replication::ReplicaId;
-use crate::{catalog, client, cluster, frontend, health, order};
+use crate::{catalog, client, cluster, frontend, health, order, trace};
 
 /// An online toy store of three microservices with caching, replication and fault tolerance.
 #[derive(Parser)]
@@ -66,6 +66,11 @@ enum Command {
     /// catalog hears every replica before it sells; if one holds more orders, roll the catalog
     /// forward with `toystore rebuild`.
     Restore(RestoreArguments),
+    /// Write what the store did for a request, as events or for a viewer.
+    ///
+    /// A front-end collects the events of all roles. Each keeps the last ones in memory, so that a
+    /// request is found for some seconds to hours, as busy as the store is.
+    Trace(trace::TraceArguments),
     /// List the roles in start order, for scripts: name, address, pid file and log file, separated
     /// by tabs.
     Roles,
@@ -165,6 +170,7 @@ pub fn run() -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
+        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
             Ok(text) => print(&text),

@@ -34,6 +34,8 @@ pub mod client; // shops, measures and checks every order
 
 pub mod runtime; // clock, timers, tasks and random numbers
 
+pub mod events; // what a process has done lately, and how that is put together and shown
+
 pub mod identity; // who this process is, and whom it takes calls for
 
 pub mod agreement; // whether two roles.toml agree on who is where
@@ -69,6 +71,8 @@ pub mod clock; // the one place that reads a clock
 pub mod failpoint; // places where a test can end a role
 
 // What an operator does.
+
+pub mod trace; // toystore trace: events for the viewers that people have
 
 pub mod backup; // copies of a store's databases, and back
 

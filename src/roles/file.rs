@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use super::{
     Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, RateLimit, Roles, Secret,
-    ToyRole,
+    ToyRole, TraceSettings,
 };
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
@@ -35,6 +35,8 @@ struct File {
     #[serde(default = "default_cache")]
     cache: CacheSettings,
     rate_limit: Option<RateLimit>,
+    #[serde(default = "default_trace")]
+    trace: TraceSettings,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +108,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         },
         orders,
         cache: file.cache,
+        trace: file.trace,
         secret: file.secret.map(Spanned::into_inner),
         hosts: file.hosts,
         rate_limit: file.rate_limit,
@@ -282,6 +285,7 @@ fn brackets(line: &str) -> Option<&'static str> {
         "[[catalog]]" => Some("write [catalog]; there can be only one"),
         "[[rate_limit]]" => Some("write [rate_limit]; there can be only one"),
         "[[cache]]" => Some("write [cache]; there can be only one"),
+        "[[trace]]" => Some("write [trace]; there can be only one"),
         _ => None,
     }
 }
@@ -302,6 +306,11 @@ pub(super) fn default_capacity() -> usize {
 
 fn default_cache() -> CacheSettings {
     CacheSettings { enabled: yes(), capacity: default_capacity() }
+}
+
+/// Some seconds of a busy store, in about 2 MB.
+fn default_trace() -> TraceSettings {
+    TraceSettings { events: 8_192 }
 }
 
 fn default_data_dir() -> Spanned<String> {

@@ -30,6 +30,8 @@ pub struct Roles {
     pub orders: Vec<OrderRole>,
     /// The front-ends' caches.
     pub cache: CacheSettings,
+    /// What each role records of what it does.
+    pub trace: TraceSettings,
     /// The secret that guards the calls between roles.
     pub secret: Option<Secret>,
     /// How often one host may ask a front-end; unlimited without it.
@@ -100,6 +102,14 @@ pub struct RateLimit {
     pub requests_per_second: NonZeroU32,
     /// Requests at once, after a pause; as many as in a second if the file says nothing.
     pub burst: Option<NonZeroU32>,
+}
+
+/// What a role records of what it does.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// How many events of clients' requests are kept in memory; the oldest leave first.
+    pub events: usize,
 }
 
 /// A host and a port, such as `127.0.0.1:8080`.
