@@ -21,6 +21,8 @@ pub(super) const ROUTES: &[&str] = &[
     "/healthz",
     "/readyz",
     "/metrics",
+    "/openapi.json",
+    "/docs",
     "/",
     "/page/{file}",
 ];

@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod core;
+mod document;
 mod leader;
 mod metrics;
 mod page;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::document::Document;
 use self::page::Page;
 use self::remote::Remote;
 use self::service::Service;
@@ -53,10 +55,11 @@ pub async fn run(
 
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let last = Arc::clone(&service);
-    let page = Page::of_this_process();
+    let (page, document) = (Page::of_this_process(), Document::of_this_version());
     let routes = move |config: &mut _| {
         routes::configure(config, &service, &roles);
         page::routes(config, &page);
+        document::routes(config, &document);
     };
     let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;

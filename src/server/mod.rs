@@ -13,7 +13,7 @@ mod body;
 mod connection;
 mod internal;
 mod methods;
-mod metrics;
+pub mod metrics;
 mod origin;
 mod paths;
 mod reply;
@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
 use self::connection::Connection;
+pub use self::connection::unreadable;
 pub use self::internal::{HttpEndpoints, internal};
 pub use self::methods::Allow;
 pub use self::metrics::metrics;
@@ -141,7 +142,7 @@ fn app(
         .app_data(
             web::JsonConfig::default()
                 .limit(LARGEST_MESSAGE)
-                .error_handler(|error, _request| unreadable(&error).into()),
+                .error_handler(|error, _request| unreadable_call(&error).into()),
         )
         // A path whose number is none is a path that does not exist.
         .app_data(
@@ -185,7 +186,7 @@ fn is_debugged() -> bool {
 }
 
 /// What is wrong with a call's body.
-fn unreadable(error: &JsonPayloadError) -> ErrorReply {
+fn unreadable_call(error: &JsonPayloadError) -> ErrorReply {
     if let JsonPayloadError::Overflow { limit }
     | JsonPayloadError::OverflowKnownLength { limit, .. } = error
     {

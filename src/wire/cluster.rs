@@ -1,13 +1,14 @@
 //! The body of `GET /cluster`: the state of the cluster as one front-end sees it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::order::OrderNumber;
 use super::replication::{Epoch, ReplicaId};
 use super::toy::ToyName;
 
 /// The data of `GET /cluster`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterView {
     /// The newest epoch that the front-end knows of.
     pub epoch: Epoch,
@@ -22,7 +23,7 @@ pub struct ClusterView {
 }
 
 /// The catalog, as a front-end sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CatalogView {
     /// Its address.
     pub address: String,
@@ -33,7 +34,7 @@ pub struct CatalogView {
 }
 
 /// Whether the catalog answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CatalogState {
     /// It answers.
@@ -43,7 +44,7 @@ pub enum CatalogState {
 }
 
 /// An order replica, as a front-end sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicaView {
     /// Its id.
     pub id: ReplicaId,
@@ -56,7 +57,7 @@ pub struct ReplicaView {
 }
 
 /// The state of a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaViewState {
     /// It leads.
@@ -70,7 +71,7 @@ pub enum ReplicaViewState {
 }
 
 /// A front-end's cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CacheView {
     /// Whether it is enabled in `roles.toml`.
     pub enabled: bool,

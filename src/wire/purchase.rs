@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::order::{OrderNumber, Position, Rows};
 use super::quantity::{self, Quantity};
@@ -35,7 +36,7 @@ const RANDOM: &str = "random:";
 pub struct IdempotencyKey(Arc<str>);
 
 /// The body of `POST /orders`: `{"name":"Tux","quantity":1}`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PurchaseBody {
     /// The toy.
