@@ -53,10 +53,12 @@ the_document_is_valid_openapi() {
   "$tools/bin/openapi-spec-validator" "$work/openapi.json"
 }
 
+# The stream of events does not end, so that nothing would be compared with it.
 every_answer_is_in_the_document() {
   "$tools/bin/st" --config-file "$here/schemathesis.toml" run \
     "http://127.0.0.1:${ports[0]}/openapi.json" \
     --seed 1 --max-examples 25 --max-time 60 --workers 2 --request-timeout 15 --no-color \
+    --exclude-operation-id follow \
     --exclude-checks ignored_auth,use_after_free,ensure_resource_availability
 }
 

@@ -11,7 +11,7 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
 source ./toolchain.sh
 
 readonly PACKAGES=(shellcheck sqlite3)           # a package has the name of its command
-readonly PARTS=(./check.sh tests/scripts.sh eval/deploy/test.sh) # each of them a command
+readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh eval/deploy/test.sh) # commands
 
 report=$(mktemp)
 trap 'rm -f -- "$report"' EXIT

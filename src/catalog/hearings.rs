@@ -23,11 +23,14 @@ impl Service {
 
     /// Returns the catalog's status, and which catalog it is.
     pub(super) fn catalog_report(&self) -> CatalogReport {
-        self.decide(|core, _| CatalogReport {
+        let restock_at = *self.restock_at.lock().expect("nothing panics under this lock");
+        self.decide(|core, now| CatalogReport {
             status: core.status(),
             store: self.identity.store(),
             boot: Some(core.boot()),
             stopped: core.may_sell().err().map(|stopped| stopped.to_string()),
+            next_restock_ms: restock_at
+                .and_then(|at| u64::try_from(at.saturating_duration_since(now).as_millis()).ok()),
         })
     }
 

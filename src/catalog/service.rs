@@ -51,6 +51,8 @@ pub struct Service {
     refused_writes: Repeats,
     /// Who this catalog is.
     pub identity: Arc<Identity>,
+    /// When toys that are sold out are restocked next.
+    pub(super) restock_at: Mutex<Option<Instant>>,
     pub(super) metrics: CatalogMetrics,
 }
 
@@ -118,6 +120,7 @@ impl Service {
             shutdown,
             refused_writes: Repeats::default(),
             identity: Identity::new(Role::Catalog, Some(loaded.store)),
+            restock_at: Mutex::new(None),
             metrics: CatalogMetrics::new(),
         };
         (Arc::new(service), queue)

@@ -74,6 +74,7 @@ impl Service {
         let mut restock_at = self.runtime.now() + restock_interval;
         let mut unlock_at = self.runtime.now() + UNLOCK_INTERVAL;
         loop {
+            *self.restock_at.lock().expect("nothing panics under this lock") = Some(restock_at);
             tokio::select! {
                 // Timers first: jobs may come without end.
                 biased;

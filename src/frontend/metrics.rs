@@ -18,6 +18,7 @@ pub(super) const ROUTES: &[&str] = &[
     "/orders",
     "/orders/{number}",
     "/cluster",
+    "/events",
     "/healthz",
     "/readyz",
     "/metrics",
@@ -25,6 +26,7 @@ pub(super) const ROUTES: &[&str] = &[
     "/docs",
     "/",
     "/page/{file}",
+    "/events",
 ];
 
 /// What a front-end counts.

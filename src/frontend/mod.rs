@@ -16,6 +16,7 @@ pub mod routes;
 pub mod service;
 pub mod single_flight;
 pub mod tasks;
+mod view;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::document::Document;
 use self::page::Page;
+use self::page::events::Events;
 use self::remote::Remote;
 use self::service::Service;
 use crate::identity::Identity;
@@ -56,9 +58,11 @@ pub async fn run(
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let last = Arc::clone(&service);
     let (page, document) = (Page::of_this_process(), Document::of_this_version());
+    let events = Events::new(&service, &roles, shutdown.stop());
+    events.start(&remote, &roles, over_http(&roles, &service.identity), &shutdown);
     let routes = move |config: &mut _| {
         routes::configure(config, &service, &roles);
-        page::routes(config, &page);
+        page::routes(config, &page, &events);
         document::routes(config, &document);
     };
     let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;

@@ -11,7 +11,9 @@
 //! | `GET /metrics` | what it counts, for Prometheus |
 //! | `GET /openapi.json`, `GET /docs` | the document of all this ([`document`](super::document)) |
 //! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
+//! | `GET /events` | what changes, as it does ([`events`](super::page::events)) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
+//! | `GET /internal/cache-view` | another front-end: what is in the cache |
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use percent_encoding::percent_decode_str;
 
 use super::answers::{FrontendError, Source, ToyAnswer};
 use super::document::{OrderErrors, PurchaseErrors, ToyErrors, ToysErrors};
+use super::page::events::MOST_ITEMS;
 use super::remote::Remote;
 use super::service::Service;
 use crate::health;
@@ -31,14 +34,11 @@ use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
-use crate::wire::calls::Endpoints;
-use crate::wire::cluster::{
-    CacheView, CatalogState, CatalogView, ClusterView, ReplicaView, ReplicaViewState,
-};
+use crate::wire::calls::{Endpoints, GetCacheView};
+use crate::wire::cluster::ClusterView;
 use crate::wire::lease::Invalidation;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
-use crate::wire::replication::{ReplicaId, ReplicaState, ReplicaStatus};
 use crate::wire::reply::{self, Receipt};
 use crate::wire::toy::{Toy, ToyName};
 use crate::wire::trace::RequestOrigin;
@@ -48,7 +48,6 @@ const CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     config.app_data(Data::from(Arc::clone(service)));
     config.app_data(Data::new(Remote::new(roles, over_http(roles, &service.identity))));
-    config.app_data(Data::new(roles.clone()));
     // A path is compared with these from top to bottom.
     config
         .service(
@@ -77,6 +76,7 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
     endpoints.on(service, async |service, call: Invalidation, _| service.invalidate(&call));
+    endpoints.on(service, async |service, _: GetCacheView, _| Ok(service.cache_view(MOST_ITEMS)));
 }
 
 /// Shows a toy, from the cache if it can be.
@@ -85,7 +85,15 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     path = "/products/{name}",
     tag = "shop",
     params(("name" = ToyName, Path, description = "The toy's name, percent-encoded.")),
-    responses((status = 200, description = "The toy.", body = reply::Data<Toy>), ToyErrors)
+    responses(
+        (
+            status = 200,
+            description = "The toy.",
+            body = reply::Data<Toy>,
+            example = json!({ "data": { "name": "Tux", "price": 15.99, "quantity": 100 } })
+        ),
+        ToyErrors
+    )
 )]
 pub(super) async fn product(
     request: HttpRequest,
@@ -140,7 +148,12 @@ pub(super) async fn products(
     )),
     request_body(content = PurchaseBody, example = json!({ "name": "Tux", "quantity": 1 })),
     responses(
-        (status = 200, description = "The toy is sold.", body = reply::Data<Receipt>),
+        (
+            status = 200,
+            description = "The toy is sold.",
+            body = reply::Data<Receipt>,
+            example = json!({ "data": { "order_number": 0 } })
+        ),
         PurchaseErrors
     )
 )]
@@ -189,7 +202,15 @@ async fn buy(
     path = "/orders/{number}",
     tag = "shop",
     params(("number" = OrderNumber, Path, description = "The order's number.", example = 0)),
-    responses((status = 200, description = "The order.", body = reply::Data<Order>), OrderErrors)
+    responses(
+        (
+            status = 200,
+            description = "The order.",
+            body = reply::Data<Order>,
+            example = json!({ "data": { "number": 0, "name": "Tux", "quantity": 1 } })
+        ),
+        OrderErrors
+    )
 )]
 pub(super) async fn order(
     request: HttpRequest,
@@ -219,36 +240,8 @@ pub(super) async fn order(
         body = reply::Data<ClusterView>
     ))
 )]
-pub(super) async fn cluster(service: Data<Service>, roles: Data<Roles>) -> HttpResponse {
-    let catalog = service.catalog();
-    let cache = service.cached(|cache| {
-        let (items, counts) = (cache.names(), cache.counts());
-        CacheView {
-            enabled: service.settings.enabled,
-            capacity: service.settings.capacity,
-            entries: items.len(),
-            items,
-            hits: counts.hits,
-            misses: counts.misses,
-            invalidations: counts.invalidations,
-        }
-    });
-    let (leadership, leader, statuses) = service.select(|selection| {
-        let statuses: Vec<_> = selection.statuses().collect();
-        (selection.leadership(), selection.leader(), statuses)
-    });
-    let replicas = statuses.into_iter().map(|(id, status)| view(&roles, id, status, leader));
-    server::data(ClusterView {
-        epoch: leadership.epoch,
-        leader,
-        catalog: CatalogView {
-            address: roles.catalog.address.to_string(),
-            state: if catalog.is_some() { CatalogState::Up } else { CatalogState::Down },
-            last_order: catalog.and_then(|report| report.status.journal.last()),
-        },
-        replicas: replicas.collect(),
-        cache,
-    })
+pub(super) async fn cluster(service: Data<Service>) -> HttpResponse {
+    server::data(service.cluster_view(usize::MAX))
 }
 
 /// Where an answer is from, in the words of `X-Cache`.
@@ -258,23 +251,6 @@ fn cache_header(source: Source, cache: CacheSettings) -> HeaderValue {
         Source::Catalog if cache.enabled => "miss",
         Source::Catalog => "off",
     })
-}
-
-fn view(
-    roles: &Roles,
-    id: ReplicaId,
-    status: Option<ReplicaStatus>,
-    leader: Option<ReplicaId>,
-) -> ReplicaView {
-    let state = match status.map(|status| status.state) {
-        None => ReplicaViewState::Down,
-        Some(_) if leader == Some(id) => ReplicaViewState::Leader,
-        Some(ReplicaState::Follower) => ReplicaViewState::Follower,
-        // A leader that is not this front-end's has been deposed and does not know it yet.
-        Some(ReplicaState::Syncing | ReplicaState::Leader) => ReplicaViewState::Syncing,
-    };
-    let address = roles.address_of(Role::Order(id)).map(ToString::to_string).unwrap_or_default();
-    ReplicaView { id, address, state, last_order: status.and_then(|status| status.log.last()) }
 }
 
 /// The path behind its first part, percent-decoded. The router's own decoding would make a slash

@@ -4,6 +4,7 @@
 //! catalog, the selection of the leader) is in [`tasks`](super::tasks).
 
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use super::metrics::FrontendMetrics;
 use super::readiness::SalesStop;
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
+use super::view::Watched;
 use crate::identity::Identity;
 use crate::roles::{CacheSettings, Roles};
 use crate::runtime::Runtime;
@@ -60,6 +62,8 @@ pub struct Service {
     /// The start of the catalog under which the replicas would not sell.
     pub(super) refused_boot: Mutex<Option<u64>>,
     pub(super) retried: Mutex<Retried>,
+    /// What those who watch the store are told.
+    pub(super) watched: Watched,
     pub(super) metrics: FrontendMetrics,
 }
 
@@ -87,6 +91,7 @@ impl Service {
             stop: SalesStop::default(),
             refused_boot: Mutex::new(None),
             retried: Mutex::default(),
+            watched: Watched::new(roles),
             metrics: FrontendMetrics::new(),
         })
     }
@@ -210,6 +215,7 @@ impl Service {
             cache.session()
         });
         if own == Some(session) {
+            self.watched.invalidated(call);
             return Ok(());
         }
         let own = own.map_or_else(|| "none".to_owned(), |own| own.to_string());
@@ -222,6 +228,7 @@ impl Service {
     /// Takes the catalog's report. That of another store than this front-end's counts for nothing.
     pub(super) fn heard_from_catalog(&self, report: CatalogReport, asked: Instant) {
         if report.store.is_none_or(|store| self.identity.adopt(store)) {
+            self.watched.catalog_is_gone.store(false, Ordering::Relaxed);
             *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
             self.derive_stop();
         }
@@ -229,10 +236,13 @@ impl Service {
 
     /// The catalog's report, if it answered lately.
     pub(super) fn catalog(&self) -> Option<CatalogReport> {
+        self.catalog_heard().map(|(report, _)| report)
+    }
+
+    /// The catalog's report, if it answered lately, and when it was asked for.
+    pub(super) fn catalog_heard(&self) -> Option<(CatalogReport, Instant)> {
         let heard = self.catalog.lock().expect("nothing panics under this lock").clone();
-        heard
-            .filter(|(_, asked)| self.runtime.now() < *asked + QUERY_DEADLINE)
-            .map(|(report, _)| report)
+        heard.filter(|(_, asked)| self.runtime.now() < *asked + QUERY_DEADLINE)
     }
 
     pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Rendered>) -> T) -> T {

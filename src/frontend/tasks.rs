@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::cache::Cache;
@@ -90,11 +91,15 @@ impl Service {
         loop {
             let asked = self.runtime.now();
             let relayed = self.select(|selection| selection.logs());
-            if let Ok(report) = remote.report(&LogReport { own: None, relayed }).await {
-                self.heard_from_catalog(report, asked);
-            } else {
-                // The last report may be too old by now.
-                self.derive_stop();
+            match remote.report(&LogReport { own: None, relayed }).await {
+                Ok(report) => self.heard_from_catalog(report, asked),
+                Err(error) => {
+                    let is_gone =
+                        matches!(error, CallError::Unreachable(Unreachable::ConnectionRefused));
+                    self.watched.catalog_is_gone.store(is_gone, Ordering::Relaxed);
+                    // The last report may be too old by now.
+                    self.derive_stop();
+                }
             }
             self.say_retried();
             self.runtime.sleep(CATALOG_INTERVAL).await;

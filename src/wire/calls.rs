@@ -10,6 +10,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::CacheView;
 use super::identity::Addressee;
 use super::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
@@ -130,6 +131,10 @@ pub struct GetOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetStatus {}
 
+/// A front-end whose page is watched asks another one about its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetCacheView {}
+
 /// A front-end asks the leader to sell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Buy {
@@ -186,6 +191,8 @@ calls! {
     Get  "/rows/{from}"     GetRows          => Rows, from;
     // A front-end, asked by the catalog.
     Post "/invalidate"      Invalidation     => ();
+    // A front-end, asked by front-ends.
+    Get  "/cache-view"      GetCacheView     => CacheView;
 }
 
 impl fmt::Display for Refusal {

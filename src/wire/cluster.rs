@@ -20,6 +20,18 @@ pub struct ClusterView {
     pub replicas: Vec<ReplicaView>,
     /// The front-end's own cache.
     pub cache: CacheView,
+    /// All front-ends, this one included.
+    #[serde(default)]
+    pub frontends: Vec<FrontendView>,
+    /// Which front-end says this, such as `frontend-2`.
+    #[serde(default)]
+    pub frontend: String,
+    /// How long the front-end may still answer from its cache, unless the catalog renews the lease.
+    #[serde(default)]
+    pub lease_ms: Option<u64>,
+    /// Why the store cannot sell, if that lasts until an operator acts.
+    #[serde(default)]
+    pub stopped: Option<String>,
 }
 
 /// The catalog, as a front-end sees it.
@@ -31,6 +43,15 @@ pub struct CatalogView {
     pub state: CatalogState,
     /// The number of the journal's last order.
     pub last_order: Option<OrderNumber>,
+    /// When toys that are sold out are restocked next, if the catalog answers.
+    #[serde(default)]
+    pub next_restock_ms: Option<u64>,
+    /// How often they are.
+    #[serde(default)]
+    pub restock_interval_ms: u64,
+    /// The quantity of each toy at first and after a restock.
+    #[serde(default)]
+    pub initial_stock: u64,
 }
 
 /// Whether the catalog answers.
@@ -87,4 +108,62 @@ pub struct CacheView {
     pub misses: u64,
     /// Toys that the catalog invalidated.
     pub invalidations: u64,
+}
+
+/// A front-end, as a front-end sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FrontendView {
+    /// Its name, such as `frontend-2`.
+    pub role: String,
+    /// Its address.
+    pub address: String,
+    /// Its state.
+    pub state: FrontendViewState,
+    /// Another front-end's cache, if that is known.
+    pub cache: Option<CacheView>,
+}
+
+/// The state of a front-end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FrontendViewState {
+    /// It is the one that says so.
+    Own,
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+    /// It was not asked lately: front-ends ask one another only while a page shows it.
+    Unasked,
+}
+
+/// Something that changed in the store, as the page tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedEvent {
+    /// Its place among the front-end's events, from 0 on.
+    pub number: u64,
+    /// When the front-end saw it: milliseconds since 1970.
+    pub at_ms: u64,
+    /// What it is about.
+    pub kind: FeedKind,
+    /// What happened, in a sentence without a full stop.
+    pub text: String,
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedKind {
+    /// Who leads.
+    Leader,
+    /// A replica.
+    Replica,
+    /// The catalog.
+    Catalog,
+    /// The front-end's cache.
+    Cache,
+    /// Another front-end.
+    Frontend,
+    /// Whether the store can sell.
+    Store,
 }

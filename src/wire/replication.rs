@@ -139,6 +139,9 @@ pub struct CatalogReport {
     /// Why the catalog cannot sell, if it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
+    /// In how many milliseconds toys that are sold out are restocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_restock_ms: Option<u64>,
 }
 
 /// The leader replicates orders to a follower (`POST /internal/append`). Without rows it is a

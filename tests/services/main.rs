@@ -12,6 +12,8 @@ mod neighbours;
 
 mod catalog;
 mod client;
+mod document;
+mod events;
 mod frontend;
 mod http;
 mod metrics;

@@ -1,9 +1,10 @@
 //! A role that cannot start prints one line with the reason and what to do, and exits with status 1
 //! or 2.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const SHIPPED: &str = include_str!("../../roles.toml");
 
@@ -142,4 +143,28 @@ fn a_role_whose_log_cannot_be_written_ends_with_its_reason_on_standard_output() 
         printed(folder.path(), "ulimit -f 0;", "2>log"),
         &["catalog cannot listen", &address],
     );
+}
+
+#[test]
+fn a_role_that_others_can_reach_says_that_the_network_can_read_its_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    // Bound for a moment, so that the port is free.
+    let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let text = SHIPPED.replace("127.0.0.1:8080", &format!("0.0.0.0:{port}"));
+    let roles = format!("secret = \"0123456789abcdef\"\n{text}");
+    std::fs::write(folder.path().join("roles.toml"), roles).unwrap();
+    let mut role = Command::new(env!("CARGO_BIN_EXE_toystore"))
+        .arg("frontend")
+        .current_dir(folder.path())
+        .env_remove("ROLES")
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(role.stderr.take().unwrap()).lines().map_while(Result::ok);
+    // Without a catalog, it soon says a third thing.
+    let said = lines.take(3).find(|line| line.contains("without TLS"));
+    role.kill().unwrap();
+    role.wait().unwrap();
+    assert!(said.is_some_and(|line| line.contains("WARN") && line.contains("read the secret")));
 }

@@ -31,7 +31,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
 
@@ -221,10 +221,23 @@ impl<V: Clone> Cache<V> {
         self.session.as_ref().is_some_and(|session| now < session.lease_end)
     }
 
+    /// Returns how long the lease still runs, if it does.
+    #[must_use]
+    pub fn lease_left(&self, now: Instant) -> Option<Duration> {
+        let left = self.session.as_ref()?.lease_end.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
     /// Returns the cached toys, the most recently used first.
     #[must_use]
     pub fn names(&self) -> Vec<ToyName> {
-        self.entries.iter().rev().map(|(name, _)| name.clone()).collect()
+        self.recent(usize::MAX)
+    }
+
+    /// Returns at most this many cached toys, the most recently used first.
+    #[must_use]
+    pub fn recent(&self, most: usize) -> Vec<ToyName> {
+        self.entries.iter().rev().take(most).map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns how many toys are cached.
@@ -268,8 +281,6 @@ impl<V: Hash> Hash for Cache<V> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const FIRST: SessionId = SessionId { boot: 1, serial: 0 };

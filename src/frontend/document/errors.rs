@@ -61,7 +61,7 @@ impl IntoResponses for PurchaseErrors {
     fn responses() -> Responses {
         let undecided = FrontendError::NoLeader.to_string();
         [
-            bad_request("invalid request body: missing field `quantity`"),
+            bad_request("invalid request body: missing field `quantity` at line 1 column 14"),
             response("A web page of another site sent the request.", &ErrorReply::OtherSite),
             response("There is no such toy.", &ErrorReply::NotFound("product not found")),
             response("The stock does not suffice.", &ErrorReply::OutOfStock),

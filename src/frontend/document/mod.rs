@@ -50,7 +50,8 @@ pub(super) struct Document(Bytes);
         openapi,
         docs,
         page::index,
-        page::file
+        page::file,
+        page::events::follow
     ),
     components(schemas(reply::Failure, Health)),
     tags(

@@ -19,7 +19,11 @@ import { h, say, storage } from "./dom.js";
 import { Live } from "./live.js";
 import { Purchases, carried } from "./purchases.js";
 
-const VIEWS = [{ name: "shop", title: "Shop" }];
+const VIEWS = [
+  { name: "shop", title: "Shop" },
+  { name: "cluster", title: "Cluster" },
+  { name: "faults", title: "Faults" },
+];
 
 const THEMES = [
   { name: "system", label: "Colours: as the system" },

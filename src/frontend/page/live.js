@@ -1,19 +1,44 @@
 // What the front-end tells of the store while the page is open.
+//
+// It comes as server-sent events. When they break off, the page connects again, with the id of the
+// last event that it had, so that it is told what it missed. Where they cannot be had (so many pages
+// follow them already), it asks for the same once a second. A page that is not seen asks for
+// nothing.
 
+const RETRY_MS = 300;
+const LONGEST_RETRY_MS = 1_000;
 const POLL_MS = 1_000;
 const POLL_LIMIT_MS = 3_000;
+// The front-end tells its state twice a second. After this silence it is taken for dead.
+const SILENCE_MS = 2_000;
+// How long a page that asks again and again waits before it tries to follow.
+const FOLLOW_AGAIN_MS = 15_000;
+// Events that are kept.
+const MOST_EVENTS = 300;
 
-/** The state of the store, and whoever wants to hear of its changes. */
+/** The state of the store, and who wants to hear of its changes. */
 export class Live {
   #listeners = new Set();
+  #source = null;
   #timer = null;
-  state = { mode: "connecting", cluster: null, stock: null, feed: [], others: [], heardAt: 0 };
+  #retry = RETRY_MS;
+  #lastId = "";
+  #isPolling = false;
+  state = {
+    mode: "connecting", // stream, polling, lost
+    cluster: null,
+    stock: null,
+    feed: [], // newest first
+    others: [],
+    heardAt: 0,
+  };
 
   start() {
-    this.#poll();
-    document.addEventListener("visibilitychange", () => {
-      if (!document.hidden) this.#poll();
-    });
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.#rest() : this.#follow()));
+    setInterval(() => {
+      if (this.#source && this.state.mode === "stream" && Date.now() - this.state.heardAt > SILENCE_MS) this.#broken();
+    }, 500);
+    this.#follow();
   }
 
   /** Calls `listener` now and after each change, until the function that is returned is called. */
@@ -23,31 +48,116 @@ export class Live {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Asks now, rather than when it is time. */
+  /** Asks now, if the page is not told anyway. */
   refresh() {
+    if (this.state.mode === "polling") this.#poll();
+  }
+
+  #rest() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  #later(ms, next) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => document.hidden || next.call(this), ms);
+  }
+
+  #follow() {
+    this.#rest();
+    if (document.hidden) return;
+    const source = new EventSource(`/events?after=${encodeURIComponent(this.#lastId)}`);
+    this.#source = source;
+    for (const name of ["cluster", "stock", "feed"]) {
+      source.addEventListener(name, (event) => {
+        if (this.#source !== source) return;
+        this.#retry = RETRY_MS;
+        this.#take("stream", [{ name, id: event.lastEventId, data: JSON.parse(event.data) }]);
+      });
+    }
+    source.addEventListener("error", () => {
+      if (this.#source === source) this.#broken();
+    });
+  }
+
+  /** The events broke off, or could not be had: asks, to learn which. */
+  #broken() {
+    this.#rest();
     this.#poll();
   }
 
   async #poll() {
-    clearTimeout(this.#timer);
-    if (document.hidden) return;
-    const signal = AbortSignal.timeout(POLL_LIMIT_MS);
-    const asked = async (path) => {
-      const response = await fetch(path, { signal });
-      return response.ok ? (await response.json()).data : null;
-    };
+    if (this.#isPolling) return;
+    this.#isPolling = true;
+    const began = Date.now();
     try {
-      const [cluster, stock] = await Promise.all([asked("/cluster"), asked("/products")]);
-      this.#set({ mode: "polling", cluster, stock: stock ?? this.state.stock, heardAt: Date.now() });
+      const response = await fetch(`/events?once&after=${encodeURIComponent(this.#lastId)}`, {
+        signal: AbortSignal.timeout(POLL_LIMIT_MS),
+      });
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const events = parse(await response.text());
+      this.#isPolling = false;
+      const wasPolling = this.state.mode === "polling";
+      if (!wasPolling && this.#retry === RETRY_MS) {
+        // It answers: most likely it was restarted, and can be followed again.
+        this.#retry = LONGEST_RETRY_MS;
+        this.#take(this.state.mode, events);
+        this.#follow();
+        return;
+      }
+      this.#take("polling", events);
+      this.#followAgainAt ??= Date.now() + FOLLOW_AGAIN_MS;
+      if (Date.now() > this.#followAgainAt) {
+        this.#followAgainAt = null;
+        this.#follow();
+      } else {
+        this.#later(Math.max(0, POLL_MS - (Date.now() - began)), this.#poll);
+      }
     } catch {
+      this.#isPolling = false;
+      this.#retry = RETRY_MS;
       this.#set({ mode: "lost" });
+      this.#later(RETRY_MS, this.#poll);
     }
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#poll(), POLL_MS);
+  }
+
+  #followAgainAt = null;
+
+  #take(mode, events) {
+    const changes = { mode, heardAt: Date.now() };
+    const news = [];
+    for (const { name, id, data } of events) {
+      if (name === "feed") {
+        this.#lastId = id;
+        if (!this.state.feed.some((event) => event.id === id)) news.unshift({ ...data, id });
+      } else {
+        changes[name] = data;
+      }
+    }
+    if (news.length > 0) changes.feed = [...news, ...this.state.feed].slice(0, MOST_EVENTS);
+    if (changes.cluster) {
+      changes.clusterAt = changes.heardAt;
+      changes.others = (changes.cluster.frontends ?? []).filter(({ state }) => state !== "own");
+    }
+    this.#set(changes);
   }
 
   #set(changes) {
     this.state = { ...this.state, ...changes };
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** Parses server-sent events that came as one text. */
+function parse(text) {
+  return text.split("\n\n").flatMap((block) => {
+    const event = { id: "" };
+    for (const line of block.split("\n")) {
+      if (line.startsWith("event: ")) event.name = line.slice(7);
+      if (line.startsWith("id: ")) event.id = line.slice(4);
+      if (line.startsWith("data: ")) event.data = JSON.parse(line.slice(6));
+    }
+    return event.name ? [event] : [];
+  });
 }

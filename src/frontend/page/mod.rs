@@ -8,6 +8,8 @@
 //! whether they are still the same, and is answered 304; so a page is never made of the files of
 //! two versions of the store.
 
+pub(crate) mod events;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use actix_web::web::{self, Bytes, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use sha2::{Digest as _, Sha256};
 
+use self::events::Events;
 use crate::server::{self, Allow, ErrorReply};
 use crate::wire::reply::Failure;
 
@@ -47,6 +50,7 @@ macro_rules! embedded {
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// The file that is served at `/`.
@@ -59,8 +63,15 @@ const FILES: &[Embedded] = embedded![
     CSS "style.css",
     CSS "shop.css",
     CSS "docs.css",
+    CSS "cluster.css",
+    CSS "faults.css",
+    CSS "vendor/uPlot.css",
     JS "app.js",
     JS "docs.js",
+    JS "cluster.js",
+    JS "diagram.js",
+    JS "faults.js",
+    JS "vendor/uPlot.js",
     JS "dom.js",
     JS "live.js",
     JS "purchases.js",
@@ -68,6 +79,7 @@ const FILES: &[Embedded] = embedded![
     JS "theme.js",
     JS "toys.js",
     SVG "icon.svg",
+    TEXT "vendor/uPlot.LICENSE.txt",
 ];
 
 /// The page's files with their entity tags, and what they may do.
@@ -140,8 +152,9 @@ impl Page {
     }
 }
 
-/// Adds `/` and `/page/…`.
-pub(super) fn routes(config: &mut ServiceConfig, page: &Arc<Page>) {
+/// Adds `/`, `/page/…` and `/events`.
+pub(super) fn routes(config: &mut ServiceConfig, page: &Arc<Page>, events: &Arc<Events>) {
+    events::routes(config, events);
     config.app_data(Data::from(Arc::clone(page)));
     config
         .service(
@@ -248,6 +261,8 @@ mod tests {
             let text = text.replace("http://www.w3.org/2000/svg", "");
             // A page links to other front-ends, whose addresses it is given.
             let text = text.replace("`http://$", "");
+            // A library names its home in its head.
+            let text = text.replace("https://github.com/leeoniya/uPlot", "");
             assert!(!text.contains("http://") && !text.contains("https://"), "{}", file.name);
             if file.kind == HTML {
                 for inline in [" style=", "<style", " onclick=", " onload=", "javascript:"] {

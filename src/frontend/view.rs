@@ -1,0 +1,208 @@
+//! The state of the store as this front-end sees it, for `/cluster` and for the page.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::core::feed::{Feed, Seen};
+use super::service::Service;
+use crate::roles::{Role, Roles};
+use crate::wire::cluster::{
+    CacheView, CatalogState, CatalogView, ClusterView, FrontendView, FrontendViewState,
+    ReplicaView, ReplicaViewState,
+};
+use crate::wire::lease::Invalidation;
+use crate::wire::replication::{ReplicaId, ReplicaState, ReplicaStatus};
+
+/// How long another front-end's answer counts: some times as long as from one question to the next.
+const SIGHTING_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a front-end remembers for those who watch it.
+pub(super) struct Watched {
+    roles: Roles,
+    /// What has changed, in sentences.
+    pub(super) feed: Mutex<Feed>,
+    /// The catalog's address refuses connections: no process listens there.
+    pub(super) catalog_is_gone: AtomicBool,
+    /// What the other front-ends last answered, and when; nothing if they did not.
+    sightings: Mutex<Vec<(u32, Option<CacheView>, Instant)>>,
+}
+
+impl Watched {
+    pub(super) fn new(roles: &Roles) -> Self {
+        Self {
+            roles: roles.clone(),
+            feed: Mutex::default(),
+            catalog_is_gone: AtomicBool::new(false),
+            sightings: Mutex::default(),
+        }
+    }
+
+    /// Reads the feed, or adds to it.
+    pub(super) fn feed<T>(&self, work: impl FnOnce(&mut Feed) -> T) -> T {
+        work(&mut self.feed.lock().expect("nothing panics under this lock"))
+    }
+
+    /// Notes which toys the catalog invalidates.
+    pub(super) fn invalidated(&self, call: &Invalidation) {
+        self.feed(|feed| call.toys.iter().for_each(|(toy, _)| feed.invalidated(toy)));
+    }
+
+    /// Notes what another front-end answered, or that it did not.
+    pub(super) fn sighted(&self, number: u32, cache: Option<CacheView>, now: Instant) {
+        let mut sightings = self.sightings.lock().expect("nothing panics under this lock");
+        sightings.retain(|(other, ..)| *other != number);
+        sightings.push((number, cache, now));
+    }
+
+    /// The states of the front-ends other than `own`.
+    fn others(&self, own: u32, now: Instant) -> Vec<(String, FrontendViewState)> {
+        let numbers = self.roles.frontends.iter().map(|frontend| frontend.id);
+        let others = numbers.filter(|number| *number != own);
+        others
+            .map(|number| (Role::Frontend(number).to_string(), self.sighting(number, now).0))
+            .collect()
+    }
+
+    fn sighting(&self, number: u32, now: Instant) -> (FrontendViewState, Option<CacheView>) {
+        let sightings = self.sightings.lock().expect("nothing panics under this lock");
+        let lately =
+            sightings.iter().find(|(other, _, at)| *other == number && now < *at + SIGHTING_LIMIT);
+        match lately {
+            None => (FrontendViewState::Unasked, None),
+            Some((_, None, _)) => (FrontendViewState::Down, None),
+            Some((_, cache, _)) => (FrontendViewState::Up, cache.clone()),
+        }
+    }
+}
+
+impl Service {
+    /// Returns the state of everything, with at most `most_items` names of cached toys.
+    pub(super) fn cluster_view(&self, most_items: usize) -> ClusterView {
+        let now = self.runtime.now();
+        let lease = self.cached(|cache| cache.lease_left(now));
+        let (leadership, leader, replicas) = self.select(|selection| {
+            let views: Vec<_> = selection
+                .statuses()
+                .map(|(id, status)| self.replica_view(id, status, selection.leader()))
+                .collect();
+            (selection.leadership(), selection.leader(), views)
+        });
+        ClusterView {
+            epoch: leadership.epoch,
+            leader,
+            catalog: self.catalog_view(now),
+            replicas,
+            frontends: self.frontend_views(now),
+            cache: self.cache_view(most_items),
+            frontend: Role::Frontend(self.number).to_string(),
+            lease_ms: lease.map(milliseconds),
+            stopped: self.stopped(),
+        }
+    }
+
+    /// Returns what the cache holds and has done, with at most `most_items` names.
+    pub(super) fn cache_view(&self, most_items: usize) -> CacheView {
+        let (items, entries, counts) =
+            self.cached(|cache| (cache.recent(most_items), cache.len(), cache.counts()));
+        CacheView {
+            enabled: self.settings.enabled,
+            capacity: self.settings.capacity,
+            entries,
+            items,
+            hits: counts.hits,
+            misses: counts.misses,
+            invalidations: counts.invalidations,
+        }
+    }
+
+    /// Returns what the feed compares.
+    pub(super) fn seen(&self) -> Seen {
+        let now = self.runtime.now();
+        let (leadership, leader, replicas) = self.select(|selection| {
+            let leader = selection.leader();
+            let replicas = selection.statuses().map(|(id, status)| {
+                let last = status.and_then(|status| status.log.last());
+                (id, state_of(id, status, leader), last)
+            });
+            (selection.leadership(), leader, replicas.collect())
+        });
+        let has_lease = self.cached(|cache| cache.has_lease(now));
+        Seen {
+            epoch: leadership.epoch,
+            leader,
+            replicas,
+            catalog_answers: self.catalog_answers(),
+            has_lease: self.settings.enabled.then_some(has_lease),
+            frontends: self.watched.others(self.number, now),
+            stopped: self.stopped(),
+        }
+    }
+
+    fn catalog_answers(&self) -> bool {
+        !self.watched.catalog_is_gone.load(Ordering::Relaxed) && self.catalog_heard().is_some()
+    }
+
+    fn catalog_view(&self, now: Instant) -> CatalogView {
+        let roles = &self.watched.roles.catalog;
+        let heard = self.catalog_heard();
+        let restock = heard.as_ref().and_then(|(report, asked)| {
+            let passed = now.saturating_duration_since(*asked);
+            Some(report.next_restock_ms?.saturating_sub(milliseconds(passed)))
+        });
+        CatalogView {
+            address: roles.address.to_string(),
+            state: if self.catalog_answers() { CatalogState::Up } else { CatalogState::Down },
+            last_order: heard.and_then(|(report, _)| report.status.journal.last()),
+            next_restock_ms: restock,
+            restock_interval_ms: milliseconds(roles.restock_interval),
+            initial_stock: roles.initial_stock,
+        }
+    }
+
+    fn frontend_views(&self, now: Instant) -> Vec<FrontendView> {
+        let view = |number: u32, address: String| {
+            let (state, cache) = if number == self.number {
+                (FrontendViewState::Own, None)
+            } else {
+                self.watched.sighting(number, now)
+            };
+            FrontendView { role: Role::Frontend(number).to_string(), address, state, cache }
+        };
+        let frontends = self.watched.roles.frontends.iter();
+        frontends.map(|frontend| view(frontend.id, frontend.address.to_string())).collect()
+    }
+
+    fn replica_view(
+        &self,
+        id: ReplicaId,
+        status: Option<ReplicaStatus>,
+        leader: Option<ReplicaId>,
+    ) -> ReplicaView {
+        let address = self.watched.roles.address_of(Role::Order(id));
+        ReplicaView {
+            id,
+            address: address.map(ToString::to_string).unwrap_or_default(),
+            state: state_of(id, status, leader),
+            last_order: status.and_then(|status| status.log.last()),
+        }
+    }
+}
+
+fn state_of(
+    id: ReplicaId,
+    status: Option<ReplicaStatus>,
+    leader: Option<ReplicaId>,
+) -> ReplicaViewState {
+    match status.map(|status| status.state) {
+        None => ReplicaViewState::Down,
+        Some(_) if leader == Some(id) => ReplicaViewState::Leader,
+        Some(ReplicaState::Follower) => ReplicaViewState::Follower,
+        // A leader that is not this front-end's has been deposed and does not know it yet.
+        Some(ReplicaState::Syncing | ReplicaState::Leader) => ReplicaViewState::Syncing,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

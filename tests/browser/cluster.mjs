@@ -1,0 +1,106 @@
+// The cluster, live: what is killed, what is stopped, and what the page says of it.
+
+import { assert, equal, eventually, test } from "./support.mjs";
+
+// What another terminal kills is to be shown within half a second.
+const SHOWN_MS = 500;
+const TRIES = 3;
+
+const state = (page, role) => page.locator(".replicas tr", { hasText: role }).first().getAttribute("data-state");
+const leader = (page) => page.locator(".fact dd").first().textContent();
+const feed = (page) => page.locator(".feed").textContent();
+const linkState = (page) => page.locator("#link-state").textContent();
+
+test("a leader dies, the next one takes over, and the first catches up", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  const page = await openPage(store.url(0, "cluster"));
+  await eventually("order-3 leads", async () => (await leader(page)) === "order-3");
+  await store.verb("kill", "order-3");
+  await eventually("order-2 leads", async () => (await leader(page)) === "order-2");
+  equal(await state(page, "order-3"), "down", "the state of order-3");
+  for (let bought = 0; bought < 12; bought += 1) await store.buy("Slinky", 1);
+  await store.verb("start", "order-3");
+  await eventually("order-3 follows", async () => (await state(page, "order-3")) === "follower");
+  await eventually("the feed tells it", async () => (await feed(page)).includes("Replica 3 caught up 12 orders"));
+  const told = await feed(page);
+  for (const text of ["Selected leader 2, epoch 2", "Replica 3 is down"]) assert(told.includes(text), `${text}: ${told}`);
+  equal(await leader(page), "order-2", "who leads once order-3 is back");
+});
+
+test("what is killed is shown within half a second", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  const page = await openPage(store.url(0, "cluster"));
+  const took = [];
+  for (const role of ["order-1", "catalog"]) {
+    let best = Infinity;
+    for (let tried = 0; tried < TRIES && best > SHOWN_MS; tried += 1) {
+      await eventually(`${role} is up`, async () => !["down", null].includes(await state(page, role)));
+      // The page itself notes when it shows it, so that the test's own way to the page does not count.
+      await page.evaluate((name) => {
+        const row = [...document.querySelectorAll(".replicas tr")].find((line) => line.textContent.startsWith(name));
+        window.shownAt = null;
+        new MutationObserver(() => {
+          if (row.dataset.state === "down") window.shownAt ??= Date.now();
+        }).observe(row, { attributes: true });
+      }, role);
+      const killedAt = await page.evaluate(() => Date.now()); // by the page's own clock
+      store.signal(role, "SIGKILL");
+      const shownAt = await eventually(`${role} is shown as down`, () => page.evaluate(() => window.shownAt));
+      best = Math.min(best, shownAt - killedAt);
+      await store.verb("start", role);
+    }
+    took.push(`${role} ${best} ms`);
+    assert(best <= SHOWN_MS, `it took ${took.join(", ")}`);
+  }
+  console.log(`        shown after: ${took.join(", ")}`);
+});
+
+test("a page goes on when its front-end is started again", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  const page = await openPage(store.url(0, "cluster"));
+  await eventually("it follows", async () => (await linkState(page)) === "live");
+  await store.verb("kill", "frontend");
+  await eventually("the page says so", async () => (await linkState(page)) === "no answer");
+  assert((await page.locator("#notice").textContent()).includes("does not answer"), "the notice");
+  await store.verb("start", "frontend");
+  await eventually("it follows again", async () => (await linkState(page)) === "live");
+  assert(!(await page.locator("#notice").isVisible()), "the notice is gone");
+});
+
+test("a page that is paused shows what it showed, and has recorded what happened", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  const page = await openPage(store.url(0, "cluster"));
+  await eventually("order-3 leads", async () => (await leader(page)) === "order-3");
+  await page.getByRole("button", { name: "Pause" }).click();
+  await store.verb("kill", "order-3");
+  await eventually("events wait", async () => /Go on \(\d+ new\)/.test(await page.locator(".pause").textContent()));
+  equal(await leader(page), "order-3", "who leads, on the page that is paused");
+  await page.locator(".pause").click();
+  await eventually("it has caught up", async () => (await leader(page)) === "order-2");
+  assert((await feed(page)).includes("Replica 3 is down"), "the feed has what happened");
+});
+
+test("each cache is shown with its hits, also that of another front-end", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore({ frontends: 2 });
+  const page = await openPage(store.url(0, "cluster"));
+  for (let asked = 0; asked < 3; asked += 1) await store.quantity("Tux", 1);
+  const other = page.locator(".cache", { hasText: "frontend-2" });
+  await eventually("its hits", async () => (await other.textContent()).includes("2 hits"));
+  assert((await other.locator(".chips").textContent()).includes("Tux"), "what it holds");
+  await store.buy("Tux", 1);
+  await eventually("its invalidation", async () => (await other.textContent()).includes("1 invalidation"));
+  await store.verb("kill", "frontend-2");
+  await eventually("it is gone", async () => (await other.getAttribute("data-state")) === "down");
+  await eventually("the feed tells it", async () => (await feed(page)).includes("Frontend-2 does not answer"));
+});
+
+test("a front-end with open pages ends at once when it is told to", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  for (let page = 0; page < 3; page += 1) {
+    const opened = await openPage(store.url(0, "cluster"));
+    await eventually("it follows", async () => (await linkState(opened)) === "live");
+  }
+  const began = Date.now();
+  await store.verb("stop", "frontend");
+  assert(Date.now() - began < 5_000, `it took ${Date.now() - began} ms`);
+});

@@ -1,0 +1,8 @@
+// The browser's tests. With a word, those whose names have it.
+
+import "./shop.mjs";
+import "./cluster.mjs";
+import "./views.mjs";
+import { runTests } from "./support.mjs";
+
+process.exitCode = (await runTests(process.argv[2])) ? 0 : 1;
