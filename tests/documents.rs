@@ -399,7 +399,7 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
 
 /// Constants of the protocol, and where `docs/protocol.md` tells of them.
 const TOLD: [(&str, &str, &str); 26] = [
-    ("catalog/core/sessions.rs", "LEASE_MS: u64 = 1_000", "It lasts 1 s"),
+    ("wire/lease.rs", "LONGEST_LEASE_MS: u64 = 1_000", "It lasts 1 s"),
     ("catalog/core/sessions.rs", "MARGIN: Duration = Duration::from_millis(250)", "250 ms more"),
     ("catalog/core/sessions.rs", "from_millis(500)", "not acknowledged for 500 ms"),
     (
@@ -410,7 +410,7 @@ const TOLD: [(&str, &str, &str); 26] = [
     ("catalog/core/sessions.rs", "LONGEST_LOCK: Duration = Duration::from_secs(5)", "it for 5 s"),
     ("catalog/core/steps.rs", "GRACE: Duration = Duration::from_millis(20)", "A batch waits 20 ms"),
     ("catalog/service.rs", "MOST_JOBS: usize = 64;", "256; 64"),
-    ("order/core/batches.rs", "MOST_IN_BATCH: usize = 256", "at most 256 purchases"),
+    ("wire/purchase.rs", "MOST_IN_BATCH: usize = 256", "at most 256 purchases"),
     ("order/core/batches.rs", "REST: Duration = Duration::from_millis(10)", "again 10 ms later"),
     ("order/core/batches.rs", "DOUBT_PAUSE: Duration = Duration::from_millis(50)", "every 50 ms"),
     ("order/core/followers.rs", "from_millis(300)", "not acknowledged for 300 ms"),

@@ -123,9 +123,16 @@ set_up_python() {
   local wanted=$here/requirements.txt
   cmp -s -- "$wanted" "$tools/requirements.txt" && return 0
   rm -rf -- "$tools"
-  python3 -m venv "$tools"
+  # Debian has the part of Python that makes environments in a package of its own.
+  python3 -m venv "$tools" || { get python3-venv && python3 -m venv "$tools"; }
   "$tools/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
   cp -- "$wanted" "$tools/requirements.txt"
+}
+
+# Installs a package of Debian's, where that is possible.
+get() { # PACKAGE
+  ((EUID == 0)) && command -v apt-get >/dev/null && apt-get update -q </dev/null &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$1" </dev/null
 }
 
 free_ports() {

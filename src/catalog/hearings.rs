@@ -11,11 +11,14 @@ use crate::wire::replication::{CatalogReport, ReplicaId};
 impl Service {
     /// Takes a report of how long replicas' logs are. Returns the catalog's status.
     pub(super) async fn report(&self, report: LogReport) -> Result<CatalogReport, CatalogError> {
-        for (replica, log) in report.relayed {
+        // A front-end may have another roles.toml. It needs the answer to see that.
+        let known = report.relayed.into_iter().filter(|(id, _)| self.replicas.contains(id));
+        for (replica, log) in known {
             let hearing = self.decide(|core, _| core.hear_of(replica, log));
             self.heard(hearing).await?;
         }
         if let Some((replica, log)) = report.own {
+            self.check(replica)?;
             self.hear(replica, log).await?;
         }
         Ok(self.catalog_report())

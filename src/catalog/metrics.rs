@@ -113,7 +113,11 @@ impl CatalogMetrics {
             Ok(CommitReply::Deposed(_)) => 0,
             Err(CatalogError::Storage(_)) => 1,
             Err(CatalogError::Busy) => 2,
-            Err(CatalogError::Ending | CatalogError::UnknownFrontend(_)) => 3,
+            Err(
+                CatalogError::Ending
+                | CatalogError::UnknownFrontend(_)
+                | CatalogError::UnknownReplica(_),
+            ) => 3,
             Err(CatalogError::LogBeyondJournal) => 4,
             Err(CatalogError::Stopped(_)) => 5,
         };

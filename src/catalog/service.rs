@@ -29,7 +29,7 @@ use crate::wire::lease::{
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, CatalogStatus, MOST_ROWS, OrderReply,
+    Acquisition, AcquisitionReply, CatalogStatus, MOST_ROWS, OrderReply, ReplicaId,
 };
 use crate::wire::toy::{Toy, ToyName};
 
@@ -47,6 +47,8 @@ pub struct Service {
     /// A session acknowledged an invalidation, or ended.
     pub(super) acknowledged: Notify,
     shutdown: Shutdown,
+    /// The order replicas of `roles.toml`.
+    pub(super) replicas: Vec<ReplicaId>,
     /// Writes that the database refused.
     refused_writes: Repeats,
     /// Who this catalog is.
@@ -79,6 +81,8 @@ pub enum CatalogError {
     Stopped(Stopped),
     /// The catalog's roles.toml has no such front-end.
     UnknownFrontend(u32),
+    /// The catalog's roles.toml has no such order replica.
+    UnknownReplica(ReplicaId),
 }
 
 impl Service {
@@ -118,6 +122,7 @@ impl Service {
             jobs,
             acknowledged: Notify::new(),
             shutdown,
+            replicas: roles.orders.iter().map(|order| order.id).collect(),
             refused_writes: Repeats::default(),
             identity: Identity::new(Role::Catalog, Some(loaded.store)),
             restock_at: Mutex::new(None),
@@ -161,13 +166,16 @@ impl Service {
 
     /// Ends the session of a front-end that shuts down, so that no purchase waits for its lease.
     pub(super) async fn end(&self, session: SessionId) -> Result<(), CatalogError> {
-        self.decide(|core, _| core.end(session));
+        if !self.decide(|core, _| core.end(session)) {
+            return Ok(());
+        }
         self.acknowledged.notify_one();
         self.store(self.storage.note_sessions(None, vec![session])).await
     }
 
     /// Decides a batch.
     pub(super) async fn commit(&self, request: CommitRequest) -> Result<CommitReply, CatalogError> {
+        self.check(request.leader)?;
         let purchases = request.purchases.len();
         let answer = self.ask(|answer| Job::Commit(request, answer)).await;
         self.metrics.batch(purchases, &answer);
@@ -179,7 +187,16 @@ impl Service {
         &self,
         request: Acquisition,
     ) -> Result<AcquisitionReply, CatalogError> {
+        self.check(request.nominee)?;
         self.ask(|answer| Job::Acquire(request, answer)).await
+    }
+
+    /// Checks that `roles.toml` has such a replica.
+    pub(super) fn check(&self, replica: ReplicaId) -> Result<(), CatalogError> {
+        if self.replicas.contains(&replica) {
+            return Ok(());
+        }
+        Err(CatalogError::UnknownReplica(replica))
     }
 
     /// Returns the journal's rows from number `from` on, at most [`MOST_ROWS`].
@@ -299,7 +316,8 @@ impl CatalogError {
             | Self::Busy
             | Self::LogBeyondJournal
             | Self::Stopped(_)
-            | Self::UnknownFrontend(_) => WriteOutcome::Unchanged,
+            | Self::UnknownFrontend(_)
+            | Self::UnknownReplica(_) => WriteOutcome::Unchanged,
         }
     }
 }
@@ -314,6 +332,10 @@ impl std::fmt::Display for CatalogError {
             Self::UnknownFrontend(number) => write!(
                 f,
                 "the catalog's roles.toml has no front-end {number}; give all roles the same file"
+            ),
+            Self::UnknownReplica(id) => write!(
+                f,
+                "the catalog's roles.toml has no order replica {id}; give all roles the same file"
             ),
             Self::LogBeyondJournal => f.write_str(
                 "the log is longer than the journal: one of the two databases belongs to another \

@@ -114,6 +114,10 @@ impl Service {
         }
         let origins = request.purchases.iter().filter(known).map(|one| one.origin.clone());
         holders.origins.replace(origins.collect());
+        // Only the leader's log counts: anyone may name another one.
+        if let Err(leadership) = self.decide(|core, _| core.led_by(request.leader, request.epoch)) {
+            return Ok(CommitReply::Deposed(leadership));
+        }
         // The plan's own line of defence: nothing is written for a leader whose log contradicts the
         // journal.
         self.hear(request.leader, request.log).await?;

@@ -30,7 +30,7 @@ use crate::wire::calls::Refusal;
 use crate::wire::lease::{FillReply, FillRequest, Invalidation, SessionId};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
-use crate::wire::replication::{CatalogReport, OrderReply};
+use crate::wire::replication::{CatalogReport, Leadership, OrderReply};
 use crate::wire::reply::Data;
 use crate::wire::toy::{Toy, ToyName};
 
@@ -225,9 +225,16 @@ impl Service {
         )))
     }
 
-    /// Takes the catalog's report. That of another store than this front-end's counts for nothing.
-    pub(super) fn heard_from_catalog(&self, report: CatalogReport, asked: Instant) {
+    /// Takes the catalog's report, which was asked for when `before` was known. That of another
+    /// store than this front-end's counts for nothing.
+    pub(super) fn heard_from_catalog(
+        &self,
+        report: CatalogReport,
+        asked: Instant,
+        before: Leadership,
+    ) {
         if report.store.is_none_or(|store| self.identity.adopt(store)) {
+            self.select(|selection| selection.recorded(report.status.leadership, before));
             self.watched.catalog_is_gone.store(false, Ordering::Relaxed);
             *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
             self.derive_stop();

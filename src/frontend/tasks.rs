@@ -90,9 +90,10 @@ impl Service {
     async fn check_catalog(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            let relayed = self.select(|selection| selection.logs());
+            let (relayed, before) =
+                self.select(|selection| (selection.logs(), selection.leadership()));
             match remote.report(&LogReport { own: None, relayed }).await {
-                Ok(report) => self.heard_from_catalog(report, asked),
+                Ok(report) => self.heard_from_catalog(report, asked, before),
                 Err(error) => {
                     let is_gone =
                         matches!(error, CallError::Unreachable(Unreachable::ConnectionRefused));
@@ -138,8 +139,9 @@ impl Service {
         let (nominations, failures) = (Repeats::default(), Repeats::default());
         loop {
             self.selecting.notified().await;
-            if let Some(nominee) = self.select(|selection| selection.nominee()) {
-                let Nominee { id, seen } = nominee;
+            let (nominee, before) =
+                self.select(|selection| (selection.nominee(), selection.leadership()));
+            if let Some(Nominee { id, seen }) = nominee {
                 if nominations.happened(&format!("{id} {seen}"), self.runtime.now()) {
                     log::info!("replica {id} is nominated, to end epoch {seen}");
                 }
@@ -162,7 +164,7 @@ impl Service {
                     }
                 }
                 self.select(|selection| {
-                    selection.nominated(nominee.id, reply.as_ref().ok());
+                    selection.nominated(id, before, reply.as_ref().ok());
                 });
                 // If it was passed over, the next highest is to be tried before this one's next
                 // health check brings it back.

@@ -45,7 +45,7 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
     endpoints.on(service, async |service, GetStatus {}, _| Ok(service.status()));
     endpoints.on(service, async |service, call: Leadership, _| {
-        service.learn(call);
+        service.hinted(call);
         Ok(())
     });
     endpoints.on(service, async |service, call: Buy, caller| {

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use super::conditions::Conditions;
 use super::core::Core;
 use super::core::effects::Effects;
+use super::core::followers::NotAppended;
 use super::core::in_flight::Busy;
 use super::core::leadership::Candidacy;
 use super::core::log::{LogNumber, NotTaken, Write};
@@ -52,6 +53,8 @@ pub struct Service {
     pub(super) work: Notify,
     /// Rows were accepted, or leadership changed: the tasks that replicate look again.
     pub(super) grown: Notify,
+    /// There is a hint of a newer leadership: the self-check asks the catalog at once.
+    pub(super) hinted: Notify,
     pub(super) shutdown: Shutdown,
     pub(super) conditions: Conditions,
     pub(super) metrics: OrderMetrics,
@@ -68,6 +71,8 @@ pub enum OrderError {
     NoCatalog(String),
     /// The purchase was not decided in time.
     Undecided,
+    /// Another replica sends rows as if it led, and this one leads as far as it knows.
+    Leads(ReplicaId),
 }
 
 /// Rows on their way to the disk.
@@ -95,6 +100,7 @@ impl Service {
             runtime,
             work: Notify::new(),
             grown: Notify::new(),
+            hinted: Notify::new(),
             shutdown,
             conditions: Conditions::default(),
             metrics: OrderMetrics::new(),
@@ -142,12 +148,14 @@ impl Service {
         remote: &Remote,
         nomination: Nomination,
     ) -> NominationReply {
-        let request = match self.decide(|core, _| core.nominated(nomination)) {
+        let (candidacy, before) =
+            self.decide(|core, _| (core.nominated(nomination), core.leadership()));
+        let request = match candidacy {
             Candidacy::Answer(reply) => return reply,
             Candidacy::Acquire(request) => request,
         };
         let reply = match remote.acquire(&request).await {
-            Ok(reply) => self.decide(|core, _| core.acquisition_answered(&request, reply)),
+            Ok(reply) => self.decide(|core, _| core.acquisition_answered(&request, before, reply)),
             Err(error) => NominationReply::Unable(format!("the catalog: {error}")),
         };
         let (unable, now) = (&self.conditions.unable_to_lead, self.runtime.now());
@@ -162,8 +170,8 @@ impl Service {
     }
 
     /// A front-end says who leads.
-    pub(super) fn learn(&self, leadership: Leadership) {
-        self.decide(|core, _| core.learn(leadership));
+    pub(super) fn hinted(&self, leadership: Leadership) {
+        self.decide(|core, _| core.hinted(leadership));
     }
 
     /// The leader passes orders on.
@@ -171,8 +179,10 @@ impl Service {
         for origin in &request.origins {
             log::debug!("{origin}: its order comes from the leader");
         }
-        if let Err(reply) = self.decide(|core, _| core.append(&request)) {
-            return Ok(reply);
+        match self.decide(|core, _| core.append(&request)) {
+            Ok(()) => {}
+            Err(NotAppended::Stale(leadership)) => return Ok(AppendReply::Stale(leadership)),
+            Err(NotAppended::Leads) => return Err(OrderError::Leads(self.id)),
         }
         let taken = self.take(&request.rows).await;
         if taken.is_ok() && !request.rows.orders.is_empty() {
@@ -305,6 +315,9 @@ impl Service {
         if effects.grown {
             self.grown.notify_waiters();
         }
+        if effects.ask_catalog {
+            self.hinted.notify_one();
+        }
     }
 }
 
@@ -332,6 +345,9 @@ impl std::fmt::Display for OrderError {
             Self::Busy => f.write_str("too many purchases are in flight; retry in a moment"),
             Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
             Self::Undecided => f.write_str("not decided yet; retry with the same key"),
+            Self::Leads(id) => {
+                write!(f, "replica {id} leads as far as it knows; it asks the catalog first")
+            }
         }
     }
 }

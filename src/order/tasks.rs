@@ -33,6 +33,9 @@ const CATCH_UP_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the database and the catalog are asked whether they respond.
 const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The shortest time between two questions to the catalog, however many hints there are.
+const HINT_PAUSE: Duration = Duration::from_millis(5);
+
 /// Starts a replica's tasks, which end with `shutdown`.
 pub fn start(service: &Arc<Service>, remote: &Rc<Remote>, shutdown: &Shutdown) {
     let own = || (Arc::clone(service), Rc::clone(remote));
@@ -283,9 +286,8 @@ impl Service {
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            // With the rows that are still being written: they may be acknowledged later.
-            let (log, acquired) = self.decide(|core, _| (core.accepted(), core.acquired()));
-            let report = remote.report(self.id, log);
+            let before = self.decide(|core, _| core.known());
+            let report = remote.report(self.id, before.log);
             let (pulse, report) = futures_util::future::join(self.storage.pulse(), report).await;
             match pulse {
                 Ok(()) => self.disk_answered(asked).await,
@@ -299,12 +301,12 @@ impl Service {
                 self.adopt(report.store).await;
                 // A log that is longer than the journal stops the sales of the catalog, which says
                 // so; here it makes the replica unfit to lead.
-                self.decide(|core, _| {
-                    core.forgotten(acquired, report.status.leadership);
-                    core.heard_from_catalog(report.status, asked, log.length);
-                });
+                self.decide(|core, _| core.heard_from_catalog(report.status, asked, before));
             }
-            self.runtime.sleep(SELF_CHECK_INTERVAL).await;
+            // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
+            self.runtime.sleep(HINT_PAUSE).await;
+            let rest = SELF_CHECK_INTERVAL.saturating_sub(HINT_PAUSE);
+            let _either = self.runtime.timeout(rest, self.hinted.notified()).await;
         }
     }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::bounds;
 use super::cluster::CacheView;
 use super::identity::Addressee;
 use super::lease::{
@@ -95,9 +96,12 @@ pub struct LogReport {
     pub own: Option<(ReplicaId, Position)>,
     /// Where logs ended when a front-end's health checks asked. They may have grown since, so that
     /// they are evidence of a longer log, and tell of no replica that it holds no more.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounds::list::<MOST_LOGS, _, _>")]
     pub relayed: Vec<(ReplicaId, Position)>,
 }
+
+/// The most logs in a report: more replicas than any store has.
+const MOST_LOGS: u64 = 1_000;
 
 /// Ends the session of a front-end that shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

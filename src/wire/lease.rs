@@ -122,6 +122,11 @@ pub struct Invalidation {
     pub origins: Vec<RequestOrigin>,
 }
 
+/// The longest lease in milliseconds, which is the one that the catalog grants: short, so that a
+/// purchase that must wait for one is hardly delayed, and five renewals long, so that a renewal may
+/// be lost. A front-end counts no longer one, whatever it is told.
+pub const LONGEST_LEASE_MS: u64 = 1_000;
+
 impl SessionId {
     /// Stands for the sessions that a restored journal does not know. Their front-ends may go on
     /// serving their caches until a lease has passed.

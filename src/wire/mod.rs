@@ -6,6 +6,7 @@
 //! [`lease`]; [`trace`] goes along with all of them. [`parse_error`] explains a body that is
 //! invalid. [`event`] is the format in which a store tells what happened in it.
 
+pub mod bounds;
 pub mod calls;
 pub mod cluster;
 pub mod count;

@@ -16,9 +16,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use super::bounds;
 use super::count;
 use super::purchase::IdempotencyKey;
 use super::quantity::Quantity;
+use super::replication::MOST_ROWS;
 use super::toy::ToyName;
 
 /// An order's number. Orders are numbered 0, 1, 2 … without a gap or a repeat.
@@ -36,6 +38,7 @@ pub struct Order {
     /// Its number.
     pub number: OrderNumber,
     /// The toy.
+    #[serde(deserialize_with = "bounds::name")]
     pub name: ToyName,
     /// How many of it.
     pub quantity: Quantity,
@@ -66,6 +69,7 @@ pub struct Rows {
     /// The position before the first order.
     pub after: Position,
     /// The orders, numbered from `after.length` on.
+    #[serde(deserialize_with = "bounds::list::<MOST_ROWS, _, _>")]
     pub orders: Vec<Order>,
 }
 

@@ -12,9 +12,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::ToSchema;
 
+use super::bounds;
 use super::order::{OrderNumber, Position, Rows};
 use super::quantity::{self, Quantity};
 use super::replication::{Epoch, Leadership, ReplicaId};
@@ -31,9 +32,12 @@ const RANDOM: &str = "random:";
 /// The two kinds have different prefixes (`client:…`, `random:…`). The reply to a purchase says its
 /// key in both cases, so that a client that sent none can retry with the key that was drawn for it.
 /// It cannot guess one that was drawn for another client.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(Arc<str>);
+
+/// The most purchases in a batch. At some 20 µs each, the catalog is done with the largest batch in
+/// the time of a few fsyncs.
+pub const MOST_IN_BATCH: usize = 256;
 
 /// The body of `POST /orders`: `{"name":"Tux","quantity":1}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -52,6 +56,7 @@ pub struct Purchase {
     /// The key, which is the same in every retry.
     pub key: IdempotencyKey,
     /// The toy.
+    #[serde(deserialize_with = "bounds::name")]
     pub name: ToyName,
     /// How many of it.
     pub quantity: Quantity,
@@ -101,6 +106,7 @@ pub struct CommitRequest {
     /// Where its log ends, including rows that it is still writing. The answer's rows start here.
     pub log: Position,
     /// The purchases.
+    #[serde(deserialize_with = "bounds::list::<{ MOST_IN_BATCH as u64 }, _, _>")]
     pub purchases: Vec<Purchase>,
 }
 
@@ -133,6 +139,8 @@ pub enum PurchaseReply {
 impl IdempotencyKey {
     /// The most characters that a client's key may have.
     pub const LONGEST: usize = 255;
+    /// The most characters of a key as it is stored: a client's, and what tells that it is one.
+    pub const LONGEST_STORED: usize = CLIENT.len() + Self::LONGEST;
 
     /// Creates the key that a client sent: its own, or one that was drawn for it and that it has
     /// from a reply. `None` unless it is 1 to 255 visible ASCII characters.
@@ -184,6 +192,19 @@ impl From<String> for IdempotencyKey {
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for IdempotencyKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let key = String::deserialize(deserializer)?;
+        if bounds::is_visible(&key, Self::LONGEST_STORED) {
+            return Ok(Self(key.into()));
+        }
+        Err(de::Error::custom(format_args!(
+            "a key has 1 to {} visible ASCII characters",
+            Self::LONGEST_STORED
+        )))
     }
 }
 

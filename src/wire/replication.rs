@@ -16,6 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::bounds;
 use super::count;
 use super::identity::StoreId;
 use super::order::{Order, Position, Rows};
@@ -24,6 +25,9 @@ use super::trace::RequestOrigin;
 /// The most rows in one message: about 110 KiB of JSON and a few milliseconds of work, so that
 /// catching up does not delay health checks.
 pub const MOST_ROWS: u64 = 1_000;
+
+/// The most clients' requests that a message names: each row has one, and a retry or two more.
+const MOST_ORIGINS: u64 = 16 * MOST_ROWS;
 
 /// A replica's id, as in `roles.toml`.
 #[derive(
@@ -156,7 +160,11 @@ pub struct AppendRequest {
     #[serde(deserialize_with = "count::deserialize")]
     pub leader_length: u64,
     /// The clients' requests behind these orders.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "bounds::list::<MOST_ORIGINS, _, _>",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub origins: Vec<RequestOrigin>,
 }
 

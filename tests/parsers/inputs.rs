@@ -123,7 +123,7 @@ pub(crate) fn trace_context() -> impl Strategy<Value = TraceContext> {
 }
 
 fn origin() -> impl Strategy<Value = RequestOrigin> {
-    (option::of(any::<String>()), option::of(trace_context()))
+    (option::of("[!-~]{1,255}"), option::of(trace_context()))
         .prop_map(|(request_id, trace)| RequestOrigin { request_id, trace })
 }
 

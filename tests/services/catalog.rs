@@ -256,7 +256,7 @@ async fn only_what_is_sold_out_is_restocked() {
     }
     for round in 0..3 {
         eventually("a restock of Uno", async || catalog.quantities().await == [1, 5, 4]).await;
-        catalog.buy(&format!("again {round}"), "Uno", 5).await;
+        catalog.buy(&format!("again-{round}"), "Uno", 5).await;
     }
 }
 

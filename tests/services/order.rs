@@ -380,7 +380,9 @@ async fn the_waiters_of_a_leader_that_hears_of_a_newer_one_are_sent_there_at_onc
     catalog.ignore("commit");
     let waiting = rt::spawn(replica.buy("a", "Tux"));
     catalog.receives("commit", 1).await;
-    let notice = replica.post("/internal/leader", leading(2, 1)).await;
+    catalog.state().leadership = leading(2, 1);
+    // What the notice says makes it ask the catalog, whose record counts.
+    let notice = replica.post("/internal/leader", leading(7, 2)).await;
     assert_eq!(notice.status, 200);
     assert_eq!(waiting.await.expect("no panic"), PurchaseReply::NotLeader(leading(2, 1)));
     // A notice of an earlier epoch changes nothing.
@@ -453,12 +455,17 @@ async fn a_follower_takes_rows_that_continue_its_log_and_skips_those_that_repeat
 #[actix_web::test]
 async fn a_leader_of_an_earlier_epoch_is_not_followed() {
     let store = Store::new();
-    let _catalog = Catalog::at(&store.catalog);
+    let catalog = Catalog::at(&store.catalog);
     let replica = store.run_order(3);
     let log = orders(&["Tux"]);
+    catalog.state().leadership = leading(2, 1);
     assert_eq!(replica.append(leading(2, 1), Rows::none(Position::START)).await, {
         AppendReply::Synced { length: 0 }
     });
+    eventually("it has asked the catalog", async || {
+        replica.status().await.leadership == leading(2, 1)
+    })
+    .await;
     let stale = replica.append(leading(1, 2), rows_from(&log, 0)).await;
     assert_eq!(stale, AppendReply::Stale(leading(2, 1)));
     assert_eq!(replica.status().await.log, Position::START);

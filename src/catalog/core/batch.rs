@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::stock::{Change, RecordedDecision, Shelf, Stock, ToyIndex};
 use crate::wire::order::{Order, OrderNumber, Position};
 use crate::wire::purchase::{CommitRequest, Decision, IdempotencyKey, Purchase, Verdict};
-use crate::wire::replication::Leadership;
+use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 use crate::wire::toy::ToyName;
 
 /// A batch's verdicts, and the change that must be on disk before they are sent.
@@ -28,6 +28,17 @@ pub struct Plan {
 }
 
 impl Stock {
+    /// Checks that `replica` leads, in `epoch`.
+    ///
+    /// # Errors
+    ///
+    /// The current leadership, if it does not.
+    pub fn led_by(&self, replica: ReplicaId, epoch: Epoch) -> Result<(), Leadership> {
+        let leadership = self.status().leadership;
+        let leads = leadership.epoch == epoch && leadership.is_led_by(replica);
+        if leads { Ok(()) } else { Err(leadership) }
+    }
+
     /// Decides a batch. `recorded` has the earlier decisions on its keys; `is_clear` tells whether
     /// a toy may change now.
     ///
@@ -41,10 +52,7 @@ impl Stock {
         recorded: &HashMap<IdempotencyKey, RecordedDecision>,
         is_clear: impl Fn(&ToyName) -> bool,
     ) -> Result<Plan, Leadership> {
-        let led = self.status().leadership.is_led_by(request.leader);
-        if request.epoch != self.status().leadership.epoch || !led {
-            return Err(self.status().leadership);
-        }
+        self.led_by(request.leader, request.epoch)?;
         let mut builder = ChangeBuilder::of(self);
         let verdicts = request
             .purchases
@@ -162,7 +170,6 @@ mod tests {
     use super::*;
     use crate::wire::lease::Version;
     use crate::wire::quantity::Quantity;
-    use crate::wire::replication::{Epoch, ReplicaId};
     use crate::wire::trace::RequestOrigin;
 
     fn purchase(key: &str, name: &str, quantity: u64) -> Purchase {

@@ -26,7 +26,7 @@ use crate::wire::lease::{
 };
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::replication::{
-    Acquisition, AcquisitionReply, CatalogStatus, Leadership, ReplicaId, Unwritable,
+    Acquisition, AcquisitionReply, CatalogStatus, Epoch, Leadership, ReplicaId, Unwritable,
 };
 use crate::wire::toy::{Toy, ToyName};
 
@@ -201,8 +201,10 @@ impl Core {
         if !self.frontends.contains(&request.frontend) {
             return None;
         }
-        let session = self.sessions.register(request.frontend, request.previous, now);
-        Some(NewSession { session, ended: request.previous.into_iter().collect() })
+        let may_end = |id: &SessionId| self.sessions.may_end(request.frontend, *id);
+        let previous = request.previous.filter(may_end);
+        let session = self.sessions.register(request.frontend, previous, now);
+        Some(NewSession { session, ended: previous.into_iter().collect() })
     }
 
     /// Returns the answer to a registration whose session is on disk.
@@ -217,9 +219,14 @@ impl Core {
         self.sessions.renew(session, now)
     }
 
-    /// Ends the session of a front-end that has emptied its cache.
-    pub fn end(&mut self, session: SessionId) {
-        self.sessions.end(session);
+    /// Ends the session of a front-end that has emptied its cache. Returns false if no front-end
+    /// can have it.
+    pub fn end(&mut self, session: SessionId) -> bool {
+        let can_be = session != SessionId::FORGOTTEN;
+        if can_be {
+            self.sessions.end(session);
+        }
+        can_be
     }
 
     /// Returns the invalidations that a session has yet to acknowledge.
@@ -288,6 +295,15 @@ impl Core {
     #[must_use]
     pub fn has_order(&self, number: OrderNumber) -> bool {
         number.0 < self.status().journal.length
+    }
+
+    /// Checks that `replica` leads, in `epoch`.
+    ///
+    /// # Errors
+    ///
+    /// The current leadership, if it does not.
+    pub fn led_by(&self, replica: ReplicaId, epoch: Epoch) -> Result<(), Leadership> {
+        self.stock.led_by(replica, epoch)
     }
 
     /// Decides whether the nominee becomes leader. The answer is valid once the leadership is on

@@ -65,14 +65,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::wire::lease::{RenewalReply, SessionId, Version};
+use crate::wire::lease::{LONGEST_LEASE_MS, RenewalReply, SessionId, Version};
 use crate::wire::toy::ToyName;
 
-/// How long a lease lasts: short, so that a purchase that must wait for one is hardly delayed, and
-/// five renewals long, so that a lost renewal does no harm.
+/// How long a lease lasts.
 pub const LEASE: Duration = Duration::from_millis(LEASE_MS);
 /// The same in milliseconds, as it is sent to the front-ends.
-pub const LEASE_MS: u64 = 1_000;
+pub const LEASE_MS: u64 = LONGEST_LEASE_MS;
 /// How much longer the catalog counts a lease than the front-end does: a quarter of it, far more
 /// than two clocks differ in speed.
 pub const MARGIN: Duration = Duration::from_millis(250);
@@ -179,6 +178,14 @@ impl Sessions {
         };
         self.live.insert(id, session);
         id
+    }
+
+    /// Returns whether a front-end may say that a session is over: it is its own, or of an earlier
+    /// run, whose sessions nobody can tell apart.
+    #[must_use]
+    pub fn may_end(&self, frontend: u32, id: SessionId) -> bool {
+        let is_own = self.live.get(&id).is_none_or(|session| session.frontend == frontend);
+        is_own && id != SessionId::FORGOTTEN
     }
 
     /// Renews a session, unless it has expired or has left an invalidation unacknowledged for too
@@ -398,6 +405,13 @@ mod tests {
         sessions.lock(&toys(), now);
         assert!(!sessions.is_clear(&tux(), before(now + LEASE + MARGIN)));
         assert!(sessions.is_clear(&tux(), now + LEASE + MARGIN));
+    }
+
+    #[test]
+    fn a_front_end_ends_only_what_it_can_have() {
+        let (sessions, id, _) = one_holder();
+        assert!(sessions.may_end(1, id) && !sessions.may_end(2, id));
+        assert!(!sessions.may_end(1, SessionId::FORGOTTEN), "that waits for all that are unknown");
     }
 
     #[test]

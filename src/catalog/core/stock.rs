@@ -192,7 +192,8 @@ impl Stock {
     /// disk and [adopted](Stock::adopt_leadership).
     ///
     /// This is a compare-and-set: an acquisition names the epoch that it is to end. Of two that
-    /// name the same epoch the second loses, and is told who won.
+    /// name the same epoch the second loses, and is told who won. So does one that names an epoch
+    /// which this catalog has not given: epochs come from here, and grow by one.
     ///
     /// `prefix` is the journal's position at the length of the nominee's log, if the journal is
     /// that long.
@@ -202,16 +203,14 @@ impl Stock {
         acquisition: &Acquisition,
         prefix: Option<Position>,
     ) -> AcquisitionReply {
-        if acquisition.seen < self.leadership.epoch {
+        if acquisition.seen != self.leadership.epoch {
             return AcquisitionReply::Lost(self.status());
         }
         if prefix != Some(acquisition.log) {
             return AcquisitionReply::Foreign { journal: self.journal };
         }
-        // Epochs come from here, so no process knows a newer one, unless this database was rebuilt
-        // or restored from a copy. Then the next epoch must be newer than all that were given.
         let leadership =
-            Leadership { epoch: acquisition.seen.next(), leader: Some(acquisition.nominee) };
+            Leadership { epoch: self.leadership.epoch.next(), leader: Some(acquisition.nominee) };
         AcquisitionReply::Won { leadership, journal: self.journal }
     }
 
@@ -280,9 +279,11 @@ pub(super) mod tests {
         let leadership = Leadership { epoch: Epoch(8), leader: Some(ReplicaId(2)) };
         assert_eq!(won, AcquisitionReply::Won { leadership, journal: Position::START });
         stock.adopt_leadership(leadership);
-        let lost = stock.plan_acquisition(&ask(1, 7), Some(Position::START));
         let status = CatalogStatus { leadership, journal: Position::START };
-        assert_eq!(lost, AcquisitionReply::Lost(status));
+        for seen in [7, 9, crate::wire::count::LARGEST] {
+            let lost = stock.plan_acquisition(&ask(1, seen), Some(Position::START));
+            assert_eq!(lost, AcquisitionReply::Lost(status), "{seen} is not the epoch to end");
+        }
     }
 
     #[test]

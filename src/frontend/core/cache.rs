@@ -172,6 +172,10 @@ impl<V: Clone> Cache<V> {
             return;
         }
         for (name, version) in toys {
+            if !self.session.as_ref().is_some_and(|session| session.toys.contains(name)) {
+                // The catalog has no such toy, and a floor for it would take memory for ever.
+                continue;
+            }
             self.entries.remove(name.as_str());
             let floor = self.floors.entry(name.clone()).or_default();
             *floor = (*floor).max(*version);

@@ -199,18 +199,39 @@ impl Selection {
         true
     }
 
+    /// Notes the catalog's record, which was asked for when `before` was known. If it is older, or
+    /// names another leader of the same epoch, the catalog's database went back in time, and its
+    /// record counts; unless something newer was learned meanwhile. Of a newer epoch the replicas
+    /// tell, once they know.
+    pub fn recorded(&mut self, record: Leadership, before: Leadership) {
+        let is_newer = record.epoch > self.known.epoch;
+        if !is_newer && record != self.known && self.known == before {
+            self.known = Leadership::default();
+            self.own_choice = None;
+            self.learn(record);
+        }
+    }
+
     /// Notes a leadership that this front-end's own nomination brought about.
     pub fn won(&mut self, leadership: Leadership) {
         self.learn(leadership);
         self.own_choice = leadership.leader;
     }
 
-    /// Notes a nominee's answer, or that there was none. A nominee that could not become leader is
-    /// passed over until its next health check, and the next highest is nominated.
-    pub fn nominated(&mut self, id: ReplicaId, reply: Option<&NominationReply>) {
+    /// Notes a nominee's answer, or that there was none, to a nomination that was sent when
+    /// `before` was known. A nominee that could not become leader is passed over until its next
+    /// health check, and the next highest is nominated.
+    pub fn nominated(
+        &mut self,
+        id: ReplicaId,
+        before: Leadership,
+        reply: Option<&NominationReply>,
+    ) {
         match reply {
             Some(NominationReply::Won(leadership)) => self.won(*leadership),
             Some(NominationReply::Lost(leadership)) => {
+                // The nominee has asked the catalog, which may have given no such epoch.
+                self.recorded(*leadership, before);
                 self.learn(*leadership);
             }
             Some(NominationReply::Unable(_)) | None => self.checked(id, HealthCheck::Gone),
@@ -519,7 +540,7 @@ mod tests {
     fn a_nominee_that_cannot_become_leader_is_passed_over() {
         let mut selection = led_by_three();
         selection.checked(THREE, HealthCheck::Gone);
-        selection.nominated(TWO, None);
+        selection.nominated(TWO, selection.leadership(), None);
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(ONE));
         selection.checked(TWO, status(TWO, ReplicaState::Follower, leading(1, THREE)));
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));

@@ -14,7 +14,7 @@
 use std::time::{Duration, Instant};
 
 use super::cache::Cache;
-use crate::wire::lease::{Registered, Registration, RenewalReply, SessionId};
+use crate::wire::lease::{LONGEST_LEASE_MS, Registered, Registration, RenewalReply, SessionId};
 
 /// How often the lease is renewed: five times per lease, so that a lost renewal does no harm.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
@@ -72,7 +72,7 @@ impl SessionKeeper {
         sent: Instant,
         registered: Registered,
     ) {
-        let lease_end = sent + Duration::from_millis(registered.lease_ms);
+        let lease_end = sent + lease_of(registered.lease_ms);
         cache.begin_session(registered.session, lease_end, registered.toys);
         self.previous = None;
     }
@@ -87,7 +87,7 @@ impl SessionKeeper {
     ) -> RenewalOutcome {
         match reply {
             RenewalReply::Renewed { lease_ms } => {
-                cache.renew_session(session, sent + Duration::from_millis(lease_ms));
+                cache.renew_session(session, sent + lease_of(lease_ms));
                 RenewalOutcome::Renewed
             }
             RenewalReply::Expired => {
@@ -96,6 +96,11 @@ impl SessionKeeper {
             }
         }
     }
+}
+
+/// A lease as it counts here: the catalog waits for no longer one.
+fn lease_of(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds.min(LONGEST_LEASE_MS))
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //! Each path is described at its handler, and the bodies at the types that the handlers send, so
 //! that the document tells what the code does. What all answers have in common (their request's id,
 //! the errors that any request can meet, `HEAD` and `OPTIONS`) is added to all of them here. A test
-//! compares the paths with those that are registered, and another tries them out on a running store.
+//! compares the paths with those that are registered, and another tries them out on a running
+//! store.
 
-mod common;
 mod errors;
+mod everywhere;
 
 use std::sync::{Arc, OnceLock};
 
@@ -76,7 +77,7 @@ impl Document {
 fn document() -> Value {
     let mut document = serde_json::to_value(Handlers::openapi());
     let document = document.as_mut().expect("a document can be written as JSON");
-    common::add(document);
+    everywhere::add(document);
     document.take()
 }
 

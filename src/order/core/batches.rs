@@ -44,14 +44,11 @@ use super::in_flight::{Busy, ClientKey};
 use super::log::{NotTaken, Write};
 use crate::wire::order::{Order, OrderNumber, Rows};
 use crate::wire::purchase::{
-    CommitReply, CommitRequest, Decision, Purchase, PurchaseReply, Verdict,
+    CommitReply, CommitRequest, Decision, MOST_IN_BATCH, Purchase, PurchaseReply, Verdict,
 };
-use crate::wire::replication::Epoch;
+use crate::wire::replication::{Epoch, Leadership};
 use crate::wire::trace::RequestOrigin;
 
-/// Purchases in one batch. At some 20 µs each, the catalog is done with the largest batch in the
-/// time of a few fsyncs.
-pub const MOST_IN_BATCH: usize = 256;
 /// How long a purchase rests before it is sent again, if its toy could not be sold because some
 /// front-end may still show the old quantity: about the time of an invalidation.
 pub const REST: Duration = Duration::from_millis(10);
@@ -182,7 +179,7 @@ impl<W> Core<W> {
             }
             BatchOutcome::Answered(CommitReply::Deposed(leadership)) => {
                 self.catalog_answered(asked);
-                self.step_down(epoch, leadership);
+                self.recorded(leadership, Leadership { epoch, leader: Some(self.id) });
                 None
             }
             BatchOutcome::Refused => {
@@ -529,7 +526,7 @@ mod tests {
         buy(&mut core, "a", 1);
         next_batch(&mut core, now);
         buy(&mut core, "b", 2);
-        core.learn(leading(2, OTHER));
+        core.recorded(leading(2, OTHER), core.leadership());
         let redirected = PurchaseReply::NotLeader(leading(2, OTHER));
         assert_eq!(answers(&mut core), [(1, redirected.clone()), (2, redirected)]);
         assert_eq!(core.in_flight.len(), 0);
@@ -542,7 +539,7 @@ mod tests {
         buy(&mut core, "a", 1);
         next_batch(&mut core, now);
         core.take_effects();
-        core.learn(leading(2, OTHER));
+        core.recorded(leading(2, OTHER), core.leadership());
         let effects = core.take_effects();
         assert_eq!(effects.answers, [(1, PurchaseReply::NotLeader(leading(2, OTHER)))]);
         assert_eq!(effects.events, [Event::Learned(leading(2, OTHER))]);
@@ -553,7 +550,7 @@ mod tests {
     #[test]
     fn a_purchase_at_a_replica_that_does_not_lead_is_sent_to_the_leader() {
         let mut core = started(0);
-        core.learn(leading(4, OTHER));
+        core.recorded(leading(4, OTHER), core.leadership());
         buy(&mut core, "a", 1);
         assert_eq!(answers(&mut core), [(1, PurchaseReply::NotLeader(leading(4, OTHER)))]);
     }

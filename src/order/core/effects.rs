@@ -36,6 +36,8 @@ pub struct Effects<W> {
     pub work: bool,
     /// Rows were accepted or the leadership changed: the tasks that replicate have something to do.
     pub grown: bool,
+    /// There is a hint of a newer leadership: the catalog is to be asked.
+    pub ask_catalog: bool,
 }
 
 /// What the operator should know.
@@ -63,14 +65,21 @@ pub enum Event {
 
 impl<W> Default for Effects<W> {
     fn default() -> Self {
-        Self { answers: Vec::new(), events: Vec::new(), work: false, grown: false }
+        Self {
+            answers: Vec::new(),
+            events: Vec::new(),
+            work: false,
+            grown: false,
+            ask_catalog: false,
+        }
     }
 }
 
 /// The model hashes cores between calls, when their effects have been taken.
 impl<W> Hash for Effects<W> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.answers.len(), self.events.len(), self.work, self.grown).hash(state);
+        let flags = (self.work, self.grown, self.ask_catalog);
+        (self.answers.len(), self.events.len(), flags).hash(state);
     }
 }
 

@@ -36,7 +36,7 @@ use super::effects::Event;
 use super::leadership::Mode;
 use super::log::NotTaken;
 use crate::wire::order::Rows;
-use crate::wire::replication::{AppendReply, AppendRequest, ReplicaId};
+use crate::wire::replication::{AppendReply, AppendRequest, Leadership, ReplicaId};
 
 /// A follower that has not acknowledged a message for this long leaves the live set. Well above the
 /// time of an fsync on a disk that works, well below what a client would notice.
@@ -58,6 +58,15 @@ pub enum NextAppend {
     AtOnce,
     /// After [`ABSENCE_PAUSE`]: it did not answer, or its log is foreign.
     AfterPause,
+}
+
+/// Why a replica takes no rows of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAppended {
+    /// The sender does not lead any more; this is the newest leadership.
+    Stale(Leadership),
+    /// This replica leads itself, as far as it knows: it asks the catalog first.
+    Leads,
 }
 
 /// All followers of a leader.
@@ -119,13 +128,17 @@ impl<W> Core<W> {
     ///
     /// # Errors
     ///
-    /// The answer, if the sender does not lead any more.
-    pub fn append(&mut self, request: &AppendRequest) -> Result<(), AppendReply> {
-        self.learn(request.leadership);
-        self.heard_of(request.leader_length);
-        if self.leadership.epoch > request.leadership.epoch {
-            return Err(AppendReply::Stale(self.leadership));
+    /// If the sender does not lead any more, or this replica leads as far as it knows.
+    pub fn append(&mut self, request: &AppendRequest) -> Result<(), NotAppended> {
+        self.hinted(request.leadership);
+        let (own, theirs) = (self.leadership.epoch, request.leadership.epoch);
+        if own > theirs || (own == theirs && self.is_chosen()) {
+            return Err(NotAppended::Stale(self.leadership));
         }
+        if self.is_chosen() {
+            return Err(NotAppended::Leads);
+        }
+        self.heard_of(request.leader_length);
         Ok(())
     }
 
@@ -154,6 +167,7 @@ impl<W> Core<W> {
         now: Instant,
     ) -> NextAppend {
         let durable = self.durable().length;
+        let is_lost = matches!(reply, Some(AppendReply::Diverged) | None);
         let next = match reply {
             Some(AppendReply::Synced { length }) => {
                 if let Some(followers) = self.followers_mut() {
@@ -168,8 +182,9 @@ impl<W> Core<W> {
                 NextAppend::AtOnce
             }
             Some(AppendReply::Stale(leadership)) => {
-                self.learn(leadership);
-                NextAppend::AtOnce
+                self.hinted(leadership);
+                // It may be a while until the catalog says whether that is so.
+                NextAppend::AfterPause
             }
             Some(AppendReply::Diverged) => {
                 self.effects.events.push(Event::FollowerDiverged(follower));
@@ -177,9 +192,7 @@ impl<W> Core<W> {
             }
             None => NextAppend::AfterPause,
         };
-        if next == NextAppend::AfterPause
-            && self.followers_mut().is_some_and(|followers| followers.lost(follower))
-        {
+        if is_lost && self.followers_mut().is_some_and(|followers| followers.lost(follower)) {
             self.effects.events.push(Event::FollowerLost(follower));
         }
         self.acknowledge();

@@ -20,10 +20,26 @@
 //!   |                  |                     | leading: sells
 //! ```
 //!
-//! A replica steps down as soon as it hears of a newer epoch. The purchases that wait there are
-//! answered "not leader": the client's front-end retries them at the next leader under the same
-//! keys. The outcome of a batch that is at the catalog then is ignored here; a retry under the same
-//! key gets it from the catalog's record.
+//! A replica believes nobody but the catalog. What a front-end or another replica says of a newer
+//! epoch is a *hint*: the replica asks the catalog, and steps down once the catalog says so. The
+//! purchases that wait there are answered "not leader": the client's front-end retries them at the
+//! next leader under the same keys. The outcome of a batch that is at the catalog then is ignored
+//! here; a retry under the same key gets it from the catalog's record.
+//!
+//! # An epoch that was never given
+//!
+//! An epoch that came from elsewhere could be any number. A replica that believed the largest one
+//! would follow a leader that does not exist, and acquire no epoch ever again:
+//!
+//! ```text
+//! stranger            replica 3 (leads, epoch 7)       catalog: epoch 7, replica 3
+//!   | epoch 2^62 ------->| asks ------------------------->|
+//!   |                    |<--------- epoch 7, replica 3 --| leads on
+//! ```
+//!
+//! The catalog's record may also be *older* than what a replica knows: its database was restored
+//! from a backup, or rebuilt. The record counts then, too, if the catalog was asked after the
+//! replica learned what it knows; an answer that was overtaken does not.
 //!
 //! # What is left out
 //!
@@ -77,12 +93,6 @@ impl<W> Core<W> {
         self.mode != Mode::Following
     }
 
-    /// Returns the epoch of the leadership that this replica has acquired, if it has.
-    #[must_use]
-    pub fn acquired(&self) -> Option<Epoch> {
-        self.is_chosen().then_some(self.leadership.epoch)
-    }
-
     /// Handles a front-end's nomination of this replica.
     #[must_use]
     pub fn nominated(&self, nomination: Nomination) -> Candidacy {
@@ -96,22 +106,24 @@ impl<W> Core<W> {
         })
     }
 
-    /// Handles the catalog's answer to an acquisition. Returns the answer for the front-end.
+    /// Handles the catalog's answer to an acquisition, which was sent when this replica knew
+    /// `before`. Returns the answer for the front-end.
     pub fn acquisition_answered(
         &mut self,
         request: &Acquisition,
+        before: Leadership,
         reply: AcquisitionReply,
     ) -> NominationReply {
         match reply {
             AcquisitionReply::Won { leadership, journal } => {
-                self.become_leader(leadership, journal.length)
+                self.become_leader(leadership, before, journal.length)
             }
             // An earlier acquisition won, whose answer was lost; or that of an earlier process.
             AcquisitionReply::Lost(status) if status.leadership.is_led_by(self.id) => {
-                self.become_leader(status.leadership, status.journal.length)
+                self.become_leader(status.leadership, before, status.journal.length)
             }
             AcquisitionReply::Lost(status) => {
-                self.learn(status.leadership);
+                self.recorded(status.leadership, before);
                 NominationReply::Lost(status.leadership)
             }
             AcquisitionReply::Foreign { journal } => NominationReply::Unable(format!(
@@ -125,11 +137,17 @@ impl<W> Core<W> {
     /// Becomes leader, unless the leadership is older than one that is known, or is this replica's
     /// already.
     ///
-    /// The epoch itself may be known: a front-end's or a follower's message may overtake the
-    /// catalog's answer. Its known leader may even be another replica: a rebuilt catalog gives
-    /// epochs out again, and its record counts.
-    fn become_leader(&mut self, leadership: Leadership, journal_length: u64) -> NominationReply {
-        let is_old = leadership.epoch < self.leadership.epoch;
+    /// The epoch itself may be known: the answer to a report may overtake that to the acquisition.
+    /// Its known leader may even be another replica: a restored catalog gives epochs out again, and
+    /// its record counts.
+    fn become_leader(
+        &mut self,
+        leadership: Leadership,
+        before: Leadership,
+        journal_length: u64,
+    ) -> NominationReply {
+        // Newer than what was known before, or an earlier catalog's.
+        let is_old = leadership.epoch < self.leadership.epoch && self.leadership != before;
         let is_done = leadership.epoch == self.leadership.epoch && self.is_chosen();
         if !is_old && !is_done {
             assert!(leadership.is_led_by(self.id), "an acquisition is answered to its nominee");
@@ -157,44 +175,34 @@ impl<W> Core<W> {
         true
     }
 
-    /// Notes a leadership. If it is newer than the known one, this replica follows.
-    pub fn learn(&mut self, leadership: Leadership) {
-        if leadership.epoch > self.leadership.epoch {
-            self.leadership = leadership;
+    /// Takes a hint that there is a newer leadership: the catalog is to be asked.
+    pub fn hinted(&mut self, leadership: Leadership) {
+        self.effects.ask_catalog |= leadership.epoch > self.leadership.epoch;
+    }
+
+    /// Notes the catalog's record, which was asked for when this replica knew `before`.
+    ///
+    /// A newer epoch ends what is known. An older one, or another leader of the same epoch, shows
+    /// that the catalog's database went back in time, unless something newer was learned meanwhile:
+    /// the catalog does not know this leader, and its journal may never get the orders that the
+    /// leader still waits for.
+    pub fn recorded(&mut self, record: Leadership, before: Leadership) {
+        let known = self.leadership;
+        if record.epoch > known.epoch {
+            self.leadership = record;
             self.mode = Mode::Following;
-            self.effects.events.push(Event::Learned(leadership));
+            self.effects.events.push(Event::Learned(record));
             self.redirect_waiters();
             self.effects.grown = true;
-        }
-    }
-
-    /// Compares the catalog's record with this replica's own leadership. A rebuilt catalog may have
-    /// given this epoch to another replica.
-    pub(super) fn contradicted(&mut self, leadership: Leadership) {
-        if self.leadership.epoch == leadership.epoch && !leadership.is_led_by(self.id) {
-            self.step_down(leadership.epoch, leadership);
-        }
-    }
-
-    /// Compares the catalog's record with the epoch that this replica had acquired when the catalog
-    /// was asked. An older record shows that the catalog's database went back in time: it does not
-    /// know this leader, and its journal may never get the orders that the leader still waits for.
-    pub fn forgotten(&mut self, acquired: Option<Epoch>, known: Leadership) {
-        if let Some(epoch) = acquired
-            && known.epoch < epoch
-        {
-            self.step_down(epoch, known);
-        }
-    }
-
-    /// Steps down from `epoch`: the catalog says that this replica does not lead in it, and which
-    /// leadership it knows. A later epoch that this replica has acquired meanwhile is not affected.
-    pub(super) fn step_down(&mut self, epoch: Epoch, known: Leadership) {
-        self.learn(known);
-        if self.leadership.epoch == epoch && self.is_chosen() {
+        } else if record != known && known == before {
+            let led = self.is_chosen();
+            self.leadership = record;
             self.mode = Mode::Following;
-            self.effects.events.push(Event::SteppedDown(epoch, known));
-            self.redirect_waiters();
+            if led {
+                self.effects.events.push(Event::SteppedDown(known.epoch, record));
+                self.redirect_waiters();
+            }
+            self.effects.grown = true;
         }
     }
 }
@@ -203,6 +211,10 @@ impl<W> Core<W> {
 mod tests {
     use super::super::tests::*;
     use super::*;
+
+    fn acquired(core: &Core<u32>) -> Option<Epoch> {
+        core.is_chosen().then_some(core.leadership.epoch)
+    }
 
     #[test]
     fn a_nominee_does_not_lead_before_it_has_what_it_missed() {
@@ -217,22 +229,35 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_epoch_deposes_and_an_older_one_is_ignored() {
+    fn a_newer_epoch_deposes_and_an_overtaken_answer_is_ignored() {
         let mut core = leader(0);
-        core.learn(leading(1, OTHER));
-        assert_eq!(core.leadership(), leading(1, ME));
+        core.recorded(leading(1, ME), leading(1, ME));
         assert_eq!(core.leads(), Some(Epoch(1)));
-        core.learn(leading(2, OTHER));
+        core.recorded(leading(2, OTHER), leading(1, ME));
         assert_eq!(core.leadership(), leading(2, OTHER));
         assert_eq!(core.leads(), None);
-        acquire(&mut core, leading(1, ME), 0);
+        let request = Acquisition { nominee: ME, seen: Epoch(0), log: core.durable() };
+        let won = AcquisitionReply::Won { leadership: leading(1, ME), journal: core.durable() };
+        core.acquisition_answered(&request, Leadership::default(), won);
         assert!(!core.is_chosen(), "the leadership of epoch 1 has ended");
+    }
+
+    #[test]
+    fn a_replica_asks_the_catalog_before_it_believes_in_a_newer_epoch() {
+        let mut core = leader(0);
+        for hint in [leading(2, OTHER), leading(crate::wire::count::LARGEST, OTHER)] {
+            core.hinted(hint);
+            assert_eq!(core.leads(), Some(Epoch(1)));
+            assert!(core.take_effects().ask_catalog);
+        }
+        core.hinted(leading(1, OTHER));
+        assert!(!core.take_effects().ask_catalog, "it is not newer");
     }
 
     #[test]
     fn a_nominee_that_heard_of_its_own_victory_first_still_becomes_leader() {
         let mut core = started(0);
-        core.learn(leading(1, ME));
+        core.recorded(leading(1, ME), Leadership::default());
         assert!(!core.is_chosen());
         acquire(&mut core, leading(1, ME), 0);
         assert!(core.is_chosen());
@@ -241,40 +266,41 @@ mod tests {
     #[test]
     fn of_an_epoch_that_was_given_away_twice_the_catalog_knows_the_leader() {
         let mut core = started(0);
-        core.learn(leading(1, OTHER));
+        core.recorded(leading(1, OTHER), Leadership::default());
         acquire(&mut core, leading(1, ME), 0);
         assert!(core.try_to_lead());
         assert_eq!(core.leadership(), leading(1, ME));
-    }
-
-    #[test]
-    fn a_leader_whose_epoch_the_catalog_gave_to_another_steps_down() {
-        let mut core = leader(0);
-        core.contradicted(leading(1, ME));
-        assert!(core.is_chosen());
-        core.contradicted(leading(1, OTHER));
-        assert!(!core.is_chosen());
+        core.recorded(leading(1, OTHER), leading(1, ME));
         let events = core.take_effects().events;
-        assert_eq!(events, [Event::SteppedDown(Epoch(1), leading(1, OTHER))]);
+        assert_eq!(events.last(), Some(&Event::SteppedDown(Epoch(1), leading(1, OTHER))));
     }
 
     #[test]
-    fn a_leader_that_a_restored_catalog_does_not_know_steps_down() {
+    fn under_a_restored_catalog_a_replica_counts_epochs_as_the_catalog_does() {
         let mut core = started(0);
-        let before = core.acquired();
-        acquire(&mut core, leading(2, ME), 5);
-        core.forgotten(before, leading(1, OTHER));
-        core.forgotten(core.acquired(), leading(2, ME));
-        assert_eq!(core.acquired(), Some(Epoch(2)), "that was the record from before");
-        core.forgotten(Some(Epoch(2)), leading(1, OTHER));
-        assert_eq!(core.acquired(), None);
+        let before = core.leadership();
+        acquire(&mut core, leading(5, ME), 0);
+        core.recorded(leading(1, OTHER), before);
+        assert_eq!(acquired(&core), Some(Epoch(5)), "that was the record from before");
+        core.recorded(leading(1, OTHER), leading(5, ME));
+        assert_eq!((acquired(&core), core.leadership()), (None, leading(1, OTHER)));
+        acquire(&mut core, leading(2, ME), 0);
+        assert_eq!(acquired(&core), Some(Epoch(2)));
+    }
+
+    #[test]
+    fn an_acquisition_may_win_an_older_epoch_than_one_of_an_earlier_catalog() {
+        let mut core = started(0);
+        core.recorded(leading(9, OTHER), Leadership::default());
+        acquire(&mut core, leading(2, ME), 0);
+        assert_eq!(acquired(&core), Some(Epoch(2)));
     }
 
     #[test]
     fn a_late_answer_does_not_end_a_later_leadership() {
         let mut core = leader(0);
         acquire(&mut core, leading(3, ME), 0);
-        core.step_down(Epoch(1), leading(2, OTHER));
+        core.recorded(leading(2, OTHER), leading(1, ME));
         assert!(core.is_chosen());
         assert_eq!(core.leadership(), leading(3, ME));
     }

@@ -93,6 +93,15 @@ pub enum JournalCheck {
     Diverged,
 }
 
+/// What a replica knew when it asked the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The newest leadership.
+    pub leadership: Leadership,
+    /// The end of its log, with the rows that are still being written.
+    pub log: Position,
+}
+
 impl<W> Core<W> {
     /// A replica that has just started, whose log on disk ends at `durable`. `others` are the other
     /// replicas.
@@ -111,6 +120,12 @@ impl<W> Core<W> {
             unwritable: None,
             effects: Effects::default(),
         }
+    }
+
+    /// Returns what this replica knows now, to be compared with the answer to a question.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known { leadership: self.leadership, log: self.accepted() }
     }
 
     /// Returns the other replicas.
@@ -179,17 +194,15 @@ impl<W> Core<W> {
         self.catalog_answered = self.catalog_answered.max(Some(asked));
     }
 
-    /// Notes the catalog's status. It was requested at `asked`, when this log was `length_before`
-    /// long.
+    /// Notes the catalog's status. It was requested at `asked`, when this replica knew `before`.
     pub fn heard_from_catalog(
         &mut self,
         status: CatalogStatus,
         asked: Instant,
-        length_before: u64,
+        before: Known,
     ) -> JournalCheck {
-        self.learn(status.leadership);
-        self.contradicted(status.leadership);
-        if status.journal.length < length_before {
+        self.recorded(status.leadership, before.leadership);
+        if status.journal.length < before.log.length {
             return JournalCheck::Diverged;
         }
         self.catalog_answered(asked);
@@ -254,7 +267,8 @@ mod tests {
     pub(super) fn acquire(core: &mut Core<u32>, leadership: Leadership, length: u64) {
         let request = Acquisition { nominee: ME, seen: Epoch(0), log: core.durable() };
         let won = AcquisitionReply::Won { leadership, journal: end_of(&journal(length)) };
-        assert_eq!(core.acquisition_answered(&request, won), NominationReply::Won(leadership));
+        let answer = core.acquisition_answered(&request, core.leadership(), won);
+        assert_eq!(answer, NominationReply::Won(leadership));
     }
 
     /// The leader of epoch 1, with a log as long as the journal.
@@ -283,7 +297,7 @@ mod tests {
         core.disk_answered(now);
         assert_eq!(core.fitness(now), Fitness::Unfit);
         let status = CatalogStatus { leadership: leading(1, OTHER), journal: Position::START };
-        assert_eq!(core.heard_from_catalog(status, now, 0), JournalCheck::Known);
+        assert_eq!(core.heard_from_catalog(status, now, core.known()), JournalCheck::Known);
         assert_eq!(core.fitness(now), Fitness::Ready);
         assert_eq!(core.fitness(now + FRESHNESS), Fitness::Unfit);
         let nothing = core.take(&stretch(0, 0)).unwrap();
@@ -335,7 +349,7 @@ mod tests {
         core.disk_answered(now);
         let journal = end_of(&journal(1));
         let status = CatalogStatus { leadership: leading(1, OTHER), journal };
-        assert_eq!(core.heard_from_catalog(status, now, 2), JournalCheck::Diverged);
+        assert_eq!(core.heard_from_catalog(status, now, core.known()), JournalCheck::Diverged);
         assert_eq!(core.fitness(now), Fitness::Unfit);
         assert_eq!(core.leadership(), leading(1, OTHER));
     }

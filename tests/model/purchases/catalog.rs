@@ -210,7 +210,7 @@ impl Purchases {
     }
 
     /// A nominee acquires leadership.
-    pub(super) fn acquire(&self, state: &mut State, request: Acquisition) {
+    pub(super) fn acquire(&self, state: &mut State, request: Acquisition, before: Leadership) {
         let mut asked = request;
         if !self.keeps(Rule::AcquisitionsNameTheEpoch) {
             asked.seen = state.stock.status().leadership.epoch;
@@ -221,12 +221,12 @@ impl Purchases {
         }
         let reply = state.stock.plan_acquisition(&asked, prefix);
         let (AcquisitionReply::Won { leadership, .. }, disk) = (reply, &state.disk) else {
-            answer(state, Answer::Acquisition(request, reply));
+            answer(state, Answer::Acquisition(request, before, reply));
             return;
         };
         let mut disk = disk.clone();
         disk.stock.adopt_leadership(leadership);
-        let reply = Answer::Acquisition(request, reply);
+        let reply = Answer::Acquisition(request, before, reply);
         if self.keeps(Rule::EpochDurableBeforeAnswer) {
             self.commit(state, disk, reply);
         } else {
@@ -257,7 +257,9 @@ fn answer(state: &mut State, answer: Answer) {
                 *answer = Some(reply);
             }
         }
-        Answer::Acquisition(request, reply) => state.acquisitions.push((request, reply)),
+        Answer::Acquisition(request, before, reply) => {
+            state.acquisitions.push((request, before, reply));
+        }
         Answer::Batch { sender: None, .. } | Answer::None => {}
     }
 }

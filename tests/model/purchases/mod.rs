@@ -164,7 +164,8 @@ struct State {
     members: Vec<Member>,
     clients: Vec<Client>,
     /// Answers to acquisitions, on their way.
-    acquisitions: Vec<(Acquisition, AcquisitionReply)>,
+    /// Each with what its nominee knew when it asked.
+    acquisitions: Vec<(Acquisition, Leadership, AcquisitionReply)>,
     /// Batches that their senders have given up, and that may still arrive.
     strays: Vec<CommitRequest>,
     /// Rows that their senders have given up, each with the follower that they may still reach.
@@ -194,8 +195,12 @@ struct Writing {
 /// What the writing task answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Answer {
-    Batch { sender: Option<usize>, reply: CommitReply },
-    Acquisition(Acquisition, AcquisitionReply),
+    Batch {
+        sender: Option<usize>,
+        reply: CommitReply,
+    },
+    /// With what the nominee knew when it asked.
+    Acquisition(Acquisition, Leadership, AcquisitionReply),
     None,
 }
 
@@ -341,12 +346,12 @@ impl Model for Purchases {
         let mut members: Vec<Member> = members.collect();
         let leadership = self.first_leadership();
         for (member, one) in members.iter_mut().enumerate() {
-            one.core.learn(leadership);
+            one.core.recorded(leadership, Leadership::default());
             if leadership.is_led_by(id(member)) {
                 let log = one.core.durable();
                 let request = Acquisition { nominee: id(member), seen: Epoch(0), log };
                 let won = AcquisitionReply::Won { leadership, journal: Position::START };
-                one.core.acquisition_answered(&request, won);
+                one.core.acquisition_answered(&request, leadership, won);
                 assert!(one.core.try_to_lead());
             }
             one.core.take_effects();
@@ -414,7 +419,10 @@ impl Model for Purchases {
                 let (request, _) = state.members[leader].replicating_to.get(&follower)?.clone();
                 let reply = self.take_rows(&mut state, follower, &request);
                 let (_, answer) = state.members[leader].replicating_to.get_mut(&follower)?;
-                *answer = Some(reply);
+                match reply {
+                    Some(_) => *answer = reply,
+                    None => self.lose(&mut state, leader, follower),
+                }
             }
             Step::TakeLate(place) => {
                 self.sights.note("rows arrive late");
@@ -431,7 +439,7 @@ impl Model for Purchases {
             Step::Inform(member) => {
                 let status = state.stock.status();
                 self.call(&mut state, member, |core| {
-                    core.heard_from_catalog(status, self.base, core.durable().length)
+                    core.heard_from_catalog(status, self.base, core.known())
                 });
             }
             Step::Crash(member) => self.crash(&mut state, member),

@@ -5,6 +5,7 @@
 //! journal, rows that were renumbered, a follower that was lost) or by not doing what it says.
 
 use toystore::order::core::effects::Event;
+use toystore::order::core::followers::NotAppended;
 use toystore::order::core::leadership::Candidacy;
 use toystore::order::core::log::{LogNumber, NotTaken, Write};
 use toystore::wire::replication::{CatalogStatus, Nomination};
@@ -19,7 +20,7 @@ impl Member {
         let mut core = Core::new(id(member), others.collect(), end_of(&rows));
         // It has reached the catalog once, so that its next answers make no difference to that.
         let status = CatalogStatus { leadership: Leadership::default(), journal: Position::START };
-        core.heard_from_catalog(status, model.base, 0);
+        core.heard_from_catalog(status, model.base, core.known());
         Self {
             core,
             on_disk: rows.len(),
@@ -227,26 +228,31 @@ impl Purchases {
         state: &mut State,
         follower: usize,
         request: &AppendRequest,
-    ) -> AppendReply {
+    ) -> Option<AppendReply> {
         let accepted = self.call(state, follower, |core| core.append(request));
-        if let Err(reply) = accepted
-            && self.keeps(Rule::StaleRowsAreRefused)
-        {
-            self.sights.note("a follower knows a newer leader");
-            return reply;
+        match accepted {
+            Err(NotAppended::Stale(leadership)) if self.keeps(Rule::StaleRowsAreRefused) => {
+                self.sights.note("a follower knows a newer leader");
+                return Some(AppendReply::Stale(leadership));
+            }
+            Err(NotAppended::Leads) => {
+                self.sights.note("a leader gets rows of a newer one");
+                return None;
+            }
+            Err(NotAppended::Stale(_)) | Ok(()) => {}
         }
         let taken = self.take(state, follower, &request.rows);
         match taken {
             Ok(()) if !self.keeps(Rule::FollowersWriteBeforeAcknowledgement) => {
                 let length = state.members[follower].core.accepted().length;
-                return AppendReply::Synced { length };
+                return Some(AppendReply::Synced { length });
             }
             Ok(()) => self.write(state, follower),
             Err(NotTaken::Gap(_)) => self.sights.note("rows leave a gap"),
             Err(NotTaken::Diverged | NotTaken::NotWritten) => {}
         }
         let reply = self.call(state, follower, |core| core.appended(taken));
-        reply.expect("what was taken was written")
+        Some(reply.expect("what was taken was written"))
     }
 
     /// A front-end nominates a replica. A nomination that names an epoch that has ended may be
@@ -254,20 +260,21 @@ impl Purchases {
     pub(super) fn nominate(&self, state: &mut State, member: usize, seen: Epoch) {
         let core = &state.members[member].core;
         let late = seen < state.stock.status().leadership.epoch;
-        let request = match core.nominated(Nomination { seen }) {
-            Candidacy::Acquire(request) => request,
+        let (request, before) = match core.nominated(Nomination { seen }) {
+            Candidacy::Acquire(request) => (request, core.leadership()),
             Candidacy::Answer(_) if late => {
-                Acquisition { nominee: id(member), seen, log: core.durable() }
+                let before = Leadership { epoch: seen, leader: None };
+                (Acquisition { nominee: id(member), seen, log: core.durable() }, before)
             }
             Candidacy::Answer(_) => return,
         };
         state.left.nominations -= 1;
-        self.acquire(state, request);
+        self.acquire(state, request, before);
     }
 
     /// The catalog's answer to an acquisition arrives, maybe after other messages about it.
     pub(super) fn become_leader(&self, state: &mut State, place: usize) {
-        let (request, mut reply) = state.acquisitions.remove(place);
+        let (request, asked, mut reply) = state.acquisitions.remove(place);
         let member = member_of(request.nominee);
         let before = state.members[member].core.clone();
         let (leadership, journal) = match &mut reply {
@@ -283,7 +290,7 @@ impl Purchases {
                         "an acquisition loses"
                     }
                 });
-                self.call(state, member, |core| core.acquisition_answered(&request, reply));
+                self.call(state, member, |core| core.acquisition_answered(&request, asked, reply));
                 return;
             }
         };
@@ -297,7 +304,7 @@ impl Purchases {
         if !self.keeps(Rule::NomineesFetchFirst) {
             *journal = Position::START;
         }
-        self.call(state, member, |core| core.acquisition_answered(&request, reply));
+        self.call(state, member, |core| core.acquisition_answered(&request, asked, reply));
         if state.members[member].core == before {
             self.sights.note("an acquisition is answered too late");
         } else if misses {
@@ -324,6 +331,6 @@ impl Purchases {
         if let Some(Writing { answer: Answer::Batch { sender, .. }, .. }) = &mut state.writer {
             sender.take_if(|sender| *sender == member);
         }
-        state.acquisitions.retain(|(request, _)| request.nominee != id(member));
+        state.acquisitions.retain(|(request, ..)| request.nominee != id(member));
     }
 }

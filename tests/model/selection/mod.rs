@@ -13,8 +13,9 @@
 //!
 //! Each `│step│` is one action; between any two anything else may happen: steps of the other
 //! front-end, a replica's crash and its restart, the cut of a link between a front-end and a
-//! replica, for good; the loss of a health check. Else a front-end checks all replicas in one step,
-//! a few times.
+//! replica, for good; the loss of a health check; a stranger's message with an epoch that was never
+//! given, to a replica or to the catalog; a restore of the catalog's database. Else a front-end
+//! checks all replicas in one step, a few times.
 //!
 //! In each state the model asks how it would end if nothing more went wrong: it lets all processes
 //! take their steps in turn, and both front-ends must come to rest with a leader that works and
@@ -43,16 +44,21 @@ use toystore::frontend::core::health::HealthCheck;
 use toystore::frontend::core::selection::{Nominee, Selection, YIELD_CHECKS};
 use toystore::order::core::Core;
 use toystore::order::core::leadership::Candidacy;
+use toystore::wire::count::LARGEST;
 use toystore::wire::order::Position;
 use toystore::wire::replication::{
-    AcquisitionReply, CatalogStatus, Epoch, Leadership, Nomination, NominationReply, ReplicaId,
-    ReplicaState, ReplicaStatus,
+    Acquisition, AcquisitionReply, CatalogStatus, Epoch, Leadership, Nomination, NominationReply,
+    ReplicaId, ReplicaState, ReplicaStatus,
 };
 
 use super::Sights;
 
 const RESTS: &str = "the front-ends come to rest with a leader that works and both reach";
 const HIGHEST: &str = "the first leader is the highest of all";
+/// An epoch that no run comes to.
+const NEVER_GIVEN: Epoch = Epoch(LARGEST);
+const COUNTED: &str = "epochs are counted";
+const GIVEN: &str = "no process believes in an epoch that was never given";
 const CALM: &str = "a leader is not replaced for a health check or two that are lost";
 
 /// A rule of the protocol that a run can do without.
@@ -64,6 +70,9 @@ enum Rule {
     IdleLeadersAreReplaced,
     SilentLeadersAreReplaced,
     DeclinedNomineesArePassedOver,
+    OnlyTheCatalogIsBelieved,
+    EpochsGrowByOne,
+    TheRecordCounts,
 }
 
 /// The size of the world: its replicas, and what may happen so many times.
@@ -82,6 +91,10 @@ struct Left {
     cuts: u8,
     /// Single health checks.
     losses: u8,
+    /// Messages of a stranger, which name an epoch that was never given.
+    strays: u8,
+    /// The catalog's database is restored from a backup.
+    restores: u8,
 }
 
 struct Choosing {
@@ -129,6 +142,10 @@ enum Step {
     Restart(ReplicaId),
     Cut(usize, ReplicaId),
     LoseCheck(usize, ReplicaId),
+    Mislead(ReplicaId),
+    Acquire(ReplicaId),
+    Restore,
+    Report(usize),
 }
 
 impl Choosing {
@@ -149,7 +166,7 @@ impl Choosing {
         let mut replica = Core::new(id, others, Position::START);
         let status = CatalogStatus { leadership: Leadership::default(), journal: Position::START };
         replica.disk_answered(self.base);
-        replica.heard_from_catalog(status, self.base, 0);
+        replica.heard_from_catalog(status, self.base, replica.known());
         replica.caught_up();
         replica
     }
@@ -210,10 +227,11 @@ impl Choosing {
             }
             Candidacy::Acquire(request) => {
                 let reply = stock.plan_acquisition(&request, Some(Position::START));
+                let before = replica.leadership();
                 if let AcquisitionReply::Won { leadership, .. } = reply {
                     stock.adopt_leadership(leadership);
                 }
-                let reply = replica.acquisition_answered(&request, reply);
+                let reply = replica.acquisition_answered(&request, before, reply);
                 replica.try_to_lead();
                 replica.take_effects();
                 reply
@@ -241,11 +259,12 @@ impl Choosing {
                 selection.learn(leadership);
             }
             Nominated::Lost(leadership) if self.keeps(Rule::LosersAdoptTheWinner) => {
-                selection.learn(leadership);
+                let lost = NominationReply::Lost(leadership);
+                selection.nominated(nominee.id, selection.leadership(), Some(&lost));
             }
             Nominated::Unanswered if self.keeps(Rule::DeclinedNomineesArePassedOver) => {
                 self.sights.note("a nominee cannot be reached");
-                selection.nominated(nominee.id, None);
+                selection.nominated(nominee.id, selection.leadership(), None);
             }
             Nominated::Lost(_) | Nominated::Unanswered | Nominated::OnItsWay => {}
         }
@@ -253,9 +272,38 @@ impl Choosing {
         for id in selection.uninformed() {
             let cut = state.cuts.contains(&(number, id));
             if let Some(replica) = state.replicas[place(id)].as_mut().filter(|_| !cut) {
-                replica.learn(leadership);
-                replica.take_effects();
+                self.hint(&state.stock, replica, leadership);
             }
+        }
+    }
+
+    /// A replica is told of a leadership. It asks the catalog whether there is a newer one.
+    fn hint(&self, stock: &Stock, replica: &mut Core<()>, leadership: Leadership) {
+        if !self.keeps(Rule::OnlyTheCatalogIsBelieved) {
+            replica.recorded(leadership, replica.leadership());
+            replica.take_effects();
+            return;
+        }
+        replica.hinted(leadership);
+        if replica.take_effects().ask_catalog {
+            self.watch(stock, replica);
+        }
+    }
+
+    /// The catalog's answer to a replica's report arrives.
+    fn watch(&self, stock: &Stock, replica: &mut Core<()>) {
+        let (record, known) = (stock.status().leadership, replica.leadership());
+        if record.epoch > known.epoch || self.keeps(Rule::TheRecordCounts) {
+            replica.recorded(record, known);
+        }
+        replica.take_effects();
+    }
+
+    /// The catalog's answer to a front-end's report arrives.
+    fn report(&self, state: &mut State, number: usize) {
+        let selection = &mut state.frontends[number].selection;
+        if self.keeps(Rule::TheRecordCounts) {
+            selection.recorded(state.stock.status().leadership, selection.leadership());
         }
     }
 
@@ -270,7 +318,11 @@ impl Choosing {
         let mut rested = 0;
         for _ in 0..YIELD_CHECKS + 20 {
             let before = state.stock.status().leadership;
+            for replica in state.replicas.iter_mut().flatten() {
+                self.watch(&state.stock, replica);
+            }
             for number in 0..2 {
+                self.report(&mut state, number);
                 self.check_all(&mut state, number);
                 Self::nominate(&mut state, number);
                 self.arrive(&mut state, number);
@@ -294,6 +346,11 @@ fn agree(state: &State, leadership: Leadership) -> bool {
     sells && state.frontends.iter().all(|one| one.selection.leader() == Some(leader))
 }
 
+/// A catalog that has given no epoch yet.
+fn new_stock() -> Stock {
+    Stock::new(Vec::new(), 1, Position::START, Leadership::default())
+}
+
 fn place(id: ReplicaId) -> usize {
     usize::try_from(id.0 - 1).expect("a small number")
 }
@@ -303,11 +360,10 @@ impl Model for Choosing {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State> {
-        let no_leader = Leadership::default();
         let selection = Selection::new(self.ids());
         let checks = self.size.left.checks;
         vec![State {
-            stock: Stock::new(Vec::new(), 1, Position::START, no_leader),
+            stock: new_stock(),
             replicas: self.ids().map(|id| Some(self.new_process(id))).collect(),
             frontends: vec![FrontEnd { selection, checks, nominating: None }; 2],
             cuts: BTreeSet::new(),
@@ -329,6 +385,11 @@ impl Model for Choosing {
                 }
                 None => {}
             }
+            let record = state.stock.status().leadership;
+            let known = frontend.selection.leadership();
+            if record != known && record.epoch <= known.epoch {
+                steps.push(Step::Report(number));
+            }
             if left.losses > 0 {
                 steps.extend(self.ids().map(|id| Step::LoseCheck(number, id)));
             }
@@ -336,12 +397,18 @@ impl Model for Choosing {
                 steps.extend(self.ids().map(|id| Step::Cut(number, id)));
             }
         }
+        if left.restores > 0 && state.stock.status().leadership.epoch > Epoch(0) {
+            steps.push(Step::Restore);
+        }
         for (id, replica) in self.ids().zip(&state.replicas) {
             match replica {
                 Some(replica) => {
                     steps.extend((left.crashes > 0).then_some(Step::Crash(id)));
-                    if replica.leadership().epoch < state.stock.status().leadership.epoch {
+                    if replica.leadership() != state.stock.status().leadership {
                         steps.push(Step::Watch(id));
+                    }
+                    if left.strays > 0 {
+                        steps.extend([Step::Mislead(id), Step::Acquire(id)]);
                     }
                 }
                 None => steps.extend((left.restarts > 0).then_some(Step::Restart(id))),
@@ -360,11 +427,38 @@ impl Model for Choosing {
             Step::Arrive(number) => self.arrive(&mut state, number),
             Step::Hear(number) => self.hear(&mut state, number),
             Step::Watch(id) => {
-                let leadership = state.stock.status().leadership;
                 let replica = state.replicas[place(id)].as_mut()?;
-                replica.learn(leadership);
-                replica.take_effects();
+                self.watch(&state.stock, replica);
             }
+            Step::Mislead(id) => {
+                state.left.strays -= 1;
+                self.sights.note("a replica is told of an epoch that was never given");
+                let other = ReplicaId(id.0 % self.size.replicas + 1);
+                let leadership = Leadership { epoch: NEVER_GIVEN, leader: Some(other) };
+                let replica = state.replicas[place(id)].as_mut()?;
+                self.hint(&state.stock, replica, leadership);
+            }
+            Step::Acquire(nominee) => {
+                state.left.strays -= 1;
+                self.sights.note("an acquisition names an epoch that was never given");
+                let request = Acquisition { nominee, seen: NEVER_GIVEN, log: Position::START };
+                let won = state.stock.plan_acquisition(&request, Some(Position::START));
+                if let AcquisitionReply::Won { leadership, .. } = won {
+                    state.stock.adopt_leadership(leadership);
+                } else if !self.keeps(Rule::EpochsGrowByOne)
+                    && state.stock.status().leadership.epoch < NEVER_GIVEN
+                {
+                    let leadership =
+                        Leadership { epoch: NEVER_GIVEN.next(), leader: Some(nominee) };
+                    state.stock.adopt_leadership(leadership);
+                }
+            }
+            Step::Restore => {
+                state.left.restores -= 1;
+                self.sights.note("the catalog's database goes back in time");
+                state.stock = new_stock();
+            }
+            Step::Report(number) => self.report(&mut state, number),
             Step::Crash(id) => {
                 state.left.crashes -= 1;
                 state.replicas[place(id)] = None;
@@ -397,8 +491,17 @@ impl Model for Choosing {
                     || epoch != Epoch(1)
                     || leader == Some(ReplicaId(model.size.replicas))
             }),
+            Property::always(COUNTED, |_, state: &State| {
+                state.stock.status().leadership.epoch < NEVER_GIVEN
+            }),
+            Property::always(GIVEN, |_, state: &State| {
+                let replicas = state.replicas.iter().flatten().map(|it| it.leadership().epoch);
+                let frontends = state.frontends.iter().map(|it| it.selection.leadership().epoch);
+                replicas.chain(frontends).all(|epoch| epoch < NEVER_GIVEN)
+            }),
             Property::always(CALM, |model: &Self, state: &State| {
-                let all_well = Left { losses: model.size.left.losses, ..state.left };
+                let Left { losses, strays, .. } = model.size.left;
+                let all_well = Left { losses, strays, ..state.left };
                 all_well != model.size.left || state.stock.status().leadership.epoch <= Epoch(1)
             }),
         ]

@@ -4,10 +4,13 @@ use super::super::{Search, explore};
 use super::*;
 
 const QUIET: Size = Size { replicas: 3, left: NOTHING };
-const NOTHING: Left = Left { checks: 3, crashes: 0, restarts: 0, cuts: 0, losses: 0 };
+const NOTHING: Left =
+    Left { checks: 3, crashes: 0, restarts: 0, cuts: 0, losses: 0, strays: 0, restores: 0 };
 const CRASHES: Size =
     Size { replicas: 2, left: Left { checks: 2, crashes: 1, restarts: 1, ..NOTHING } };
 const LOSSES: Size = Size { replicas: 2, left: Left { losses: 2, ..NOTHING } };
+const STRAYS: Size = Size { replicas: 2, left: Left { checks: 2, strays: 2, ..NOTHING } };
+const RESTORES: Size = Size { replicas: 2, left: Left { checks: 2, restores: 1, ..NOTHING } };
 const CUTS: Size = Size { left: Left { checks: 2, cuts: 2, ..NOTHING }, ..QUIET };
 
 fn assert_holds(what: &str, size: Size, sights: &[&'static str]) {
@@ -43,8 +46,26 @@ fn front_ends_may_be_cut_off_from_different_replicas() {
 }
 
 #[test]
+fn a_stranger_may_name_an_epoch_that_was_never_given() {
+    let sights = [
+        "a replica is told of an epoch that was never given",
+        "an acquisition names an epoch that was never given",
+    ];
+    assert_holds("a stranger misleads", STRAYS, &sights);
+}
+
+#[test]
+fn the_catalog_may_forget_epochs() {
+    let sights = ["the catalog's database goes back in time"];
+    assert_holds("the catalog is restored", RESTORES, &sights);
+}
+
+#[test]
 fn each_rule_is_needed() {
     let needed = [
+        (Rule::OnlyTheCatalogIsBelieved, STRAYS, GIVEN),
+        (Rule::EpochsGrowByOne, STRAYS, COUNTED),
+        (Rule::TheRecordCounts, RESTORES, RESTS),
         (Rule::MissesAreForgiven, LOSSES, CALM),
         (Rule::ReplacedChoicesYield, CUTS, RESTS),
         (Rule::IdleLeadersAreReplaced, CRASHES, RESTS),

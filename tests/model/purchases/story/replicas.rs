@@ -165,7 +165,7 @@ impl Purchases {
         s: &mut Scene,
     ) {
         let (before, after) = states;
-        for (request, reply) in after.acquisitions.iter().skip(before.acquisitions.len()) {
+        for (request, _, reply) in after.acquisitions.iter().skip(before.acquisitions.len()) {
             let member = member_of(request.nominee);
             let text = match reply {
                 AcquisitionReply::Won { leadership, .. } => {
@@ -196,7 +196,7 @@ impl Purchases {
         s: &mut Scene,
     ) {
         let (before, after) = states;
-        let (request, _) = &before.acquisitions[place];
+        let (request, ..) = &before.acquisitions[place];
         let member = member_of(request.nominee);
         if place < memory.acquisitions.len() {
             s.receive(&memory.acquisitions.remove(place));
