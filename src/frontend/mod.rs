@@ -56,6 +56,7 @@ pub async fn run(
     tasks::start(&service, &remote, roles, &shutdown);
 
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
+    let limit = roles.rate_limit;
     let last = Arc::clone(&service);
     let (page, document) = (Page::of_this_process(), Document::of_this_version());
     let events = Events::new(&service, &roles, shutdown.stop());
@@ -65,7 +66,8 @@ pub async fn run(
         page::routes(config, &page, &events);
         document::routes(config, &document);
     };
-    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
+    let served =
+        server::serve(listener, &hosts, limit, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

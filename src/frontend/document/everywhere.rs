@@ -35,7 +35,7 @@ fn complete(operation: &mut Value, path: &str, allow: Allow) {
     let shared = shared.map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }));
     operation["parameters"] = parameters.into_iter().chain(shared).collect();
     let responses = operation["responses"].as_object_mut().expect("it has responses");
-    for (code, response) in everywhere(allow) {
+    for (code, response) in everywhere(path, allow) {
         responses.entry(code).or_insert(response);
     }
     for (code, response) in responses {
@@ -45,13 +45,20 @@ fn complete(operation: &mut Value, path: &str, allow: Allow) {
         for name in wanted {
             headers[name] = json!({ "$ref": format!("{HEADERS}{name}") });
         }
+        // What is refused before a purchase is read has the key that was sent, if one was.
+        if path == "/orders" && ["421", "429", "503"].contains(&code.as_str()) {
+            headers["Idempotency-Key"] = json!({
+                "description": "The purchase's key, unless none was sent and none was drawn yet.",
+                "schema": { "type": "string" },
+            });
+        }
     }
 }
 
 /// The errors that any request can meet.
-fn everywhere(allow: Allow) -> Vec<(String, Value)> {
+fn everywhere(path: &str, allow: Allow) -> Vec<(String, Value)> {
     let bare = |code: u16, description: &str| {
-        let error = json!({ "code": code, "message": server::unreadable(code) });
+        let error = json!({ "code": code, "message": server::unserved(code) });
         let example = json!({ "error": error });
         let schema = json!({ "$ref": "#/components/schemas/Failure" });
         let content = json!({ "application/json": { "schema": schema, "example": example } });
@@ -61,14 +68,19 @@ fn everywhere(allow: Allow) -> Vec<(String, Value)> {
         let (code, response) = response(description, error);
         (code, serde_json::to_value(response).expect("a response can be written as JSON"))
     };
-    vec![
+    let mut all = vec![
         bare(400, "The request is not valid."),
         found("The path does not have this method.", &ErrorReply::MethodNotAllowed(allow)),
         bare(408, "The request did not arrive in time."),
         found("The body is too large.", &ErrorReply::TooLarge(server::LARGEST_BODY)),
         found("The request names another host than this one.", &ErrorReply::OtherHost),
         bare(431, "The request's head is too large."),
-    ]
+        bare(503, "Too many requests are under way."),
+    ];
+    if server::is_counted(path) {
+        all.push(found("The host asks more often than it may.", &ErrorReply::TooOften(1)));
+    }
+    all
 }
 
 /// The names of the headers that an answer with this status has.
@@ -80,13 +92,15 @@ fn headers_of(path: &str, code: &str) -> Vec<&'static str> {
     }
     match code {
         "405" | "204" => names.push("Allow"),
-        "503" => names.push("Retry-After"),
+        "429" | "503" => names.push("Retry-After"),
         "200" if path.starts_with("/products") => names.push("X-Cache"),
         "200" | "304" if is_page => names.push("ETag"),
         _ => {}
     }
     // The parser's own errors, and those of other hosts, are answered before a purchase is read.
-    if path == "/orders" && !["204", "400", "405", "408", "421", "431"].contains(&code) {
+    if path == "/orders"
+        && !["204", "400", "405", "408", "421", "429", "431", "503"].contains(&code)
+    {
         names.push("Idempotency-Key");
     }
     names
@@ -123,7 +137,10 @@ fn options(path: &str, allow: Allow) -> Value {
 }
 
 fn headers() -> Value {
-    let header = |description: &str, schema: Value| json!({ "description": description, "required": true, "schema": schema });
+    fn header(description: &str, schema: &Value) -> Value {
+        json!({ "description": description, "required": true, "schema": schema })
+    }
+
     let text = |example: &str| json!({ "type": "string", "minLength": 1, "examples": [example] });
     let mut headers = Map::new();
     for (name, description, schema) in [
@@ -155,7 +172,7 @@ fn headers() -> Value {
             text("a-present"),
         ),
     ] {
-        headers.insert(name.to_owned(), header(description, schema));
+        headers.insert(name.to_owned(), header(description, &schema));
     }
     headers.into()
 }
