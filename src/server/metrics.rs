@@ -27,7 +27,12 @@ pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
     get,
     path = "/metrics",
     tag = "operations",
-    responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain"))
+    responses((
+        status = 200,
+        description = "The metrics.",
+        body = String,
+        content_type = "text/plain"
+    ))
 )]
 pub fn metrics_text(role: &dyn Scraped) -> HttpResponse {
     let mut response = HttpResponse::Ok().body(role.scrape().to_text());

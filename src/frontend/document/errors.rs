@@ -59,7 +59,7 @@ impl IntoResponses for ToysErrors {
 
 impl IntoResponses for PurchaseErrors {
     fn responses() -> Responses {
-        let undecided = FrontendError::NoLeader.to_string();
+        let undecided = FrontendError::NoLeader("no order replica leads".into()).to_string();
         [
             bad_request("invalid request body: missing field `quantity` at line 1 column 14"),
             response("A web page of another site sent the request.", &ErrorReply::OtherSite),
@@ -78,7 +78,7 @@ impl IntoResponses for PurchaseErrors {
 
 impl IntoResponses for OrderErrors {
     fn responses() -> Responses {
-        let undecided = FrontendError::NoLeader.to_string();
+        let undecided = FrontendError::NoLeader("no order replica leads".into()).to_string();
         [
             bad_request("an order's number is a whole number from 0 on"),
             response("There is no such order.", &ErrorReply::NotFound("order not found")),

@@ -33,9 +33,9 @@ pub(super) struct Document(Bytes);
     info(
         title = "toystore",
         description = "An online toy store: toys, orders, and the state of the cluster.\n\n\
-                       Every answer but those of `/`, `/docs`, `/page/…`, `/metrics` and this \
-                       document is `{\"data\": …}` or `{\"error\": {\"code\": …, \"message\": …}}`. \
-                       One trailing slash changes nothing. A purchase that was sent under an \
+                       Every answer but those of `/`, `/docs`, `/page/…`, `/events`, `/metrics`, \
+                       and this document is `{\"data\": …}` or `{\"error\": …}`. One trailing \
+                       slash changes nothing. A purchase that was sent under an \
                        `Idempotency-Key` can be sent again, through whichever front-end, and is \
                        still one."
     ),
