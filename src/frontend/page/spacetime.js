@@ -54,6 +54,7 @@ class Spacetime {
     this.options = { ...DEFAULTS, ...options };
     this.zoom = 0;
     this.hovered = null;
+    this.detailed = null;
     this.build(container);
     this.setLog(log);
     this.observer = new ResizeObserver(() => this.layOut());
@@ -297,13 +298,15 @@ class Spacetime {
       if (!text) continue;
       const isLeft = this.isLabelLeft(event);
       const x = this.placed.x(this.model.lane.get(event.node)) + (isLeft ? -10 : 10);
-      const room = event.kind === "send" ? this.spanOf(event) - 18 : laneWidth * 1.6;
+      const isSend = event.kind === "send";
+      const room = isSend ? this.spanOf(event) - 18 : laneWidth * 1.6;
       const when = this.isFuture(index) ? " st-not-yet" : "";
       labels.push(
         s(
           "text",
-          { class: `st-label st-label-${event.kind}${when}`, x, y: y + 4, "text-anchor": isLeft ? "end" : "start" },
-          short(text, Math.max(4, Math.floor(room / 6.4))),
+          // A message's name stands above its arrow, which goes down.
+          { class: `st-label st-label-${event.kind}${when}`, x, y: isSend ? y - 4 : y + 4, "text-anchor": isLeft ? "end" : "start" },
+          short(text, Math.max(4, Math.floor(room / 6.2))),
         ),
       );
     }
@@ -318,7 +321,6 @@ class Spacetime {
       return message.sent < 0 ? event.name : `${event.name}, again`;
     }
     const text = event.detail?.text ?? "";
-    if (event.kind === "send") return text || event.name;
     return text ? `${event.name}: ${text}` : event.name;
   }
 
@@ -570,13 +572,20 @@ class Spacetime {
       ["message", event.message], ["trace", event.trace], ["span", event.span],
       ["clock", Object.entries(event.clock ?? {}).map(([node, count]) => `${node} ${count}`).join(", ")],
     ];
-    const { text: _text, heartbeat: _heartbeat, ...rest } = event.detail ?? {};
+    const { text: _text, heartbeat: _heartbeat, ...rest } = { ...this.bodyOf(message), ...event.detail };
     this.panel.replaceChildren(
       h("h3", { class: "st-sentence" }, sentence(event)),
-      what ? h("p", { class: "st-fate" }, what) : null,
+      what ? h("p", { class: "st-fate" }, what) : "",
       h("dl", { class: "st-facts" }, facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))])),
       Object.keys(rest).length > 0 ? h("pre", { class: "st-body", tabindex: "0" }, JSON.stringify(rest, null, 2)) : "",
     );
+  }
+
+  /** A message's body, which one of its ends recorded. */
+  bodyOf(message) {
+    const ends = message ? [message.sent, ...message.received] : [];
+    const body = ends.map((index) => this.model.events[index]?.detail?.body).find((found) => found !== undefined);
+    return body === undefined ? {} : { body };
   }
 
   drawTable() {
