@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("events/", &["wire", "roles", "runtime", "clock"]),
     ("identity.rs", &["wire", "roles", "events"]),
     ("transport/", &["wire", "roles", "identity", "events"]),
+    ("agreement.rs", &["wire", "roles", "identity", "transport", "shutdown"]),
     ("metrics/", &[]),
     ("storage/", &["wire", "failpoint", "metrics"]),
     ("neighbours.rs", &["wire", "roles", "identity", "transport", "descriptors"]),
@@ -45,12 +46,13 @@ const BACKUP: [&str; 8] =
     ["wire", "roles", "storage", "pid_lock", "process", "clock", "failpoint", "catalog::journal"];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 16] = [
+const SERVICE: [&str; 17] = [
     "wire",
     "roles",
     "events",
     "storage",
     "identity",
+    "agreement",
     "transport",
     "neighbours",
     "server",

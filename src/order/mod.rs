@@ -24,6 +24,7 @@ use self::order_log::OrderLog;
 use self::remote::Remote;
 use self::service::Service;
 use self::storage::Storage;
+use crate::agreement;
 use crate::events::EventRecorder;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
@@ -52,6 +53,7 @@ pub async fn run(
     let role = Role::Order(id);
     let recorder = EventRecorder::new(role, roles.trace.events, &runtime);
     let identity = Identity::recording(role, log.store(), recorder);
+    agreement::start(roles, &identity, over_http(roles, &identity), &shutdown);
     let remote = Rc::new(Remote::new(roles, id, over_http(roles, &identity)));
     let others = remote.others().collect();
     let metrics = log.metrics();
@@ -63,7 +65,8 @@ pub async fn run(
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Order(id)));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
+    let served =
+        server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, Roles, Secret, ToyRole,
-    TraceSettings,
+    Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, RateLimit, Roles, Secret,
+    ToyRole, TraceSettings,
 };
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
@@ -34,6 +34,7 @@ struct File {
     order: Spanned<Vec<OrderTable>>,
     #[serde(default = "default_cache")]
     cache: CacheSettings,
+    rate_limit: Option<RateLimit>,
     #[serde(default = "default_trace")]
     trace: TraceSettings,
 }
@@ -110,6 +111,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         trace: file.trace,
         secret: file.secret.map(Spanned::into_inner),
         hosts: file.hosts,
+        rate_limit: file.rate_limit,
     })
 }
 
@@ -281,6 +283,7 @@ fn brackets(line: &str) -> Option<&'static str> {
         "[frontend]" => Some("write [[frontend]], even if there is only one"),
         "[order]" => Some("write [[order]], once for each replica"),
         "[[catalog]]" => Some("write [catalog]; there can be only one"),
+        "[[rate_limit]]" => Some("write [rate_limit]; there can be only one"),
         "[[cache]]" => Some("write [cache]; there can be only one"),
         "[[trace]]" => Some("write [trace]; there can be only one"),
         _ => None,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds;
 use super::cluster::CacheView;
-use super::identity::Addressee;
+use super::identity::{Addressee, ListedRole};
 use super::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
     SessionId,
@@ -114,6 +114,10 @@ pub struct Caller {
     /// What the call says of itself, if its sender records events.
     pub message: Option<MessageTag>,
 }
+
+/// Asks a process which roles its `roles.toml` has, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetRoles {}
 
 /// Asks the catalog for all toys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,6 +254,8 @@ calls! {
         }
     };
     Get  "/rows/{from}"     GetRows          => Rows, from { purpose!(Change); };
+    // Any role, asked by any other at its start.
+    Get  "/roles"           GetRoles         => Vec<ListedRole> { purpose!(Change); };
     // A front-end, asked by the catalog.
     Post "/invalidate"      Invalidation     => () {
         fn traces(&self) -> Vec<TraceId> {

@@ -510,6 +510,7 @@ pub(crate) fn roles(
         cache: CacheSettings { enabled: true, capacity },
         trace: TraceSettings { events: 0 },
         secret: None,
+        rate_limit: None,
         hosts: Vec::new(),
     }
 }
