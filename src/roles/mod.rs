@@ -94,6 +94,14 @@ pub struct CacheSettings {
     pub capacity: usize,
 }
 
+/// What a role records of what it does.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// How many events of clients' requests are kept in memory; the oldest leave first.
+    pub events: usize,
+}
+
 /// How often one host may ask each front-end.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,14 +110,6 @@ pub struct RateLimit {
     pub requests_per_second: NonZeroU32,
     /// Requests at once, after a pause; as many as in a second if the file says nothing.
     pub burst: Option<NonZeroU32>,
-}
-
-/// What a role records of what it does.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TraceSettings {
-    /// How many events of clients' requests are kept in memory; the oldest leave first.
-    pub events: usize,
 }
 
 /// A host and a port, such as `127.0.0.1:8080`.

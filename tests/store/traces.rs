@@ -278,8 +278,11 @@ async fn asking_for_traces_without_end_leaves_the_store_its_time() {
     send("POST", store, "/orders", "one").await;
     let began = now();
     let asked = futures_util::future::join_all((0..10).map(|_| get(store, "/trace?last=1"))).await;
-    assert!(asked.into_iter().all(|answer| answer.expect("an answer").0 == 200));
-    assert!(now() - began >= std::time::Duration::from_millis(9 * 50), "they took turns");
+    let statuses: Vec<u16> = asked.into_iter().map(|it| it.expect("an answer").0).collect();
+    let answered = statuses.iter().filter(|status| **status == 200).count();
+    assert!(answered > 0 && statuses.iter().all(|it| [200, 503].contains(it)), "{statuses:?}");
+    let pauses = std::time::Duration::from_millis(50) * u32::try_from(answered - 1).expect("few");
+    assert!(now() - began >= pauses, "they took turns");
     eventually("the store sells", async || send("POST", store, "/orders", "one").await == 200)
         .await;
 }
