@@ -99,7 +99,7 @@ impl Conversation {
         self.under_way.push((from, to, about.to_owned(), self.messages));
         let id = format!("m{}", self.messages);
         self.events.push(json!(["send", id, node(from), node(to), text]));
-        self.step(format!("{} to {to}: {text}.", capital(from)));
+        self.step(format!("{} to {to}: {text}", capital(from)));
     }
 
     /// A message arrives.
@@ -111,7 +111,7 @@ impl Conversation {
 
     /// A message that was held up goes on; it was sent before.
     pub(crate) fn released(&mut self, from: Node, to: Node, text: &str) {
-        self.step(format!("{} to {to}, late: {text}.", capital(from)));
+        self.step(format!("{} to {to}, late: {text}", capital(from)));
     }
 
     /// A call has no answer: it is lost, or its answer is, or no process listens.
@@ -123,7 +123,7 @@ impl Conversation {
         }
         self.nodes.insert(from);
         self.events.push(json!(["timer", node(from), why]));
-        self.step(format!("{} has no answer from {to}: {why}.", capital(from)));
+        self.step(format!("{} has no answer from {to}: {why}", capital(from)));
     }
 
     /// Something happens at a node.
@@ -135,7 +135,7 @@ impl Conversation {
             _ => "local",
         };
         self.events.push(json!([kind, node(at), text]));
-        self.step(format!("{}: {text}.", capital(at)));
+        self.step(format!("{}: {text}", capital(at)));
     }
 
     fn take(&mut self, from: Node, to: Node, about: &str) -> Option<u32> {
@@ -145,7 +145,10 @@ impl Conversation {
         Some(self.under_way.remove(place).3)
     }
 
-    fn step(&mut self, text: String) {
+    fn step(&mut self, mut text: String) {
+        if !text.ends_with('?') {
+            text.push('.');
+        }
         let events = std::mem::take(&mut self.events);
         self.steps.push(json!({ "text": text, "events": events }));
     }
@@ -157,8 +160,10 @@ impl Conversation {
             events.append(&mut self.events);
         }
         self.add_notes(talk);
+        let mut nodes: Vec<Node> = self.nodes.iter().copied().collect();
+        nodes.sort_by_key(|node| lane(*node));
         let nodes: Vec<Value> =
-            self.nodes.iter().map(|one| json!([node(*one), one.to_string()])).collect();
+            nodes.iter().map(|one| json!([node(*one), one.to_string()])).collect();
         let id = format!("conversation-{}", talk.name);
         let head = [
             ("id", json!(id)),
@@ -205,6 +210,16 @@ impl Conversation {
             }
         }
         assert!(steps.next().is_none(), "{}: a step for each line", talk.name);
+    }
+}
+
+/// Where a node's lane is: clients at the left, the catalog at the right.
+fn lane(node: Node) -> (u8, u32) {
+    match node {
+        Node::Client(number) => (0, number),
+        Node::Frontend(number) => (1, number),
+        Node::Replica(id) => (2, id),
+        Node::Catalog | Node::World => (3, 0),
     }
 }
 

@@ -270,20 +270,27 @@ fn texts() -> Vec<Text> {
 #[test]
 fn lessons_point_to_code_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for text in texts() {
-        for (file, item) in text.code {
-            let source = fs::read_to_string(root.join(file));
-            let source = source.expect("a file of the repository");
-            let declares = ["fn ", "struct ", "enum ", "const "].iter().any(|kind| {
-                let declared = format!("{kind}{item}");
-                source.match_indices(&declared).any(|(at, _)| {
-                    let rest = &source[at + declared.len()..];
-                    !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-                })
-            });
-            assert!(declares, "{}: {file} has no {item}", text.id);
+    for entry in fs::read_dir(folder()).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let lesson = fs::read_to_string(&path).expect("text");
+        let lesson: serde_json::Value = serde_json::from_str(&lesson).expect("JSON");
+        for place in lesson["code"].as_array().into_iter().flatten() {
+            let part = |place: &serde_json::Value| place.as_str().expect("a name").to_owned();
+            let (file, item) = (part(&place[0]), part(&place[1]));
+            let source = fs::read_to_string(root.join(&file)).expect("a file of the repository");
+            assert!(declares(&source, &item), "{}: {file} has no {item}", path.display());
         }
     }
+}
+
+fn declares(source: &str, item: &str) -> bool {
+    ["fn ", "struct ", "enum ", "const "].iter().any(|kind| {
+        let declared = format!("{kind}{item}");
+        source.match_indices(&declared).any(|(at, _)| {
+            let rest = &source[at + declared.len()..];
+            !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+        })
+    })
 }
 
 #[test]
