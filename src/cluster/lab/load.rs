@@ -41,7 +41,7 @@ pub(super) struct LoadRequest {
 
 /// A load that runs or has ended.
 #[derive(Debug)]
-pub(super) struct Load {
+pub(super) struct StartedLoad {
     client: Child,
     folder: PathBuf,
     settings: LoadSettings,
@@ -95,7 +95,7 @@ impl Lab {
     pub(super) fn begin_load(&self, request: LoadRequest) -> Result<LoadView, LabRefusal> {
         let settings = request.settings()?;
         let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
-        if load.as_mut().is_some_and(Load::runs) {
+        if load.as_mut().is_some_and(StartedLoad::runs) {
             let problem = "a load is under way; end it first".to_owned();
             return Err(LabRefusal(StatusCode::CONFLICT, problem));
         }
@@ -109,7 +109,7 @@ impl Lab {
                 ),
             )
         })?;
-        Ok(load.insert(Load { client, folder, settings }).view(0))
+        Ok(load.insert(StartedLoad { client, folder, settings }).view(0))
     }
 
     /// Returns the load that was started last, with the samples after a time.
@@ -121,7 +121,7 @@ impl Lab {
     /// Returns whether a load is under way.
     pub(super) fn is_loaded(&self) -> bool {
         let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
-        load.as_mut().is_some_and(Load::runs)
+        load.as_mut().is_some_and(StartedLoad::runs)
     }
 
     /// Ends the load, if one is under way: its clients check their orders, and then end.
@@ -158,7 +158,7 @@ impl LoadRequest {
     }
 }
 
-impl Load {
+impl StartedLoad {
     fn runs(&mut self) -> bool {
         matches!(self.client.try_wait(), Ok(None))
     }
@@ -178,7 +178,7 @@ impl Load {
     }
 }
 
-impl Drop for Load {
+impl Drop for StartedLoad {
     fn drop(&mut self) {
         let _ended = self.client.kill().and_then(|()| self.client.wait());
     }

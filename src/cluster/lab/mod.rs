@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
-use self::load::Load;
+use self::load::StartedLoad;
 use super::foreground::EndingSignals;
 use super::start::start_ready;
 use super::terminal::say;
@@ -52,7 +52,7 @@ struct Lab {
     /// For each role: verbs are carried out one after the other.
     turns: Vec<(Role, tokio::sync::Mutex<()>)>,
     /// The load that was started last.
-    load: Mutex<Option<Load>>,
+    load: Mutex<Option<StartedLoad>>,
 }
 
 /// Runs the store and its laboratory until a signal ends both.
