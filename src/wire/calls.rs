@@ -20,7 +20,7 @@ use super::lease::{
 use super::order::{Position, Rows};
 use super::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
 use super::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership,
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership, LogEnd,
     Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use super::toy::Toy;
@@ -139,6 +139,10 @@ pub struct GetStatus {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetCacheView {}
 
+/// Asks a replica where its log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetLog {}
+
 /// A front-end asks the leader to sell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Buy {
@@ -190,6 +194,8 @@ calls! {
     Post "/nominate"        Nomination       => NominationReply;
     Post "/leader"          Leadership       => ();
     Post "/purchase"        Buy              => PurchaseReply;
+    // A replica, asked by the catalog.
+    Get  "/log"             GetLog           => LogEnd;
     // A replica, asked by replicas.
     Post "/append"          AppendRequest    => AppendReply;
     Get  "/rows/{from}"     GetRows          => Rows, from;
