@@ -91,7 +91,8 @@ pub async fn run(
     let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, secret.as_ref());
-    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
+    let served =
+        server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -54,6 +54,7 @@ pub async fn run(
     tasks::start(&service, &remote, roles, &shutdown);
 
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
+    let limit = roles.rate_limit;
     let last = Arc::clone(&service);
     let page = Page::of_this_process();
     let events = Events::new(&service, &roles, shutdown.stop());
@@ -62,7 +63,8 @@ pub async fn run(
         routes::configure(config, &service, &roles);
         page::routes(config, &page, &events);
     };
-    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
+    let served =
+        server::serve(listener, &hosts, limit, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

@@ -60,7 +60,8 @@ pub async fn run(
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Order(id)));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
+    let served =
+        server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

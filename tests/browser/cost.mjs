@@ -17,7 +17,7 @@ const RATE = 200;
 // The clock tick of Linux in which /proc counts processor time.
 const TICK_MS = 10;
 
-const store = await Store.open({});
+const store = await Store.open({ stock: 1_000_000 });
 const [address] = store.frontends;
 
 function processorMs(role) {

@@ -2,6 +2,7 @@
 
 import "./shop.mjs";
 import "./cluster.mjs";
+import "./faults.mjs";
 import "./views.mjs";
 import { runTests } from "./support.mjs";
 

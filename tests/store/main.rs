@@ -11,6 +11,7 @@ mod histories;
 mod processes;
 
 mod checkers;
+mod connections;
 mod damage;
 mod failover;
 mod full_disks;

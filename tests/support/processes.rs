@@ -287,6 +287,14 @@ impl Cluster {
         Some(status)
     }
 
+    /// The memory that a role has, in KiB.
+    pub(crate) fn memory_kib(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.processes[name].id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends a signal, such as STOP or CONT.
     pub(crate) fn signal(&self, name: &str, signal: Signal) {
         let child = &self.processes[name];

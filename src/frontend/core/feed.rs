@@ -54,6 +54,17 @@ pub struct Feed {
     others: u64,
 }
 
+impl Seen {
+    /// Returns whether nothing else differs than how many orders the replicas have.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let counted = other.replicas.iter().map(|(_, _, last)| *last);
+        let mut same = self.clone();
+        same.replicas.iter_mut().zip(counted).for_each(|((_, _, last), other)| *last = other);
+        same == *other
+    }
+}
+
 impl Feed {
     /// Takes what is seen at `at_ms`, the time of day, and tells what is different.
     pub fn see(&mut self, seen: Seen, at_ms: u64) {
@@ -279,6 +290,14 @@ mod tests {
         }
         let dies = "frontend-2 does not answer";
         assert_eq!(told(&feed, 0), [dies, dies, "frontend-2 answers"]);
+    }
+
+    #[test]
+    fn orders_alone_make_no_other_state() {
+        let one = seen(1, Some(3), &[(3, Leader, Some(9)), (2, Follower, None)]);
+        assert!(one.is_like(&seen(1, Some(3), &[(3, Leader, Some(12)), (2, Follower, Some(9))])));
+        assert!(!one.is_like(&seen(1, Some(3), &[(3, Leader, Some(9)), (2, Syncing, None)])));
+        assert!(!one.is_like(&seen(2, Some(3), &[(3, Leader, Some(9)), (2, Follower, None)])));
     }
 
     #[test]

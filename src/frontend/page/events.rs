@@ -31,6 +31,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
+use super::super::core::feed::Seen;
 use super::super::remote::Remote;
 use super::super::service::Service;
 use crate::clock;
@@ -48,7 +49,7 @@ const STATE_AGE: Duration = Duration::from_millis(500);
 /// How often invalidations are told.
 const INVALIDATION_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the catalog is asked for all toys, if something was sold …
-const STOCK_INTERVAL: Duration = Duration::from_millis(250);
+const STOCK_INTERVAL: Duration = Duration::from_millis(500);
 /// … and if not, since toys are also restocked.
 const STOCK_AGE: Duration = Duration::from_secs(1);
 /// How often another front-end is asked about its cache.
@@ -144,7 +145,9 @@ impl Events {
                 }
                 (self.written(feed.since(told)), feed.next())
             });
-            let is_news = next != told || seen.as_ref() != Some(&next_seen);
+            // Orders come all the time; they are told with the state when it is due.
+            let is_like = |before: &Seen| before.is_like(&next_seen);
+            let is_news = next != told || !seen.as_ref().is_some_and(is_like);
             (told, seen) = (next, Some(next_seen));
             if !self.is_watched(now) || !(is_news || self.is_older(STATE_AGE, now)) {
                 continue;

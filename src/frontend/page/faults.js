@@ -226,6 +226,7 @@ function loadPanel(lab, context) {
   let timer = null;
   let isOver = false;
   let samples = [];
+  let queries = 0;
 
   function submit(event) {
     event.preventDefault();
@@ -266,11 +267,17 @@ function loadPanel(lab, context) {
   }
 
   function show(load) {
+    // Another page may have begun a load of its own.
+    if (load.queries < queries) samples = [];
+    queries = load.queries;
     samples = [...samples.filter(({ at_ms: at }) => !load.samples.some((fresh) => fresh.at_ms === at)), ...load.samples]
       .sort((one, other) => one.at_ms - other.at_ms).slice(-600);
     [load.queries, load.purchases, load.refused, load.failed].forEach((number, place) => say(figures[place], String(number ?? 0)));
     stop.disabled = !load.running;
-    if (told.dataset.kind !== "error") {
+    if (load.problem) {
+      told.dataset.kind = "error";
+      say(told, `The load ended: ${load.problem}`);
+    } else if (told.dataset.kind !== "error") {
       say(told, load.running ? `Running: p = ${load.probability}, ${count(load.rate, "query")} in a second, seed ${load.seed}`.replace("querys", "queries") : "No load.");
     }
     plot.show(samples);

@@ -46,6 +46,8 @@ macro_rules! embedded {
     };
 }
 
+mod lessons;
+
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
@@ -104,12 +106,13 @@ impl Page {
             let tag = format!("\"{:032x}\"", u128::from_be_bytes(*half));
             HeaderValue::from_str(&tag).expect("digits fit in a header")
         };
+        let files = FILES.iter().chain(lessons::FILES).chain(lessons::SOURCES);
         let policy = match lab {
             Some(lab) => format!("{POLICY} http://{lab}"),
             None => POLICY.to_owned(),
         };
         Self {
-            files: FILES.iter().map(|file| (file, tag(file))).collect(),
+            files: files.map(|file| (file, tag(file))).collect(),
             policy: HeaderValue::from_str(&policy).expect("an address fits in a header"),
         }
     }
@@ -212,7 +215,7 @@ mod tests {
 
     #[test]
     fn no_file_of_the_page_names_another_site_or_has_inline_code() {
-        for file in FILES {
+        for file in FILES.iter().chain(lessons::FILES) {
             let text = std::str::from_utf8(file.content).unwrap();
             // The name of SVG's vocabulary is not loaded from anywhere.
             let text = text.replace("http://www.w3.org/2000/svg", "");

@@ -1,6 +1,6 @@
 //! The lessons about the cache: why no read is stale.
 
-use super::super::lessons::{Lesson, Text, Topic};
+use super::super::lessons::{Asked, Lesson, Text, Topic};
 use super::*;
 
 /// One toy, one purchase, two readers; no time passes.
@@ -39,6 +39,7 @@ const ACKNOWLEDGED_FIRST: Text = Text {
           acknowledged, no cache can show the old quantity, and the new one may become visible.",
     question: "The buyer has been told: order 0. Now reader 2 asks front-end 1 for Tux. What does \
                reader 2 see?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "A holder has not acknowledged. The catalog changes nothing yet; the purchase waits.",
@@ -57,6 +58,7 @@ const FLOOR: Text = Text {
           version 1: it is shown to the reader who asked before the purchase, and not stored.",
     question: "Front-end 1 acknowledged the invalidation before it stored the late answer. Now \
                reader 2 asks for Tux. What does reader 2 see?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "Version 0 is below the floor, version 1. Reader 1 sees the answer, which it asked \
@@ -75,6 +77,7 @@ const DROP_FIRST: Text = Text {
           first, \"acknowledged\" implies \"dropped\", and that is what the commit relies on.",
     question: "The catalog has front-end 1's acknowledgement and has committed. What does reader 2 \
                see at front-end 1?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "The front-end drops Tux, and only then acknowledges.",
@@ -93,6 +96,7 @@ const UNTIL_COMMITTED: Text = Text {
           there are no new holders between that moment and the change.",
     question: "Front-end 1 asked the catalog just before the commit. The buyer has order 0. What \
                does reader 2 see?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "Tux is still locked. The catalog answers 100, not to be cached.",
@@ -111,6 +115,7 @@ const UNTIL_PUBLISHED: Text = Text {
           quantity.",
     question: "Front-end 1 asked the catalog between commit and publication. What does reader 2 \
                see afterwards?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "Tux stays locked until 99 is published. The answer 100 may not be cached.",
@@ -130,6 +135,7 @@ const HOLDERS: Text = Text {
           catalog decides what may be stored.",
     question: "Front-end 1 stored an answer that the catalog did not allow it to cache. What does \
                reader 2 see?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "The answer says \"not cacheable\", so the front-end shows it and does not store it.",
@@ -148,6 +154,7 @@ const WITHIN_LEASE: Text = Text {
           wait, because both sides agree that after it the cache does not count.",
     question: "The lease is over, so the catalog did not wait for front-end 1. Reader 2 asks \
                there. What does reader 2 see?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "The lease is over: the entry does not count, and the front-end asks the catalog.",
@@ -167,6 +174,7 @@ const FROM_SENDING: Text = Text {
           that is counted from sending ends first, however slow the network is.",
     question: "The catalog's count of the lease is over, and Tux was sold. Front-end 1 heard of \
                its renewal a moment ago. What does reader 2 see there?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "The front-end counts from when it asked. That was too long ago: no lease, so no hit.",
@@ -185,6 +193,7 @@ const SESSION_OF_FILLS: Text = Text {
           the current session is never invalidated, so it must not be in the cache.",
     question: "Front-end 1 has a new session, under which the catalog has given it nothing. Tux \
                was sold. What does reader 2 see?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "The answer belongs to the session that has ended. It is shown and not stored.",
@@ -204,6 +213,7 @@ const RESTART: Text = Text {
           before counts.",
     question: "The catalog was restarted and has sold a Tux. Front-end 1 noticed nothing. What \
                does reader 2 see there?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "A session from before the restart may still be served, so the purchase waits.",
@@ -221,6 +231,7 @@ const SESSION_ON_DISK: Text = Text {
           session that is used must be there.",
     question: "The restarted catalog found no session to wait for and sold a Tux. What does reader \
                2 see at front-end 1?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left, from the cache", "99 left, from the catalog", "An error"],
     broken: BROKEN,
     instead: "The session is being written. The front-end has no answer yet, and caches nothing.",
@@ -238,6 +249,7 @@ const ON_DISK_BEFORE_VISIBLE: Text = Text {
           shown, so the write to disk comes first.",
     question: "Reader 1 saw 99. The catalog crashed before it had written the order, and is back. \
                What does reader 2 see?",
+    asked: Asked::BeforeTheEnd,
     choices: &["100 left", "99 left", "An error"],
     broken: "Reader 1 has seen 99 before reader 2 asked: this answer is older, the read is stale.",
     instead: "The plan is not visible. Readers get the old quantity until the commit.",

@@ -43,8 +43,9 @@ pub(crate) struct Text {
     pub(crate) wrong: &'static str,
     /// Why the rule prevents that.
     pub(crate) why: &'static str,
-    /// Asked before the step that breaks the promise.
     pub(crate) question: &'static str,
+    #[serde(skip)]
+    pub(crate) asked: Asked,
     /// The answers to choose from. The first is what happens without the rule; the page shuffles.
     pub(crate) choices: &'static [&'static str],
     /// Which promise is broken, said at the last step without the rule.
@@ -62,6 +63,15 @@ pub(crate) enum Topic {
     Purchases,
     Leadership,
     History,
+}
+
+/// Before which step the question is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Before the last one without the rule, which breaks the promise.
+    BeforeTheEnd,
+    /// Before the first in which the runs differ: what follows from it is clear.
+    BeforeTheDivergence,
 }
 
 /// A model that can say what happens in it.
@@ -112,6 +122,8 @@ struct Written {
     text: Text,
     model: &'static str,
     property: &'static str,
+    /// How many steps are done when the question is asked.
+    asks: usize,
     nodes: Vec<(&'static str, &'static str)>,
     start: Facts,
     both: Vec<Step>,
@@ -153,8 +165,13 @@ where
             assert!(same < with.1.len(), "{id}: the rule makes no difference");
             without.push(scene::nothing());
         }
+        let asks = match self.text.asked {
+            Asked::BeforeTheEnd => same + without.len() - 1,
+            Asked::BeforeTheDivergence => same,
+        };
         let written = Written {
             text: self.text,
+            asks,
             model,
             property: self.property,
             nodes,
@@ -201,7 +218,7 @@ fn laid_out(written: &Written) -> String {
     // In the order of the struct.
     let order = [
         "id", "topic", "title", "rule", "wrong", "why", "question", "choices", "broken", "instead",
-        "code", "model", "property", "nodes", "start", "both", "without", "with",
+        "code", "model", "property", "asks", "nodes", "start", "both", "without", "with",
     ];
     let steps_of = ["both", "without", "with"];
     assert_eq!(fields.len(), order.len(), "each field has its place");

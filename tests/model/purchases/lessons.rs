@@ -1,6 +1,6 @@
 //! The lessons about purchases, leaders and logs.
 
-use super::super::lessons::{Lesson, Text, Topic};
+use super::super::lessons::{Asked, Lesson, Text, Topic};
 use super::properties::{
     ANSWERED, DURABLE, FOUND, HELD, ONE_LEADER, ORDERED, PREFIXES, REFUSED, SOLD_ONCE,
 };
@@ -25,6 +25,7 @@ const KEYS: Text = Text {
           tells the catalog that it is the same purchase; the recorded decision is repeated.",
     question: "The catalog committed order 0, and the leader does not know it. The same batch \
                arrives once more. What does the catalog do?",
+    asked: Asked::BeforeTheEnd,
     choices: &[
         "It sells a second Tux, as order 1",
         "It answers order 0 again",
@@ -46,6 +47,7 @@ const RETRY: Text = Text {
           says so. Without an Idempotency-Key, a client that lost its connection cannot retry \
           safely.",
     question: "Both attempts are in one batch, under two keys. What does the catalog do?",
+    asked: Asked::BeforeTheEnd,
     choices: &[
         "It sells two Tux",
         "It sells one Tux and answers both attempts with it",
@@ -69,6 +71,7 @@ const TRANSACTION: Text = Text {
           repair: either it finds the decision, or it is the first.",
     question: "The catalog crashed between its two transactions. The leader sends the batch \
                again. What does the catalog do?",
+    asked: Asked::BeforeTheEnd,
     choices: &[
         "It sells a second Tux, as order 1",
         "It answers order 0 again",
@@ -90,6 +93,7 @@ const REFUSALS: Text = Text {
           decision on a key is final, whatever copies of the request are still on their way.",
     question: "Client 2 was refused; then Tux was restocked. Now a delayed copy of the batch \
                arrives. What happens to client 2's purchase?",
+    asked: Asked::BeforeTheEnd,
     choices: &["It is sold after all, as order 1", "It is refused again", "It waits for an answer"],
     broken: "Client 2 was told that nothing was sold to it. Now it has an order that it does not \
              know of.",
@@ -109,6 +113,7 @@ const BODIES: Text = Text {
           that key must hear so, or it takes another purchase's order for its own.",
     question: "Key a bought one Tux. Now the same key asks for two. What is the client told about \
                the second purchase?",
+    asked: Asked::BeforeTheEnd,
     choices: &[
         "Order 0, though that is an order of one Tux",
         "The key belongs to another purchase",
@@ -131,6 +136,7 @@ const LOST_BATCH: Text = Text {
     why: "Sending again is safe, because each purchase has a key. So the leader need not know \
           what happened; it asks until it is told.",
     question: "The leader does not know whether its batch was decided. What happens now?",
+    asked: Asked::BeforeTheEnd,
     choices: &[
         "Nothing more: client 1 waits in vain",
         "The leader sends the batch again",
@@ -152,6 +158,7 @@ const ABSENCE: Text = Text {
           never that one does not; only the journal can tell that.",
     question: "Order 0 is in the journal, and replica 1 has not got it yet. A reader asks replica \
                1 for order 0. What does the reader see?",
+    asked: Asked::BeforeTheEnd,
     choices: &["404: no such order", "Order 0", "Nothing, until replica 1 has caught up"],
     broken: "Order 0 exists: it is committed, and the reader is told that it does not exist.",
     instead: "Replica 1 does not have the order, and asks the catalog, which has it.",
@@ -169,6 +176,7 @@ const LEADERS_DISK: Text = Text {
           leader and of every live follower. So the answer comes last.",
     question: "The catalog has decided, and the leader's disk is still writing. What does client \
                1 have?",
+    asked: Asked::BeforeTheEnd,
     choices: &["An answer: order 0", "No answer yet", "A refusal"],
     broken: "Client 1 has been told of order 0, and the leader's disk does not have it.",
     instead: "The order is being written; client 1 waits until the disk has it.",
@@ -187,6 +195,7 @@ const LIVE: Text = Text {
           for it for long.",
     question: "Replica 1 is live, and does not have order 0. The leader's disk has it. What does \
                client 1 have?",
+    asked: Asked::BeforeTheEnd,
     choices: &["An answer: order 0", "No answer yet", "A refusal"],
     broken: "Client 1 has been told of order 0, and replica 1, which is live, does not have it.",
     instead: "The leader has the order on its disk, and waits for replica 1.",
@@ -205,6 +214,7 @@ const FOLLOWER_WRITES: Text = Text {
           crash, so only the disk counts.",
     question: "Replica 1 has acknowledged order 0, and its disk is still writing. The leader's \
                disk has it. What does client 1 have?",
+    asked: Asked::BeforeTheEnd,
     choices: &["An answer: order 0", "No answer yet", "A refusal"],
     broken: "Client 1 has been told of order 0. Replica 1 is live, and has it in memory only.",
     instead: "Replica 1 writes order 0 to its disk, and only then acknowledges.",
@@ -223,6 +233,7 @@ const LOST_FOLLOWER: Text = Text {
           again.",
     question: "Replica 1 has not answered in time. Now order 0 is on the leader's disk. \
                What does client 1 get?",
+    asked: Asked::BeforeTheEnd,
     choices: &["No answer, ever", "Order 0", "A refusal"],
     broken: "Client 1 waits for a follower that will not answer.",
     instead: "Replica 1 is not in the live set any more, so the leader's own disk is enough.",
@@ -240,6 +251,7 @@ const BEHIND: Text = Text {
     why: "The journal decides; a log is a copy. What the copy lacks can always be fetched, and \
           then the purchases that wait for it are answered.",
     question: "Order 0 is committed, and the write to the leader's disk failed. What happens now?",
+    asked: Asked::BeforeTheEnd,
     choices: &[
         "Nothing more: client 1 waits in vain",
         "The leader fetches order 0 from the catalog",
@@ -263,6 +275,7 @@ const EPOCH: Text = Text {
           from new ones, and the epoch, checked in the same transaction, does that.",
     question: "Replica 1 leads in epoch 2. Now the batch of replica 2 arrives, from epoch 1. What \
                does the catalog do?",
+    asked: Asked::BeforeTheDivergence,
     choices: &[
         "It commits order 0",
         "It refuses the batch: epoch 1 has ended",
@@ -271,7 +284,7 @@ const EPOCH: Text = Text {
     broken: "Order 0 is acknowledged, and the leader of epoch 2 does not have it.",
     instead: "The batch is from epoch 1, and epoch 2 has begun: the catalog refuses it. Replica 2 \
               learns who leads.",
-    code: &[(BATCH, "plan_batch"), (LEADERSHIP, "learn")],
+    code: &[(BATCH, "plan_batch"), (LEADERSHIP, "recorded")],
 };
 
 const FETCH_FIRST: Text = Text {
@@ -286,6 +299,7 @@ const FETCH_FIRST: Text = Text {
           journal, whose length is part of the answer to the acquisition.",
     question: "Replica 1 has won epoch 2 and its log is empty. Order 0 was acknowledged by \
                replica 2. What does replica 1 do next?",
+    asked: Asked::BeforeTheEnd,
     choices: &["It sells", "It fetches order 0", "It steps down"],
     broken: "Replica 1 leads, and does not have order 0, which was acknowledged.",
     instead: "Replica 1 has won, and does not lead yet: it fetches order 0 first.",
@@ -304,6 +318,7 @@ const EPOCH_ON_DISK: Text = Text {
           crash can take back can be given away twice.",
     question: "The catalog has crashed before epoch 2 was on disk. Replica 2 asks for the \
                leadership. What does the catalog answer?",
+    asked: Asked::BeforeTheEnd,
     choices: &[
         "Replica 2 leads in epoch 2",
         "Replica 1 leads in epoch 2",
@@ -327,6 +342,7 @@ const DEPOSED: Text = Text {
           complete answer: it commits to nothing, and it ends the wait.",
     question: "Replica 2 now learns that replica 1 leads. Client 1's purchase waits at \
                replica 2. What does client 1 hear?",
+    asked: Asked::BeforeTheEnd,
     choices: &[
         "Nothing: it waits in vain",
         "Replica 2 answers: not the leader",
@@ -335,7 +351,7 @@ const DEPOSED: Text = Text {
     broken: "Client 1 waits at a replica that does not lead.",
     instead: "Replica 2 answers: not the leader. The front-end goes to replica 1, with the same \
               key.",
-    code: &[(LEADERSHIP, "learn"), ("src/order/core/effects.rs", "Effects")],
+    code: &[(LEADERSHIP, "recorded"), ("src/order/core/effects.rs", "Effects")],
 };
 
 const ROWS: Text = Text {
@@ -351,6 +367,7 @@ const ROWS: Text = Text {
           journal.",
     question: "Replica 1 has fetched order 0. Now the leader's copy of order 0 arrives, too. What \
                does replica 1 have then?",
+    asked: Asked::BeforeTheEnd,
     choices: &[
         "Order 0 twice, as orders 0 and 1",
         "Order 0 once",
@@ -374,6 +391,7 @@ const FOREIGN: Text = Text {
           journal. A log that is none is put aside, and fetched anew.",
     question: "Replica 1 has an order 0 that the journal does not know. It is nominated. What \
                does the catalog answer?",
+    asked: Asked::BeforeTheDivergence,
     choices: &[
         "Replica 1 leads in epoch 2",
         "It refuses: the log is foreign",
