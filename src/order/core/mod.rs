@@ -95,7 +95,7 @@ pub enum JournalCheck {
     Diverged,
     /// The same start of the catalog had all of this log before. Its journal only grows, so what
     /// this log has more came from elsewhere: from a stranger or, if the catalog's database went
-    /// back in time, from a leader that has it still. Either way nothing is lost if it is set aside.
+    /// back in time, from a leader that has it still. So nothing is lost if it is set aside.
     Forged,
 }
 
