@@ -27,6 +27,7 @@ use self::page::Page;
 use self::page::events::Events;
 use self::remote::Remote;
 use self::service::Service;
+use crate::agreement;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -52,6 +53,7 @@ pub async fn run(
     let remote = Rc::new(Remote::new(roles, over_http(roles, &service.identity)));
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
+    agreement::start(roles, &service.identity, over_http(roles, &service.identity), &shutdown);
 
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let limit = roles.rate_limit;

@@ -13,6 +13,7 @@ mod processes;
 mod checkers;
 mod connections;
 mod damage;
+mod disagreements;
 mod failover;
 mod full_disks;
 mod interrupted;
