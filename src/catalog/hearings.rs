@@ -79,7 +79,7 @@ impl Service {
         }
     }
 
-    /// Asks the replicas of which it is said that they hold orders that the journal lacks, for ever.
+    /// Asks the replicas that are said to hold orders which the journal lacks, for ever.
     pub(super) async fn check_claims(self: Arc<Self>, holders: Rc<Holders>) {
         loop {
             let claims = self.decide(Core::claims);
