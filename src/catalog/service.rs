@@ -47,6 +47,8 @@ pub struct Service {
     jobs: mpsc::Sender<Job>,
     /// A session acknowledged an invalidation, or ended.
     pub(super) acknowledged: Notify,
+    /// A replica is said to hold orders that the journal lacks.
+    pub(super) claimed: Notify,
     shutdown: Shutdown,
     /// The order replicas of `roles.toml`.
     pub(super) replicas: Vec<ReplicaId>,
@@ -123,6 +125,7 @@ impl Service {
             runtime,
             jobs,
             acknowledged: Notify::new(),
+            claimed: Notify::new(),
             shutdown,
             replicas: roles.orders.iter().map(|order| order.id).collect(),
             refused_writes: Repeats::default(),
@@ -299,8 +302,8 @@ impl Readiness for Service {
             Err(stopped @ (Stopped::Contradicted { .. } | Stopped::CannotWrite(_))) => {
                 return Err(stopped.to_string());
             }
-            // Until its replicas are there, a store cannot sell anyway.
-            Err(Stopped::Unheard(_)) | Ok(()) => {}
+            // Until its replicas are there, a store cannot sell anyway; a pause is short.
+            Err(Stopped::Unheard(_) | Stopped::Claimed(_)) | Ok(()) => {}
         }
         if self.decide(|core, now| core.is_ready(now)) {
             return Ok(());

@@ -44,8 +44,8 @@ const INVALIDATION_BACKOFF: Duration = Duration::from_millis(20);
 
 /// The writing task's view of the front-ends: at most one invalidation is in flight to each
 /// session, however many purchases wait for it; what gathers meanwhile goes with the next.
-struct Holders {
-    remote: Remote,
+pub(super) struct Holders {
+    pub(super) remote: Remote,
     invalidating: RefCell<BTreeSet<SessionId>>,
     /// The clients' requests in the batch that is under way.
     origins: RefCell<Vec<RequestOrigin>>,
@@ -61,6 +61,7 @@ pub fn start(
 ) {
     let holders =
         Rc::new(Holders { remote, invalidating: RefCell::default(), origins: RefCell::default() });
+    shutdown.spawn("the check of claims", Arc::clone(service).check_claims(Rc::clone(&holders)));
     shutdown.spawn("the writing task", Arc::clone(service).write(jobs, holders, restock_interval));
     shutdown.spawn("the sweep of sessions", Arc::clone(service).sweep());
     shutdown.spawn("the self-check", Arc::clone(service).check_database());

@@ -5,6 +5,7 @@
 //! | `GET /healthz`, `GET /readyz` | anyone | whether it lives, can serve |
 //! | `GET /metrics` | anyone | what it counts, for Prometheus |
 //! | `GET /internal/status` | front-ends: the health check | [`ReplicaStatus`](crate::wire::replication::ReplicaStatus) |
+//! | `GET /internal/log` | the catalog | [`LogEnd`](crate::wire::replication::LogEnd) |
 //! | `POST /internal/nominate` | a front-end | [`NominationReply`](crate::wire::replication::NominationReply) |
 //! | `POST /internal/leader` | a front-end: who leads | nothing |
 //! | `POST /internal/purchase` | front-ends | [`PurchaseReply`](crate::wire::purchase::PurchaseReply) |
@@ -26,7 +27,7 @@ use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{Role, Roles};
 use crate::server::{self, OnBehalf as _};
-use crate::wire::calls::{Buy, Caller, Endpoints, GetOrder, GetRows, GetStatus, Refusal};
+use crate::wire::calls::{Buy, Caller, Endpoints, GetLog, GetOrder, GetRows, GetStatus, Refusal};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::Purchase;
 use crate::wire::recording::EventsQuery;
@@ -49,6 +50,7 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
         Ok(service.identity.recorder().events(&call))
     });
     endpoints.on(service, async |service, GetStatus {}, _| Ok(service.status()));
+    endpoints.on(service, async |service, GetLog {}, _| Ok(service.log_end()));
     endpoints.on(service, async |service, call: Leadership, _| {
         service.hinted(call);
         Ok(())

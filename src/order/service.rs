@@ -30,8 +30,8 @@ use crate::wire::calls::Call as _;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Purchase, PurchaseReply};
 use crate::wire::replication::{
-    AppendReply, AppendRequest, Fitness, Leadership, MOST_ROWS, Nomination, NominationReply,
-    OrderReply, ReplicaId, ReplicaStatus,
+    AppendReply, AppendRequest, Fitness, Leadership, LogEnd, MOST_ROWS, Nomination,
+    NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 
 /// Longer than any front-end's attempt: a purchase that cannot be decided does not hold its
@@ -207,6 +207,10 @@ impl Service {
             Some(rows) => Ok(rows),
             None => self.rows(from).await,
         }
+    }
+
+    pub(super) fn log_end(&self) -> LogEnd {
+        self.decide(|core, _| core.log_end())
     }
 
     pub(super) fn status(&self) -> ReplicaStatus {

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::Core;
 use super::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, Task};
 use super::core::followers::{ABSENCE_PAUSE, HEARTBEAT_INTERVAL, NextAppend};
 use super::core::log::Fetched;
+use super::core::{Core, JournalCheck};
 use super::remote::Remote;
 use super::service::{Service, Waiter};
 use crate::events::Traces;
@@ -215,7 +215,8 @@ impl Service {
     /// was read to its end, so that nothing is missing but what is new.
     async fn fetch(&self, remote: &Remote) -> bool {
         for other in remote.others() {
-            let fetched = self.fetch_from(async |from| remote.rows(other, from).await).await;
+            let fetched =
+                self.fetch_from(async |from| self.rows_of(remote, other, from).await).await;
             let reason = format!("replicas {} and {other} hold different orders", self.id);
             if fetched == Fetched::Foreign
                 && self.conditions.foreign_logs.happened(&reason, self.runtime.now())
@@ -224,6 +225,19 @@ impl Service {
             }
         }
         self.fetch_journal(remote).await
+    }
+
+    async fn rows_of(
+        &self,
+        remote: &Remote,
+        other: ReplicaId,
+        from: u64,
+    ) -> Result<Rows, CallError> {
+        let rows = remote.rows(other, from).await?;
+        if !rows.orders.is_empty() {
+            self.decide(|core, _| core.takes_rows_of_a_peer());
+        }
+        Ok(rows)
     }
 
     /// Fetches all that the journal has. True if it was read to its end.
@@ -307,7 +321,11 @@ impl Service {
                 self.adopt(report.store).await;
                 // A log that is longer than the journal stops the sales of the catalog, which says
                 // so; here it makes the replica unfit to lead.
-                self.decide(|core, _| core.heard_from_catalog(report.status, asked, before));
+                let status = (report.status, report.boot);
+                let heard = self.decide(|core, _| core.heard_from_catalog(status, asked, before));
+                if heard == JournalCheck::Forged {
+                    self.set_log_aside().await;
+                }
             }
             // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
             self.runtime.sleep(HINT_PAUSE).await;

@@ -21,7 +21,7 @@ use super::order::{Position, Rows};
 use super::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
 use super::recording::{EventsQuery, RoleEvents};
 use super::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership,
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership, LogEnd,
     Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use super::toy::Toy;
@@ -178,6 +178,10 @@ pub struct GetStatus {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetCacheView {}
 
+/// Asks a replica where its log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetLog {}
+
 /// A front-end asks the leader to sell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Buy {
@@ -244,6 +248,8 @@ calls! {
     Post "/nominate"        Nomination       => NominationReply { purpose!(Change); };
     Post "/leader"          Leadership       => () { purpose!(Change); };
     Post "/purchase"        Buy              => PurchaseReply;
+    // A replica, asked by the catalog.
+    Get  "/log"             GetLog           => LogEnd;
     // A replica, asked by replicas.
     Post "/append"          AppendRequest    => AppendReply {
         fn purpose(&self) -> Purpose {
