@@ -18,6 +18,8 @@ main() {
   step formatting 'cargo fmt' cargo fmt --all --check
   step lints 'cargo clippy' cargo clippy --all-targets "${all[@]}" -- -D warnings
   step tests cargo cargo test "${all[@]}" --no-fail-fast
+  step fuzzing cargo cargo check --manifest-path fuzz/Cargo.toml --no-default-features --locked \
+    --target-dir target
   step documentation cargo env RUSTDOCFLAGS='-D warnings' \
     cargo doc --workspace --no-deps --document-private-items --locked
   step scripts shellcheck check_scripts

@@ -7,11 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::roles::Role;
-use crate::wire::calls::{Call, Caller, Endpoints, Refusal};
-use crate::wire::identity::{Addressee, StoreId};
+use crate::wire::calls::{Call, Caller, Endpoints, GetRoles, Refusal};
+use crate::wire::identity::{Addressee, ListedRole, StoreId};
+
+/// What stands in a refusal between who refuses and for whom the call was meant.
+const MEANT_FOR: &str = ", and the call is meant for ";
 
 /// This process's role and store, shared by all of its threads.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct Identity {
     /// What the processes at the addresses of these roles say they are, for those that are others.
     strangers: Mutex<BTreeMap<String, String>>,
     has_strangers: AtomicBool,
+    /// What this process's `roles.toml` says.
+    listed: OnceLock<Vec<ListedRole>>,
 }
 
 impl Identity {
@@ -33,6 +38,7 @@ impl Identity {
             store: AtomicU64::new(store.map_or(0, StoreId::get)),
             strangers: Mutex::default(),
             has_strangers: AtomicBool::new(false),
+            listed: OnceLock::new(),
         })
     }
 
@@ -58,6 +64,17 @@ impl Identity {
         }
     }
 
+    /// Notes what this process's `roles.toml` says. The first note counts.
+    pub fn set_listed(&self, listed: Vec<ListedRole>) {
+        let _known = self.listed.set(listed);
+    }
+
+    /// Returns what this process's `roles.toml` says, if that was noted.
+    #[must_use]
+    pub fn listed(&self) -> Vec<ListedRole> {
+        self.listed.get().cloned().unwrap_or_default()
+    }
+
     /// Returns whom a call to `role` is meant for.
     #[must_use]
     pub fn addressee(&self, role: Role) -> Addressee {
@@ -77,18 +94,19 @@ impl Identity {
         if meant.role == self.role.to_string() && !is_other_store {
             return Ok(());
         }
-        Err(Refusal::Misdirected(format!(
-            "this is {}, and the call is meant for {meant}",
-            self.addressee(self.role)
-        )))
+        let own = self.addressee(self.role);
+        Err(Refusal::Misdirected(format!("this is {own}{MEANT_FOR}{meant}")))
     }
 
     /// Notes what the process at `role`'s address says when it refuses a call as not meant for it.
     /// Returns whether that is news.
     pub fn is_stranger(&self, role: Role, says: &str) -> bool {
         self.has_strangers.store(true, Ordering::Relaxed);
-        let before = self.lock().insert(role.to_string(), says.to_owned());
-        before.as_deref() != Some(says)
+        // Whom the call was meant for is known here, and may be told more exactly later.
+        let who = says.split_once(MEANT_FOR).map_or(says, |(who, _)| who);
+        let before = self.lock().insert(role.to_string(), who.to_owned());
+        // So may be who it is: its store, once it knows it.
+        before.is_none_or(|before| !who.starts_with(&before) && !before.starts_with(who))
     }
 
     /// Notes that the process at `role`'s address answers. Returns whether another was there.
@@ -118,9 +136,11 @@ pub struct Guarded<'a, E> {
 }
 
 impl<'a, E: Endpoints> Guarded<'a, E> {
-    /// Guards `endpoints` for the process that is `identity`.
+    /// Guards `endpoints` for the process that is `identity`, which says what its `roles.toml` has.
     pub fn new(endpoints: &'a mut E, identity: &Arc<Identity>) -> Self {
-        Self { endpoints, identity: Arc::clone(identity) }
+        let mut guarded = Self { endpoints, identity: Arc::clone(identity) };
+        guarded.on(identity, async |identity, GetRoles {}, _| Ok(identity.listed()));
+        guarded
     }
 }
 
@@ -177,6 +197,9 @@ mod tests {
         assert!(identity.is_stranger(role, "this is order-2"));
         assert!(!identity.is_stranger(role, "this is order-2"));
         assert!(identity.is_stranger(role, "this is order-3"));
+        let more = "this is order-3 of store 7, and the call is meant for order-1 of store 7";
+        assert!(!identity.is_stranger(role, more));
+        assert_eq!(identity.stranger_at(role).as_deref(), Some("this is order-3 of store 7"));
         assert!(identity.is_found(role));
         assert!(!identity.is_found(role));
     }

@@ -36,6 +36,8 @@ pub mod runtime; // clock, timers, tasks and random numbers
 
 pub mod identity; // who this process is, and whom it takes calls for
 
+pub mod agreement; // whether two roles.toml agree on who is where
+
 pub mod transport; // one call to another role
 
 pub mod storage; // what the databases share: SQLite, on threads of its own

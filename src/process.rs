@@ -18,6 +18,11 @@ use crate::storage::StorageError;
 /// Connections that may wait to be accepted: a burst of clients is let in rather than made to knock
 /// again a second later.
 const BACKLOG: u32 = 1_024;
+/// What the kernel keeps of answers that a client does not read. (It doubles both.) By itself it
+/// takes several megabytes per client.
+const SEND_BUFFER: u32 = 64 << 10;
+/// What it keeps of requests that a role does not read yet.
+const RECEIVE_BUFFER: u32 = 32 << 10;
 
 /// What is logged unless `RUST_LOG` says otherwise. Below a warning, actix reports only its worker
 /// threads.
@@ -115,6 +120,9 @@ fn bind(address: &Address) -> io::Result<TcpListener> {
     for address in address.as_str().to_socket_addrs()? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
+        // Accepted sockets have the same.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => return listener.into_std(),
             Err(error) => last = error,

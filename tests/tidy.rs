@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("descriptors.rs", &[]),
     ("identity.rs", &["wire", "roles"]),
     ("transport/", &["wire", "roles", "identity"]),
+    ("agreement.rs", &["wire", "roles", "identity", "transport", "shutdown"]),
     ("metrics/", &[]),
     ("storage/", &["wire", "failpoint", "metrics"]),
     ("neighbours.rs", &["wire", "roles", "identity", "transport", "descriptors"]),
@@ -44,11 +45,12 @@ const BACKUP: [&str; 8] =
     ["wire", "roles", "storage", "pid_lock", "process", "clock", "failpoint", "catalog::journal"];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 15] = [
+const SERVICE: [&str; 16] = [
     "wire",
     "roles",
     "storage",
     "identity",
+    "agreement",
     "transport",
     "neighbours",
     "server",

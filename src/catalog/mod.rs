@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::journal::Journal;
 use self::remote::Remote;
 use self::service::Service;
+use crate::agreement;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
@@ -87,11 +88,13 @@ pub async fn run(
     }
     let remote = Remote::new(roles, over_http(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
+    agreement::start(roles, &service.identity, over_http(roles, &service.identity), &shutdown);
 
     let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, secret.as_ref());
-    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
+    let served =
+        server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

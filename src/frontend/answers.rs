@@ -40,8 +40,8 @@ pub enum FrontendError {
     Overloaded,
     /// The catalog did not answer.
     NoCatalog(String),
-    /// No replica leads.
-    NoLeader,
+    /// No replica leads; and why, as far as that is known.
+    NoLeader(String),
     /// The catalog cannot sell, and says why.
     Stopped(String),
     /// The replicas use another start of the catalog than this front-end.
@@ -61,7 +61,7 @@ impl fmt::Display for FrontendError {
                  just restarted; give all roles the same roles.toml, and end the catalog that it \
                  does not name",
             ),
-            Self::NoLeader => f.write_str("no order replica leads; retry in a moment"),
+            Self::NoLeader(problem) => write!(f, "{problem}; retry in a moment"),
             Self::Undecided(problem) => {
                 write!(f, "no answer in time ({problem}); retry with this reply's Idempotency-Key")
             }

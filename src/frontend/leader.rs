@@ -41,7 +41,7 @@ impl Service {
             return Err(FrontendError::Overloaded);
         };
         let mut retry = Retry::new(self.runtime.now(), DEADLINE);
-        let mut error = FrontendError::NoLeader;
+        let mut error = None;
         loop {
             // A change from here on ends the pause below.
             let changed = self.leader_changed.notified();
@@ -51,7 +51,7 @@ impl Service {
                     biased;
                     answer = attempt => match self.judge(leader, answer) {
                         Ok(answer) => return Ok(answer),
-                        Err(problem) => error = problem,
+                        Err(problem) => error = Some(problem),
                     },
                     () = self.another_than(leader) => {
                         log::debug!("an attempt at replica {leader} ends: another replica leads");
@@ -67,8 +67,9 @@ impl Service {
                 return Err(FrontendError::Stopped(why));
             }
             let RetryDecision::Again(pause) = retry.failed(self.runtime.now()) else {
+                let error = error.unwrap_or_else(|| FrontendError::NoLeader(self.no_leader()));
                 let lacks_catalog =
-                    matches!(error, FrontendError::NoLeader) && self.catalog().is_none();
+                    matches!(error, FrontendError::NoLeader(_)) && self.catalog().is_none();
                 return Err(if lacks_catalog {
                     FrontendError::NoCatalog("no order replica can lead without it".into())
                 } else {
@@ -88,9 +89,10 @@ impl Service {
         let (attempt, answer) = match outcome {
             Ok(Ok(answer)) => (AttemptOutcome::Answered, Ok(answer)),
             Ok(Err(NotAnswered::Because(why))) => (AttemptOutcome::Answered, Err(why)),
-            Ok(Err(NotAnswered::NotLeader(leadership))) => {
-                (AttemptOutcome::NotLeader(leadership), Err(FrontendError::NoLeader))
-            }
+            Ok(Err(NotAnswered::NotLeader(leadership))) => (
+                AttemptOutcome::NotLeader(leadership),
+                Err(FrontendError::NoLeader(self.no_leader())),
+            ),
             Err(error) => {
                 log::debug!("replica {replica} gave no answer: {error}");
                 let attempt = match error {

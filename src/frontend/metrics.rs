@@ -128,7 +128,7 @@ impl FrontendMetrics {
         self.unavailable[match error {
             FrontendError::Overloaded => 0,
             FrontendError::NoCatalog(_) => 1,
-            FrontendError::NoLeader => 2,
+            FrontendError::NoLeader(_) => 2,
             FrontendError::Stopped(_) => 3,
             FrontendError::OtherCatalog => 4,
             FrontendError::Undecided(_) => 5,

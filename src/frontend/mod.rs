@@ -27,6 +27,7 @@ use self::page::Page;
 use self::page::events::Events;
 use self::remote::Remote;
 use self::service::Service;
+use crate::agreement;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -52,8 +53,10 @@ pub async fn run(
     let remote = Rc::new(Remote::new(roles, over_http(roles, &service.identity)));
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
+    agreement::start(roles, &service.identity, over_http(roles, &service.identity), &shutdown);
 
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
+    let limit = roles.rate_limit;
     let last = Arc::clone(&service);
     let page = Page::of_this_process();
     let events = Events::new(&service, &roles, shutdown.stop());
@@ -62,7 +65,8 @@ pub async fn run(
         routes::configure(config, &service, &roles);
         page::routes(config, &page, &events);
     };
-    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
+    let served =
+        server::serve(listener, &hosts, limit, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

@@ -29,6 +29,18 @@ impl Service {
         self.stop.why.lock().expect("nothing panics under this lock").clone()
     }
 
+    /// Says that no replica leads, and which addresses of replicas lead elsewhere.
+    pub(super) fn no_leader(&self) -> String {
+        let replicas: Vec<_> =
+            self.select(|selection| selection.statuses().map(|(id, _)| id).collect());
+        let strangers = replicas.into_iter().filter_map(|id| {
+            let role = Role::Order(id);
+            let says = self.identity.stranger_at(role)?;
+            Some(format!("; another process answers as {role}: {says}"))
+        });
+        format!("no order replica leads{}", strangers.collect::<String>())
+    }
+
     /// Derives anew why the store cannot sell. To be called when the catalog's report or the
     /// replicas' conditions have changed, and when a report may have become too old.
     pub(super) fn derive_stop(&self) {
@@ -115,7 +127,7 @@ impl Readiness for Service {
         }
         match self.select(|selection| selection.leader()) {
             Some(_) => Ok(()),
-            None => Err("no order replica leads".into()),
+            None => Err(self.no_leader()),
         }
     }
 }

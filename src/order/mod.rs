@@ -24,6 +24,7 @@ use self::order_log::OrderLog;
 use self::remote::Remote;
 use self::service::Service;
 use self::storage::Storage;
+use crate::agreement;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -49,6 +50,7 @@ pub async fn run(
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
     let identity = Identity::new(Role::Order(id), log.store());
+    agreement::start(roles, &identity, over_http(roles, &identity), &shutdown);
     let remote = Rc::new(Remote::new(roles, id, over_http(roles, &identity)));
     let others = remote.others().collect();
     let metrics = log.metrics();
@@ -60,7 +62,8 @@ pub async fn run(
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Order(id)));
     let last = Arc::clone(&service);
     let routes = move |config: &mut _| routes::configure(config, &service, &roles);
-    let served = server::serve(listener, &hosts, routes, &last.metrics.role, shutdown.stop()).await;
+    let served =
+        server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

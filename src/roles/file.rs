@@ -13,7 +13,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, Roles, Secret, ToyRole,
+    Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, RateLimit, Roles, Secret,
+    ToyRole,
 };
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
@@ -33,6 +34,7 @@ struct File {
     order: Spanned<Vec<OrderTable>>,
     #[serde(default = "default_cache")]
     cache: CacheSettings,
+    rate_limit: Option<RateLimit>,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +108,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         cache: file.cache,
         secret: file.secret.map(Spanned::into_inner),
         hosts: file.hosts,
+        rate_limit: file.rate_limit,
     })
 }
 
@@ -277,6 +280,7 @@ fn brackets(line: &str) -> Option<&'static str> {
         "[frontend]" => Some("write [[frontend]], even if there is only one"),
         "[order]" => Some("write [[order]], once for each replica"),
         "[[catalog]]" => Some("write [catalog]; there can be only one"),
+        "[[rate_limit]]" => Some("write [rate_limit]; there can be only one"),
         "[[cache]]" => Some("write [cache]; there can be only one"),
         _ => None,
     }

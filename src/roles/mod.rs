@@ -8,6 +8,7 @@ mod file;
 mod run_secret;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Roles {
     pub cache: CacheSettings,
     /// The secret that guards the calls between roles.
     pub secret: Option<Secret>,
+    /// How often one host may ask a front-end; unlimited without it.
+    pub rate_limit: Option<RateLimit>,
     /// Hosts that requests may name besides the address that they reach: those that a reverse
     /// proxy passes on.
     pub hosts: Vec<Host>,
@@ -87,6 +90,16 @@ pub struct CacheSettings {
     /// How many toys a cache holds at most; the least recently used is evicted first.
     #[serde(default = "file::default_capacity")]
     pub capacity: usize,
+}
+
+/// How often one host may ask each front-end.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Requests per second, in the long run.
+    pub requests_per_second: NonZeroU32,
+    /// Requests at once, after a pause; as many as in a second if the file says nothing.
+    pub burst: Option<NonZeroU32>,
 }
 
 /// A host and a port, such as `127.0.0.1:8080`.

@@ -1,18 +1,22 @@
 //! Clients' bodies: JSON of a limited size, whatever their `Content-Type`.
 
 use std::future::{Ready, ready};
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_http::{HttpMessage as _, Request};
+use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 
+use super::connection::AnswerBody;
 use super::internal::INTERNAL;
 use super::reply::ErrorReply;
 use super::request_id;
+use super::socket::Socket;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 use crate::wire::parse_error;
 use crate::wire::purchase::IdempotencyKey;
@@ -55,7 +59,9 @@ pub(super) fn expect(request: Request) -> Ready<Result<Request, HttpResponse>> {
     if announced(headers).is_none_or(|length| length <= largest as u64) {
         return ready(Ok(request));
     }
-    ready(Err(refusal(headers, ErrorReply::TooLarge(largest))))
+    let response = refusal(headers, ErrorReply::TooLarge(largest));
+    let socket = request.conn_data::<Rc<Socket>>().cloned();
+    ready(Err(response.map_body(|_, body| BoxBody::new(AnswerBody::new(body, socket)))))
 }
 
 /// The reply to a request with these headers that no service is to see. It has what every reply

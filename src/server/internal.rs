@@ -1,5 +1,7 @@
 //! The paths between roles, which are under `/internal` and carry the cluster's secret.
 
+use std::rc::Rc;
+
 use actix_web::guard::{self, GuardContext};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
@@ -8,6 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::methods::Allow;
 use super::reply::{ErrorReply, data};
+use super::socket::Socket;
 use super::{origin, site};
 use crate::roles::Secret;
 use crate::transport::{MEANT_FOR_ROLE, MEANT_FOR_STORE};
@@ -24,11 +27,12 @@ pub fn internal(
     secret: Option<&Secret>,
     register: impl FnOnce(&mut HttpEndpoints<'_>),
 ) {
+    let is_guarded = secret.is_some();
     let expected = secret.map(|secret| format!("Bearer {}", secret.reveal()));
     config.service(
         web::scope(INTERNAL)
             .guard(guard::fn_guard(move |context| is_trusted(context, expected.as_deref())))
-            .configure(|config| register(&mut HttpEndpoints(config))),
+            .configure(|config| register(&mut HttpEndpoints { config, is_guarded })),
     );
     config.service(
         web::scope(INTERNAL)
@@ -37,7 +41,11 @@ pub fn internal(
 }
 
 /// Answers calls over HTTP.
-pub struct HttpEndpoints<'a>(&'a mut ServiceConfig);
+pub struct HttpEndpoints<'a> {
+    config: &'a mut ServiceConfig,
+    /// Whether its callers have the secret.
+    is_guarded: bool,
+}
 
 impl Endpoints for HttpEndpoints<'_> {
     fn on<C: Call, S, F>(&mut self, state: &S, answer: impl Fn(S, C, Caller) -> F + Clone + 'static)
@@ -46,7 +54,11 @@ impl Endpoints for HttpEndpoints<'_> {
         F: Future<Output = Result<C::Answer, Refusal>> + 'static,
     {
         let state = state.clone();
+        let is_guarded = self.is_guarded;
         let respond = move |request: HttpRequest, call: C| {
+            if is_guarded && let Some(socket) = request.conn_data::<Rc<Socket>>() {
+                socket.is_of_a_role();
+            }
             let origin = origin::sent(request.headers());
             let meant_for = meant_for(request.headers());
             let answered = answer(state.clone(), call, Caller { origin, meant_for });
@@ -72,7 +84,7 @@ impl Endpoints for HttpEndpoints<'_> {
                 }),
             ),
         };
-        self.0.service(web::resource(C::PATH).route(route).default_service(allow.others()));
+        self.config.service(web::resource(C::PATH).route(route).default_service(allow.others()));
     }
 }
 

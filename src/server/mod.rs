@@ -5,72 +5,85 @@
 //! `/internal` and carry the cluster's secret, if it has one.
 //!
 //! ```text
-//! socket ─► connection ─► actix ─► expect ─► service ─► routes
-//!           no upgrades   parses   413       path and id
+//! socket ─► slots ─► connection ─► actix ─► expect ─► service ─► routes
+//!           a turn   whole heads   parses   413       path and id
 //! ```
 
 mod body;
 mod connection;
+mod framing;
+mod intake;
 mod internal;
+mod limits;
 mod methods;
 mod metrics;
 mod origin;
 mod paths;
+mod queue;
+mod rate;
 mod reply;
 mod request_id;
+mod serving;
 mod site;
-mod upgrade;
+mod slots;
+mod socket;
+mod unserved;
 
 use std::future::ready;
 use std::io;
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
-use actix_server::Server;
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_http::{HttpService, KeepAlive};
+use actix_server::{Server, ServerHandle};
+use actix_service::{
+    IntoServiceFactory as _, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
+};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Service as _, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::JsonPayloadError;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, Error, HttpMessage as _};
+use actix_web::{App, Error, HttpMessage as _, rt};
 use futures_util::FutureExt as _;
 use futures_util::future::Either;
-use tokio::net::TcpStream;
+use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
 
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
-use self::connection::Connection;
+use self::connection::{AnswerBody, Connection};
 pub use self::internal::{HttpEndpoints, internal};
 pub use self::methods::Allow;
+use self::metrics::Stopwatch;
 pub use self::metrics::metrics;
-use self::metrics::{Open, Stopwatch};
 use self::origin::DrawnId;
 pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
+use self::rate::RequestLimit;
 pub use self::reply::{ErrorReply, data, json};
+use self::serving::{Serving, Terms};
 use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;
+use self::slots::Supply;
+use self::socket::Socket;
 use crate::descriptors::Descriptors;
 use crate::metrics::{Metrics, RequestsOfThread};
-use crate::roles::Host;
+use crate::roles::{Host, RateLimit};
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
-/// Longer than any client here keeps an idle connection (15 s, `transport.rs`) and than common
-/// load balancers do (60 s), so that it is the client who closes.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a client may take to send the first head on its connection.
-const HEAD_LIMIT: Duration = Duration::from_secs(5);
-/// How long a connection that is to close waits for its client to read the last answer.
+/// How long a connection that is to close, because its request's body is unread, waits for its
+/// client to read the answer.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// How much a dispatcher writes at once, and so keeps for a client that does not read.
+const WRITE_BUFFER: usize = 8 << 10;
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
 
 /// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted, and
 /// counts it in `metrics`. On a loopback address only requests to that address or to one of `hosts`
-/// are answered.
+/// are answered; those who ask more often than the limit allows are refused.
 ///
 /// # Errors
 ///
@@ -78,6 +91,7 @@ const DRAIN_SECONDS: u64 = 12;
 pub async fn serve<F>(
     listener: TcpListener,
     hosts: &[Host],
+    limit: Option<RateLimit>,
     routes: F,
     metrics: &Metrics,
     stop: CancellationToken,
@@ -92,40 +106,81 @@ where
         .workers(descriptors.workers)
         .max_concurrent_connections(descriptors.connections)
         .disable_signals()
-        .shutdown_signal(stop.cancelled_owned())
         .shutdown_timeout(DRAIN_SECONDS);
     let draining = server.graceful_shutdown_signal();
+    let terms = Terms {
+        supply: Supply::new(descriptors.connections, descriptors.workers),
+        limit: limit.map(|limit| Arc::new(RequestLimit::new(limit))),
+        connections: metrics.connections.clone(),
+        stop: stop.clone(),
+    };
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
-    let (requests, connections) = (metrics.requests.clone(), metrics.connections.clone());
+    let requests = metrics.requests.clone();
     let worker = move || {
-        let (draining, connections) = (draining.clone(), connections.clone());
-        let app = app(hosts.clone(), routes.clone(), requests.of_thread())
+        let (draining, terms) = (draining.clone(), terms.clone());
+        let checks = Checks { hosts: hosts.clone(), limit: terms.limit.clone() };
+        let app = app(checks, routes.clone(), requests.of_thread())
             .into_factory()
             .map_err(|error| error.error_response());
+        // Its own limits of time would cost a timer per request; see `limits`.
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let draining = draining.clone();
                 async move { draining.notified().await }
             })
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_LIMIT)
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(CLOSE_LIMIT)
+            .h1_write_buffer_size(WRITE_BUFFER)
             .local_addr(address)
+            .on_connect_ext(|connection: &Connection, data| {
+                let _no_other_socket_before = data.insert(Rc::clone(&connection.0));
+            })
             .expect(fn_service(body::expect))
             .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |stream: TcpStream| {
-            // A reply leaves in one write, which is not to wait for an acknowledgement.
-            let peer = stream.set_nodelay(true).and_then(|()| stream.peer_addr()).ok();
-            ready(Ok((Connection::new(stream, Open::new(&connections)), peer)))
+        fn_factory(move || {
+            let (http, terms) = (http.new_service(()), terms.clone());
+            async move { Ok::<_, ()>(Serving::new(http.await?, terms)) }
         })
-        .and_then(http)
     };
-    server.listen("http", listener, worker)?.run().await
+    let server = server.listen("http", listener, worker)?.run();
+    rt::spawn(end(server.handle(), stop, metrics.connections.clone()));
+    server.await
+}
+
+/// Ends the server once `stop` is cancelled. While it ends, actix looks for what is left of its
+/// connections once a second, so those that have nothing to wait for are given time to end first.
+async fn end(server: ServerHandle, stop: CancellationToken, connections: IntGauge) {
+    const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+    const LOOKS: u32 = 40;
+    stop.cancelled().await;
+    server.pause().await;
+    for _ in 0..LOOKS {
+        if connections.get() == 0 {
+            break;
+        }
+        rt::time::sleep(LOOK_INTERVAL).await;
+    }
+    server.stop(true).await;
+}
+
+/// What is checked of every request before a service sees it.
+#[derive(Clone)]
+struct Checks {
+    hosts: KnownHosts,
+    limit: Option<Arc<RequestLimit>>,
+}
+
+impl Checks {
+    fn check(&self, request: &ServiceRequest) -> Result<(), ErrorReply> {
+        self.hosts.check(request)?;
+        self.limit.as_ref().map_or(Ok(()), |limit| limit.check(request))
+    }
 }
 
 /// The service of one worker thread.
 fn app(
-    hosts: KnownHosts,
+    checks: Checks,
     routes: impl FnOnce(&mut ServiceConfig),
     requests: Arc<RequestsOfThread>,
 ) -> App<
@@ -151,15 +206,21 @@ fn app(
         .wrap_fn(move |mut request, service| {
             paths::without_trailing_slash(&mut request);
             let stopwatch = Stopwatch::start(&requests, request.match_info().as_str());
-            if let Err(error) = hosts.check(&request) {
+            let socket = request.conn_data::<Rc<Socket>>().cloned();
+            if let Err(error) = checks.check(&request) {
                 let response = body::refusal(request.headers(), error);
                 stopwatch.stop(&requests, response.status().as_u16());
+                let response = response.map_body(|_, body| AnswerBody::new(body, socket));
                 return Either::Left(ready(Ok(request.into_response(response))));
             }
             let requests = Arc::clone(&requests);
             // The request's id comes back with the answer, whatever the answer is.
             let id = request_id::sent(request.headers()).cloned();
-            Either::Right(service.call(request).map(move |answer| {
+            let answered = service.call(request);
+            Either::Right(answered.map(move |answer| {
+                if let (Err(_), Some(socket)) = (&answer, &socket) {
+                    socket.answered();
+                }
                 answer.map(|mut response| {
                     let status = response.status();
                     stopwatch.stop(&requests, status.as_u16());
@@ -171,7 +232,7 @@ fn app(
                         log::debug!("request {} is answered {status}", id.to_str().unwrap_or("?"));
                     }
                     response.headers_mut().insert(REQUEST_ID, id);
-                    response
+                    response.map_body(|_, body| AnswerBody::new(body, socket))
                 })
             }))
         })

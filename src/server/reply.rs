@@ -40,6 +40,8 @@ pub enum ErrorReply {
     Misdirected(String),
     /// 422: the idempotency key belongs to another purchase.
     KeyReused,
+    /// 429: the host asks more often than it may; it may come again in this many seconds.
+    TooOften(u64),
     /// 503, and what is missing. Trying again later may help.
     Unavailable(String),
 }
@@ -84,6 +86,7 @@ impl ResponseError for ErrorReply {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected(_) | Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -95,6 +98,9 @@ impl ResponseError for ErrorReply {
         let mut response = json(status, body.expect("an error can be written as JSON").into());
         if let Self::MethodNotAllowed(allow) = self {
             response.headers_mut().insert(header::ALLOW, allow.header());
+        }
+        if let Self::TooOften(seconds) = self {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
         if let Self::Unavailable(_) = self {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -125,6 +131,10 @@ impl fmt::Display for ErrorReply {
             Self::MethodNotAllowed(allow) => write!(f, "this path allows {allow} only"),
             Self::OutOfStock => f.write_str("not enough stock"),
             Self::TooLarge(most) => write!(f, "the body is larger than {most} bytes"),
+            Self::TooOften(_) => f.write_str(
+                "this address sends more requests than rate_limit in roles.toml allows; wait as \
+                 long as Retry-After says",
+            ),
             Self::KeyReused => {
                 f.write_str("this Idempotency-Key was used for a different purchase")
             }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds;
 use super::cluster::CacheView;
-use super::identity::Addressee;
+use super::identity::{Addressee, ListedRole};
 use super::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
     SessionId,
@@ -79,6 +79,10 @@ pub struct Caller {
     /// Whom the call is meant for, if it says so.
     pub meant_for: Option<Addressee>,
 }
+
+/// Asks a process which roles its `roles.toml` has, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetRoles {}
 
 /// Asks the catalog for all toys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +197,8 @@ calls! {
     // A replica, asked by replicas.
     Post "/append"          AppendRequest    => AppendReply;
     Get  "/rows/{from}"     GetRows          => Rows, from;
+    // Any role, asked by any other at its start.
+    Get  "/roles"           GetRoles         => Vec<ListedRole>;
     // A front-end, asked by the catalog.
     Post "/invalidate"      Invalidation     => ();
     // A front-end, asked by front-ends.

@@ -24,6 +24,15 @@ use super::count;
 #[serde(transparent)]
 pub struct StoreId(#[serde(deserialize_with = "count::deserialize_random")] u64);
 
+/// A role and its address, as a process's `roles.toml` has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedRole {
+    /// The role's name, such as `order-3`.
+    pub role: String,
+    /// Where the process reaches it.
+    pub address: String,
+}
+
 /// Whom a call is meant for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addressee {

@@ -508,6 +508,7 @@ pub(crate) fn roles(
             .collect(),
         cache: CacheSettings { enabled: true, capacity },
         secret: None,
+        rate_limit: None,
         hosts: Vec::new(),
     }
 }

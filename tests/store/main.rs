@@ -11,7 +11,9 @@ mod histories;
 mod processes;
 
 mod checkers;
+mod connections;
 mod damage;
+mod disagreements;
 mod failover;
 mod full_disks;
 mod interrupted;

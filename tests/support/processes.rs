@@ -44,6 +44,7 @@ pub(crate) struct Cluster {
     failpoints: BTreeMap<String, String>,
     log_levels: BTreeMap<String, String>,
     file_limits: BTreeMap<String, u32>,
+    environments: BTreeMap<String, Vec<(&'static str, PathBuf)>>,
 }
 
 /// Where the roles' data folders are.
@@ -125,6 +126,7 @@ impl Cluster {
             failpoints: BTreeMap::new(),
             log_levels: BTreeMap::new(),
             file_limits: BTreeMap::new(),
+            environments: BTreeMap::new(),
         };
         std::fs::write(cluster.roles(), roles_text(settings, &cluster.addresses)).unwrap();
         cluster
@@ -158,6 +160,11 @@ impl Cluster {
     /// Limits how many files a role may have open from its next start on.
     pub(crate) fn limit_files(&mut self, name: &str, limit: u32) {
         self.file_limits.insert(name.to_owned(), limit);
+    }
+
+    /// Gives a role these variables from its next start on.
+    pub(crate) fn give_environment(&mut self, name: &str, variables: Vec<(&'static str, PathBuf)>) {
+        self.environments.insert(name.to_owned(), variables);
     }
 
     /// Where a role listens.
@@ -229,6 +236,7 @@ impl Cluster {
         if let Some(level) = self.log_levels.get(name) {
             command.env("RUST_LOG", level);
         }
+        command.envs(self.environments.get(name).into_iter().flatten().cloned());
         let child = command
             .arg("--config")
             .arg(roles)
@@ -285,6 +293,14 @@ impl Cluster {
         let status = self.processes.get_mut(name)?.try_wait().unwrap()?;
         self.processes.remove(name);
         Some(status)
+    }
+
+    /// The memory that a role has, in KiB.
+    pub(crate) fn memory_kib(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.processes[name].id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Sends a signal, such as STOP or CONT.

@@ -278,6 +278,16 @@ impl<W> Core<W> {
         }
     }
 
+    /// Queues again the purchases that wait for orders which the journal of this length does not
+    /// have: they went with a journal that was restored from before them.
+    pub(super) fn queue_beyond(&mut self, length: u64) {
+        for (_, keys) in self.batches.unacknowledged.split_off(&OrderNumber(length)) {
+            let queued = keys.into_iter().map(|client_key| Queued { client_key, not_before: None });
+            self.batches.queue.extend(queued);
+            self.effects.work = true;
+        }
+    }
+
     /// Returns how many purchases are in flight, and how many of these wait for a batch.
     #[must_use]
     pub fn queue_lengths(&self) -> (usize, usize) {
@@ -506,6 +516,20 @@ mod tests {
         buy(&mut core, "b", 2);
         core.batch_answered(Epoch(1), BatchOutcome::Refused, now, now);
         assert_eq!(next_batch(&mut core, now), ["b"]);
+        assert_eq!(core.in_flight.len(), 1);
+    }
+
+    #[test]
+    fn a_purchase_whose_order_the_journal_has_lost_is_sent_again_without_another_order() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        buy(&mut core, "a", 1);
+        next_batch(&mut core, now);
+        // The disk refuses the row, and the catalog is restored from before it.
+        core.batch_decided(Epoch(1), &[Verdict::Decided(GRANTED)], &stretch(0, 0), now);
+        assert_eq!(core.next_task(now, present), Task::Fetch);
+        core.has_all_of_the_journal();
+        assert_eq!(next_batch(&mut core, now), ["a"]);
         assert_eq!(core.in_flight.len(), 1);
     }
 

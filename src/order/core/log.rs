@@ -262,9 +262,11 @@ impl<W> Core<W> {
     }
 
     /// Notes that the journal had no more orders than this log. If this replica has heard of more,
-    /// they were either written since, and it will hear of them again, or never existed.
+    /// they were either written since, and it will hear of them again, or the journal has lost
+    /// them. Purchases that wait for their rows are sent again.
     pub fn has_all_of_the_journal(&mut self) {
         self.log.known_length = self.log.accepted.length;
+        self.queue_beyond(self.log.known_length);
     }
 
     /// Notes that the peers and the journal were asked for what this replica missed. Returns

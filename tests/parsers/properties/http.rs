@@ -36,6 +36,12 @@ impl Answer {
             assert!(self.status == 200 || self.status == 304, "{self:?}");
             return;
         }
+        if self.status == 200
+            && self.header("content-type").is_some_and(|it| it.starts_with("text/plain; version="))
+        {
+            // These are `/metrics`.
+            return;
+        }
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
         let json: Value = serde_json::from_slice(&self.body).expect("an answer is JSON");
         let answer = json.as_object().expect("an answer is an object");

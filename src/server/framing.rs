@@ -1,12 +1,14 @@
-//! Takes the wish for another protocol out of requests, before the HTTP parser sees them.
+//! Follows the framing of a connection's requests, before the HTTP parser sees them.
 //!
+//! It says where each head and each body ends, so that requests can be handed to the parser one by
+//! one (see [`socket`](super::socket)). And it takes the wish for another protocol out of them:
 //! Java's `HttpClient` sends `Connection: Upgrade, HTTP2-Settings` and `Upgrade: h2c` with every
 //! request. This server speaks HTTP/1 only, so an upgrade is to be ignored (RFC 9110, 7.8): an
 //! ordinary reply, on a connection that stays open. The parser instead closes the connection after
 //! `Connection: Upgrade`, and reads a body without end after `Upgrade: websocket`.
 //!
-//! The filter follows the framing of requests byte by byte, so that it works however they are cut
-//! into reads. It overwrites letters and never moves any:
+//! Requests are followed byte by byte, so that it works however they are cut into reads. Letters
+//! are overwritten, and none is moved:
 //!
 //! ```text
 //! Connection: Upgrade, HTTP2-Settings   ──►   Connection: xpgrade, HTTP2-Settings
@@ -15,14 +17,14 @@
 //!
 //! (Of the options of `Connection` that the parser knows, `upgrade` alone has a `u`.) Bodies are
 //! skipped by their length or chunk by chunk, and left as they are. Where the framing is not valid,
-//! the parser refuses the request and ends the connection; the filter stops there.
+//! the parser refuses the request and ends the connection; nothing is followed from there on.
 
-/// The longest name of a header that the filter looks for: `transfer-encoding`.
+/// The longest name of a header that matters: `transfer-encoding`.
 const LONGEST_NAME: usize = 17;
 
-/// The filter of one connection.
+/// Where in its requests a connection is.
 #[derive(Debug, Default)]
-pub(super) struct UpgradeFilter {
+pub(super) struct Framing {
     place: Place,
     /// The beginning of the header's name, in lower case.
     name: [u8; LONGEST_NAME],
@@ -72,18 +74,25 @@ enum Header {
     TransferEncoding,
 }
 
-impl UpgradeFilter {
-    /// Filters the next bytes of the connection.
-    pub(super) fn filter(&mut self, bytes: &mut [u8]) {
+impl Framing {
+    /// Follows the next bytes of the connection up to the end of a head or to the beginning of
+    /// another one, if they have it. Returns how many bytes that is, and whether a head ends there.
+    pub(super) fn follow(&mut self, bytes: &mut [u8]) -> (usize, bool) {
+        let whole = bytes.len();
         let mut rest = bytes;
         while !rest.is_empty() {
+            let was_in_head = self.is_in_head();
+            let begins = self.is_between_requests() && !matches!(rest[0], b'\r' | b'\n');
+            if begins && rest.len() < whole {
+                return (whole - rest.len(), false);
+            }
             let passed = match self.place {
                 Place::OtherLine => self.skip_line(rest, Place::Line),
                 Place::TrailerLine => self.skip_line(rest, Place::Trailer),
                 Place::ChunkExtension(size) => self.skip_line(rest, Self::after_size(size)),
                 Place::Body(left) => self.skip(rest, left, Place::Body, Place::Start),
                 Place::Chunk(left) => self.skip(rest, left, Place::Chunk, Place::ChunkEnd),
-                Place::Lost => return,
+                Place::Lost => return (whole, false),
                 Place::Start
                 | Place::Line
                 | Place::Name(_)
@@ -96,7 +105,31 @@ impl UpgradeFilter {
                 }
             };
             rest = &mut rest[passed..];
+            if was_in_head && !self.is_in_head() && !self.is_lost() {
+                return (whole - rest.len(), true);
+            }
         }
+        (whole, false)
+    }
+
+    /// Whether the next byte belongs to a head of which some is there.
+    pub(super) fn is_in_head(&self) -> bool {
+        matches!(self.place, Place::OtherLine | Place::Line | Place::Name(_) | Place::Value(_))
+    }
+
+    /// Whether the next byte is the first of a request.
+    pub(super) fn is_between_requests(&self) -> bool {
+        matches!(self.place, Place::Start)
+    }
+
+    /// Whether the framing is not valid.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.place, Place::Lost)
+    }
+
+    /// Gives up: the parser is to refuse what comes.
+    pub(super) fn lose(&mut self) {
+        self.place = Place::Lost;
     }
 
     /// Passes one byte, and returns where the next one is.
@@ -198,19 +231,50 @@ impl UpgradeFilter {
 mod tests {
     use super::*;
 
-    /// What becomes of a text, which has to be the same however it is cut into two reads.
+    /// Follows a text, which has to come out the same however it is cut into two reads.
     fn filtered(text: &str) -> String {
         let mut whole = text.as_bytes().to_vec();
-        UpgradeFilter::default().filter(&mut whole);
+        let ends = heads(&mut Framing::default(), &mut whole);
         for cut in 0..text.len() {
             let mut bytes = text.as_bytes().to_vec();
             let (first, second) = bytes.split_at_mut(cut);
-            let mut filter = UpgradeFilter::default();
-            filter.filter(first);
-            filter.filter(second);
-            assert_eq!(bytes, whole, "cut at {cut}");
+            let mut framing = Framing::default();
+            let mut found = heads(&mut framing, first);
+            found.extend(heads(&mut framing, second).iter().map(|end| cut + end));
+            assert_eq!((bytes, found), (whole.clone(), ends.clone()), "cut at {cut}");
         }
         String::from_utf8(whole).unwrap()
+    }
+
+    /// Where heads end.
+    fn heads(framing: &mut Framing, bytes: &mut [u8]) -> Vec<usize> {
+        let (mut followed, mut ends) = (0, Vec::new());
+        while followed < bytes.len() {
+            let (passed, is_end) = framing.follow(&mut bytes[followed..]);
+            followed += passed;
+            if is_end {
+                ends.push(followed);
+            }
+        }
+        ends
+    }
+
+    #[test]
+    fn the_end_of_each_head_is_found() {
+        let get = "GET / HTTP/1.1\r\nHost: s\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n";
+        let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let text = format!("{get}\r\n{post}\r\n\r\n{chunked}1\r\nx\r\n0\r\n\r\n{get}");
+        let (get, post, chunked) = (get.len(), post.len(), chunked.len());
+        let mut bytes = text.into_bytes();
+        let mut framing = Framing::default();
+        let ends = heads(&mut framing, &mut bytes);
+        let second = get + 2 + post;
+        let third = second + 4 + chunked;
+        assert_eq!(ends, [get, second, third, third + 11 + get]);
+        assert!(framing.is_between_requests() && !framing.is_in_head());
+        heads(&mut framing, &mut b"GET / HT".to_vec());
+        assert!(framing.is_in_head());
     }
 
     const JAVA: &str = "GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: s\r\n\

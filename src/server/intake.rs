@@ -1,0 +1,150 @@
+//! What has come in on a socket and is not yet with its dispatcher.
+//!
+//! The dispatcher is handed whole heads only, and bodies as they come. It gets no further request
+//! while it has many to answer, or while the client does not read. So it never holds more than a
+//! few requests and answers of one client, and the rest stays in the kernel's buffers, where it
+//! makes the client wait.
+
+use std::cell::RefMut;
+
+use tokio::net::TcpStream;
+
+use super::framing::Framing;
+use super::socket::Socket;
+use super::unserved::LastAnswer;
+
+/// The largest head: several times what browsers and proxies send.
+const LARGEST_HEAD: usize = 32 << 10;
+/// Requests of one client that may be under way. A dispatcher answers them one after the other.
+pub(super) const MOST_PIPELINED: u32 = 16;
+/// Bytes of requests that may be under way, if it is more than one.
+const MOST_PIPELINED_BYTES: usize = 16 << 10;
+
+/// A socket, and what was read from it.
+pub(super) struct Intake {
+    pub(super) stream: TcpStream,
+    pub(super) framing: Framing,
+    /// What was read and is not handed on.
+    pub(super) held: Vec<u8>,
+    /// How much of it the framing has followed, and how much the dispatcher may have.
+    pub(super) followed: usize,
+    pub(super) ready: usize,
+    /// Whether the client has closed its side.
+    pub(super) has_ended: bool,
+    /// Bytes handed on since the dispatcher last wrote all it had.
+    pub(super) handed: usize,
+    /// Bytes of the requests that are under way, and of the body that is arriving.
+    pub(super) bulk: usize,
+    pub(super) body: usize,
+    /// Bytes of answers that the client does not take.
+    pub(super) unread: usize,
+    /// Whether the dispatcher was refused bytes, and has to be woken to ask again.
+    pub(super) is_gated: bool,
+    /// Whether the dispatcher's buffers have grown.
+    pub(super) has_grown: bool,
+    pub(super) parking: Parking,
+    /// The answer that replaces a bare one, once there is one.
+    pub(super) last: Option<LastAnswer>,
+}
+
+/// How far a dispatcher is in giving the socket back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parking {
+    No,
+    Wanted,
+    Done,
+}
+
+impl Intake {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            framing: Framing::default(),
+            held: Vec::new(),
+            followed: 0,
+            ready: 0,
+            has_ended: false,
+            handed: 0,
+            bulk: 0,
+            body: 0,
+            unread: 0,
+            is_gated: false,
+            has_grown: false,
+            parking: Parking::No,
+            last: None,
+        }
+    }
+
+    /// Whether all bodies are whole whose heads are.
+    pub(super) fn is_whole(&self) -> bool {
+        self.framing.is_between_requests() || self.framing.is_in_head()
+    }
+
+    /// Whether the head that arrives is larger than any may be.
+    pub(super) fn has_large_head(&self) -> bool {
+        self.framing.is_in_head() && self.held.len() > LARGEST_HEAD
+    }
+
+    /// Notes that the client has closed its side. The parser is to judge what it has left.
+    pub(super) fn end_input(&mut self) {
+        self.has_ended = true;
+        self.ready = self.followed;
+    }
+}
+
+impl Socket {
+    /// Follows bytes from `followed` on, as far as they may be handed on. Returns up to where that
+    /// is, from the beginning of `bytes` on.
+    pub(super) fn follow(
+        &self,
+        intake: &mut Intake,
+        bytes: &mut [u8],
+        followed: &mut usize,
+    ) -> usize {
+        let mut ready = if intake.framing.is_in_head() { 0 } else { *followed };
+        while *followed < bytes.len() && self.may_begin(intake) {
+            let (passed, is_head) = intake.framing.follow(&mut bytes[*followed..]);
+            *followed += passed;
+            intake.bulk += passed;
+            if is_head {
+                self.requests.set(self.requests.get().wrapping_add(1));
+                self.under_way.set(self.under_way.get() + 1);
+                intake.body = 0;
+            } else if intake.framing.is_between_requests() {
+                intake.body = 0;
+            } else if !intake.framing.is_in_head() {
+                intake.body += passed;
+            }
+            if !intake.framing.is_in_head() {
+                ready = *followed;
+            }
+        }
+        ready
+    }
+
+    /// Whether a further request may be handed on, if that is what comes next.
+    pub(super) fn may_begin(&self, intake: &mut Intake) -> bool {
+        match self.under_way.get() {
+            0 => {
+                if intake.framing.is_between_requests() {
+                    intake.bulk = 0;
+                }
+                true
+            }
+            many => {
+                let few = many < MOST_PIPELINED && intake.bulk < MOST_PIPELINED_BYTES;
+                few || !intake.framing.is_between_requests()
+            }
+        }
+    }
+
+    /// Follows what is held, as far as it may be handed on.
+    pub(super) fn follow_held(&self, intake: &mut RefMut<'_, Intake>) {
+        if intake.followed < intake.held.len() {
+            let (mut held, mut followed) = (std::mem::take(&mut intake.held), intake.followed);
+            let ready = self.follow(intake, &mut held, &mut followed);
+            intake.ready = intake.ready.max(ready);
+            (intake.held, intake.followed) = (held, followed);
+        }
+    }
+}

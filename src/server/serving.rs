@@ -1,0 +1,230 @@
+//! One client's connection from its acceptance to its end, and the clock that watches over all of a
+//! thread's connections.
+
+use std::future::{Future, poll_fn};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_service::Service;
+use actix_web::rt;
+use futures_util::future::LocalBoxFuture;
+use prometheus::IntGauge;
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Connection;
+use super::intake::{Intake, Parking};
+use super::internal::INTERNAL;
+use super::limits::TICK_MS;
+use super::metrics::Open;
+use super::rate::{FORGET_INTERVAL, RequestLimit};
+use super::slots::{Slots, Supply};
+use super::socket::{Ending, Holder, PeerHost, Socket};
+use super::unserved::{LastAnswer, Unserved};
+
+/// How often the clock ticks while the server stops.
+const STOP_INTERVAL: Duration = Duration::from_millis(100);
+/// Headers that the parser takes.
+const MOST_HEADERS: usize = 96;
+
+/// Serves the connections of one worker thread by the dispatchers of `http`.
+pub(super) struct Serving<H> {
+    http: Rc<H>,
+    slots: Rc<Slots>,
+    connections: IntGauge,
+}
+
+/// What a server's threads have in common.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) supply: Supply,
+    pub(super) limit: Option<Arc<RequestLimit>>,
+    pub(super) connections: IntGauge,
+    pub(super) stop: CancellationToken,
+}
+
+/// A connection that is served. Dropping it frees what it has.
+struct Served {
+    _open: Open,
+    slots: Rc<Slots>,
+    socket: Rc<Socket>,
+}
+
+/// What is next on a parked socket.
+enum Gathered {
+    /// A dispatcher is needed.
+    Request,
+    /// It has ended.
+    Closed,
+}
+
+impl<H> Serving<H> {
+    /// Starts the clock, too, which goes on until the thread ends.
+    pub(super) fn new(http: H, terms: Terms) -> Self {
+        let slots = Rc::new(Slots::new(terms.supply));
+        let connections = terms.connections.clone();
+        rt::spawn(watch(Rc::clone(&slots), terms));
+        Self { http: Rc::new(http), slots, connections }
+    }
+}
+
+async fn watch(slots: Rc<Slots>, Terms { limit, stop, .. }: Terms) {
+    let mut clock = rt::time::interval(Duration::from_millis(u64::from(TICK_MS)));
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut forgetting = rt::time::interval(FORGET_INTERVAL);
+    let mut stops = false;
+    loop {
+        tokio::select! {
+            _ = clock.tick() => slots.tick(),
+            _ = forgetting.tick(), if limit.is_some() => limit.iter().for_each(|it| it.forget()),
+            () = slots.load.alarm.notified() => slots.shed_weight(),
+            () = stop.cancelled(), if !stops => {
+                stops = true;
+                clock = rt::time::interval(STOP_INTERVAL);
+                slots.stop();
+            }
+        }
+    }
+}
+
+impl<H> Service<TcpStream> for Serving<H>
+where
+    H: Service<(Connection, Option<SocketAddr>), Response = ()> + 'static,
+{
+    type Response = ();
+    type Error = H::Error;
+    type Future = LocalBoxFuture<'static, Result<(), H::Error>>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), H::Error>> {
+        self.http.poll_ready(cx)
+    }
+
+    fn call(&self, stream: TcpStream) -> Self::Future {
+        // A reply leaves in one write, which is not to wait for an acknowledgement.
+        let peer = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
+        let (http, slots) = (Rc::clone(&self.http), Rc::clone(&self.slots));
+        let open = Open::new(&self.connections);
+        Box::pin(async move {
+            if let Ok(peer) = peer {
+                let socket = slots.admit(stream, PeerHost::from(peer.ip()));
+                serve(&*http, &Served { _open: open, slots, socket }, peer).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn serve<H>(http: &H, served: &Served, peer: SocketAddr)
+where
+    H: Service<(Connection, Option<SocketAddr>), Response = ()>,
+{
+    let Served { slots, socket, .. } = served;
+    loop {
+        match poll_fn(|cx| poll_gather(socket, cx)).await {
+            Gathered::Request => {}
+            Gathered::Closed => return,
+        }
+        let is_between_roles = socket.asks_for(INTERNAL);
+        if !is_between_roles && !slots.has_place(socket) {
+            socket.end(Ending::Answer(Unserved::Busy));
+        } else if !slots.ask_for_turn(socket, is_between_roles) {
+            poll_fn(|cx| poll_turn(socket, cx)).await;
+        }
+        if socket.holder.get() == Holder::Dispatcher {
+            let mut dispatcher = Box::pin(http.call((Connection(Rc::clone(socket)), Some(peer))));
+            poll_fn(|cx| poll_dispatcher(socket, dispatcher.as_mut(), cx)).await;
+            drop(dispatcher);
+            slots.end_turn(socket);
+        }
+        let parking = std::mem::replace(&mut socket.intake.borrow_mut().parking, Parking::No);
+        if socket.ending().is_none() && (parking != Parking::Done || slots.stops()) {
+            return;
+        }
+    }
+}
+
+/// Waits until a dispatcher is needed: for a whole head, for what the parser is to refuse, or for
+/// the end of a request that breaks off.
+fn poll_gather(socket: &Socket, cx: &mut Context<'_>) -> Poll<Gathered> {
+    socket.note_task(cx);
+    let mut intake = socket.intake.borrow_mut();
+    if let Some(ending) = socket.ending() {
+        return poll_last(&mut intake, ending, cx);
+    }
+    loop {
+        let before = intake.followed;
+        socket.follow_held(&mut intake);
+        if intake.ready > 0 {
+            return Poll::Ready(Gathered::Request);
+        }
+        if intake.has_large_head() {
+            let has_line = intake.held.contains(&b'\n');
+            let why = if has_line { Unserved::LargeHead } else { Unserved::LongTarget };
+            socket.end(Ending::Answer(why));
+            return poll_last(&mut intake, Ending::Answer(why), cx);
+        }
+        if intake.held[before..].contains(&b'\n') && cannot_be_read(&intake.held) {
+            intake.framing.lose();
+            intake.ready = intake.held.len();
+            return Poll::Ready(Gathered::Request);
+        }
+        let mut space = [MaybeUninit::uninit(); 4_096];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        match ready!(Pin::new(&mut intake.stream).poll_read(cx, &mut buffer)) {
+            Ok(()) if !buffer.filled().is_empty() => intake.held.extend_from_slice(buffer.filled()),
+            Ok(()) if !intake.held.is_empty() => {
+                intake.end_input();
+                return Poll::Ready(Gathered::Request);
+            }
+            Ok(()) | Err(_) => return Poll::Ready(Gathered::Closed),
+        }
+        socket.weigh(&intake);
+    }
+}
+
+/// Writes the answer with which a socket ends, if there is one.
+fn poll_last(intake: &mut Intake, ending: Ending, cx: &mut Context<'_>) -> Poll<Gathered> {
+    if let Ending::Answer(why) = ending {
+        let last = intake.last.get_or_insert_with(|| LastAnswer::from(why));
+        let _it_is_closed_either_way = ready!(last.poll(cx, Pin::new(&mut intake.stream)));
+    }
+    Poll::Ready(Gathered::Closed)
+}
+
+/// Whether no further bytes can make a head of this.
+fn cannot_be_read(held: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    httparse::Request::new(&mut headers).parse(held).is_err()
+}
+
+/// Waits for a turn.
+fn poll_turn(socket: &Socket, cx: &mut Context<'_>) -> Poll<()> {
+    socket.note_task(cx);
+    let waits = socket.holder.get() == Holder::Queue && socket.ending().is_none();
+    if waits { Poll::Pending } else { Poll::Ready(()) }
+}
+
+/// Lets the dispatcher go on, until it or the socket has ended.
+fn poll_dispatcher<D: Future>(
+    socket: &Socket,
+    dispatcher: Pin<&mut D>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if socket.ending().is_some() {
+        return Poll::Ready(());
+    }
+    socket.note_task(cx);
+    dispatcher.poll(cx).map(drop)
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.slots.leave(&self.socket);
+    }
+}

@@ -1,0 +1,299 @@
+//! Who may connect, who is served, and when a connection ends: one worker thread's share of both.
+//!
+//! Two things are scarce: open files, of which each socket is one, and memory, most of which is the
+//! dispatchers'. So a thread has a number of places for sockets, and a smaller one of turns for
+//! dispatchers. While there are enough, everyone has what it asks for, however much that is.
+//! Otherwise,
+//!
+//! - a socket that has kept the server waiting for a second loses its place, slow heads first; it
+//!   belongs to the host that has most places among those that have such a socket;
+//! - without such a socket, the host that has most places loses some of them to one that has fewer;
+//! - a newcomer from the host that has most is answered 503;
+//! - turns go round among the hosts that wait for one.
+//!
+//! A socket on which the store's secret has come keeps its place. So that another role can show it,
+//! one request of a newcomer is read even if there is no place, and some turns are set aside for
+//! paths between roles, all of which are answered at once to those who lack the secret.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::{Rc, Weak};
+
+use tokio::net::TcpStream;
+
+use super::limits::{BATCH, Occupant, PATIENCE, choose, deadline, may_park};
+use super::queue::Queue;
+use super::socket::{Ending, Holder, Load, PeerHost, Socket, Stage, Standing};
+use super::unserved::Unserved;
+
+/// Bytes held for clients, beyond which those who do not move are ended, and beyond which all may
+/// be. A client that is alone may have any answer.
+const MUCH: usize = 4 << 20;
+pub(super) const TOO_MUCH: usize = 16 << 20;
+/// What a client must weigh to be ended for it.
+const HEAVY: usize = 4 << 10;
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Supply {
+    /// Places of sockets.
+    pub(super) places: usize,
+    /// Newcomers without a place of whom one request is read.
+    pub(super) surplus: usize,
+    /// Turns.
+    pub(super) turns: usize,
+    /// Turns that are set aside for paths between roles.
+    pub(super) set_aside: usize,
+}
+
+/// The sockets of one thread.
+pub(super) struct Slots {
+    supply: Supply,
+    pub(super) load: Rc<Load>,
+    now: Cell<u32>,
+    sockets: RefCell<Vec<Rc<Socket>>>,
+    surplus: RefCell<VecDeque<Weak<Socket>>>,
+    /// For whom no room could be made, and when.
+    in_vain: Cell<Option<(PeerHost, u32)>>,
+    turns: Cell<usize>,
+    queue: RefCell<Queue<Weak<Socket>>>,
+}
+
+impl Supply {
+    /// The supply of a thread that accepts at most `connections` and that is one of `workers`.
+    pub(super) fn new(connections: usize, workers: usize) -> Self {
+        /// Dispatchers of a process, each with some 20 KiB: twice the purchases and queries that a
+        /// front-end has under way.
+        const MOST_TURNS: usize = 2_048;
+        /// With many threads, each has this many nevertheless.
+        const LEAST_TURNS: usize = 512;
+        // As many again are between being told to end and being closed.
+        let surplus = (connections / 8).clamp(4, BATCH).min(connections / 4).max(1);
+        let places = connections.saturating_sub(2 * surplus).max(1);
+        let turns = (MOST_TURNS / workers).max(LEAST_TURNS);
+        Self { places, surplus, turns, set_aside: turns / 8 }
+    }
+}
+
+impl Slots {
+    pub(super) fn new(supply: Supply) -> Self {
+        Self {
+            supply,
+            load: Rc::new(Load { most: TOO_MUCH, ..Load::default() }),
+            now: Cell::new(0),
+            sockets: RefCell::default(),
+            surplus: RefCell::default(),
+            in_vain: Cell::new(None),
+            turns: Cell::new(0),
+            queue: RefCell::default(),
+        }
+    }
+
+    /// Takes an accepted socket in, and ends others for it if need be.
+    pub(super) fn admit(&self, stream: TcpStream, host: PeerHost) -> Rc<Socket> {
+        let socket = Rc::new(Socket::new(stream, host, Rc::clone(&self.load), self.now.get()));
+        if self.load.places.get() < self.supply.places || self.make_room(host) {
+            self.load.places.set(self.load.places.get() + 1);
+        } else {
+            socket.standing.set(Standing::Surplus);
+            self.add_surplus(&socket);
+        }
+        let mut sockets = self.sockets.borrow_mut();
+        socket.index.set(sockets.len());
+        sockets.push(Rc::clone(&socket));
+        if self.load.stops.get() {
+            socket.end(Ending::Close);
+        }
+        drop(sockets);
+        socket
+    }
+
+    /// Lets a socket go that has ended.
+    pub(super) fn leave(&self, socket: &Socket) {
+        socket.end(Ending::Close);
+        let mut sockets = self.sockets.borrow_mut();
+        let index = socket.index.get();
+        sockets.swap_remove(index);
+        if let Some(moved) = sockets.get(index) {
+            moved.index.set(index);
+        }
+    }
+
+    /// Returns whether a socket has a place, which it gets now if there is one.
+    pub(super) fn has_place(&self, socket: &Socket) -> bool {
+        if !socket.is_surplus() {
+            return true;
+        }
+        let is_free = self.load.places.get() < self.supply.places;
+        if is_free {
+            self.load.places.set(self.load.places.get() + 1);
+            socket.standing.set(Standing::Stranger);
+        }
+        is_free
+    }
+
+    fn add_surplus(&self, socket: &Rc<Socket>) {
+        let mut surplus = self.surplus.borrow_mut();
+        surplus.retain(|other| other.upgrade().is_some_and(|other| other.is_surplus()));
+        surplus.push_back(Rc::downgrade(socket));
+        if surplus.len() > self.supply.surplus
+            && let Some(oldest) = surplus.pop_front().and_then(|oldest| oldest.upgrade())
+        {
+            oldest.end(Ending::Answer(Unserved::Busy));
+        }
+    }
+
+    /// Ends sockets so that one of `newcomer` has a place.
+    fn make_room(&self, newcomer: PeerHost) -> bool {
+        let this_time = Some((newcomer, self.now.get()));
+        if self.in_vain.get() == this_time {
+            return false;
+        }
+        let found = self.end_for(newcomer, |socket, stage| {
+            socket.standing.get() == Standing::Stranger && stage < Stage::Served
+        });
+        if !found {
+            self.in_vain.set(this_time);
+        }
+        found
+    }
+
+    /// Ends some of those that `may_end` for one of `newcomer`.
+    fn end_for(&self, newcomer: PeerHost, may_end: impl Fn(&Socket, Stage) -> bool) -> bool {
+        let sockets = self.sockets.borrow();
+        let live = sockets.iter().filter(|socket| socket.ending().is_none());
+        let occupants = live.map(|socket| Occupant {
+            host: socket.host,
+            stage: socket.stage(),
+            age: socket.age(self.now.get()),
+            socket,
+        });
+        let chosen = choose(occupants.collect(), newcomer, |one| may_end(one.socket, one.stage));
+        for one in &chosen {
+            one.socket.end(Ending::Close);
+        }
+        !chosen.is_empty()
+    }
+
+    /// Asks for a turn. Returns whether there is one; else the socket is in the queue, and woken
+    /// when it has one.
+    pub(super) fn ask_for_turn(&self, socket: &Rc<Socket>, is_between_roles: bool) -> bool {
+        let is_between_roles = is_between_roles || socket.standing.get() == Standing::Role;
+        let set_aside = if is_between_roles { self.supply.set_aside } else { 0 };
+        if self.turns.get() < self.supply.turns + set_aside {
+            self.turns.set(self.turns.get() + 1);
+            socket.holder.set(Holder::Dispatcher);
+            return true;
+        }
+        socket.holder.set(Holder::Queue);
+        let waiting = Rc::downgrade(socket);
+        let is_first = if is_between_roles {
+            self.queue.borrow_mut().push_role(waiting);
+            true
+        } else {
+            self.queue.borrow_mut().push(socket.host, waiting)
+        };
+        let queued = self.load.queued.get() + 1;
+        self.load.queued.set(queued);
+        if is_first || queued.is_multiple_of(BATCH) {
+            self.free_turns(socket.host);
+        }
+        false
+    }
+
+    /// Takes turns from those that do not use them.
+    fn free_turns(&self, newcomer: PeerHost) {
+        for socket in &*self.sockets.borrow() {
+            if socket.holder.get() == Holder::Dispatcher && socket.stage() == Stage::Idle {
+                socket.park();
+            }
+        }
+        self.end_for(newcomer, |socket, stage| {
+            let is_slow = matches!(stage, Stage::Body | Stage::Unread);
+            is_slow && socket.standing.get() != Standing::Role
+        });
+    }
+
+    /// Ends a turn. The next in the queue has it.
+    pub(super) fn end_turn(&self, socket: &Socket) {
+        socket.holder.set(Holder::Parked);
+        self.turns.set(self.turns.get() - 1);
+        loop {
+            let free = (self.supply.turns + self.supply.set_aside).saturating_sub(self.turns.get());
+            let next = self.queue.borrow_mut().pop(free > 0, free > self.supply.set_aside);
+            let Some(next) = next else { return };
+            self.load.queued.set(self.load.queued.get() - 1);
+            if let Some(next) = next.upgrade()
+                && next.ending().is_none()
+            {
+                self.turns.set(self.turns.get() + 1);
+                next.holder.set(Holder::Dispatcher);
+                next.wake();
+            }
+        }
+    }
+
+    /// Looks at every socket, once per tick.
+    pub(super) fn tick(&self) {
+        self.now.set(self.now.get().wrapping_add(1));
+        for socket in &*self.sockets.borrow() {
+            let (stage, age) = socket.look(self.now.get());
+            let has_dispatcher = socket.holder.get() == Holder::Dispatcher;
+            match deadline(stage, self.load.stops.get()) {
+                Some((limit, ending)) if age >= limit => socket.end(ending),
+                Some(_) | None if has_dispatcher && may_park(stage, age) => socket.park(),
+                Some(_) | None => {}
+            }
+        }
+        self.shed_weight();
+    }
+
+    pub(super) fn stops(&self) -> bool {
+        self.load.stops.get()
+    }
+
+    /// Ends what waits for requests: the server stops.
+    pub(super) fn stop(&self) {
+        self.load.stops.set(true);
+        for socket in &*self.sockets.borrow() {
+            match (socket.holder.get(), socket.stage()) {
+                (Holder::Queue, _) => socket.end(Ending::Answer(Unserved::Busy)),
+                (Holder::Parked, stage) if stage != Stage::Closing => socket.end(Ending::Close),
+                (Holder::Dispatcher, _) => socket.park(),
+                (Holder::Parked, _) => {}
+            }
+        }
+    }
+
+    /// Ends the oldest sockets of the host that weighs most, if all weigh too much.
+    pub(super) fn shed_weight(&self) {
+        let sockets = self.sockets.borrow();
+        loop {
+            let all = self.load.weight.get();
+            if all <= MUCH {
+                return;
+            }
+            let is_too_much = all > TOO_MUCH;
+            let heavy = sockets.iter().filter(|socket| {
+                socket.ending().is_none()
+                    && socket.weight() >= HEAVY
+                    && socket.weight() * 2 < all
+                    && (is_too_much || socket.age(self.now.get()) >= PATIENCE)
+            });
+            let mut heavy: Vec<_> = heavy.collect();
+            let mut hosts: HashMap<PeerHost, usize> = HashMap::new();
+            for socket in &heavy {
+                *hosts.entry(socket.host).or_default() += socket.weight();
+            }
+            let heaviest = hosts.into_iter().max_by_key(|(_, weight)| *weight);
+            let Some((host, _)) = heaviest else { return };
+            heavy.retain(|socket| socket.host == host);
+            heavy.sort_by_key(|socket| {
+                (socket.standing.get() == Standing::Role, socket.seen.get().since)
+            });
+            for socket in heavy.into_iter().take(BATCH) {
+                socket.end(Ending::Close);
+            }
+        }
+    }
+}
