@@ -3,6 +3,7 @@
 import "./shop.mjs";
 import "./cluster.mjs";
 import "./faults.mjs";
+import "./lessons.mjs";
 import "./views.mjs";
 import { runTests } from "./support.mjs";
 

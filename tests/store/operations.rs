@@ -376,3 +376,45 @@ async fn a_catalog_restored_from_a_backup_under_load_sells_when_it_is_rolled_for
     }
     assert!(granted >= 200, "{granted} orders were granted");
 }
+
+/// A catalog that starts with an empty disk draws an id of its own. What starts beside it must not
+/// belong to that store, since the one that is rebuilt has the id that the replicas hold.
+#[actix_web::test]
+async fn a_front_end_and_a_replica_that_start_beside_an_emptied_catalog_belong_to_the_rebuilt_one()
+{
+    let mut cluster = Cluster::prepare(Settings::default());
+    let elsewhere = cluster.roles_with_data_dir("elsewhere");
+    let folder = cluster.roles().with_file_name("elsewhere");
+    cluster.start_role_with("catalog", &elsewhere);
+    cluster.start_all(&["order-1", "order-2", "order-3", "frontend"]);
+    assert_eq!(buy_all(&cluster, &["a", "b"]).await, [0, 1]);
+
+    for role in ["catalog", "frontend", "order-1"] {
+        cluster.kill(role);
+    }
+    fs::remove_dir_all(&folder).unwrap();
+    for file in ["order-1.db", "order-1.db-wal", "order-1.db-shm"] {
+        fs::remove_file(cluster.data(file)).unwrap();
+    }
+    cluster.start_role_with("catalog", &elsewhere);
+    cluster.start_all(&["order-1", "frontend"]);
+    let address = cluster.address("frontend");
+    eventually("the front-end has heard the emptied catalog", async || {
+        let answer = get(&address, "/readyz").await;
+        answer.is_ok_and(|(_, body)| body.to_string().contains("sales wait for"))
+    })
+    .await;
+    eventually("so has the replica", async || {
+        cluster.log("catalog").contains("listens") && cluster.data("order-1.db").exists()
+    })
+    .await;
+
+    cluster.kill("catalog");
+    let log = cluster.data("order-3.db");
+    let words = ["rebuild", "--from", log.to_str().unwrap()];
+    expect(0, &mut crate::verbs::command::toystore(&words, &elsewhere)).says("has 2 now");
+    cluster.start_role_with("catalog", &elsewhere);
+    assert_eq!(buy_all(&cluster, &["a", "b", "c"]).await, [0, 1, 2]);
+    eventually("the emptied replica has all orders", async || cluster.orders("order-1").len() == 3)
+        .await;
+}

@@ -20,7 +20,7 @@ export function excerpt(file, item) {
       const found = itemOf((await response.text()).split("\n"), item);
       lines.textContent = found.count > 1 ? ` lines ${found.first} to ${found.first + found.count - 1}` : ` line ${found.first}`;
       place.replaceChildren(
-        h("pre", { class: "code-text", tabindex: "0", "aria-label": `${item} in ${file}` }, h("code", {}, found.lines.map((line, index) => [h("span", { class: "code-number", "aria-hidden": "true" }, String(found.first + index).padStart(4)), ` ${line}\n`]))),
+        h("pre", { class: "code-text", tabindex: "0", "aria-label": `${item} in ${file}` }, h("code", {}, found.lines.flatMap((line, index) => [h("span", { class: "code-number", "aria-hidden": "true" }, String(found.first + index).padStart(4)), ` ${line}\n`]))),
         h("p", {}, h("a", { href: `${address}#:~:text=${encodeURIComponent(found.declaration)}` }, "The whole file")),
       );
     } catch {

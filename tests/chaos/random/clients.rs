@@ -28,6 +28,8 @@ pub(super) struct Results {
     pub(super) leader: Cell<u64>,
     /// The leader of each epoch, according to any front-end at any time.
     leaders: RefCell<BTreeMap<u64, u64>>,
+    /// How many selections there were before the catalog's disk was lost.
+    selections_before: Cell<u64>,
     /// How many queries each front-end answered from its cache, according to its last answer, and
     /// before it was restarted.
     hits: RefCell<BTreeMap<String, (u64, u64)>>,
@@ -67,6 +69,7 @@ impl Results {
             tally: RefCell::default(),
             leader: Cell::new(3),
             leaders: RefCell::default(),
+            selections_before: Cell::default(),
             hits: RefCell::default(),
             second_frontend: RefCell::default(),
             apart: RefCell::default(),
@@ -77,7 +80,14 @@ impl Results {
 
     /// How many selections there were, according to the front-ends.
     pub(super) fn selections(&self) -> u64 {
-        self.leaders.borrow().keys().last().copied().unwrap_or_default()
+        self.selections_before.get() + epochs(&self.leaders.borrow())
+    }
+
+    /// Notes that the catalog starts with a journal of so many orders, after its disk was lost.
+    pub(super) fn resumes_journal(&self, time: Instant, length: usize) {
+        self.history.borrow_mut().resumes_journal(time, length);
+        let selections = epochs(&self.leaders.take());
+        self.selections_before.set(self.selections_before.get() + selections);
     }
 
     /// How many queries were answered from caches, according to the front-ends.
@@ -186,6 +196,12 @@ impl Clients {
             task.await.expect("a client does not panic");
         }
     }
+}
+
+/// How many epochs there were from the first to the last that was seen.
+fn epochs(leaders: &BTreeMap<u64, u64>) -> u64 {
+    let (first, last) = (leaders.keys().next(), leaders.keys().last());
+    last.zip(first).map_or(0, |(last, first)| last - first + 1)
 }
 
 /// FNV-1a: the same in every run, as a seed must be.
@@ -400,6 +416,16 @@ impl Results {
         else {
             return;
         };
+        let replicas = cluster["replicas"].as_array();
+        let says_so = replicas
+            .into_iter()
+            .flatten()
+            .any(|replica| replica["id"].as_u64() == Some(leader) && replica["state"] == "leader");
+        // A catalog that was restored from before an epoch gives it again. What front-ends knew of
+        // the one before is forgotten when its leader does not lead any more.
+        if !says_so || self.history.borrow().is_resuming(now()) {
+            return;
+        }
         let first = *self.leaders.borrow_mut().entry(epoch).or_insert(leader);
         if first != leader {
             let violation = format!("in epoch {epoch} {first} led, and so did {leader}");

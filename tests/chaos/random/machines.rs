@@ -120,7 +120,7 @@ impl Injector {
         }
         if is_catalog {
             let orders = if disk.exists() { self.store.journal().len() } else { 0 };
-            self.results.history.borrow_mut().resumes_journal(now(), orders);
+            self.results.resumes_journal(now(), orders);
         }
         self.store.start_role(role);
         if is_catalog { RepairedBy::RollingForward } else { RepairedBy::Start }
@@ -284,7 +284,7 @@ impl Injector {
         let is_complete = said.contains("nothing is missing");
         assert!(done.status.success() || is_complete, "no roll-forward: {said}");
         let orders = self.store.journal().len();
-        self.results.history.borrow_mut().resumes_journal(now(), orders);
+        self.results.resumes_journal(now(), orders);
         self.store.start_role("catalog");
     }
 

@@ -51,6 +51,11 @@ impl History {
         self.resumed = Some((time + LEASE, length));
     }
 
+    /// Whether the catalog has started with such a journal and leases from before it may still run.
+    pub(crate) fn is_resuming(&self, now: Instant) -> bool {
+        self.past_life.is_some() && self.resumed.is_none_or(|(time, _)| now < time)
+    }
+
     /// Whether the catalog may have forgotten that it refused a purchase.
     pub(crate) fn may_be_forgotten(&self, purchase: &Purchase) -> bool {
         self.resumed.is_some_and(|(time, _)| purchase.asked < time)
