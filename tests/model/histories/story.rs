@@ -45,6 +45,9 @@ fn reason(history: Option<&History>) -> String {
         Some(Err(Stopped::Contradicted { replica, .. })) => {
             format!("no: replica {} has more", replica.0)
         }
+        Some(Err(Stopped::Claimed(replica))) => {
+            format!("no: replica {} is said to have more", replica.0)
+        }
         Some(Err(Stopped::Unheard(replicas))) => {
             let names: Vec<String> = replicas.iter().map(|id| id.0.to_string()).collect();
             format!("no: not heard from {}", names.join(", "))
