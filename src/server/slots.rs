@@ -62,8 +62,8 @@ pub(super) struct Slots {
 impl Supply {
     /// The supply of a thread that accepts at most `connections` and that is one of `workers`.
     pub(super) fn new(connections: usize, workers: usize) -> Self {
-        /// Dispatchers of a process, each with 20 to 40 KiB: half as many again as the purchases and
-        /// queries that a front-end has under way.
+        /// Dispatchers of a process, each with 20 to 40 KiB: half as many again as the purchases
+        /// and queries that a front-end has under way.
         const MOST_TURNS: usize = 1_536;
         /// With many threads, each has this many nevertheless.
         const LEAST_TURNS: usize = 512;
