@@ -66,8 +66,8 @@ impl Histories {
         let length = before.replicas[leader].log.len();
         s.deliver(node, CATALOG, format!("batch {purchase}; log: {length}"));
         s.say(format!(
-            "A client sends purchase {purchase} to {who}, which leads and sends the catalog a batch. \
-             Its log has {}.",
+            "A client sends purchase {purchase} to {who}, which leads and sends the catalog a \
+             batch. Its log has {}.",
             count(length)
         ));
         if after.journal.len() == before.journal.len() {
