@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::backup::{self, Fate, Newer, SavedDatabase};
 use crate::catalog::journal::rebuild;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
+use crate::manual::Manual;
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{CatalogRole, Role, Roles};
@@ -70,6 +71,8 @@ enum Command {
     Roles,
     /// Check whether a role is ready; the exit status is 0 if it is.
     Probe(ProbeArguments),
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 #[derive(Args)]
@@ -163,6 +166,10 @@ pub fn run() -> ExitCode {
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
         Command::Roles => with_roles(&config, list),
+        Command::Manual(manual) => match manual.text(CommandLine::command()) {
+            Ok(text) => print(&text),
+            Err(problem) => fail(&problem),
+        },
         Command::Probe(arguments) => {
             with_roles(&config, |roles| system.block_on(probe(&arguments, roles)))
         }

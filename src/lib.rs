@@ -76,4 +76,6 @@ pub mod backup; // copies of a store's databases, and back
 
 pub mod cluster; // starts, stops and shows the roles of a roles.toml
 
+pub mod manual; // what a shell and `man` know of the commands
+
 pub mod cli; // arguments in, a role or a command run, an exit status out

@@ -70,7 +70,7 @@ fn has_been_shared(cluster: &Cluster, role: Role) -> bool {
 }
 
 /// Whether all roles are on this machine alone. A store on several needs a secret in `roles.toml`.
-fn is_on_loopback(cluster: &Cluster) -> bool {
+pub(super) fn is_on_loopback(cluster: &Cluster) -> bool {
     let roles = cluster.roles.in_start_order();
     roles.iter().all(|role| {
         let mut addresses = socket_addresses(cluster, *role).into_iter().peekable();

@@ -9,7 +9,7 @@ use super::guard::Starts;
 use super::invocation::FRONT_DOOR;
 use super::processes::MARK;
 use super::terminal::complain;
-use super::{Cluster, VerbError, guard};
+use super::{Cluster, VerbError, guard, lab};
 use crate::roles::Role;
 use crate::wire::replication::ReplicaId;
 
@@ -59,7 +59,10 @@ fn command(cluster: &Cluster, role: Role) -> io::Result<Command> {
         Role::Frontend(number) => command.args(["frontend", "--id", &number.to_string()]),
     };
     command.arg("--config").arg(&cluster.config);
-    command.env(MARK, &cluster.config).env_remove(FRONT_DOOR);
+    command.env(MARK, &cluster.config).env_remove(FRONT_DOOR).env_remove(lab::ADDRESS);
+    if let (Role::Frontend(_), Some(address)) = (role, cluster.lab) {
+        command.env(lab::ADDRESS, address.to_string());
+    }
     Ok(command)
 }
 

@@ -81,13 +81,18 @@ pub(super) async fn start_ready(cluster: &Cluster, role: Role) -> Result<Option<
 /// Starts a role, and waits until it is ready, or healthy: a role whose neighbours are down has
 /// started well and cannot be ready.
 pub(super) async fn start_one(cluster: &Cluster, role: Role) -> VerbResult {
+    start_alive(cluster, role).await.map(drop)
+}
+
+/// Does the same, and returns the process if this start launched it.
+pub(super) async fn start_alive(cluster: &Cluster, role: Role) -> Result<Option<Child>, VerbError> {
     let mut start = Start::of(role, Starts::Role);
     let problem = match start.go(cluster, START_LIMIT).await {
-        Ok(()) => return Ok(()),
+        Ok(()) => return Ok(start.child),
         Err(NotReady::Alive(problem)) => {
             if health::probe_alive(cluster.address_of(role)).await.is_ok() {
                 say(format_args!("{role} is alive, but not ready yet: {problem}"));
-                return Ok(());
+                return Ok(start.child);
             }
             problem
         }
