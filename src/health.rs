@@ -6,14 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::clock;
 use crate::roles::{Address, Role};
 use crate::server::{self, Allow, ErrorReply};
 use crate::transport::{CallError, Http};
+use crate::wire::reply;
 
 /// How long a probe waits for one answer.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
@@ -21,7 +24,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 
 /// What a role that is alive or ready answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// Its name, such as `order-1`.
     pub role: String,
@@ -39,24 +42,44 @@ pub trait Readiness: Send + Sync {
     fn readiness(&self) -> Result<(), String>;
 }
 
+/// Tells that the process lives.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "operations",
+    responses((status = 200, description = "The process lives.", body = reply::Data<Health>))
+)]
+fn healthz(role: Role) -> HttpResponse {
+    server::data(Health { role: role.to_string(), pid: std::process::id() })
+}
+
+/// Tells whether the role can serve or, in the error's message, why it cannot.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "operations",
+    responses(
+        (status = 200, description = "The role can serve.", body = reply::Data<Health>),
+        (status = 503, description = "The role cannot serve.", body = reply::Failure)
+    )
+)]
+fn readyz(role: Role, readiness: &dyn Readiness) -> HttpResponse {
+    match readiness.readiness() {
+        Ok(()) => healthz(role),
+        Err(missing) => ErrorReply::Unavailable(missing).into_response(),
+    }
+}
+
 /// Adds `/healthz` and `/readyz`.
 pub fn routes(config: &mut ServiceConfig, role: Role, readiness: Arc<dyn Readiness>) {
-    let health = move || Health { role: role.to_string(), pid: std::process::id() };
-    let alive = health;
     config.service(
         web::resource("/healthz")
-            .route(Allow::Get.route().to(move || std::future::ready(server::data(alive()))))
+            .route(Allow::Get.route().to(move || std::future::ready(healthz(role))))
             .default_service(Allow::Get.others()),
     );
     config.service(
         web::resource("/readyz")
-            .route(Allow::Get.route().to(move || {
-                let answer = match readiness.readiness() {
-                    Ok(()) => server::data(health()),
-                    Err(missing) => ErrorReply::Unavailable(missing).into_response(),
-                };
-                std::future::ready(answer)
-            }))
+            .route(Allow::Get.route().to(move || std::future::ready(readyz(role, &*readiness))))
             .default_service(Allow::Get.others()),
     );
 }

@@ -22,8 +22,11 @@ pub(super) const ROUTES: &[&str] = &[
     "/healthz",
     "/readyz",
     "/metrics",
+    "/openapi.json",
+    "/docs",
     "/",
     "/page/{file}",
+    "/events",
 ];
 
 /// What a front-end counts.

@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod core;
+mod document;
 mod leader;
 mod metrics;
 mod page;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::document::Document;
 use self::page::Page;
 use self::page::events::Events;
 use self::remote::Remote;
@@ -58,12 +60,13 @@ pub async fn run(
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let limit = roles.rate_limit;
     let last = Arc::clone(&service);
-    let page = Page::of_this_process();
+    let (page, document) = (Page::of_this_process(), Document::of_this_version());
     let events = Events::new(&service, &roles, shutdown.stop());
     events.start(&remote, &roles, over_http(&roles, &service.identity), &shutdown);
     let routes = move |config: &mut _| {
         routes::configure(config, &service, &roles);
         page::routes(config, &page, &events);
+        document::routes(config, &document);
     };
     let served =
         server::serve(listener, &hosts, limit, routes, &last.metrics.role, shutdown.stop()).await;

@@ -9,6 +9,7 @@
 //! | `GET /cluster` | the state of everything |
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
 //! | `GET /metrics` | what it counts, for Prometheus |
+//! | `GET /openapi.json`, `GET /docs` | the document of all this ([`document`](super::document)) |
 //! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
 //! | `GET /events` | what changes, as it does ([`events`](super::page::events)) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
@@ -24,6 +25,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::percent_decode_str;
 
 use super::answers::{FrontendError, Source, ToyAnswer};
+use super::document::{OrderErrors, PurchaseErrors, ToyErrors, ToysErrors};
 use super::page::events::MOST_ITEMS;
 use super::remote::Remote;
 use super::service::Service;
@@ -33,10 +35,12 @@ use crate::neighbours::over_http;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
 use crate::wire::calls::{Endpoints, GetCacheView};
+use crate::wire::cluster::ClusterView;
 use crate::wire::lease::Invalidation;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
-use crate::wire::reply::Receipt;
+use crate::wire::reply::{self, Receipt};
+use crate::wire::toy::{Toy, ToyName};
 use crate::wire::trace::RequestOrigin;
 
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -75,7 +79,23 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     endpoints.on(service, async |service, _: GetCacheView, _| Ok(service.cache_view(MOST_ITEMS)));
 }
 
-async fn product(
+/// Shows a toy, from the cache if it can be.
+#[utoipa::path(
+    get,
+    path = "/products/{name}",
+    tag = "shop",
+    params(("name" = ToyName, Path, description = "The toy's name, percent-encoded.")),
+    responses(
+        (
+            status = 200,
+            description = "The toy.",
+            body = reply::Data<Toy>,
+            example = json!({ "data": { "name": "Tux", "price": 15.99, "quantity": 100 } })
+        ),
+        ToyErrors
+    )
+)]
+pub(super) async fn product(
     request: HttpRequest,
     service: Data<Service>,
     remote: Connections<Remote>,
@@ -93,7 +113,14 @@ async fn product(
     }
 }
 
-async fn products(
+/// Shows all toys, in the order of the catalog.
+#[utoipa::path(
+    get,
+    path = "/products",
+    tag = "shop",
+    responses((status = 200, description = "All toys.", body = reply::Data<Vec<Toy>>), ToysErrors)
+)]
+pub(super) async fn products(
     service: Data<Service>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
@@ -105,7 +132,32 @@ async fn products(
     Ok(response)
 }
 
-async fn purchase(
+/// Buys a toy, once under each key.
+#[utoipa::path(
+    post,
+    path = "/orders",
+    tag = "shop",
+    params((
+        "Idempotency-Key" = Option<String>,
+        Header,
+        description = "A purchase that is sent again under its key gets its first answer.",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$",
+        example = "a-present"
+    )),
+    request_body(content = PurchaseBody, example = json!({ "name": "Tux", "quantity": 1 })),
+    responses(
+        (
+            status = 200,
+            description = "The toy is sold.",
+            body = reply::Data<Receipt>,
+            example = json!({ "data": { "order_number": 0 } })
+        ),
+        PurchaseErrors
+    )
+)]
+pub(super) async fn purchase(
     request: HttpRequest,
     payload: Payload,
     service: Data<Service>,
@@ -144,7 +196,23 @@ async fn buy(
     }
 }
 
-async fn order(
+/// Shows an order.
+#[utoipa::path(
+    get,
+    path = "/orders/{number}",
+    tag = "shop",
+    params(("number" = OrderNumber, Path, description = "The order's number.", example = 0)),
+    responses(
+        (
+            status = 200,
+            description = "The order.",
+            body = reply::Data<Order>,
+            example = json!({ "data": { "number": 0, "name": "Tux", "quantity": 1 } })
+        ),
+        OrderErrors
+    )
+)]
+pub(super) async fn order(
     request: HttpRequest,
     service: Data<Service>,
     remote: Connections<Remote>,
@@ -161,7 +229,18 @@ async fn order(
     order?.map(Order::without_key).map(server::data).ok_or(not_found)
 }
 
-async fn cluster(service: Data<Service>) -> HttpResponse {
+/// Shows who leads, how far each replica is, and what the cache holds.
+#[utoipa::path(
+    get,
+    path = "/cluster",
+    tag = "operations",
+    responses((
+        status = 200,
+        description = "The cluster, as this front-end sees it.",
+        body = reply::Data<ClusterView>
+    ))
+)]
+pub(super) async fn cluster(service: Data<Service>) -> HttpResponse {
     server::data(service.cluster_view(usize::MAX))
 }
 

@@ -14,7 +14,7 @@ use crate::metrics::{self, RequestsOfThread, Scraped};
 
 /// Adds `/metrics`.
 pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
-    let answer = move || std::future::ready(text(role.scrape().to_text()));
+    let answer = move || std::future::ready(metrics_text(&*role));
     config.service(
         web::resource("/metrics")
             .route(Allow::Get.route().to(answer))
@@ -22,8 +22,20 @@ pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
     );
 }
 
-fn text(text: String) -> HttpResponse {
-    let mut response = HttpResponse::Ok().body(text);
+/// Shows what the role counts and measures, in Prometheus' text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operations",
+    responses((
+        status = 200,
+        description = "The metrics.",
+        body = String,
+        content_type = "text/plain"
+    ))
+)]
+pub fn metrics_text(role: &dyn Scraped) -> HttpResponse {
+    let mut response = HttpResponse::Ok().body(role.scrape().to_text());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -16,7 +16,7 @@ mod intake;
 mod internal;
 mod limits;
 mod methods;
-mod metrics;
+pub mod metrics;
 mod origin;
 mod paths;
 mod queue;
@@ -61,12 +61,14 @@ use self::origin::DrawnId;
 pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
 use self::rate::RequestLimit;
+pub use self::rate::is_counted;
 pub use self::reply::{ErrorReply, data, json};
 use self::serving::{Serving, Terms};
 use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;
 use self::slots::Supply;
 use self::socket::Socket;
+pub use self::unserved::unserved;
 use crate::descriptors::Descriptors;
 use crate::metrics::{Metrics, RequestsOfThread};
 use crate::roles::{Host, RateLimit};
@@ -196,7 +198,7 @@ fn app(
         .app_data(
             web::JsonConfig::default()
                 .limit(LARGEST_MESSAGE)
-                .error_handler(|error, _request| unreadable(&error).into()),
+                .error_handler(|error, _request| unreadable_call(&error).into()),
         )
         // A path whose number is none is a path that does not exist.
         .app_data(
@@ -246,7 +248,7 @@ fn is_debugged() -> bool {
 }
 
 /// What is wrong with a call's body.
-fn unreadable(error: &JsonPayloadError) -> ErrorReply {
+fn unreadable_call(error: &JsonPayloadError) -> ErrorReply {
     if let JsonPayloadError::Overflow { limit }
     | JsonPayloadError::OverflowKnownLength { limit, .. } = error
     {

@@ -21,6 +21,12 @@ const NOT_COUNTED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// How often full buckets are forgotten.
 pub(super) const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Whether a limit counts requests for this path.
+#[must_use]
+pub fn is_counted(path: &str) -> bool {
+    !path.starts_with(INTERNAL) && !NOT_COUNTED.contains(&path)
+}
+
 /// The buckets of all hosts.
 pub(super) struct RequestLimit {
     buckets: RateLimiter<PeerHost, HashMapStateStore<PeerHost>, DefaultClock>,
@@ -39,11 +45,9 @@ impl RequestLimit {
     ///
     /// 429 if its host asks too often.
     pub(super) fn check(&self, request: &ServiceRequest) -> Result<(), ErrorReply> {
-        let path = request.path();
-        let Some(peer) = request.peer_addr() else { return Ok(()) };
-        if path.starts_with(INTERNAL) || NOT_COUNTED.contains(&path) {
+        let Some(peer) = request.peer_addr().filter(|_| is_counted(request.path())) else {
             return Ok(());
-        }
+        };
         self.buckets.check_key(&PeerHost::from(peer.ip())).map_err(|early| {
             let wait = early.wait_time_from(DefaultClock::default().now());
             ErrorReply::TooOften(wait.as_secs() + 1)

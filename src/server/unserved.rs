@@ -115,17 +115,7 @@ fn status_of(head: &str) -> Option<u16> {
 
 fn with_body(head: &str) -> Bytes {
     let code = status_of(head).expect("a bare error has a status");
-    let message = match code {
-        400 => {
-            "the request is not valid HTTP/1.1: send one Host header, a target of less than 32 KiB \
-             of ASCII characters without spaces, and one valid Content-Length or chunks"
-        }
-        408 => "the request did not arrive in time",
-        431 => "the request has more than 96 headers, or more than 32 KiB of them",
-        503 => "too many requests are under way; try again",
-        _ => "the request failed",
-    };
-    let error = Problem { code, message: message.to_owned() };
+    let error = Problem { code, message: unserved(code).to_owned() };
     let body = serde_json::to_string(&Failure { error }).expect("an error can be written as JSON");
     let headers = format!(
         "\r\ncontent-length: {}\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\
@@ -135,6 +125,21 @@ fn with_body(head: &str) -> Bytes {
     );
     let head = head.replace("\r\nconnection: close\r\n", "\r\n").replace(NO_BODY, &headers);
     Bytes::from(head + &body)
+}
+
+/// Why a request reaches no service, by the status that it is answered.
+#[must_use]
+pub fn unserved(code: u16) -> &'static str {
+    match code {
+        400 => {
+            "the request is not valid HTTP/1.1: send one Host header, a target of less than 32 KiB \
+             of ASCII characters without spaces, and one valid Content-Length or chunks"
+        }
+        408 => "the request did not arrive in time",
+        431 => "the request has more than 96 headers, or more than 32 KiB of them",
+        503 => "too many requests are under way; try again",
+        _ => "the request failed",
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The body of `GET /cluster`: the state of the cluster as one front-end sees it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::order::OrderNumber;
 use super::replication::{Epoch, ReplicaId};
 use super::toy::ToyName;
 
 /// The data of `GET /cluster`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterView {
     /// The newest epoch that the front-end knows of.
     pub epoch: Epoch,
@@ -34,7 +35,7 @@ pub struct ClusterView {
 }
 
 /// The catalog, as a front-end sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CatalogView {
     /// Its address.
     pub address: String,
@@ -54,7 +55,7 @@ pub struct CatalogView {
 }
 
 /// Whether the catalog answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CatalogState {
     /// It answers.
@@ -64,7 +65,7 @@ pub enum CatalogState {
 }
 
 /// An order replica, as a front-end sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicaView {
     /// Its id.
     pub id: ReplicaId,
@@ -77,7 +78,7 @@ pub struct ReplicaView {
 }
 
 /// The state of a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaViewState {
     /// It leads.
@@ -91,7 +92,7 @@ pub enum ReplicaViewState {
 }
 
 /// A front-end's cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CacheView {
     /// Whether it is enabled in `roles.toml`.
     pub enabled: bool,
@@ -110,7 +111,7 @@ pub struct CacheView {
 }
 
 /// A front-end, as a front-end sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FrontendView {
     /// Its name, such as `frontend-2`.
     pub role: String,
@@ -123,7 +124,7 @@ pub struct FrontendView {
 }
 
 /// The state of a front-end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FrontendViewState {
     /// It is the one that says so.

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::bounds;
 use super::count;
@@ -23,13 +24,16 @@ use super::replication::MOST_ROWS;
 use super::toy::ToyName;
 
 /// An order's number. Orders are numbered 0, 1, 2 … without a gap or a repeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
+#[schema(value_type = u64, minimum = 0, example = 10)]
 pub struct OrderNumber(#[serde(deserialize_with = "count::deserialize")] pub u64);
 
 /// What a granted purchase became. It never changes. Clients see it without its key:
 /// `{"number":10,"name":"Tux","quantity":1}`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Order {
     /// Its number.
     pub number: OrderNumber,
@@ -41,6 +45,7 @@ pub struct Order {
     /// The key of the purchase. Replicas keep it with the order, so that a journal that is rebuilt
     /// from a replica answers a retry as before. Orders from before replicas kept keys have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     pub key: Option<IdempotencyKey>,
 }
 

@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::ToSchema;
 
 use super::bounds;
 use super::order::{OrderNumber, Position, Rows};
@@ -39,7 +40,7 @@ pub struct IdempotencyKey(Arc<str>);
 pub const MOST_IN_BATCH: usize = 256;
 
 /// The body of `POST /orders`: `{"name":"Tux","quantity":1}`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PurchaseBody {
     /// The toy.

@@ -6,9 +6,11 @@ use std::num::NonZeroU64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 /// How many of a toy are bought: a whole number, 1 or more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ToSchema)]
+#[schema(value_type = u64, minimum = 1, example = 1)]
 pub struct Quantity(NonZeroU64);
 
 impl Quantity {

@@ -14,6 +14,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::bounds;
 use super::count;
@@ -29,16 +30,31 @@ pub const MOST_ROWS: u64 = 1_000;
 const MOST_ORIGINS: u64 = 16 * MOST_ROWS;
 
 /// A replica's id, as in `roles.toml`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
+#[schema(value_type = u32, example = 3)]
 pub struct ReplicaId(pub u32);
 
 /// A number that grows with each change of leader (a *term* in Raft). Each epoch has one leader,
 /// and the leader of an earlier epoch can sell nothing.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
+#[schema(value_type = u64, example = 1)]
 pub struct Epoch(#[serde(deserialize_with = "count::deserialize")] pub u64);
 
 /// An epoch and its leader. Epoch 0 has none.

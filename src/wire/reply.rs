@@ -1,25 +1,26 @@
 //! The two forms of a reply: `{"data": …}` and `{"error": {"code": …, "message": …}}`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::order::OrderNumber;
 
 /// A reply to a request that succeeded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Data<T> {
     /// The requested data.
     pub data: T,
 }
 
 /// A reply to a request that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// The error.
     pub error: Problem,
 }
 
 /// The error in a reply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The HTTP status.
     pub code: u16,
@@ -28,7 +29,7 @@ pub struct Problem {
 }
 
 /// The data of a reply to a granted purchase: `{"order_number":10}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Receipt {
     /// The new order's number.
     pub order_number: OrderNumber,

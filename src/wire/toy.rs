@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::ToSchema;
 
 /// A toy's name, as it is in `roles.toml`. It is cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, ToSchema)]
 #[serde(from = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 1_000, example = "Tux")]
 pub struct ToyName(Arc<str>);
 
 /// A name in a log line: escaped, in quotes, and cut after `LONGEST_QUOTE` characters.
@@ -22,11 +24,12 @@ pub struct Price {
 }
 
 /// A toy as clients see it: `{"name":"Tux","price":15.99,"quantity":100}`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Toy {
     /// Its name.
     pub name: ToyName,
     /// Its price.
+    #[schema(value_type = f64, exclusive_minimum = 0, maximum = 1_000_000, example = 15.99)]
     pub price: Price,
     /// How many are in stock.
     pub quantity: u64,

@@ -12,6 +12,7 @@ mod neighbours;
 
 mod catalog;
 mod client;
+mod document;
 mod events;
 mod frontend;
 mod http;

@@ -41,6 +41,7 @@ use crate::shutdown::Shutdown;
 use crate::transport::Peer;
 use crate::wire::calls::GetCacheView;
 use crate::wire::cluster::FeedEvent;
+use crate::wire::reply::Failure;
 
 /// How often the feed looks. What is killed is seen within a health check and this.
 const TICK: Duration = Duration::from_millis(100);
@@ -259,7 +260,25 @@ pub(super) fn routes(config: &mut ServiceConfig, events: &Arc<Events>) {
     );
 }
 
-async fn follow(request: HttpRequest, events: Data<Events>) -> Result<HttpResponse, ErrorReply> {
+/// Tells what changes, as it does, until the page goes.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "pages",
+    params(
+        ("once" = Option<String>, Query, description = "Tell what there is now, and end."),
+        ("after" = Option<String>, Query, description = "The last id that the page has."),
+        ("Last-Event-ID" = Option<String>, Header, description = "The same.")
+    ),
+    responses(
+        (status = 200, description = "Events.", body = String, content_type = "text/event-stream"),
+        (status = 503, description = "Too many pages follow.", body = Failure)
+    )
+)]
+pub(in crate::frontend) async fn follow(
+    request: HttpRequest,
+    events: Data<Events>,
+) -> Result<HttpResponse, ErrorReply> {
     let query = request.query_string();
     let parts = || query.split('&').map(|part| part.split_once('=').unwrap_or((part, "")));
     let named = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::events::Events;
 use crate::server::{self, Allow, ErrorReply};
+use crate::wire::reply::Failure;
 
 /// The environment's name for the address of the laboratory that `toystore up --lab` serves. The
 /// page may call that address, too.
@@ -60,12 +61,15 @@ const INDEX: &str = "index.html";
 /// The page's files.
 const FILES: &[Embedded] = embedded![
     HTML "index.html",
+    HTML "docs.html",
     CSS "style.css",
     CSS "shop.css",
+    CSS "docs.css",
     CSS "cluster.css",
     CSS "faults.css",
     CSS "vendor/uPlot.css",
     JS "app.js",
+    JS "docs.js",
     JS "cluster.js",
     JS "diagram.js",
     JS "faults.js",
@@ -118,7 +122,11 @@ impl Page {
     }
 
     /// Answers a request for the file of this name.
-    fn answer(&self, name: &str, request: &HeaderMap) -> Result<HttpResponse, ErrorReply> {
+    pub(super) fn answer(
+        &self,
+        name: &str,
+        request: &HeaderMap,
+    ) -> Result<HttpResponse, ErrorReply> {
         let found = self.files.iter().find(|(file, _)| file.name == name);
         let (file, tag) = found.ok_or(ErrorReply::NotFound("the page has no such file"))?;
         let mut response = if has(request, tag) {
@@ -160,11 +168,46 @@ pub(super) fn routes(config: &mut ServiceConfig, page: &Arc<Page>, events: &Arc<
         .service(server::below("/page", Allow::Get, web::to(file)));
 }
 
-async fn index(request: HttpRequest, page: Data<Page>) -> Result<HttpResponse, ErrorReply> {
+/// Shows the page with the shop and the cluster.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "pages",
+    params(("If-None-Match" = Option<String>, Header, description = "The tag of a copy.")),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 304, description = "The copy is the same.")
+    )
+)]
+pub(super) async fn index(
+    request: HttpRequest,
+    page: Data<Page>,
+) -> Result<HttpResponse, ErrorReply> {
     page.answer(INDEX, request.headers())
 }
 
-async fn file(request: HttpRequest, page: Data<Page>) -> Result<HttpResponse, ErrorReply> {
+/// Shows a file of the page.
+#[utoipa::path(
+    get,
+    path = "/page/{file}",
+    tag = "pages",
+    params(
+        ("file" = String, Path, description = "The file's name.", example = "style.css"),
+        ("If-None-Match" = Option<String>, Header, description = "The tag of a copy.")
+    ),
+    responses(
+        (status = 200, description = "The file.", content(
+            (String = "text/css"), (String = "text/javascript"), (String = "image/svg+xml"),
+            (String = "text/html")
+        )),
+        (status = 304, description = "The copy is the same."),
+        (status = 404, description = "The page has no such file.", body = Failure)
+    )
+)]
+pub(super) async fn file(
+    request: HttpRequest,
+    page: Data<Page>,
+) -> Result<HttpResponse, ErrorReply> {
     page.answer(request.path().strip_prefix("/page/").unwrap_or_default(), request.headers())
 }
 

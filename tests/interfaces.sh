@@ -1,0 +1,170 @@
+#!/usr/bin/env bash
+# Tests what a running store tells other programs, with those programs: /openapi.json with a
+# validator and with Schemathesis, which makes requests of all kinds from it and compares every
+# answer with it; /metrics with Prometheus, its rules and the questions of the dashboard.
+#
+# What a missing tool leaves out, it says; with CI set that is a failure. The last line is the sum:
+# `N passed, N failed`.
+
+set -euo pipefail
+
+repo=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd -P)
+here=$repo/tests/interfaces
+target=${CARGO_TARGET_DIR:-$repo/target}
+tools=$target/interface-tools # made once; in a folder that git ignores
+toystore=${TOYSTORE_BIN:-$target/debug/toystore}
+work=$(cd -- "$(mktemp -d)" && pwd -P)
+ports=() # front-end, catalog, three replicas, Prometheus
+prometheus=
+passed=0
+failed=0
+unset CDPATH ROLES
+
+main() {
+  trap clean_up EXIT
+  trap 'exit 130' INT TERM HUP
+  [[ -n ${TOYSTORE_BIN:-} ]] ||
+    (cd -- "$repo" && cargo build --quiet --features failpoints --locked)
+  mapfile -t ports < <(free_ports)
+  write_roles
+  "$toystore" up --config "$work/roles.toml"
+  if set_up_python >"$work/set-up.log" 2>&1; then
+    run the_document_is_valid_openapi
+    run every_answer_is_in_the_document
+  else
+    leave_out "the document" "$(tail -n 1 -- "$work/set-up.log")"
+  fi
+  if command -v prometheus promtool >"$work/set-up.log"; then
+    run the_rules_and_the_configuration_are_valid
+    run the_rules_say_what_their_tests_expect
+    watch
+  else
+    leave_out "metrics" "prometheus is missing; get it with: apt-get install prometheus"
+  fi
+  printf '%s passed, %s failed\n' "$passed" "$failed"
+  ((failed == 0))
+}
+
+# --- the tests ------------------------------------------------------------------------------------
+
+the_document_is_valid_openapi() {
+  curl -fsS "http://127.0.0.1:${ports[0]}/openapi.json" >"$work/openapi.json"
+  grep -q '"openapi":"3\.1\.' "$work/openapi.json"
+  "$tools/bin/openapi-spec-validator" "$work/openapi.json"
+}
+
+# The stream of events does not end, so that nothing would be compared with it.
+every_answer_is_in_the_document() {
+  "$tools/bin/st" --config-file "$here/schemathesis.toml" run \
+    "http://127.0.0.1:${ports[0]}/openapi.json" \
+    --seed 1 --max-examples 25 --max-time 60 --workers 2 --request-timeout 15 --no-color \
+    --exclude-operation-id follow \
+    --exclude-checks ignored_auth,use_after_free,ensure_resource_availability
+}
+
+the_rules_and_the_configuration_are_valid() {
+  promtool check rules "$repo/eval/observe/alerts.yml"
+  promtool check config "$repo/eval/observe/prometheus.yml"
+}
+
+the_rules_say_what_their_tests_expect() {
+  cd -- "$repo/eval/observe"
+  promtool test rules alerts_test.yml
+}
+
+# Has Prometheus watch the store, by the files that are in eval/observe, but more often and sooner.
+watch() {
+  local status=0 place line
+  mkdir -p -- "$work/prometheus"
+  sed -E 's/^( +for): .*/\1: 1s/' "$repo/eval/observe/alerts.yml" >"$work/alerts.yml"
+  sed -E 's/_interval: 5s/_interval: 500ms/' "$repo/eval/observe/prometheus.yml" \
+    >"$work/prometheus.yml"
+  for place in 8080:0 8081:1 8091:2 8092:3 8093:4; do
+    sed -i "s/127\.0\.0\.1:${place%:*}\"/127.0.0.1:${ports[${place#*:}]}\"/" "$work/prometheus.yml"
+  done
+  prometheus --config.file "$work/prometheus.yml" --storage.tsdb.path "$work/prometheus" \
+    --web.listen-address "127.0.0.1:${ports[5]}" --log.level warn >"$work/prometheus.log" 2>&1 &
+  prometheus=$!
+  DASHBOARD=$repo/eval/observe/dashboard.json RULES=$repo/eval/observe/alerts.yml \
+    python3 "$here/scraped.py" "http://127.0.0.1:${ports[5]}" "$toystore" "$work/roles.toml" \
+    "127.0.0.1:${ports[0]}" >"$work/watch.log" 2>&1 </dev/null || status=$?
+  cat -- "$work/watch.log"
+  while read -r line; do
+    case $line in
+      ok*) passed=$((passed + 1)) ;;
+      FAILED*) failed=$((failed + 1)) ;;
+    esac
+  done <"$work/watch.log"
+  if ((status != 0)); then
+    cat -- "$work/prometheus.log"
+    grep -q ^FAILED "$work/watch.log" || failed=$((failed + 1))
+  fi
+}
+
+# --- how they are run -----------------------------------------------------------------------------
+
+run() { # TEST
+  local status
+  set +e # here, so that `set -e` counts within
+  (set -e && "$1") >"$work/test.log" 2>&1 </dev/null
+  status=$?
+  set -e
+  if ((status == 0)); then
+    printf 'ok      %s\n' "${1//_/ }"
+    passed=$((passed + 1))
+  else
+    printf 'FAILED  %s\n' "${1//_/ }"
+    sed 's/^/    /' "$work/test.log"
+    failed=$((failed + 1))
+  fi
+}
+
+set_up_python() {
+  local wanted=$here/requirements.txt
+  cmp -s -- "$wanted" "$tools/requirements.txt" && return 0
+  rm -rf -- "$tools"
+  # Debian has the part of Python that makes environments in a package of its own.
+  python3 -m venv "$tools" || { get python3-venv && python3 -m venv "$tools"; }
+  "$tools/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
+  cp -- "$wanted" "$tools/requirements.txt"
+}
+
+# Installs a package of Debian's, where that is possible.
+get() { # PACKAGE
+  ((EUID == 0)) && command -v apt-get >/dev/null && apt-get update -q </dev/null &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$1" </dev/null
+}
+
+free_ports() {
+  python3 - <<'END'
+import socket
+
+sockets = [socket.socket() for _ in range(6)]
+for one in sockets:
+    one.bind(("127.0.0.1", 0))
+    print(one.getsockname()[1])
+END
+}
+
+# The roles.toml that ships, on free ports.
+write_roles() {
+  local place
+  cp -- "$repo/roles.toml" "$work/roles.toml"
+  for place in 8080:0 8081:1 8091:2 8092:3 8093:4; do
+    sed -i "s/127\.0\.0\.1:${place%:*}\"/127.0.0.1:${ports[${place#*:}]}\"/" "$work/roles.toml"
+  done
+}
+
+leave_out() { # WHAT REASON
+  printf 'left out: %s: %s\n' "$1" "$2"
+  [[ -z ${CI:-} ]] || failed=$((failed + 1))
+}
+
+clean_up() {
+  [[ -z $prometheus ]] || kill "$prometheus" 2>/dev/null || true
+  [[ ! -e $work/roles.toml ]] || "$toystore" down --config "$work/roles.toml" >/dev/null 2>&1 || true
+  wait
+  rm -rf -- "$work"
+}
+
+main
