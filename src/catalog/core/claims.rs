@@ -14,8 +14,9 @@
 //!   |                         |<-- 2 orders ---------------------| sales go on
 //! ```
 //!
-//! A claim about a replica that does not answer is dropped after [`CLAIM_LASTS`]. If it was true, it
-//! comes again: a replica reports five times a second, and so does each front-end that reaches it.
+//! A claim about a replica that does not answer is dropped after [`CLAIM_LASTS`]. If it was true,
+//! it comes again: a replica reports five times a second, and so does each front-end that reaches
+//! it.
 //!
 //! # Rows that were never sold
 //!
