@@ -98,6 +98,7 @@ impl Service {
         roles: &Roles,
         shutdown: Shutdown,
         runtime: Arc<dyn Runtime>,
+        recorder: EventRecorder,
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let now = runtime.now();
         let initial = roles.catalog.initial_stock;
@@ -118,7 +119,6 @@ impl Service {
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
         let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
-        let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
         let service = Self {
             core: Mutex::new(core),
             storage,

@@ -243,7 +243,8 @@ impl Service {
             self.decide(|core, _| core.not_written(writing.log));
             return Err(NotTaken::NotWritten);
         };
-        let text = || format!("{} orders on disk", end.length);
+        let plural = if end.length == 1 { "" } else { "s" };
+        let text = || format!("{} order{plural} on disk", end.length);
         self.identity.recorder().did("sync", &writing.traces, Some(began), text);
         if self.decide(|core, _| core.leads()).is_some() {
             failpoint::pass(failpoint::LEADER_APPENDED);
