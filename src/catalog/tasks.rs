@@ -92,7 +92,9 @@ impl Service {
                 job = jobs.recv() => match job {
                     // A leader that gave up will retry with the same keys.
                     Some(Job::Commit(request, answer)) => {
-                        let _gave_up = answer.send(self.write_batch(&holders, request).await);
+                        let mut fsync = Duration::ZERO;
+                        let reply = self.write_batch(&holders, request, &mut fsync).await;
+                        let _gave_up = answer.send(reply.map(|reply| (reply, fsync)));
                     }
                     Some(Job::Acquire(request, answer)) => {
                         let _gave_up = answer.send(self.write_leadership(request).await);
@@ -107,6 +109,7 @@ impl Service {
         self: &Arc<Self>,
         holders: &Rc<Holders>,
         request: CommitRequest,
+        fsync: &mut Duration,
     ) -> Result<CommitReply, CatalogError> {
         let known = |purchase: &&Purchase| !purchase.origin.is_unknown();
         for Purchase { origin, quantity, name, .. } in request.purchases.iter().filter(known) {
@@ -133,7 +136,9 @@ impl Service {
             Ok(planned) => planned,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
+        let began = self.runtime.now();
         let outcome = self.make_durable(planned.change()).await;
+        *fsync = self.runtime.now() - began;
         let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| WriteOutcome::Durable);
         let sold = self.decide(|core, _| planned.publish(core, stored));
         let Some(sold) = sold else { return Err(outcome.err().unwrap_or(CatalogError::Ending)) };

@@ -34,16 +34,20 @@ use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
+use crate::transport::SERVER_TIMING;
 use crate::wire::calls::{Endpoints, GetCacheView};
 use crate::wire::cluster::ClusterView;
 use crate::wire::lease::Invalidation;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
 use crate::wire::reply::{self, Receipt};
+use crate::wire::timing::{ServerTiming, TimedPart};
 use crate::wire::toy::{Toy, ToyName};
 use crate::wire::trace::RequestOrigin;
 
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// The `Server-Timing` of a query that the cache answers.
+const CACHE_HIT: HeaderValue = HeaderValue::from_static("cache;desc=\"hit\"");
 
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     config.app_data(Data::from(Arc::clone(service)));
@@ -107,7 +111,12 @@ pub(super) async fn product(
         ToyAnswer::Found(toy, source) => {
             let mut response = server::json(StatusCode::OK, toy.body);
             response.headers_mut().insert(CACHE, cache_header(source, service.settings));
-            Ok(response)
+            if source == Source::Cache {
+                // Its time is too short to be measured for each query.
+                response.headers_mut().insert(SERVER_TIMING, CACHE_HIT);
+                return Ok(response);
+            }
+            Ok(server::timed(response, timing(&remote, TimedPart::Catalog)))
         }
         ToyAnswer::Unknown => Err(ErrorReply::NotFound("product not found")),
     }
@@ -129,7 +138,7 @@ pub(super) async fn products(
     let mut response = server::data(toys?);
     let cache = cache_header(Source::Catalog, service.settings);
     response.headers_mut().insert(CACHE, cache);
-    Ok(response)
+    Ok(server::timed(response, timing(&remote, TimedPart::Catalog)))
 }
 
 /// Buys a toy, once under each key.
@@ -170,7 +179,7 @@ pub(super) async fn purchase(
     // none.
     let key = HeaderValue::from_str(key.as_sent()).expect("a key is visible ASCII characters");
     response.headers_mut().insert(IDEMPOTENCY_KEY, key);
-    Ok(response)
+    Ok(server::timed(response, timing(&remote, TimedPart::Leader)))
 }
 
 async fn buy(
@@ -226,7 +235,8 @@ pub(super) async fn order(
     let Ok(number) = text.parse() else { return Err(not_found) };
     let order = service.order(&remote, OrderNumber(number)).await;
     service.count_failure(&order);
-    order?.map(Order::without_key).map(server::data).ok_or(not_found)
+    let response = order?.map(Order::without_key).map(server::data).ok_or(not_found)?;
+    Ok(server::timed(response, timing(&remote, TimedPart::Leader)))
 }
 
 /// Shows who leads, how far each replica is, and what the cache holds.
@@ -242,6 +252,14 @@ pub(super) async fn order(
 )]
 pub(super) async fn cluster(service: Data<Service>) -> HttpResponse {
     server::data(service.cluster_view(usize::MAX))
+}
+
+/// Where the time of a request went, of which the role that was asked took this part.
+fn timing(remote: &Connections<Remote>, phase: TimedPart) -> ServerTiming {
+    let Some(took) = remote.in_use() else { return ServerTiming::default() };
+    let mut timing = remote.timing();
+    timing.add(phase, took);
+    timing
 }
 
 /// Where an answer is from, in the words of `X-Cache`.

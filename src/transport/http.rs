@@ -9,12 +9,13 @@ use awc::error::{ConnectError, PayloadError, SendRequestError};
 use serde::de::DeserializeOwned;
 
 use super::{
-    CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, REQUEST_ID, TRACEPARENT,
-    Unreachable,
+    CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, REQUEST_ID, SERVER_TIMING,
+    TRACEPARENT, Unreachable,
 };
 use crate::roles::{Address, Secret};
 use crate::wire::calls::{Call, Caller, Method};
 use crate::wire::reply::{Data, Failure};
+use crate::wire::timing::{ServerTiming, TimingNote};
 
 /// Connecting takes a round trip; a machine that has not answered by then is taken to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
@@ -85,7 +86,7 @@ impl Http {
         time_limit: Duration,
     ) -> Result<A, CallError> {
         let request = self.request(awc::http::Method::GET, path, time_limit, &Caller::default());
-        finish(request.send(), time_limit, LARGEST_MESSAGE).await
+        finish(request.send(), time_limit, LARGEST_MESSAGE, &TimingNote::default()).await
     }
 
     pub(super) async fn call<C: Call>(
@@ -103,7 +104,7 @@ impl Http {
                 self.request(method, &path, time_limit, caller).send_json(call)
             }
         };
-        finish(sending, time_limit, largest).await
+        finish(sending, time_limit, largest, &caller.timing).await
     }
 
     /// Sends a request as a person makes it: to any path, as a `POST` if it has a body. Returns the
@@ -126,7 +127,7 @@ impl Http {
                 .send_body(body),
             None => self.request(awc::http::Method::GET, path, time_limit, caller).send(),
         };
-        receive(sending, time_limit, LARGEST_MESSAGE).await
+        receive(sending, time_limit, LARGEST_MESSAGE, &caller.timing).await
     }
 
     fn request(
@@ -162,8 +163,9 @@ async fn finish<A: DeserializeOwned>(
     sending: awc::SendClientRequest,
     time_limit: Duration,
     largest: usize,
+    timing: &TimingNote,
 ) -> Result<A, CallError> {
-    let (status, body) = receive(sending, time_limit, largest).await?;
+    let (status, body) = receive(sending, time_limit, largest, timing).await?;
     if !(200..300).contains(&status) {
         return Err(refusal(status, &body));
     }
@@ -178,9 +180,13 @@ async fn receive(
     sending: awc::SendClientRequest,
     time_limit: Duration,
     largest: usize,
+    timing: &TimingNote,
 ) -> Result<(u16, Bytes), CallError> {
     let answer = async {
         let mut response = sending.await.map_err(|error| classify(&error))?;
+        if let Some(told) = response.headers().get(SERVER_TIMING).and_then(|it| it.to_str().ok()) {
+            timing.add_all(ServerTiming::parse(told));
+        }
         let body = response.body().limit(largest).await.map_err(|error| {
             let problem = if let PayloadError::Overflow = error {
                 format!("the answer has more than {largest} bytes")

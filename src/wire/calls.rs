@@ -23,6 +23,7 @@ use super::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership,
     Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
+use super::timing::TimingNote;
 use super::toy::Toy;
 use super::trace::RequestOrigin;
 
@@ -78,6 +79,8 @@ pub struct Caller {
     pub origin: RequestOrigin,
     /// Whom the call is meant for, if it says so.
     pub meant_for: Option<Addressee>,
+    /// Where the time of the call goes.
+    pub timing: TimingNote,
 }
 
 /// Asks a process which roles its `roles.toml` has, and where.

@@ -19,5 +19,6 @@ pub mod purchase;
 pub mod quantity;
 pub mod replication;
 pub mod reply;
+pub mod timing;
 pub mod toy;
 pub mod trace;

@@ -19,4 +19,5 @@ mod http;
 mod metrics;
 mod order;
 mod requests;
+mod timings;
 mod traces;
