@@ -1,12 +1,23 @@
 //! What replicas report of their logs, and whether the catalog may sell after that (see
 //! [`history`](super::core::history)).
 
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::Core;
 use super::core::history::Hearing;
 use super::journal::marker::Past;
 use super::service::{CatalogError, Service};
+use super::tasks::Holders;
 use crate::wire::calls::LogReport;
 use crate::wire::order::Position;
 use crate::wire::replication::{CatalogReport, ReplicaId};
+
+/// How often claims that were not noticed at once are looked for.
+const CLAIM_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long to wait before a replica that did not answer is asked again.
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 
 impl Service {
     /// Takes a report of how long replicas' logs are. Returns the catalog's status.
@@ -14,7 +25,7 @@ impl Service {
         // A front-end may have another roles.toml. It needs the answer to see that.
         let known = report.relayed.into_iter().filter(|(id, _)| self.replicas.contains(id));
         for (replica, log) in known {
-            let hearing = self.decide(|core, _| core.hear_of(replica, log));
+            let hearing = self.decide(|core, now| core.hear_of(replica, log, now));
             self.heard(hearing).await?;
         }
         if let Some((replica, log)) = report.own {
@@ -33,7 +44,8 @@ impl Service {
             // hold has another one, and comes back.
             store: self.identity.store().filter(|_| core.has_every_order().is_ok()),
             boot: Some(core.boot()),
-            stopped: core.may_sell().err().map(|stopped| stopped.to_string()),
+            // A pause is over before a client has waited in vain.
+            stopped: core.stops().err().map(|stopped| stopped.to_string()),
             next_restock_ms: restock_at
                 .and_then(|at| u64::try_from(at.saturating_duration_since(now).as_millis()).ok()),
         })
@@ -53,12 +65,39 @@ impl Service {
                 log::info!("every replica has been heard: sales begin");
                 self.store(self.storage.set_past(Past::Continued)).await
             }
+            Hearing::Claim => {
+                log::warn!("a replica is said to hold orders that the journal lacks; it is asked");
+                self.claimed.notify_one();
+                Ok(())
+            }
             Hearing::Contradiction => {
                 if let Err(stopped) = self.decide(|core, _| core.may_sell()) {
                     log::error!("{stopped}");
                 }
                 self.store(self.storage.set_past(Past::InDoubt)).await
             }
+        }
+    }
+
+    /// Asks the replicas that are said to hold orders which the journal lacks, for ever.
+    pub(super) async fn check_claims(self: Arc<Self>, holders: Rc<Holders>) {
+        loop {
+            let claims = self.decide(Core::claims);
+            if claims.is_empty() {
+                let _either =
+                    self.runtime.timeout(CLAIM_CHECK_INTERVAL, self.claimed.notified()).await;
+                continue;
+            }
+            for replica in claims {
+                match holders.remote.log_of(replica).await {
+                    Ok(answer) => {
+                        let hearing = self.decide(|core, now| core.answered(replica, answer, now));
+                        let _logged = self.heard(hearing).await;
+                    }
+                    Err(error) => log::debug!("order-{replica} does not say: {error}"),
+                }
+            }
+            self.runtime.sleep(CLAIM_PAUSE).await;
         }
     }
 

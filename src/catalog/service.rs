@@ -16,6 +16,7 @@ use super::journal::Loaded;
 use super::journal::marker::Past;
 use super::metrics::CatalogMetrics;
 use super::storage::Storage;
+use crate::events::EventRecorder;
 use crate::health::Readiness;
 use crate::identity::Identity;
 use crate::repeats::Repeats;
@@ -47,6 +48,8 @@ pub struct Service {
     jobs: mpsc::Sender<Job>,
     /// A session acknowledged an invalidation, or ended.
     pub(super) acknowledged: Notify,
+    /// A replica is said to hold orders that the journal lacks.
+    pub(super) claimed: Notify,
     shutdown: Shutdown,
     /// The order replicas of `roles.toml`.
     pub(super) replicas: Vec<ReplicaId>,
@@ -116,16 +119,18 @@ impl Service {
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
         let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
+        let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
         let service = Self {
             core: Mutex::new(core),
             storage,
             runtime,
             jobs,
             acknowledged: Notify::new(),
+            claimed: Notify::new(),
             shutdown,
             replicas: roles.orders.iter().map(|order| order.id).collect(),
             refused_writes: Repeats::default(),
-            identity: Identity::new(Role::Catalog, Some(loaded.store)),
+            identity: Identity::recording(Role::Catalog, Some(loaded.store), recorder),
             restock_at: Mutex::new(None),
             metrics: CatalogMetrics::new(),
         };
@@ -306,8 +311,8 @@ impl Readiness for Service {
             Err(stopped @ (Stopped::Contradicted { .. } | Stopped::CannotWrite(_))) => {
                 return Err(stopped.to_string());
             }
-            // Until its replicas are there, a store cannot sell anyway.
-            Err(Stopped::Unheard(_)) | Ok(()) => {}
+            // Until its replicas are there, a store cannot sell anyway; a pause is short.
+            Err(Stopped::Unheard(_) | Stopped::Claimed(_)) | Ok(()) => {}
         }
         if self.decide(|core, now| core.is_ready(now)) {
             return Ok(());

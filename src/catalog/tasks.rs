@@ -23,8 +23,11 @@ use super::core::stock::Change;
 use super::core::{Core, WriteOutcome};
 use super::remote::Remote;
 use super::service::{CatalogError, Job, Service};
+use crate::events::Traces;
 use crate::failpoint;
 use crate::shutdown::Shutdown;
+use crate::wire::calls::Call as _;
+use crate::wire::event::EventKind;
 use crate::wire::lease::{Invalidation, SessionId};
 use crate::wire::purchase::{CommitReply, CommitRequest, Purchase};
 use crate::wire::replication::{Acquisition, AcquisitionReply};
@@ -41,8 +44,8 @@ const INVALIDATION_BACKOFF: Duration = Duration::from_millis(20);
 
 /// The writing task's view of the front-ends: at most one invalidation is in flight to each
 /// session, however many purchases wait for it; what gathers meanwhile goes with the next.
-struct Holders {
-    remote: Remote,
+pub(super) struct Holders {
+    pub(super) remote: Remote,
     invalidating: RefCell<BTreeSet<SessionId>>,
     /// The clients' requests in the batch that is under way.
     origins: RefCell<Vec<RequestOrigin>>,
@@ -58,6 +61,7 @@ pub fn start(
 ) {
     let holders =
         Rc::new(Holders { remote, invalidating: RefCell::default(), origins: RefCell::default() });
+    shutdown.spawn("the check of claims", Arc::clone(service).check_claims(Rc::clone(&holders)));
     shutdown.spawn("the writing task", Arc::clone(service).write(jobs, holders, restock_interval));
     shutdown.spawn("the sweep of sessions", Arc::clone(service).sweep());
     shutdown.spawn("the self-check", Arc::clone(service).check_database());
@@ -125,13 +129,18 @@ impl Service {
         // journal.
         self.hear(request.leader, request.log).await?;
         self.decide(|core, _| core.may_sell()).map_err(CatalogError::Stopped)?;
+        let (events, traces) = (self.identity.recorder(), Traces::of(request.traces()));
         let batch = ReceivedBatch::new(request);
         let recorded = self.store(self.storage.recorded(batch.keys())).await?;
         let locked = match self.decide(|core, now| batch.lock(core, recorded, now)) {
             Ok(locked) => locked,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
+        let began = self.runtime.now();
         self.clear(holders, locked.locked_toys()).await;
+        if !locked.locked_toys().unacknowledged.is_empty() {
+            events.did("caches.cleared", &traces, Some(began), String::new);
+        }
         let planned = match self.decide(|core, now| locked.plan(core, now)) {
             Ok(planned) => planned,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
@@ -139,6 +148,13 @@ impl Service {
         let began = self.runtime.now();
         let outcome = self.make_durable(planned.change()).await;
         *fsync = self.runtime.now() - began;
+        if !planned.change().is_empty() {
+            let text = || match &outcome {
+                Ok(()) => planned.change().in_words(),
+                Err(error) => error.to_string(),
+            };
+            events.did("commit", &traces, Some(began), text);
+        }
         let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| WriteOutcome::Durable);
         let sold = self.decide(|core, _| planned.publish(core, stored));
         let Some(sold) = sold else { return Err(outcome.err().unwrap_or(CatalogError::Ending)) };
@@ -173,6 +189,8 @@ impl Service {
         match outcome {
             Ok(()) if restocked.is_empty() => {}
             Ok(()) => {
+                let recorder = self.identity.recorder();
+                recorder.change(EventKind::Local, "restock.commit", || restocked.clone());
                 self.metrics.restocks.inc();
                 log::info!("restocked {restocked}");
             }
@@ -198,6 +216,8 @@ impl Service {
             self.store(self.storage.set_leadership(leadership)).await?;
             failpoint::pass(failpoint::CATALOG_ACQUIRED);
             self.decide(|core, _| core.adopt_leadership(leadership));
+            let recorder = self.identity.recorder();
+            recorder.change(EventKind::Local, "leadership.commit", || leadership.to_string());
             log::info!("{leadership}");
         }
         Ok(reply)

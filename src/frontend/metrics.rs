@@ -26,7 +26,6 @@ pub(super) const ROUTES: &[&str] = &[
     "/docs",
     "/",
     "/page/{file}",
-    "/events",
 ];
 
 /// What a front-end counts.

@@ -5,11 +5,13 @@
 //! | `GET /healthz`, `GET /readyz` | anyone | whether it lives, can serve |
 //! | `GET /metrics` | anyone | what it counts, for Prometheus |
 //! | `GET /internal/status` | front-ends: the health check | [`ReplicaStatus`](crate::wire::replication::ReplicaStatus) |
+//! | `GET /internal/log` | the catalog | [`LogEnd`](crate::wire::replication::LogEnd) |
 //! | `POST /internal/nominate` | a front-end | [`NominationReply`](crate::wire::replication::NominationReply) |
 //! | `POST /internal/leader` | a front-end: who leads | nothing |
 //! | `POST /internal/purchase` | front-ends | [`PurchaseReply`](crate::wire::purchase::PurchaseReply) |
 //! | `GET /internal/order/{number}` | front-ends | [`OrderReply`](crate::wire::replication::OrderReply) |
 //! | `POST /internal/append` | the leader | [`AppendReply`](crate::wire::replication::AppendReply) |
+//! | `POST /internal/events` | front-ends | [`RoleEvents`](crate::wire::recording::RoleEvents) |
 //! | `GET /internal/rows/{from}` | replicas that catch up | [`Rows`](crate::wire::order::Rows) |
 
 use std::rc::Rc;
@@ -25,9 +27,10 @@ use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{Role, Roles};
 use crate::server::{self, OnBehalf as _};
-use crate::wire::calls::{Buy, Caller, Endpoints, GetOrder, GetRows, GetStatus, Refusal};
+use crate::wire::calls::{Buy, Caller, Endpoints, GetLog, GetOrder, GetRows, GetStatus, Refusal};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::Purchase;
+use crate::wire::recording::EventsQuery;
 use crate::wire::replication::{AppendRequest, Leadership, Nomination};
 use crate::wire::trace::RequestOrigin;
 
@@ -43,7 +46,11 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
 /// Registers the answers to other roles' calls, some of which ask `remote` in turn.
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: &Rc<Remote>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
+    endpoints.on(service, async |service, call: EventsQuery, _| {
+        Ok(service.identity.recorder().events(&call))
+    });
     endpoints.on(service, async |service, GetStatus {}, _| Ok(service.status()));
+    endpoints.on(service, async |service, GetLog {}, _| Ok(service.log_end()));
     endpoints.on(service, async |service, call: Leadership, _| {
         service.hinted(call);
         Ok(())

@@ -9,16 +9,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::Core;
 use super::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, Task};
 use super::core::followers::{ABSENCE_PAUSE, HEARTBEAT_INTERVAL, NextAppend};
 use super::core::log::Fetched;
+use super::core::{Core, JournalCheck};
 use super::remote::Remote;
 use super::service::{Service, Waiter};
+use crate::events::Traces;
 use crate::failpoint;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::transport::CallError;
+use crate::wire::calls::Call as _;
+use crate::wire::event::EventKind;
 use crate::wire::identity::StoreId;
 use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest};
@@ -94,7 +97,7 @@ impl Service {
 
     async fn sell_batch(self: &Arc<Self>, remote: &Remote, epoch: Epoch, request: CommitRequest) {
         self.metrics.sends(&request);
-        let asked = self.runtime.now();
+        let (asked, traces) = (self.runtime.now(), Traces::of(request.traces()));
         let answer = remote.commit(&request).await;
         let (now, conditions) = (self.runtime.now(), &self.conditions);
         self.metrics.catalog_seconds.observe((now - asked).as_secs_f64());
@@ -133,7 +136,7 @@ impl Service {
         let pauses = outcome == BatchOutcome::InDoubt;
         let writing = self.decide(|core, now| {
             let write = core.batch_answered(epoch, outcome, asked, now);
-            write.map(|write| self.queue_for_disk(write))
+            write.map(|write| self.queue_for_disk(write, &traces))
         });
         if let Some(writing) = writing {
             // The next batch goes to the catalog while this one is written here and at followers.
@@ -201,6 +204,9 @@ impl Service {
             {
                 let length = self.decide(|core, _| core.durable().length);
                 log::info!("replica {} caught up from {start} to {length} orders", self.id);
+                let recorder = self.identity.recorder();
+                let text = || format!("from {start} to {length} orders");
+                recorder.change(EventKind::Local, "caught_up", text);
             }
             self.runtime.sleep(CATCH_UP_INTERVAL).await;
         }
@@ -210,7 +216,8 @@ impl Service {
     /// was read to its end, so that nothing is missing but what is new.
     async fn fetch(&self, remote: &Remote) -> bool {
         for other in remote.others() {
-            let fetched = self.fetch_from(async |from| remote.rows(other, from).await).await;
+            let fetched =
+                self.fetch_from(async |from| self.rows_of(remote, other, from).await).await;
             let reason = format!("replicas {} and {other} hold different orders", self.id);
             if fetched == Fetched::Foreign
                 && self.conditions.foreign_logs.happened(&reason, self.runtime.now())
@@ -219,6 +226,19 @@ impl Service {
             }
         }
         self.fetch_journal(remote).await
+    }
+
+    async fn rows_of(
+        &self,
+        remote: &Remote,
+        other: ReplicaId,
+        from: u64,
+    ) -> Result<Rows, CallError> {
+        let rows = remote.rows(other, from).await?;
+        if !rows.orders.is_empty() {
+            self.decide(|core, _| core.takes_rows_of_a_peer());
+        }
+        Ok(rows)
     }
 
     /// Fetches all that the journal has. True if it was read to its end.
@@ -237,7 +257,7 @@ impl Service {
         loop {
             let from = self.decide(|core, _| core.accepted().length);
             let Ok(rows) = ask(from).await else { return Fetched::Failed };
-            let taken = self.take(&rows).await;
+            let taken = self.take(&rows, &Traces::None).await;
             if taken.is_ok() {
                 self.metrics.caught_up(&rows);
             }
@@ -302,7 +322,11 @@ impl Service {
                 self.adopt(report.store).await;
                 // A log that is longer than the journal stops the sales of the catalog, which says
                 // so; here it makes the replica unfit to lead.
-                self.decide(|core, _| core.heard_from_catalog(report.status, asked, before));
+                let status = (report.status, report.boot);
+                let heard = self.decide(|core, _| core.heard_from_catalog(status, asked, before));
+                if heard == JournalCheck::Forged {
+                    self.set_log_aside().await;
+                }
             }
             // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
             self.runtime.sleep(HINT_PAUSE).await;

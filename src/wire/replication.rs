@@ -127,6 +127,16 @@ pub struct CatalogStatus {
     pub journal: Position,
 }
 
+/// Where a replica's log ends (`GET /internal/log`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LogEnd {
+    /// The end, with the rows that are still being written.
+    pub end: Position,
+    /// The start of the catalog that last had all of the log's orders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched_by: Option<u64>,
+}
+
 /// What the catalog answers to a [report](super::calls::LogReport): its status, and which catalog
 /// it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ mod bodies;
 mod changes;
 mod databases;
 mod inputs;
+mod liveness;
 mod peers;
 mod roles;
 mod servers;

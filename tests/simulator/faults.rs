@@ -3,6 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use toystore::transport::Message;
+use toystore::wire::calls::{Caller, EndSession, LogReport};
+use toystore::wire::count::LARGEST;
+use toystore::wire::lease::SessionId;
+use toystore::wire::order::{Position, Rows};
+use toystore::wire::purchase::CommitRequest;
+use toystore::wire::replication::{Acquisition, AppendRequest, Epoch, Leadership, Nomination};
+
 use super::cluster::Cluster;
 use super::databases::Journal;
 use super::disk::Health;
@@ -12,6 +20,9 @@ use super::world::Env;
 
 /// How often a crash looks for a write in flight.
 const LOOKS: u32 = 2_000;
+
+/// How long a stranger waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -33,9 +44,11 @@ enum Fault {
     Exchange,
     /// The catalog's database is restored from a backup that was taken a while ago.
     Restore,
+    /// A stranger names epochs that were never given, and logs and sessions that are not.
+    Stranger,
 }
 
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 15] = [
     Fault::Crash,
     Fault::CrashWhileWriting,
     Fault::Pause,
@@ -50,6 +63,7 @@ const FAULTS: [Fault; 14] = [
     Fault::Blackout,
     Fault::Exchange,
     Fault::Restore,
+    Fault::Stranger,
 ];
 
 /// Injects faults until `end`. Each seed draws which kinds, and how often: a run in which
@@ -132,6 +146,7 @@ async fn inject(env: &Env, cluster: &Rc<Cluster>, kind: Fault) {
         }
         Fault::Exchange => exchange(env, cluster, one, length).await,
         Fault::Restore => restore(env, cluster, length).await,
+        Fault::Stranger => mislead(env, cluster).await,
         Fault::Pause => {
             if cluster.world.is_up(one) && !cluster.world.is_paused(one) {
                 cluster.world.reached("a machine was paused");
@@ -195,6 +210,43 @@ async fn restore(env: &Env, cluster: &Rc<Cluster>, length: Duration) {
     env.sleep(length / 4).await;
     cluster.restore(backup);
     cluster.start(Node::Catalog);
+}
+
+/// Some messages of a stranger, each well-formed and none true. (Rows that were never sold are not
+/// among them: the judge wants each log to be a prefix of the journal at all times.)
+async fn mislead(env: &Env, cluster: &Cluster) {
+    let replica = cluster.replicas[draw(env, cluster.replicas.len())];
+    let length = [1, 1_000, LARGEST][draw(env, 3)];
+    let epoch = Epoch(length);
+    let log = Position { length, ..Position::START };
+    let leadership = Leadership { epoch, leader: Some(replica) };
+    let start = Rows::none(Position::START);
+    for _ in 0..=draw(env, 4) {
+        let (to, message): (Node, Rc<dyn Message>) = match draw(env, 7) {
+            0 => (Node::replica(replica), Rc::new(leadership)),
+            1 => (Node::replica(replica), Rc::new(Nomination { seen: epoch })),
+            2 => {
+                let (rows, leader_length, origins) = (start.clone(), length, Vec::new());
+                let append = AppendRequest { leadership, rows, leader_length, origins };
+                (Node::replica(replica), Rc::new(append))
+            }
+            3 => (Node::Catalog, Rc::new(Acquisition { nominee: replica, seen: epoch, log })),
+            4 => {
+                let relayed = vec![(replica, log)];
+                (Node::Catalog, Rc::new(LogReport { own: Some((replica, log)), relayed }))
+            }
+            5 => (Node::Catalog, Rc::new(EndSession { session: SessionId::FORGOTTEN })),
+            _ => {
+                let purchases = Vec::new();
+                let batch = CommitRequest { leader: replica, epoch, log, purchases };
+                (Node::Catalog, Rc::new(batch))
+            }
+        };
+        let answer = cluster.network.call(env, to, message, Caller::default(), PATIENCE).await;
+        if answer.is_ok() {
+            env.world.reached("a stranger's message was answered");
+        }
+    }
 }
 
 async fn fail_disk(env: &Env, cluster: &Cluster, node: Node, health: Health, length: Duration) {

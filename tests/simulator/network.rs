@@ -224,7 +224,7 @@ impl Network {
     }
 
     /// Asks, and waits for the answer, at most so long by the asking machine's clock.
-    async fn call(
+    pub(crate) async fn call(
         self: &Rc<Self>,
         env: &Env,
         to: Node,

@@ -59,6 +59,8 @@ pub enum Stopped {
     },
     /// Replicas must be heard first.
     Unheard(Vec<ReplicaId>),
+    /// A replica is said to hold a log that contradicts the journal, and is asked.
+    Claimed(ReplicaId),
     /// The database takes no writes.
     CannotWrite(Unwritable),
 }
@@ -72,6 +74,8 @@ pub enum Hearing {
     Complete,
     /// It contradicts the journal: sales stop.
     Contradiction,
+    /// It is said to contradict the journal: sales pause until the replica itself was asked.
+    Claim,
 }
 
 impl History {
@@ -159,6 +163,11 @@ impl fmt::Display for Stopped {
                 "sales are stopped: order-{replica} holds {log} orders and the catalog's journal \
                  {journal}, so the catalog's database is older than its replicas or another one; \
                  see docs/operations.md, or `toystore rebuild --help`"
+            ),
+            Self::Claimed(replica) => write!(
+                f,
+                "sales pause: order-{replica} is said to hold orders that the catalog's journal \
+                 lacks, and is asked; retry in a moment"
             ),
             Self::CannotWrite(why) => write!(f, "the catalog cannot write: {why}"),
             Self::Unheard(replicas) => {

@@ -5,19 +5,21 @@
 //! toys is another. Each is one method of [`Core`]. The server calls it under one lock, and the
 //! simulator between two events, so nothing can happen in between.
 //!
-//! [`stock`] decides purchases, restocks and leaders; [`batch`] is the part for many purchases at
-//! once; [`sessions`] decides when a toy may change; [`steps`] takes a change through all of this.
+//! [`claims`] and [`history`] decide whether the journal may sell at all. [`stock`] decides
+//! purchases, restocks and leaders; [`batch`] is the part for many purchases at once; [`sessions`]
+//! decides when a toy may change; [`steps`] takes a change through all of this.
 
 pub mod batch;
+pub mod claims;
 pub mod history;
 pub mod sessions;
 pub mod steps;
 pub mod stock;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use self::history::{Hearing, History, Stopped};
+use self::history::{History, Stopped};
 use self::sessions::{LEASE_MS, Push, Sessions};
 use self::steps::LockedToys;
 use self::stock::{Change, Shelf, Stock, ToyIndex};
@@ -40,6 +42,8 @@ pub struct Core {
     pub(super) sessions: Sessions,
     pub(super) toy_index: ToyIndex,
     history: History,
+    /// Replicas whose logs are said to contradict the journal, and since when.
+    claims: BTreeMap<ReplicaId, Instant>,
     /// The front-ends in `roles.toml`. Invalidations can reach no others.
     frontends: BTreeSet<u32>,
     write_completed: Instant,
@@ -79,24 +83,8 @@ impl Core {
     ) -> Self {
         let (toy_index, frontends) = (stock.toy_index(), frontends.into_iter().collect());
         let (write_completed, unwritable) = (now, None);
-        Self { stock, sessions, toy_index, history, frontends, write_completed, unwritable }
-    }
-
-    /// Notes where a replica's log ends.
-    ///
-    /// A call to the catalog's last run takes no longer than a lease. Until then its answer may be
-    /// on its way to a replica, which would hold more afterwards than it says now.
-    pub fn hear(&mut self, replica: ReplicaId, log: Position, now: Instant) -> Hearing {
-        if self.sessions.may_change(now) {
-            self.history.hear(replica, log, self.stock.status().journal)
-        } else {
-            self.hear_of(replica, log)
-        }
-    }
-
-    /// Notes where a replica's log ended some time ago: it may hold more by now.
-    pub fn hear_of(&mut self, replica: ReplicaId, log: Position) -> Hearing {
-        self.history.hear_of(replica, log, self.stock.status().journal)
+        let claims = BTreeMap::new();
+        Self { stock, sessions, toy_index, history, claims, frontends, write_completed, unwritable }
     }
 
     /// Goes on without replicas that are lost for good. Returns whether any of them was missing.
@@ -110,6 +98,16 @@ impl Core {
     ///
     /// Why nothing is sold.
     pub fn may_sell(&self) -> Result<(), Stopped> {
+        self.stops()?;
+        self.is_unclaimed()
+    }
+
+    /// Whether the journal may sell and the database takes writes, as far as that lasts.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing is sold until something is done about it.
+    pub fn stops(&self) -> Result<(), Stopped> {
         self.history.may_sell()?;
         self.unwritable.map_or(Ok(()), |why| Err(Stopped::CannotWrite(why)))
     }
@@ -120,7 +118,8 @@ impl Core {
     ///
     /// Why it may lack some.
     pub fn has_every_order(&self) -> Result<(), Stopped> {
-        self.history.may_sell()
+        self.history.may_sell()?;
+        self.is_unclaimed()
     }
 
     /// Notes that the database refused a write. Nothing is sold until it takes one again.

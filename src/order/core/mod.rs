@@ -52,7 +52,7 @@ use self::leadership::Mode;
 use self::log::Log;
 use crate::wire::order::Position;
 use crate::wire::replication::{
-    CatalogStatus, Fitness, Leadership, ReplicaId, ReplicaState, ReplicaStatus, Unwritable,
+    CatalogStatus, Fitness, Leadership, LogEnd, ReplicaId, ReplicaState, ReplicaStatus, Unwritable,
 };
 
 /// A replica is fit to lead if its disk and the catalog answered requests that are at most this
@@ -79,6 +79,8 @@ pub struct Core<W> {
     catalog_answered: Option<Instant>,
     /// Why the disk takes no writes, since it last refused one.
     unwritable: Option<Unwritable>,
+    /// The start of the catalog that last had all of this log.
+    vouched_by: Option<u64>,
     effects: Effects<W>,
 }
 
@@ -91,6 +93,10 @@ pub enum JournalCheck {
     /// that was not in the journal, so the catalog's database is not the one that this log came
     /// from, and this replica is not fit to lead under it.
     Diverged,
+    /// The same start of the catalog had all of this log before. Its journal only grows, so what
+    /// this log has more came from elsewhere: from a stranger or, if the catalog's database went
+    /// back in time, from a leader that has it still. So nothing is lost if it is set aside.
+    Forged,
 }
 
 /// What a replica knew when it asked the catalog.
@@ -118,6 +124,7 @@ impl<W> Core<W> {
             disk_answered: None,
             catalog_answered: None,
             unwritable: None,
+            vouched_by: None,
             effects: Effects::default(),
         }
     }
@@ -194,17 +201,32 @@ impl<W> Core<W> {
         self.catalog_answered = self.catalog_answered.max(Some(asked));
     }
 
-    /// Notes the catalog's status. It was requested at `asked`, when this replica knew `before`.
+    /// Returns where this log ends, and which start of the catalog last had all of it.
+    #[must_use]
+    pub fn log_end(&self) -> LogEnd {
+        LogEnd { end: self.accepted(), vouched_by: self.vouched_by }
+    }
+
+    /// Notes that rows of another replica come. They may be from before the catalog's database went
+    /// back in time, so that the catalog must vouch for this log anew.
+    pub fn takes_rows_of_a_peer(&mut self) {
+        self.vouched_by = None;
+    }
+
+    /// Notes the status of the catalog's start `boot`. It was requested at `asked`, when this
+    /// replica knew `before`.
     pub fn heard_from_catalog(
         &mut self,
-        status: CatalogStatus,
+        (status, boot): (CatalogStatus, Option<u64>),
         asked: Instant,
         before: Known,
     ) -> JournalCheck {
         self.recorded(status.leadership, before.leadership);
         if status.journal.length < before.log.length {
-            return JournalCheck::Diverged;
+            let is_vouched_for = boot.is_some() && boot == self.vouched_by;
+            return if is_vouched_for { JournalCheck::Forged } else { JournalCheck::Diverged };
         }
+        self.vouched_by = boot;
         self.catalog_answered(asked);
         self.journal_reported(status.journal.length);
         // A leader without purchases must be woken to fetch.
@@ -297,7 +319,8 @@ mod tests {
         core.disk_answered(now);
         assert_eq!(core.fitness(now), Fitness::Unfit);
         let status = CatalogStatus { leadership: leading(1, OTHER), journal: Position::START };
-        assert_eq!(core.heard_from_catalog(status, now, core.known()), JournalCheck::Known);
+        let heard = core.heard_from_catalog((status, None), now, core.known());
+        assert_eq!(heard, JournalCheck::Known);
         assert_eq!(core.fitness(now), Fitness::Ready);
         assert_eq!(core.fitness(now + FRESHNESS), Fitness::Unfit);
         let nothing = core.take(&stretch(0, 0)).unwrap();
@@ -349,9 +372,28 @@ mod tests {
         core.disk_answered(now);
         let journal = end_of(&journal(1));
         let status = CatalogStatus { leadership: leading(1, OTHER), journal };
-        assert_eq!(core.heard_from_catalog(status, now, core.known()), JournalCheck::Diverged);
+        let heard = core.heard_from_catalog((status, None), now, core.known());
+        assert_eq!(heard, JournalCheck::Diverged);
         assert_eq!(core.fitness(now), Fitness::Unfit);
         assert_eq!(core.leadership(), leading(1, OTHER));
+    }
+
+    #[test]
+    fn rows_beyond_a_log_that_the_catalog_has_vouched_for_were_never_sold() {
+        let now = crate::clock::now();
+        let mut core = started(1);
+        let status = CatalogStatus { leadership: leading(1, OTHER), journal: end_of(&journal(1)) };
+        assert_eq!(
+            core.heard_from_catalog((status, Some(7)), now, core.known()),
+            JournalCheck::Known
+        );
+        take_and_write(&mut core, &stretch(1, 2));
+        for (boot, check) in [(7, JournalCheck::Forged), (8, JournalCheck::Diverged)] {
+            let heard = core.heard_from_catalog((status, Some(boot)), now, core.known());
+            assert_eq!(heard, check);
+        }
+        core.begin_anew();
+        assert_eq!(core.log_end(), LogEnd { end: Position::START, vouched_by: None });
     }
 
     #[test]

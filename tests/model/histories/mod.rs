@@ -21,7 +21,9 @@
 //! machine is rolled back, that can happen, too, until the first longer log is heard; so there only
 //! the second property is checked (`docs/protocol.md` states this limit).
 
+pub(super) mod lessons;
 mod runs;
+mod story;
 
 use std::collections::BTreeSet;
 
@@ -130,6 +132,7 @@ impl Histories {
         let Some(history) = &mut state.history else { return };
         match history.hear(id(replica), log, journal) {
             Hearing::Known => {}
+            Hearing::Claim => unreachable!("a replica answers for itself"),
             Hearing::Complete => {
                 self.sights.note("a journal in doubt has heard every replica");
                 state.in_doubt = false;

@@ -439,7 +439,7 @@ impl Model for Purchases {
             Step::Inform(member) => {
                 let status = state.stock.status();
                 self.call(&mut state, member, |core| {
-                    core.heard_from_catalog(status, self.base, core.known())
+                    core.heard_from_catalog((status, None), self.base, core.known())
                 });
             }
             Step::Crash(member) => self.crash(&mut state, member),

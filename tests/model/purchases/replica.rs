@@ -20,7 +20,7 @@ impl Member {
         let mut core = Core::new(id(member), others.collect(), end_of(&rows));
         // It has reached the catalog once, so that its next answers make no difference to that.
         let status = CatalogStatus { leadership: Leadership::default(), journal: Position::START };
-        core.heard_from_catalog(status, model.base, core.known());
+        core.heard_from_catalog((status, None), model.base, core.known());
         Self {
             core,
             on_disk: rows.len(),

@@ -166,7 +166,7 @@ impl Choosing {
         let mut replica = Core::new(id, others, Position::START);
         let status = CatalogStatus { leadership: Leadership::default(), journal: Position::START };
         replica.disk_answered(self.base);
-        replica.heard_from_catalog(status, self.base, replica.known());
+        replica.heard_from_catalog((status, None), self.base, replica.known());
         replica.caught_up();
         replica
     }
