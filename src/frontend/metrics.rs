@@ -19,6 +19,8 @@ pub(super) const ROUTES: &[&str] = &[
     "/orders/{number}",
     "/cluster",
     "/events",
+    "/trace",
+    "/trace/{request_id}",
     "/healthz",
     "/readyz",
     "/metrics",

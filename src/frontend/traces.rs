@@ -26,6 +26,7 @@ use crate::roles::{Role, Roles};
 use crate::server::{self, Allow, ErrorReply};
 use crate::wire::event::{EventLog, EventsHeader, TraceEvent};
 use crate::wire::recording::{AskedRequest, EventsQuery};
+use crate::wire::reply::Failure;
 use crate::wire::trace::TraceId;
 
 /// The most requests whose events are collected together.
@@ -67,7 +68,20 @@ pub(super) fn configure(config: &mut ServiceConfig, roles: &Roles) {
         .service(server::below("/trace", Allow::Get, web::to(one)));
 }
 
-async fn last(
+/// Shows what the store did for the last requests; without `last`, which requests those are.
+#[utoipa::path(
+    get,
+    path = "/trace",
+    tag = "operations",
+    params(("last" = Option<usize>, Query, description = "How many requests.", example = 1)),
+    responses(
+        (status = 200, description = "The events, or the requests.", body = serde_json::Value),
+        (status = 400, description = "There is no such number.", body = Failure),
+        (status = 404, description = "Nothing is recorded.", body = Failure),
+        (status = 503, description = "Other traces are being collected.", body = Failure)
+    )
+)]
+pub(super) async fn last(
     request: HttpRequest,
     service: Data<Service>,
     remote: Data<Remote>,
@@ -90,7 +104,20 @@ async fn last(
     Ok(server::data(CollectedTrace { header: log.header, events: log.events }))
 }
 
-async fn one(
+/// Shows what the store did for one request.
+#[utoipa::path(
+    get,
+    path = "/trace/{request_id}",
+    tag = "operations",
+    params(("request_id" = String, Path, description = "The request's `X-Request-Id`.")),
+    responses(
+        (status = 200, description = "The events.", body = serde_json::Value),
+        (status = 400, description = "The path is not UTF-8.", body = Failure),
+        (status = 404, description = "No events of this request are kept.", body = Failure),
+        (status = 503, description = "Other traces are being collected.", body = Failure)
+    )
+)]
+pub(super) async fn one(
     request: HttpRequest,
     service: Data<Service>,
     remote: Data<Remote>,

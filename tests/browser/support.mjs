@@ -79,8 +79,13 @@ export class Store {
       ...[1, 2, 3].map((id) => `[[order]]\nid = ${id}\naddress = "${address()}"`),
       "[cache]\nenabled = true\ncapacity = 1000\n",
     ].join("\n"));
-    if (hasLab) await store.openLab();
-    else await store.verb("up");
+    try {
+      if (hasLab) await store.openLab();
+      else await store.verb("up");
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
     return store;
   }
 
