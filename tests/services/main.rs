@@ -15,6 +15,7 @@ mod client;
 mod document;
 mod events;
 mod frontend;
+mod hearings;
 mod http;
 mod metrics;
 mod order;
