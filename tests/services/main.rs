@@ -20,4 +20,5 @@ mod http;
 mod metrics;
 mod order;
 mod requests;
+mod timings;
 mod traces;
