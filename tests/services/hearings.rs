@@ -32,7 +32,10 @@ async fn a_replica_is_heard_when_it_reports_itself_and_not_when_a_front_end_rela
     let catalog = Store::new().run_catalog_that_hears();
     for _ in 0..2 {
         let stopped = catalog.report(None, &REPLICAS, Position::START).await;
-        assert!(stopped.contains("sales wait for order-1, order-2, order-3"), "{stopped:?}");
+        assert!(
+            stopped.contains("sales wait for order-1, order-2, order-3"),
+            "after what was relayed sales wait for nothing: {stopped:?}"
+        );
     }
     for (replica, others) in [(1, "order-2, order-3:"), (2, "order-3:")] {
         let stopped = catalog.report(Some(ReplicaId(replica)), &[], Position::START).await;
