@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::backup::{self, Fate, Newer, SavedDatabase};
-use crate::catalog::journal::rebuild;
+use crate::catalog::journal::{rebuild, repair};
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
 use crate::pid_lock::PidLock;
@@ -51,6 +51,12 @@ enum Command {
     /// may be granted when it is sent again. So are the times of restocks: the stock is what the
     /// fewest restocks leave. Afterwards the catalog hears every replica before it sells.
     Rebuild(RebuildArguments),
+    /// Mend values in the catalog's database that no store comes to.
+    ///
+    /// Stop the catalog first. An epoch, a session, a version or a stock that cannot be right keeps
+    /// the catalog from starting. Epochs are counted from 0 again, sessions are forgotten, and a
+    /// toy's stock is what a restock leaves. Orders and keys are not touched.
+    Repair,
     /// Back up the databases of this roles.toml's data folder, while the store runs.
     ///
     /// The folder DIR gets a copy of the catalog's and each replica's database that is in the data
@@ -157,6 +163,7 @@ pub fn run() -> ExitCode {
         Command::Client(arguments) => with_roles(&config, |roles| {
             system.block_on(client::run(arguments, &roles.frontend_addresses()))
         }),
+        Command::Repair => with_roles(&config, repair_database),
         Command::Rebuild(arguments) => {
             with_roles(&config, |roles| rebuild_journal(roles, &arguments.from))
         }
@@ -248,6 +255,21 @@ fn play_in(
         Ok(()) => {
             log::info!("{role} has ended in order");
             ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn repair_database(roles: &Roles) -> ExitCode {
+    let _lock = match PidLock::take(roles, Role::Catalog) {
+        Ok(lock) => lock,
+        Err(error) => return fail(&error),
+    };
+    match repair::repair(&roles.file_of(Role::Catalog, "db"), roles.catalog.initial_stock) {
+        Ok(problems) if problems.is_empty() => print("there is nothing to mend\n"),
+        Ok(problems) => {
+            let lines: Vec<String> = problems.iter().map(|it| format!("mended: {it}\n")).collect();
+            print(&lines.concat())
         }
         Err(error) => fail(&error),
     }
