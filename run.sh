@@ -3,6 +3,7 @@
 #
 #   ./run.sh              start the store here and show its logs; Ctrl-C stops every role
 #   ./run.sh up           start it in the background; return when every role is ready
+#   ./run.sh up --lab     start it and stay; the web page can kill, stop and start roles
 #   ./run.sh down         stop every role that was started for this roles.toml
 #   ./run.sh status       a line per role; the exit status is 0 if every role is ready, else 1
 #   ./run.sh start ROLE   start one role and wait until it is healthy

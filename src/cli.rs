@@ -6,17 +6,18 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::backup::{self, Fate, Newer, SavedDatabase};
 use crate::catalog::journal::{rebuild, repair};
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
+use crate::manual::Manual;
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{CatalogRole, Role, Roles};
 use crate::wire::replication::ReplicaId;
-use crate::{catalog, client, cluster, frontend, health, order};
+use crate::{catalog, client, cluster, frontend, health, order, trace};
 
 /// An online toy store of three microservices with caching, replication and fault tolerance.
 #[derive(Parser)]
@@ -71,11 +72,18 @@ enum Command {
     /// catalog hears every replica before it sells; if one holds more orders, roll the catalog
     /// forward with `toystore rebuild`.
     Restore(RestoreArguments),
+    /// Write what the store did for a request, as events or for a viewer.
+    ///
+    /// A front-end collects the events of all roles. Each keeps the last ones in memory, so that a
+    /// request is found for some seconds to hours, as busy as the store is.
+    Trace(trace::TraceArguments),
     /// List the roles in start order, for scripts: name, address, pid file and log file, separated
     /// by tabs.
     Roles,
     /// Check whether a role is ready; the exit status is 0 if it is.
     Probe(ProbeArguments),
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 #[derive(Args)]
@@ -169,7 +177,12 @@ pub fn run() -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
+        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
         Command::Roles => with_roles(&config, list),
+        Command::Manual(manual) => match manual.text(CommandLine::command()) {
+            Ok(text) => print(&text),
+            Err(problem) => fail(&problem),
+        },
         Command::Probe(arguments) => {
             with_roles(&config, |roles| system.block_on(probe(&arguments, roles)))
         }

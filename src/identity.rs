@@ -3,12 +3,14 @@
 //! A process is one role of one store. It knows its role from its start; a catalog knows its store
 //! from its database, a replica from its own or, if that is empty, from the catalog, and a
 //! front-end from the catalog. [`Guarded`] endpoints refuse calls that are meant for another
-//! process, and a [`Peer`](crate::transport::Peer) says with each call whom it is meant for.
+//! process, and a [`Peer`](crate::transport::Peer) says with each call whom it is meant for. Both
+//! record the call's ends.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::events::EventRecorder;
 use crate::roles::Role;
 use crate::wire::calls::{Call, Caller, Endpoints, GetRoles, Refusal};
 use crate::wire::identity::{Addressee, ListedRole, StoreId};
@@ -27,19 +29,33 @@ pub struct Identity {
     has_strangers: AtomicBool,
     /// What this process's `roles.toml` says.
     listed: OnceLock<Vec<ListedRole>>,
+    recorder: EventRecorder,
 }
 
 impl Identity {
-    /// A process that runs `role`, of `store` if that is known already.
+    /// A process that runs `role`, of `store` if that is known already, and records no events.
     #[must_use]
     pub fn new(role: Role, store: Option<StoreId>) -> Arc<Self> {
+        Self::recording(role, store, EventRecorder::off())
+    }
+
+    /// The same, with a recorder of its events.
+    #[must_use]
+    pub fn recording(role: Role, store: Option<StoreId>, recorder: EventRecorder) -> Arc<Self> {
         Arc::new(Self {
             role,
             store: AtomicU64::new(store.map_or(0, StoreId::get)),
             strangers: Mutex::default(),
             has_strangers: AtomicBool::new(false),
             listed: OnceLock::new(),
+            recorder,
         })
+    }
+
+    /// Returns what records the process's events.
+    #[must_use]
+    pub fn recorder(&self) -> &EventRecorder {
+        &self.recorder
     }
 
     /// Returns the role.
@@ -152,8 +168,21 @@ impl<E: Endpoints> Endpoints for Guarded<'_, E> {
     {
         let identity = Arc::clone(&self.identity);
         self.endpoints.on(state, move |state, call: C, caller| {
-            let answered = identity.check(&caller).map(|()| answer(state, call, caller));
-            async move { answered?.await }
+            let checked = identity.check(&caller);
+            let exchange = checked.as_ref().ok().and_then(|()| {
+                let recorder = identity.recorder();
+                recorder.receives(&call, &caller)
+            });
+            let answered = checked.map(|()| answer(state, call, caller));
+            let identity = Arc::clone(&identity);
+            async move {
+                let answer = answered?.await;
+                if let Some(exchange) = exchange {
+                    let refusal = answer.as_ref().err().map(ToString::to_string);
+                    identity.recorder().answers(&exchange, refusal);
+                }
+                answer
+            }
         });
     }
 }

@@ -34,6 +34,8 @@ pub mod client; // shops, measures and checks every order
 
 pub mod runtime; // clock, timers, tasks and random numbers
 
+pub mod events; // what a process has done lately, and how that is put together and shown
+
 pub mod identity; // who this process is, and whom it takes calls for
 
 pub mod agreement; // whether two roles.toml agree on who is where
@@ -70,10 +72,14 @@ pub mod failpoint; // places where a test can end a role
 
 // What an operator does.
 
+pub mod trace; // toystore trace: events for the viewers that people have
+
 pub mod backup; // copies of a store's databases, and back
 
 // The command line.
 
 pub mod cluster; // starts, stops and shows the roles of a roles.toml
+
+pub mod manual; // what a shell and `man` know of the commands
 
 pub mod cli; // arguments in, a role or a command run, an exit status out

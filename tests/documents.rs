@@ -283,6 +283,28 @@ fn a_record_names_a_commit_that_is_in_the_history() {
 }
 
 #[test]
+fn every_planted_bug_can_still_be_planted() {
+    let folder = root().join("tests/planted");
+    let runner = text_of("tests/planted/run.sh");
+    let mut patches = 0;
+    for entry in fs::read_dir(&folder).expect("a folder can be read") {
+        let path = entry.expect("a folder can be read").path();
+        if path.extension().is_none_or(|extension| extension != "patch") {
+            continue;
+        }
+        let name = path.file_stem().expect("a patch has a name").to_string_lossy().into_owned();
+        assert!(runner.contains(&format!("'{name} ")), "tests/planted/run.sh does not try {name}");
+        let mut git = Command::new("git");
+        let applied = git.args(["apply", "--check"]).arg(&path).current_dir(root()).output();
+        let applied = applied.expect("git can be run");
+        let why = String::from_utf8_lossy(&applied.stderr);
+        assert!(applied.status.success(), "{name} does not apply any more; plant it anew: {why}");
+        patches += 1;
+    }
+    assert!(patches > 15, "{patches} patches");
+}
+
+#[test]
 fn the_oldest_rust_is_the_same_everywhere_and_clippy_holds_the_code_to_it() {
     let manifest = text_of("Cargo.toml");
     let (_, rest) = manifest.split_once("\nrust-version = \"").expect("the workspace names it");

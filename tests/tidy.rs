@@ -21,8 +21,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("failpoint.rs", &[]),
     ("roles/", &["wire"]),
     ("descriptors.rs", &[]),
-    ("identity.rs", &["wire", "roles"]),
-    ("transport/", &["wire", "roles", "identity"]),
+    ("events/", &["wire", "roles", "runtime", "clock"]),
+    ("identity.rs", &["wire", "roles", "events"]),
+    ("transport/", &["wire", "roles", "identity", "events"]),
     ("agreement.rs", &["wire", "roles", "identity", "transport", "shutdown"]),
     ("metrics/", &[]),
     ("storage/", &["wire", "failpoint", "metrics"]),
@@ -45,9 +46,10 @@ const BACKUP: [&str; 8] =
     ["wire", "roles", "storage", "pid_lock", "process", "clock", "failpoint", "catalog::journal"];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 16] = [
+const SERVICE: [&str; 17] = [
     "wire",
     "roles",
+    "events",
     "storage",
     "identity",
     "agreement",

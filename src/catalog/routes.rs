@@ -14,6 +14,7 @@
 //! | `POST /internal/commit` | the leader | [`CommitReply`](crate::wire::purchase::CommitReply) |
 //! | `POST /internal/acquire` | a nominee | [`AcquisitionReply`](crate::wire::replication::AcquisitionReply) |
 //! | `GET /internal/journal/{from}` | replicas | [`Rows`](crate::wire::order::Rows) |
+//! | `POST /internal/events` | front-ends | [`RoleEvents`](crate::wire::recording::RoleEvents) |
 //! | `GET /internal/order/{number}` | replicas | [`OrderReply`](crate::wire::replication::OrderReply) |
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::wire::calls::{
 use crate::wire::lease::{FillRequest, Registration, Renewal};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::CommitRequest;
+use crate::wire::recording::EventsQuery;
 use crate::wire::replication::Acquisition;
 
 pub(super) fn configure(
@@ -46,6 +48,9 @@ pub(super) fn configure(
 /// Registers the answers to other roles' calls.
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
+    endpoints.on(service, async |service, call: EventsQuery, _| {
+        Ok(service.identity.recorder().events(&call))
+    });
     endpoints.on(service, async |service, GetCatalogStatus {}, _| Ok(service.catalog_report()));
     endpoints.on(service, async |service, call: LogReport, _| Ok(service.report(call).await?));
     endpoints.on(service, async |service, GetToys {}, _| Ok(service.toys()));

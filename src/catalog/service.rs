@@ -16,6 +16,7 @@ use super::journal::Loaded;
 use super::journal::marker::Past;
 use super::metrics::CatalogMetrics;
 use super::storage::Storage;
+use crate::events::EventRecorder;
 use crate::health::Readiness;
 use crate::identity::Identity;
 use crate::repeats::Repeats;
@@ -117,6 +118,7 @@ impl Service {
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
         let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
+        let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
         let service = Self {
             core: Mutex::new(core),
             storage,
@@ -127,7 +129,7 @@ impl Service {
             shutdown,
             replicas: roles.orders.iter().map(|order| order.id).collect(),
             refused_writes: Repeats::default(),
-            identity: Identity::new(Role::Catalog, Some(loaded.store)),
+            identity: Identity::recording(Role::Catalog, Some(loaded.store), recorder),
             restock_at: Mutex::new(None),
             metrics: CatalogMetrics::new(),
         };

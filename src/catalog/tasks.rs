@@ -23,8 +23,11 @@ use super::core::stock::Change;
 use super::core::{Core, WriteOutcome};
 use super::remote::Remote;
 use super::service::{CatalogError, Job, Service};
+use crate::events::Traces;
 use crate::failpoint;
 use crate::shutdown::Shutdown;
+use crate::wire::calls::Call as _;
+use crate::wire::event::EventKind;
 use crate::wire::lease::{Invalidation, SessionId};
 use crate::wire::purchase::{CommitReply, CommitRequest, Purchase};
 use crate::wire::replication::{Acquisition, AcquisitionReply};
@@ -123,18 +126,31 @@ impl Service {
         // journal.
         self.hear(request.leader, request.log).await?;
         self.decide(|core, _| core.may_sell()).map_err(CatalogError::Stopped)?;
+        let (events, traces) = (self.identity.recorder(), Traces::of(request.traces()));
         let batch = ReceivedBatch::new(request);
         let recorded = self.store(self.storage.recorded(batch.keys())).await?;
         let locked = match self.decide(|core, now| batch.lock(core, recorded, now)) {
             Ok(locked) => locked,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
+        let began = self.runtime.now();
         self.clear(holders, locked.locked_toys()).await;
+        if !locked.locked_toys().unacknowledged.is_empty() {
+            events.did("caches.cleared", &traces, Some(began), String::new);
+        }
         let planned = match self.decide(|core, now| locked.plan(core, now)) {
             Ok(planned) => planned,
             Err(leadership) => return Ok(CommitReply::Deposed(leadership)),
         };
+        let began = self.runtime.now();
         let outcome = self.make_durable(planned.change()).await;
+        if !planned.change().is_empty() {
+            let text = || match &outcome {
+                Ok(()) => planned.change().in_words(),
+                Err(error) => error.to_string(),
+            };
+            events.did("commit", &traces, Some(began), text);
+        }
         let stored = outcome.as_ref().map_or_else(CatalogError::stored, |()| WriteOutcome::Durable);
         let sold = self.decide(|core, _| planned.publish(core, stored));
         let Some(sold) = sold else { return Err(outcome.err().unwrap_or(CatalogError::Ending)) };
@@ -169,6 +185,8 @@ impl Service {
         match outcome {
             Ok(()) if restocked.is_empty() => {}
             Ok(()) => {
+                let recorder = self.identity.recorder();
+                recorder.change(EventKind::Local, "restock.commit", || restocked.clone());
                 self.metrics.restocks.inc();
                 log::info!("restocked {restocked}");
             }
@@ -194,6 +212,8 @@ impl Service {
             self.store(self.storage.set_leadership(leadership)).await?;
             failpoint::pass(failpoint::CATALOG_ACQUIRED);
             self.decide(|core, _| core.adopt_leadership(leadership));
+            let recorder = self.identity.recorder();
+            recorder.change(EventKind::Local, "leadership.commit", || leadership.to_string());
             log::info!("{leadership}");
         }
         Ok(reply)

@@ -3,7 +3,8 @@
 //!
 //! A role learns the secret when it starts. So none is made while a role runs that started without
 //! one: it could not make calls to those that have it. The run then goes on without a secret, and
-//! each role says so when it starts.
+//! each role says so when it starts. Nor is one made for a role that starts alone in a data folder
+//! where no other role has been: the others have folders of their own, and would not find it.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
@@ -16,11 +17,21 @@ use crate::roles::Role;
 /// For a process on this machine to take a connection.
 const CONNECT_LIMIT: Duration = Duration::from_millis(200);
 
+/// What a verb starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Starts {
+    /// All roles, from one data folder.
+    Store,
+    /// One role. The others may have data folders of their own.
+    Role,
+}
+
 /// Makes the secret of the run, if `roles.toml` has none, for a role that is about to start.
-pub(super) fn make_secret(cluster: &Cluster, role: Role) -> VerbResult {
+pub(super) fn make_secret(cluster: &Cluster, role: Role, starts: Starts) -> VerbResult {
     let roles = &cluster.roles;
     let is_made = roles.clone().join_run().is_ok_and(|roles| roles.secret.is_some());
-    if is_made || !is_on_loopback(cluster) || runs_without(cluster, role) {
+    let is_for_others = starts == Starts::Store || has_been_shared(cluster, role);
+    if is_made || !is_for_others || !is_on_loopback(cluster) || runs_without(cluster, role) {
         return Ok(());
     }
     let Err(error) = roles.make_run_secret() else { return Ok(()) };
@@ -52,8 +63,14 @@ pub(super) fn end_run(cluster: &Cluster) {
     }
 }
 
+/// Whether another role than `role` has logged to the data folder.
+fn has_been_shared(cluster: &Cluster, role: Role) -> bool {
+    let others = cluster.roles.in_start_order().into_iter().filter(|other| *other != role);
+    others.into_iter().any(|other| cluster.roles.file_of(other, "log").exists())
+}
+
 /// Whether all roles are on this machine alone. A store on several needs a secret in `roles.toml`.
-fn is_on_loopback(cluster: &Cluster) -> bool {
+pub(super) fn is_on_loopback(cluster: &Cluster) -> bool {
     let roles = cluster.roles.in_start_order();
     roles.iter().all(|role| {
         let mut addresses = socket_addresses(cluster, *role).into_iter().peekable();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 pub(super) const FRONT_DOOR: &str = "TOYSTORE_RUN_SH";
 
 /// The words around a verb.
+#[derive(Clone)]
 pub(super) struct Invocation {
     /// Before the verb: the program, or `run.sh` and its settings.
     before: String,

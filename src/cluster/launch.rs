@@ -6,20 +6,21 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, Stdio};
 
+use super::guard::Starts;
 use super::invocation::FRONT_DOOR;
 use super::processes::MARK;
 use super::terminal::complain;
-use super::{Cluster, VerbError, guard};
+use super::{Cluster, VerbError, guard, lab};
 use crate::roles::Role;
 use crate::wire::replication::ReplicaId;
 
 /// The first descriptor after standard input, output and error.
 const FIRST_OTHER_DESCRIPTOR: i32 = 3;
 
-/// Starts the process. Its log is appended to.
-pub(super) fn launch(cluster: &Cluster, role: Role) -> Result<Child, VerbError> {
+/// Starts the process, for a verb that starts so much. Its log is appended to.
+pub(super) fn launch(cluster: &Cluster, role: Role, starts: Starts) -> Result<Child, VerbError> {
     let (output, errors) = outputs(cluster, role)?;
-    guard::make_secret(cluster, role)?;
+    guard::make_secret(cluster, role, starts)?;
     // An inherited descriptor would keep a pipe open, or a file locked, while the role runs.
     close_fds::set_fds_cloexec_threadsafe(FIRST_OTHER_DESCRIPTOR, &[]);
     command(cluster, role)
@@ -59,7 +60,10 @@ fn command(cluster: &Cluster, role: Role) -> io::Result<Command> {
         Role::Frontend(number) => command.args(["frontend", "--id", &number.to_string()]),
     };
     command.arg("--config").arg(&cluster.config);
-    command.env(MARK, &cluster.config).env_remove(FRONT_DOOR);
+    command.env(MARK, &cluster.config).env_remove(FRONT_DOOR).env_remove(lab::ADDRESS);
+    if let (Role::Frontend(_), Some(address)) = (role, cluster.lab) {
+        command.env(lab::ADDRESS, address.to_string());
+    }
     Ok(command)
 }
 

@@ -22,6 +22,7 @@ mod foreground;
 mod guard;
 mod handle;
 mod invocation;
+mod lab;
 mod launch;
 mod logs;
 mod processes;
@@ -30,6 +31,7 @@ mod status;
 mod stop;
 mod terminal;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -50,7 +52,7 @@ pub enum Verb {
     /// Start the store in the foreground and show its logs; Ctrl-C stops every role.
     Run,
     /// Start every role in the background; return when all are ready.
-    Up,
+    Up(UpArguments),
     /// Stop every role that up, start, run or demo started for this roles.toml.
     ///
     /// Processes are found by a mark in their environment, so this works also after the data folder
@@ -59,7 +61,7 @@ pub enum Verb {
     /// Show a line for each role: its address, process id and state.
     ///
     /// The exit status is 0 if every role is ready, else 1.
-    Status,
+    Status(status::StatusArguments),
     /// Start one role and wait until it is healthy.
     Start(RoleName),
     /// Stop one role in order (SIGTERM): it finishes the requests that it has accepted.
@@ -78,6 +80,15 @@ pub enum Verb {
     Demo,
 }
 
+/// How to run the store.
+#[derive(Debug, Args)]
+pub struct UpArguments {
+    /// Stay, and let the web page kill, stop and start roles, and put load on the store; Ctrl-C
+    /// closes the store. Only on loopback addresses; the page's address is printed, with a token.
+    #[arg(long)]
+    lab: bool,
+}
+
 /// The role that a verb is about.
 #[derive(Debug, Args)]
 pub struct RoleName {
@@ -86,11 +97,14 @@ pub struct RoleName {
 }
 
 /// A store: its `roles.toml`, and how a person gives commands for it.
+#[derive(Clone)]
 struct Cluster {
     /// The canonical path of `roles.toml`: the mark of the store's processes.
     config: PathBuf,
     roles: Roles,
     invocation: Invocation,
+    /// The laboratory's address, if this process runs one.
+    lab: Option<SocketAddr>,
 }
 
 /// Why a verb did not succeed.
@@ -110,7 +124,9 @@ pub async fn carry_out(verb: Verb, config: &Path) -> ExitCode {
     let outcome = match (Roles::read(config), verb) {
         (Ok(roles), verb) => {
             let invocation = Invocation::for_config(config);
-            Cluster { config: config.to_owned(), roles, invocation }.carry_out(verb).await
+            Cluster { config: config.to_owned(), roles, invocation, lab: None }
+                .carry_out(verb)
+                .await
         }
         (Err(error), Verb::Down) => stop::down_without_roles(config, &error).await,
         (Err(error), _) => Err(error.into()),
@@ -130,9 +146,10 @@ impl Cluster {
     async fn carry_out(&self, verb: Verb) -> VerbResult {
         match verb {
             Verb::Run => foreground::run(self).await,
-            Verb::Up => start::up(self).await,
+            Verb::Up(UpArguments { lab: true }) => lab::run(self).await,
+            Verb::Up(UpArguments { lab: false }) => start::up(self).await,
             Verb::Down => stop::down(self).await,
-            Verb::Status => status::status(self).await,
+            Verb::Status(arguments) => status::status(self, &arguments).await,
             Verb::Start(name) => start::start_one(self, self.role("start", name)?).await,
             Verb::Stop(name) => stop::stop(self, self.running_role("stop", name)?).await,
             Verb::Kill(name) => stop::kill(self, self.running_role("kill", name)?).await,

@@ -9,6 +9,7 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use super::guard::Starts;
 use super::processes::{self, Files, Origin, RoleProcess};
 use super::terminal::{complain, note, say};
 use super::{Cluster, VerbError, VerbResult, launch, logs};
@@ -28,6 +29,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// A start of a role, as far as it has come.
 pub(super) struct Start {
     role: Role,
+    starts: Starts,
     /// The process, if this start launched it.
     pub(super) child: Option<Child>,
     /// How long the role's log was before.
@@ -66,7 +68,7 @@ pub(super) async fn start_all(cluster: &Cluster) -> VerbResult {
 
 /// Starts a role, and waits until it is ready.
 pub(super) async fn start_ready(cluster: &Cluster, role: Role) -> Result<Option<Child>, VerbError> {
-    let mut start = Start::of(role);
+    let mut start = Start::of(role, Starts::Store);
     match start.go(cluster, READY_LIMIT).await {
         Ok(()) => Ok(start.child),
         Err(NotReady::Ended(problem) | NotReady::Alive(problem)) => {
@@ -79,13 +81,18 @@ pub(super) async fn start_ready(cluster: &Cluster, role: Role) -> Result<Option<
 /// Starts a role, and waits until it is ready, or healthy: a role whose neighbours are down has
 /// started well and cannot be ready.
 pub(super) async fn start_one(cluster: &Cluster, role: Role) -> VerbResult {
-    let mut start = Start::of(role);
+    start_alive(cluster, role).await.map(drop)
+}
+
+/// Does the same, and returns the process if this start launched it.
+pub(super) async fn start_alive(cluster: &Cluster, role: Role) -> Result<Option<Child>, VerbError> {
+    let mut start = Start::of(role, Starts::Role);
     let problem = match start.go(cluster, START_LIMIT).await {
-        Ok(()) => return Ok(()),
+        Ok(()) => return Ok(start.child),
         Err(NotReady::Alive(problem)) => {
             if health::probe_alive(cluster.address_of(role)).await.is_ok() {
                 say(format_args!("{role} is alive, but not ready yet: {problem}"));
-                return Ok(());
+                return Ok(start.child);
             }
             problem
         }
@@ -96,8 +103,8 @@ pub(super) async fn start_one(cluster: &Cluster, role: Role) -> VerbResult {
 }
 
 impl Start {
-    fn of(role: Role) -> Self {
-        Self { role, child: None, log_began: 0 }
+    fn of(role: Role, starts: Starts) -> Self {
+        Self { role, starts, child: None, log_began: 0 }
     }
 
     async fn go(&mut self, cluster: &Cluster, limit: Duration) -> Result<(), NotReady> {
@@ -106,10 +113,11 @@ impl Start {
             return await_running(cluster, &running, deadline).await;
         }
         self.log_began = logs::length(&cluster.roles.file_of(self.role, "log"));
-        let child = launch::launch(cluster, self.role).map_err(|failure| match failure {
-            VerbError::Problem(problem) | VerbError::Usage(problem) => NotReady::Ended(problem),
-            VerbError::Reported => NotReady::Ended("see above".to_owned()),
-        })?;
+        let child =
+            launch::launch(cluster, self.role, self.starts).map_err(|failure| match failure {
+                VerbError::Problem(problem) | VerbError::Usage(problem) => NotReady::Ended(problem),
+                VerbError::Reported => NotReady::Ended("see above".to_owned()),
+            })?;
         self.child = Some(child);
         // Another terminal may have started the role at the same time. One of the two is the role.
         let process = self.await_place(cluster, deadline).await?;

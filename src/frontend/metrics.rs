@@ -19,6 +19,8 @@ pub(super) const ROUTES: &[&str] = &[
     "/orders/{number}",
     "/cluster",
     "/events",
+    "/trace",
+    "/trace/{request_id}",
     "/healthz",
     "/readyz",
     "/metrics",
@@ -26,7 +28,6 @@ pub(super) const ROUTES: &[&str] = &[
     "/docs",
     "/",
     "/page/{file}",
-    "/events",
 ];
 
 /// What a front-end counts.

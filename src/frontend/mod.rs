@@ -16,6 +16,7 @@ pub mod routes;
 pub mod service;
 pub mod single_flight;
 pub mod tasks;
+mod traces;
 mod view;
 
 use std::net::TcpListener;
@@ -30,6 +31,7 @@ use self::page::events::Events;
 use self::remote::Remote;
 use self::service::Service;
 use crate::agreement;
+use crate::events::EventRecorder;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -50,7 +52,9 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
-    let identity = Identity::new(Role::Frontend(number), None);
+    let role = Role::Frontend(number);
+    let recorder = EventRecorder::new(role, roles.trace.events, &runtime);
+    let identity = Identity::recording(role, None, recorder);
     let service = Service::new(identity, number, roles, Arc::clone(&runtime));
     let remote = Rc::new(Remote::new(roles, over_http(roles, &service.identity)));
     let shutdown = Shutdown::new(stop, runtime);

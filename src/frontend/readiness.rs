@@ -7,6 +7,7 @@ use super::answers::FrontendError;
 use super::service::Service;
 use crate::health::Readiness;
 use crate::roles::Role;
+use crate::wire::event::EventKind;
 use crate::wire::replication::{Leadership, ReplicaId, Unwritable};
 
 /// Who leads, whether purchases can be sent there, and whether no replica can write.
@@ -73,9 +74,13 @@ impl Service {
 
     /// Logs who leads from now on. A front-end that has just started may hear of a leader that has
     /// ended since; only of one that it has seen lead does it say that it is gone.
-    pub(super) fn say_change(before: View, after: View, was_seen: bool) {
+    pub(super) fn say_change(&self, before: View, after: View, was_seen: bool) {
         let ((_, leader_before, _), (leadership, leader, unwritable)) = (before, after);
         if (before.0, leader_before) != (leadership, leader) {
+            self.identity.recorder().change(EventKind::Local, "selection", || match leader {
+                Some(_) => leadership.to_string(),
+                None => format!("{leadership}, and does not answer as leader"),
+            });
             match (leader, leader_before) {
                 (Some(_), _) => log::info!("{leadership}"),
                 (None, Some(gone)) if was_seen => log::warn!("leader {gone} is gone"),

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::events::Traces;
 use crate::neighbours::Neighbours;
 use crate::roles::{Role, Roles};
 use crate::server;
@@ -13,6 +14,7 @@ use crate::wire::lease::{
 };
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::{Purchase, PurchaseReply};
+use crate::wire::recording::{EventsQuery, RoleEvents};
 use crate::wire::replication::{
     CatalogReport, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
@@ -30,12 +32,17 @@ const CATALOG_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long the catalog may take to list all toys: 100,000 of them take about a tenth of it.
 const LIST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a role may take to render what it has recorded: all of it takes some milliseconds.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The most bytes that a list has for a toy besides its name.
 const LISTED: usize = 100;
 
 /// One thread's connections.
 pub struct Remote {
     neighbours: Neighbours,
+    /// All front-ends, this one included, which is not asked.
+    frontends: Rc<[(u32, Peer)]>,
     /// The most bytes of a list of all toys.
     largest_list: usize,
 }
@@ -46,7 +53,17 @@ impl Remote {
     pub fn new(roles: &Roles, connect: impl Fn(Role) -> Peer) -> Self {
         // In JSON, quotation marks and backslashes take two bytes.
         let listed = roles.catalog.toys.iter().map(|toy| 2 * toy.name.as_str().len() + LISTED);
-        Self { neighbours: Neighbours::new(roles, None, connect), largest_list: listed.sum() }
+        let frontends = roles.frontends.iter().map(|frontend| frontend.id);
+        Self {
+            frontends: frontends.map(|id| (id, connect(Role::Frontend(id)))).collect(),
+            neighbours: Neighbours::new(roles, None, connect),
+            largest_list: listed.sum(),
+        }
+    }
+
+    /// The traces of the request that calls are made for.
+    pub(super) fn traces(&self) -> Traces {
+        Traces::of_origin(self.neighbours.catalog.origin())
     }
 
     pub(super) async fn toy(&self, request: &FillRequest) -> Result<FillReply, CallError> {
@@ -105,6 +122,16 @@ impl Remote {
         self.neighbours.replica(leader).call(&call, time_limit).await
     }
 
+    /// Asks a role for what it has recorded. `None` if it does not answer.
+    pub(super) async fn events(&self, role: Role, query: &EventsQuery) -> Option<RoleEvents> {
+        let peer = match role {
+            Role::Catalog => &self.neighbours.catalog,
+            Role::Order(id) => self.neighbours.replica(id),
+            Role::Frontend(number) => &self.frontends.iter().find(|(id, _)| *id == number)?.1,
+        };
+        peer.call(query, EVENTS_TIMEOUT).await.ok()
+    }
+
     pub(super) async fn order(
         &self,
         leader: ReplicaId,
@@ -117,6 +144,10 @@ impl Remote {
 
 impl server::OnBehalf for Remote {
     fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
-        Self { neighbours: self.neighbours.on_behalf_of(origin), largest_list: self.largest_list }
+        Self {
+            neighbours: self.neighbours.on_behalf_of(origin),
+            frontends: Rc::clone(&self.frontends),
+            largest_list: self.largest_list,
+        }
     }
 }

@@ -7,12 +7,14 @@
 //! | `POST /orders` | a purchase: the order's number |
 //! | `GET /orders/<number>` | one order |
 //! | `GET /cluster` | the state of everything |
+//! | `GET /trace`, `GET /trace/<id>` | what the store did for requests ([`traces`](super::traces)) |
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
 //! | `GET /metrics` | what it counts, for Prometheus |
 //! | `GET /openapi.json`, `GET /docs` | the document of all this ([`document`](super::document)) |
 //! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
 //! | `GET /events` | what changes, as it does ([`events`](super::page::events)) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
+//! | `POST /internal/events` | front-ends: what this one has recorded |
 //! | `GET /internal/cache-view` | another front-end: what is in the cache |
 
 use std::borrow::Cow;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{self, Data, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use percent_encoding::percent_decode_str;
 
 use super::answers::{FrontendError, Source, ToyAnswer};
@@ -29,16 +31,20 @@ use super::document::{OrderErrors, PurchaseErrors, ToyErrors, ToysErrors};
 use super::page::events::MOST_ITEMS;
 use super::remote::Remote;
 use super::service::Service;
+use super::traces;
+use crate::events::Exchange;
 use crate::health;
 use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
+use crate::transport::REQUEST_ID;
 use crate::wire::calls::{Endpoints, GetCacheView};
 use crate::wire::cluster::ClusterView;
 use crate::wire::lease::Invalidation;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
+use crate::wire::recording::EventsQuery;
 use crate::wire::reply::{self, Receipt};
 use crate::wire::toy::{Toy, ToyName};
 use crate::wire::trace::RequestOrigin;
@@ -67,6 +73,7 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
                 .route(Allow::Get.route().to(cluster))
                 .default_service(Allow::Get.others()),
         );
+    traces::configure(config, roles);
     health::routes(config, Role::Frontend(service.number), Arc::clone(service) as _);
     server::metrics(config, Arc::clone(service) as _);
     server::internal(config, roles.secret.as_ref(), |endpoints| internal(endpoints, service));
@@ -75,6 +82,9 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
 /// Registers the answers to other roles' calls.
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
+    endpoints.on(service, async |service, call: EventsQuery, _| {
+        Ok(service.identity.recorder().events(&call))
+    });
     endpoints.on(service, async |service, call: Invalidation, _| service.invalidate(&call));
     endpoints.on(service, async |service, _: GetCacheView, _| Ok(service.cache_view(MOST_ITEMS)));
 }
@@ -101,16 +111,38 @@ pub(super) async fn product(
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let name = rest_of_path(&request)?;
-    let toy = service.toy(&remote, &name).await;
+    let (recorder, began) = (service.identity.recorder(), service.runtime.now());
+    let mut asked = None;
+    let asks = || asked = recorder.asked("GET /products", remote.origin(), || (*name).to_owned());
+    let toy = service.toy(&remote, &name, asks).await;
     service.count_failure(&toy);
-    match toy? {
+    let reply = toy.map_err(ErrorReply::from).and_then(|answer| match answer {
         ToyAnswer::Found(toy, source) => {
             let mut response = server::json(StatusCode::OK, toy.body);
             response.headers_mut().insert(CACHE, cache_header(source, service.settings));
+            if source == Source::Cache && recorder.is_on() {
+                let id = remote.reply_id();
+                recorder.hit(&name, remote.sent_trace(), id.as_bytes(), began);
+                response.headers_mut().insert(REQUEST_ID, id);
+            }
             Ok(response)
         }
         ToyAnswer::Unknown => Err(ErrorReply::NotFound("product not found")),
+    });
+    recorded(&service, asked.as_ref(), reply)
+}
+
+/// Records which answer a client gets, and returns the answer.
+fn recorded(
+    service: &Service,
+    asked: Option<&Exchange>,
+    reply: Result<HttpResponse, ErrorReply>,
+) -> Result<HttpResponse, ErrorReply> {
+    if let Some(asked) = asked {
+        let status = reply.as_ref().map_or_else(ErrorReply::status_code, HttpResponse::status);
+        service.identity.recorder().replied(asked, status.as_u16());
     }
+    reply
 }
 
 /// Shows all toys, in the order of the catalog.
@@ -124,12 +156,17 @@ pub(super) async fn products(
     service: Data<Service>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
+    let recorder = service.identity.recorder();
+    let asked = recorder.asked("GET /products", remote.origin(), || "all toys".to_owned());
     let toys = service.toys(&remote).await;
     service.count_failure(&toys);
-    let mut response = server::data(toys?);
-    let cache = cache_header(Source::Catalog, service.settings);
-    response.headers_mut().insert(CACHE, cache);
-    Ok(response)
+    let reply = toys.map_err(ErrorReply::from).map(|toys| {
+        let mut response = server::data(toys);
+        let cache = cache_header(Source::Catalog, service.settings);
+        response.headers_mut().insert(CACHE, cache);
+        response
+    });
+    recorded(&service, asked.as_ref(), reply)
 }
 
 /// Buys a toy, once under each key.
@@ -184,16 +221,19 @@ async fn buy(
     let PurchaseBody { name, quantity } = server::read_json(request, payload).await?;
     let origin = RequestOrigin::clone(remote.origin());
     log::debug!("{origin} buys {quantity} {}", name.quoted());
+    let recorder = service.identity.recorder();
+    let asked = recorder.asked("POST /orders", &origin, || format!("{quantity} {name}"));
     let purchase = Purchase { key, name, quantity, origin, boot: None };
     let decision = service.purchase(remote, &purchase).await;
     service.count_purchase(&decision);
-    match decision? {
+    let reply = decision.map_err(ErrorReply::from).and_then(|decision| match decision {
         Decision::Granted(order_number) => Ok(server::data(Receipt { order_number })),
         Decision::OutOfStock => Err(ErrorReply::OutOfStock),
         Decision::UnknownToy => Err(ErrorReply::NotFound("product not found")),
         Decision::KeyReused => Err(ErrorReply::KeyReused),
         Decision::OtherCatalog => Err(FrontendError::OtherCatalog.into()),
-    }
+    });
+    recorded(service, asked.as_ref(), reply)
 }
 
 /// Shows an order.
@@ -224,9 +264,14 @@ pub(super) async fn order(
     let not_found = ErrorReply::NotFound("order not found");
     // A number with more digits than any counter has is still a number, and no order's.
     let Ok(number) = text.parse() else { return Err(not_found) };
+    let recorder = service.identity.recorder();
+    let asked = recorder.asked("GET /orders", remote.origin(), || text.clone().into_owned());
     let order = service.order(&remote, OrderNumber(number)).await;
     service.count_failure(&order);
-    order?.map(Order::without_key).map(server::data).ok_or(not_found)
+    let order = order.map_err(ErrorReply::from);
+    let reply =
+        order.and_then(|order| order.map(Order::without_key).map(server::data).ok_or(not_found));
+    recorded(&service, asked.as_ref(), reply)
 }
 
 /// Shows who leads, how far each replica is, and what the cache holds.
@@ -255,7 +300,7 @@ fn cache_header(source: Source, cache: CacheSettings) -> HeaderValue {
 
 /// The path behind its first part, percent-decoded. The router's own decoding would make a slash
 /// of `%2F`. (Of the first part the router knows what it is, however it was encoded.)
-fn rest_of_path(request: &HttpRequest) -> Result<Cow<'_, str>, ErrorReply> {
+pub(super) fn rest_of_path(request: &HttpRequest) -> Result<Cow<'_, str>, ErrorReply> {
     let path = request.uri().path();
     let path = path.strip_prefix('/').unwrap_or(path);
     let rest = path.split_once('/').map_or("", |(_known, rest)| rest);

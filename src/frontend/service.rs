@@ -22,11 +22,12 @@ use super::readiness::SalesStop;
 use super::remote::Remote;
 use super::single_flight::SingleFlight;
 use super::view::Watched;
+use crate::events::Traces;
 use crate::identity::Identity;
-use crate::roles::{CacheSettings, Roles};
+use crate::roles::{CacheSettings, Role, Roles};
 use crate::runtime::Runtime;
 use crate::transport::CallError;
-use crate::wire::calls::Refusal;
+use crate::wire::calls::{Call as _, Refusal};
 use crate::wire::lease::{FillReply, FillRequest, Invalidation, SessionId};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
@@ -56,6 +57,8 @@ pub struct Service {
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
     pub(super) in_flight: Semaphore,
+    /// Held while events are collected from all roles.
+    pub(super) collecting: Arc<Semaphore>,
     catalog: Mutex<Option<(CatalogReport, Instant)>>,
     /// Why the store cannot sell, if it cannot.
     pub(super) stop: SalesStop,
@@ -87,6 +90,7 @@ impl Service {
             leader_changed: Notify::new(),
             selecting: Notify::new(),
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
+            collecting: Arc::new(Semaphore::new(1)),
             catalog: Mutex::new(None),
             stop: SalesStop::default(),
             refused_boot: Mutex::new(None),
@@ -96,12 +100,18 @@ impl Service {
         })
     }
 
-    /// One toy, from the cache if it can be: then `remote` is not touched.
+    /// One toy, from the cache if it can be: then `remote` is not touched. `asks` is called before
+    /// the catalog is asked.
     ///
     /// # Errors
     ///
     /// If there was no answer in time.
-    pub async fn toy<R>(&self, remote: &R, name: &str) -> Result<ToyAnswer, FrontendError>
+    pub async fn toy<R>(
+        &self,
+        remote: &R,
+        name: &str,
+        asks: impl FnOnce(),
+    ) -> Result<ToyAnswer, FrontendError>
     where
         R: Deref<Target = Remote>,
     {
@@ -109,6 +119,7 @@ impl Service {
             return Ok(ToyAnswer::Unknown);
         }
         if !self.settings.enabled {
+            asks();
             return self.ask_for_toy(remote, name, None).await;
         }
         let lookup = self.cached(|cache| cache.look_up(name, self.runtime.now()));
@@ -120,6 +131,9 @@ impl Service {
                 if was_known {
                     log::debug!("the lease ended while the cache was read; the catalog is asked");
                 }
+                asks();
+                let recorder = self.identity.recorder();
+                recorder.local("cache.miss", &remote.traces(), || name.to_owned());
                 self.ask_for_toy(remote, name, session).await
             }
         }
@@ -148,8 +162,13 @@ impl Service {
         }
         let mut asked = None;
         self.ask_leader(Question::Purchase, async |leader, time_limit| {
-            if asked.replace(leader).is_some_and(|before| before != leader) {
-                self.retried_at(leader);
+            if let Some(before) = asked.replace(leader) {
+                let traces = Traces::of_origin(&purchase.origin);
+                let recorder = self.identity.recorder();
+                recorder.local("retry", &traces, || format!("at {}", Role::Order(leader)));
+                if before != leader {
+                    self.retried_at(leader);
+                }
             }
             // What this front-end shows is what the catalog of its session has; only there may it
             // sell.
@@ -215,6 +234,8 @@ impl Service {
             cache.session()
         });
         if own == Some(session) {
+            let traces = Traces::of(call.traces());
+            self.identity.recorder().local("cache.invalidate", &traces, || call.in_words());
             self.watched.invalidated(call);
             return Ok(());
         }
@@ -272,7 +293,7 @@ impl Service {
             if before.0 != after.0 {
                 self.metrics.selections.inc();
             }
-            Self::say_change(before, after, was_seen);
+            self.say_change(before, after, was_seen);
             if before.2 != after.2 {
                 self.derive_stop();
             }
@@ -310,6 +331,11 @@ impl Service {
                 let body = Bytes::from(body.expect("a toy can be written as JSON"));
                 let toy = Rendered { body, version: fill.version };
                 let is_cached = self.cached(|cache| cache.filled(&fill, toy.clone()));
+                let stored = if is_cached { "cache.fill" } else { "cache.not_filled" };
+                let recorder = self.identity.recorder();
+                recorder.local(stored, &remote.traces(), || {
+                    format!("{} {}, {}", fill.toy.quantity, fill.toy.name, fill.version.in_words())
+                });
                 if !is_cached && fill.cacheable_under.is_some() {
                     log::debug!(
                         "an invalidation overtook the answer for {}",

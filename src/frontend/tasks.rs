@@ -17,6 +17,7 @@ use crate::roles::Roles;
 use crate::shutdown::Shutdown;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::calls::LogReport;
+use crate::wire::event::EventKind;
 use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaId};
 
 /// How often the catalog is asked for its status.
@@ -55,6 +56,9 @@ impl Service {
                             log::info!("the catalog grants sessions again; it refused {lasted}");
                         }
                         log::info!("session {} with the catalog begins", reply.session);
+                        let recorder = self.identity.recorder();
+                        let text = || format!("{} ms", reply.lease_ms);
+                        recorder.change(EventKind::Local, "lease.begin", text);
                         self.cached(|cache| keeper.registered(cache, sent, reply));
                     }
                     Err(error @ CallError::Refused { .. }) => {
@@ -70,6 +74,8 @@ impl Service {
                             == RenewalOutcome::Expired
                     {
                         log::warn!("session {session} with the catalog has run out");
+                        let recorder = self.identity.recorder();
+                        recorder.change(EventKind::Timer, "lease", || "the session is over".into());
                         continue;
                     }
                 }

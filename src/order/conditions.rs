@@ -4,6 +4,7 @@
 use super::core::effects::Event;
 use super::service::Service;
 use crate::repeats::Repeats;
+use crate::wire::event::EventKind;
 
 /// What may last, and is said once.
 #[derive(Default)]
@@ -42,9 +43,22 @@ impl Service {
             | Event::FollowerLost(_)
             | Event::FollowerSlow(_) => true,
         };
+        self.identity.recorder().change(EventKind::Local, name(event), || event.to_string());
         if is_said {
             log::log!(level(event), "{event}");
         }
+    }
+}
+
+/// The event's name among those that are recorded.
+fn name(event: &Event) -> &'static str {
+    match event {
+        Event::Learned(_) | Event::Chosen(_) | Event::Leads(_) => "leader.known",
+        Event::SteppedDown(..) => "leader.stepped_down",
+        Event::FollowerLost(_) | Event::FollowerSlow(_) | Event::FollowerDiverged(_) => {
+            "follower.dropped"
+        }
+        Event::Behind(_) | Event::Diverged => "log.behind",
     }
 }
 

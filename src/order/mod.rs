@@ -25,6 +25,7 @@ use self::remote::Remote;
 use self::service::Service;
 use self::storage::Storage;
 use crate::agreement;
+use crate::events::EventRecorder;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
@@ -49,7 +50,9 @@ pub async fn run(
     log::info!("replica {id} has {} orders", end.length);
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
-    let identity = Identity::new(Role::Order(id), log.store());
+    let role = Role::Order(id);
+    let recorder = EventRecorder::new(role, roles.trace.events, &runtime);
+    let identity = Identity::recording(role, log.store(), recorder);
     agreement::start(roles, &identity, over_http(roles, &identity), &shutdown);
     let remote = Rc::new(Remote::new(roles, id, over_http(roles, &identity)));
     let others = remote.others().collect();

@@ -18,6 +18,7 @@ use super::core::log::{LogNumber, NotTaken, Write};
 use super::metrics::OrderMetrics;
 use super::remote::Remote;
 use super::storage::Storage;
+use crate::events::Traces;
 use crate::failpoint;
 use crate::health::Readiness;
 use crate::identity::Identity;
@@ -25,6 +26,7 @@ use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
+use crate::wire::calls::Call as _;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Purchase, PurchaseReply};
 use crate::wire::replication::{
@@ -78,6 +80,7 @@ pub enum OrderError {
 /// Rows on their way to the disk.
 pub(super) struct Writing<F> {
     log: LogNumber,
+    traces: Traces,
     done: F,
 }
 
@@ -184,7 +187,7 @@ impl Service {
             Err(NotAppended::Stale(leadership)) => return Ok(AppendReply::Stale(leadership)),
             Err(NotAppended::Leads) => return Err(OrderError::Leads(self.id)),
         }
-        let taken = self.take(&request.rows).await;
+        let taken = self.take(&request.rows, &Traces::of(request.traces())).await;
         if taken.is_ok() && !request.rows.orders.is_empty() {
             failpoint::pass(failpoint::FOLLOWER_SYNCED);
         }
@@ -215,9 +218,9 @@ impl Service {
     }
 
     /// Takes rows from any source; ends when they are on disk.
-    pub(super) async fn take(&self, rows: &Rows) -> Result<(), NotTaken> {
+    pub(super) async fn take(&self, rows: &Rows, traces: &Traces) -> Result<(), NotTaken> {
         let writing =
-            self.decide(|core, _| core.take(rows).map(|write| self.queue_for_disk(write)))?;
+            self.decide(|core, _| core.take(rows).map(|write| self.queue_for_disk(write, traces)))?;
         self.finish(writing).await
     }
 
@@ -225,18 +228,23 @@ impl Service {
     pub(super) fn queue_for_disk(
         &self,
         write: Write,
+        traces: &Traces,
     ) -> Writing<impl Future<Output = Result<Position, StorageError>> + use<>> {
-        Writing { log: write.log, done: self.storage.append(write.after, write.orders) }
+        let traces = traces.clone();
+        Writing { log: write.log, traces, done: self.storage.append(write.after, write.orders) }
     }
 
     pub(super) async fn finish(
         &self,
         writing: Writing<impl Future<Output = Result<Position, StorageError>>>,
     ) -> Result<(), NotTaken> {
+        let began = self.runtime.now();
         let Ok(end) = self.store(writing.done).await else {
             self.decide(|core, _| core.not_written(writing.log));
             return Err(NotTaken::NotWritten);
         };
+        let text = || format!("{} orders on disk", end.length);
+        self.identity.recorder().did("sync", &writing.traces, Some(began), text);
         if self.decide(|core, _| core.leads()).is_some() {
             failpoint::pass(failpoint::LEADER_APPENDED);
         }

@@ -15,10 +15,13 @@ use super::core::log::Fetched;
 use super::core::{Core, JournalCheck};
 use super::remote::Remote;
 use super::service::{Service, Waiter};
+use crate::events::Traces;
 use crate::failpoint;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::transport::CallError;
+use crate::wire::calls::Call as _;
+use crate::wire::event::EventKind;
 use crate::wire::identity::StoreId;
 use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest};
@@ -94,7 +97,7 @@ impl Service {
 
     async fn sell_batch(self: &Arc<Self>, remote: &Remote, epoch: Epoch, request: CommitRequest) {
         self.metrics.sends(&request);
-        let asked = self.runtime.now();
+        let (asked, traces) = (self.runtime.now(), Traces::of(request.traces()));
         let answer = remote.commit(&request).await;
         let (now, conditions) = (self.runtime.now(), &self.conditions);
         self.metrics.catalog_seconds.observe((now - asked).as_secs_f64());
@@ -132,7 +135,7 @@ impl Service {
         let pauses = outcome == BatchOutcome::InDoubt;
         let writing = self.decide(|core, now| {
             let write = core.batch_answered(epoch, outcome, asked, now);
-            write.map(|write| self.queue_for_disk(write))
+            write.map(|write| self.queue_for_disk(write, &traces))
         });
         if let Some(writing) = writing {
             // The next batch goes to the catalog while this one is written here and at followers.
@@ -200,6 +203,9 @@ impl Service {
             {
                 let length = self.decide(|core, _| core.durable().length);
                 log::info!("replica {} caught up from {start} to {length} orders", self.id);
+                let recorder = self.identity.recorder();
+                let text = || format!("from {start} to {length} orders");
+                recorder.change(EventKind::Local, "caught_up", text);
             }
             self.runtime.sleep(CATCH_UP_INTERVAL).await;
         }
@@ -250,7 +256,7 @@ impl Service {
         loop {
             let from = self.decide(|core, _| core.accepted().length);
             let Ok(rows) = ask(from).await else { return Fetched::Failed };
-            let taken = self.take(&rows).await;
+            let taken = self.take(&rows, &Traces::None).await;
             if taken.is_ok() {
                 self.metrics.caught_up(&rows);
             }

@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use super::{
     Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, RateLimit, Roles, Secret,
-    ToyRole,
+    ToyRole, TraceSettings,
 };
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
@@ -35,6 +35,8 @@ struct File {
     #[serde(default = "default_cache")]
     cache: CacheSettings,
     rate_limit: Option<RateLimit>,
+    #[serde(default = "default_trace")]
+    trace: TraceSettings,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +108,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         },
         orders,
         cache: file.cache,
+        trace: file.trace,
         secret: file.secret.map(Spanned::into_inner),
         hosts: file.hosts,
         rate_limit: file.rate_limit,
@@ -282,6 +285,7 @@ fn brackets(line: &str) -> Option<&'static str> {
         "[[catalog]]" => Some("write [catalog]; there can be only one"),
         "[[rate_limit]]" => Some("write [rate_limit]; there can be only one"),
         "[[cache]]" => Some("write [cache]; there can be only one"),
+        "[[trace]]" => Some("write [trace]; there can be only one"),
         _ => None,
     }
 }
@@ -304,6 +308,11 @@ fn default_cache() -> CacheSettings {
     CacheSettings { enabled: yes(), capacity: default_capacity() }
 }
 
+/// Some seconds of a busy store, in about 2 MB.
+fn default_trace() -> TraceSettings {
+    TraceSettings { events: 8_192 }
+}
+
 fn default_data_dir() -> Spanned<String> {
     Spanned::new(0..0, "data".into())
 }
@@ -318,6 +327,8 @@ fn default_initial_stock() -> Spanned<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::super::Role;
     use super::*;
 
@@ -326,6 +337,28 @@ mod tests {
     fn problem_of(from: &str, to: &str) -> String {
         assert!(SHIPPED.contains(from), "roles.toml has no {from:?}");
         parse(&SHIPPED.replacen(from, to, 1), Path::new("/store")).unwrap_err()
+    }
+
+    #[test]
+    fn a_rate_limit_is_off_unless_it_is_written_and_is_1_or_more() {
+        let with = |text: &str| {
+            parse(&SHIPPED.replacen("[cache]", text, 1), Path::new("/store"))
+                .map(|roles| roles.rate_limit.map(|it| (it.requests_per_second, it.burst)))
+        };
+        assert_eq!(with("[cache]").unwrap(), None);
+        let few = NonZeroU32::new(5).unwrap();
+        let both = with("[rate_limit]\nrequests_per_second = 5\nburst = 5\n[cache]");
+        assert_eq!(both.unwrap(), Some((few, Some(few))));
+        let without_burst = with("[rate_limit]\nrequests_per_second = 5\n[cache]");
+        assert_eq!(without_burst.unwrap(), Some((few, None)));
+        for (written, problem) in [
+            ("requests_per_second = 0", "a whole number from 1 to 4294967295"),
+            ("burst = 5", "missing key `requests_per_second`"),
+            ("per_second = 5", "unknown key `per_second`, allowed: `requests_per_second`"),
+        ] {
+            let error = with(&format!("[rate_limit]\n{written}\n[cache]")).unwrap_err();
+            assert!(error.starts_with("line ") && error.contains(problem), "{error}");
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Roles {
     pub orders: Vec<OrderRole>,
     /// The front-ends' caches.
     pub cache: CacheSettings,
+    /// What each role records of what it does.
+    pub trace: TraceSettings,
     /// The secret that guards the calls between roles.
     pub secret: Option<Secret>,
     /// How often one host may ask a front-end; unlimited without it.
@@ -90,6 +92,14 @@ pub struct CacheSettings {
     /// How many toys a cache holds at most; the least recently used is evicted first.
     #[serde(default = "file::default_capacity")]
     pub capacity: usize,
+}
+
+/// What a role records of what it does.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// How many events of clients' requests are kept in memory; the oldest leave first.
+    pub events: usize,
 }
 
 /// How often one host may ask each front-end.

@@ -15,10 +15,11 @@ use super::unserved::LastAnswer;
 
 /// The largest head: several times what browsers and proxies send.
 const LARGEST_HEAD: usize = 32 << 10;
-/// Requests of one client that may be under way. A dispatcher answers them one after the other.
-pub(super) const MOST_PIPELINED: u32 = 16;
+/// Requests of one client that may be under way. A dispatcher answers them one after the other; all
+/// but the first only cost memory, some kilobytes each, and save a write now and then.
+const MOST_PIPELINED: u32 = 4;
 /// Bytes of requests that may be under way, if it is more than one.
-const MOST_PIPELINED_BYTES: usize = 16 << 10;
+const MOST_PIPELINED_BYTES: usize = 4 << 10;
 
 /// A socket, and what was read from it.
 pub(super) struct Intake {

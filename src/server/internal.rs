@@ -13,8 +13,8 @@ use super::reply::{ErrorReply, data};
 use super::socket::Socket;
 use super::{origin, site};
 use crate::roles::Secret;
-use crate::transport::{MEANT_FOR_ROLE, MEANT_FOR_STORE};
-use crate::wire::calls::{Call, Caller, Endpoints, Method, Refusal};
+use crate::transport::{MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE};
+use crate::wire::calls::{Call, Caller, Endpoints, MessageTag, Method, Refusal};
 use crate::wire::identity::{Addressee, StoreId};
 
 /// Where the paths between roles begin.
@@ -61,7 +61,8 @@ impl Endpoints for HttpEndpoints<'_> {
             }
             let origin = origin::sent(request.headers());
             let meant_for = meant_for(request.headers());
-            let answered = answer(state.clone(), call, Caller { origin, meant_for });
+            let message = message(request.headers());
+            let answered = answer(state.clone(), call, Caller { origin, meant_for, message });
             async move {
                 match answered.await {
                     Ok(answer) => data(answer),
@@ -93,6 +94,11 @@ fn meant_for(headers: &HeaderMap) -> Option<Addressee> {
     let role = headers.get(MEANT_FOR_ROLE)?.to_str().ok()?.to_owned();
     let store = headers.get(MEANT_FOR_STORE).and_then(|store| StoreId::parse(store.to_str().ok()?));
     Some(Addressee { role, store })
+}
+
+/// What a call says of itself.
+fn message(headers: &HeaderMap) -> Option<MessageTag> {
+    MessageTag::parse(headers.get(MESSAGE)?.to_str().ok()?)
 }
 
 /// A request that no page of another site sent.

@@ -78,7 +78,7 @@ use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 /// client to read the answer.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// How much a dispatcher writes at once, and so keeps for a client that does not read.
-const WRITE_BUFFER: usize = 8 << 10;
+const WRITE_BUFFER: usize = 4 << 10;
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;

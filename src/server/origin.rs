@@ -16,7 +16,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 
 use super::request_id;
 use crate::transport::TRACEPARENT;
-use crate::wire::trace::{RequestOrigin, TraceContext};
+use crate::wire::trace::{RequestOrigin, TraceContext, TraceId};
 
 /// A role's connections to its neighbours, which can make calls for a client's request.
 pub trait OnBehalf: Sized + 'static {
@@ -51,6 +51,24 @@ impl<R> Connections<R> {
             }
             Rc::new(origin)
         })
+    }
+}
+
+impl<R> Connections<R> {
+    /// Returns the id for the reply to a request for which no call is made: the client's or,
+    /// without a usable one, a fresh one.
+    #[must_use]
+    pub fn reply_id(&self) -> HeaderValue {
+        let sent = request_id::sent(self.request.headers());
+        sent.cloned().unwrap_or_else(request_id::draw_header)
+    }
+
+    /// Returns the trace that the client sent, if it sent one.
+    #[must_use]
+    pub fn sent_trace(&self) -> Option<TraceId> {
+        let headers = self.request.headers();
+        // Most requests have none, and are told so by one look-up.
+        headers.get(TRACEPARENT).and_then(|_| sent(headers).trace).map(|context| context.trace)
     }
 }
 

@@ -16,8 +16,8 @@ use super::reply::ErrorReply;
 use super::socket::PeerHost;
 use crate::roles::RateLimit;
 
-/// Paths that anyone may ask as often as it likes: supervisors do, and the answers cost nothing.
-const NOT_COUNTED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Paths that are not counted: supervisors ask them, and the answers cost next to nothing.
+const NOT_COUNTED: [&str; 2] = ["/healthz", "/readyz"];
 /// How often full buckets are forgotten.
 pub(super) const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 

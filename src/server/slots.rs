@@ -28,8 +28,8 @@ use super::unserved::Unserved;
 
 /// Bytes held for clients, beyond which those who do not move are ended, and beyond which all may
 /// be. A client that is alone may have any answer.
-const MUCH: usize = 4 << 20;
-pub(super) const TOO_MUCH: usize = 16 << 20;
+const MUCH: usize = 2 << 20;
+pub(super) const TOO_MUCH: usize = 6 << 20;
 /// What a client must weigh to be ended for it.
 const HEAVY: usize = 4 << 10;
 
@@ -62,9 +62,9 @@ pub(super) struct Slots {
 impl Supply {
     /// The supply of a thread that accepts at most `connections` and that is one of `workers`.
     pub(super) fn new(connections: usize, workers: usize) -> Self {
-        /// Dispatchers of a process, each with some 20 KiB: twice the purchases and queries that a
-        /// front-end has under way.
-        const MOST_TURNS: usize = 2_048;
+        /// Dispatchers of a process, each with 20 to 40 KiB: half as many again as the purchases
+        /// and queries that a front-end has under way.
+        const MOST_TURNS: usize = 1_536;
         /// With many threads, each has this many nevertheless.
         const LEAST_TURNS: usize = 512;
         // As many again are between being told to end and being closed.

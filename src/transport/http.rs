@@ -3,17 +3,17 @@
 use std::io;
 use std::time::Duration;
 
-use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use actix_web::web::Bytes;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use serde::de::DeserializeOwned;
 
 use super::{
-    CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, REQUEST_ID, TRACEPARENT,
+    CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE, REQUEST_ID, TRACEPARENT,
     Unreachable,
 };
 use crate::roles::{Address, Secret};
-use crate::wire::calls::{Call, Caller, Method};
+use crate::wire::calls::Caller;
 use crate::wire::reply::{Data, Failure};
 
 /// Connecting takes a round trip; a machine that has not answered by then is taken to be away.
@@ -23,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Calls in flight at once to a server that is no neighbour.
 const MOST_CALLS: usize = 512;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Characters that are quoted of an answer that is no role's.
 const LONGEST_QUOTE: usize = 200;
@@ -85,25 +87,27 @@ impl Http {
         time_limit: Duration,
     ) -> Result<A, CallError> {
         let request = self.request(awc::http::Method::GET, path, time_limit, &Caller::default());
-        finish(request.send(), time_limit, LARGEST_MESSAGE).await
+        let answer = finish(request.send(), time_limit, LARGEST_MESSAGE).await;
+        answer.map(|(answer, _body)| answer)
     }
 
-    pub(super) async fn call<C: Call>(
+    /// Makes a call: with `body` by POST, else by GET. Returns the answer, and its body.
+    pub(super) async fn call<A: DeserializeOwned>(
         &self,
-        call: &C,
+        path: &str,
+        body: Option<Bytes>,
         time_limit: Duration,
         largest: usize,
         caller: &Caller,
-    ) -> Result<C::Answer, CallError> {
-        let path = format!("/internal{}", call.path());
-        let sending = match C::METHOD {
-            Method::Get => self.request(awc::http::Method::GET, &path, time_limit, caller).send(),
-            Method::Post => {
-                let method = awc::http::Method::POST;
-                self.request(method, &path, time_limit, caller).send_json(call)
+    ) -> Result<(A, Option<Bytes>), CallError> {
+        let sending = match body {
+            None => self.request(awc::http::Method::GET, path, time_limit, caller).send(),
+            Some(body) => {
+                let request = self.request(awc::http::Method::POST, path, time_limit, caller);
+                request.insert_header((CONTENT_TYPE, JSON)).send_body(body)
             }
         };
-        finish(sending, time_limit, largest).await
+        finish(sending, time_limit, largest).await.map(|(answer, body)| (answer, Some(body)))
     }
 
     /// Sends a request as a person makes it: to any path, as a `POST` if it has a body. Returns the
@@ -147,6 +151,9 @@ impl Http {
         if let Some(trace) = caller.origin.trace {
             request = request.insert_header((TRACEPARENT, trace.to_string()));
         }
+        if let Some(message) = &caller.message {
+            request = request.insert_header((MESSAGE, message.to_string()));
+        }
         if let Some(meant) = &caller.meant_for {
             request = request.insert_header((MEANT_FOR_ROLE, meant.role.as_str()));
             if let Some(store) = meant.store {
@@ -162,14 +169,15 @@ async fn finish<A: DeserializeOwned>(
     sending: awc::SendClientRequest,
     time_limit: Duration,
     largest: usize,
-) -> Result<A, CallError> {
+) -> Result<(A, Bytes), CallError> {
     let (status, body) = receive(sending, time_limit, largest).await?;
     if !(200..300).contains(&status) {
         return Err(refusal(status, &body));
     }
-    serde_json::from_slice::<Data<A>>(&body).map(|reply| reply.data).map_err(|error| {
+    let reply = serde_json::from_slice::<Data<A>>(&body).map_err(|error| {
         CallError::Unreachable(Unreachable::Broken(format!("the answer is unclear: {error}")))
-    })
+    })?;
+    Ok((reply.data, body))
 }
 
 /// Awaits the head and the body of an answer within `time_limit`. (awc's own limit ends with the

@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::HeaderName;
+use actix_web::web::Bytes;
 use futures_util::future::LocalBoxFuture;
 
 pub use self::http::Http;
+use crate::events::Exchange;
 use crate::identity::Identity;
 use crate::roles::Role;
-use crate::wire::calls::{Call, Caller};
+use crate::wire::calls::{Call, Caller, Method};
 use crate::wire::trace::RequestOrigin;
 
 /// The header by which one request is followed through all roles.
@@ -30,6 +32,9 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub const MEANT_FOR_ROLE: HeaderName = HeaderName::from_static("toystore-role");
 /// The header that names the store that a call is meant for, if its caller knows it.
 pub const MEANT_FOR_STORE: HeaderName = HeaderName::from_static("toystore-store");
+
+/// The header by which what the receiver of a call records fits what its sender recorded.
+pub const MESSAGE: HeaderName = HeaderName::from_static("toystore-message");
 
 /// The largest message, but for answers whose size `roles.toml` decides
 /// ([`Peer::call_for_list`]): [`crate::wire::replication::MOST_ROWS`] rows with the longest names.
@@ -132,6 +137,12 @@ impl Peer {
         Self { origin: Rc::clone(origin), ..self.clone() }
     }
 
+    /// Returns the client's request that calls are made for.
+    #[must_use]
+    pub fn origin(&self) -> &RequestOrigin {
+        &self.origin
+    }
+
     /// Makes a call.
     ///
     /// # Errors
@@ -165,23 +176,57 @@ impl Peer {
         time_limit: Duration,
         largest: usize,
     ) -> Result<C::Answer, CallError> {
-        let caller = Caller {
+        let mut caller = Caller {
             origin: RequestOrigin::clone(&self.origin),
             meant_for: Some(self.own.addressee(self.role)),
+            message: None,
         };
+        let recorder = self.own.recorder();
+        let body = self.body_of(call);
+        let exchange = recorder.sends(call, self.role, &caller.origin, || body.clone());
+        caller.message = exchange.as_ref().and_then(|exchange| recorder.tag(exchange));
         let answer = match &self.link {
             Link::Http(http) => {
-                http.call(call, time_limit, largest.max(LARGEST_MESSAGE), &caller).await
+                let path = format!("/internal{}", call.path());
+                let largest = largest.max(LARGEST_MESSAGE);
+                http.call::<C::Answer>(&path, body, time_limit, largest, &caller).await
             }
             Link::Simulated(network) => {
-                network.call(Rc::new(call.clone()), caller, time_limit).await.map(|answer| {
+                let answer = network.call(Rc::new(call.clone()), caller, time_limit).await;
+                answer.map(|answer| {
+                    let body = recorder.is_on().then(|| Bytes::from(answer.to_json()));
                     let answer = answer.as_any().downcast_ref::<C::Answer>();
-                    answer.expect("a network brings the answer to the call").clone()
+                    (answer.expect("a network brings the answer to the call").clone(), body)
                 })
             }
         };
+        if let Some(exchange) = exchange {
+            self.record(&exchange, &answer);
+        }
         self.recognize(answer.as_ref().err());
-        answer
+        answer.map(|(answer, _body)| answer)
+    }
+
+    /// The call as it is sent, if it is sent as a body or recorded.
+    fn body_of<C: Call>(&self, call: &C) -> Option<Bytes> {
+        let is_sent = matches!(self.link, Link::Http(_)) && C::METHOD == Method::Post;
+        let is_recorded = matches!(self.link, Link::Simulated(_)) && self.own.recorder().is_on();
+        (is_sent || is_recorded)
+            .then(|| serde_json::to_vec(call).expect("a call can be written as JSON").into())
+    }
+
+    fn record<A>(&self, exchange: &Exchange, answer: &Result<(A, Option<Bytes>), CallError>) {
+        let recorder = self.own.recorder();
+        match answer {
+            Ok((_, body)) => recorder.answered(exchange, None, body.as_deref()),
+            Err(CallError::Refused { status, message }) => {
+                let body = serde_json::to_vec(message).ok();
+                recorder.answered(exchange, Some(*status), body.as_deref());
+            }
+            Err(error @ CallError::Unreachable(_)) => {
+                recorder.unanswered(exchange, || error.to_string());
+            }
+        }
     }
 
     /// Says once, and not with each call, that another process is at the peer's address.

@@ -19,12 +19,13 @@ use super::lease::{
 };
 use super::order::{Position, Rows};
 use super::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
+use super::recording::{EventsQuery, RoleEvents};
 use super::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership, LogEnd,
     Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use super::toy::Toy;
-use super::trace::RequestOrigin;
+use super::trace::{RequestOrigin, TraceId};
 
 /// A call from one role to another.
 pub trait Call: Clone + fmt::Debug + Serialize + DeserializeOwned + 'static {
@@ -39,6 +40,38 @@ pub trait Call: Clone + fmt::Debug + Serialize + DeserializeOwned + 'static {
     fn path(&self) -> String {
         Self::PATH.to_owned()
     }
+
+    /// Returns what the call is for, among the events that are recorded.
+    fn purpose(&self) -> Purpose {
+        Purpose::Work
+    }
+
+    /// Returns the traces of the clients' requests that the call carries, if it carries several.
+    fn traces(&self) -> Vec<TraceId> {
+        Vec::new()
+    }
+}
+
+/// What a call is for, which decides in which [ring](crate::events) it is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Clients' requests.
+    Work,
+    /// Something that changes who does what, for no request in particular.
+    Change,
+    /// To see that the other role lives, again and again.
+    Heartbeat,
+    /// To read what was recorded, which is not recorded itself.
+    Unrecorded,
+}
+
+/// What a call says of itself, so that what its receiver records fits what its sender recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageTag {
+    /// The sender's role.
+    pub from: String,
+    /// The call's id, which its sender drew.
+    pub id: u64,
 }
 
 /// The HTTP method of a call.
@@ -78,6 +111,8 @@ pub struct Caller {
     pub origin: RequestOrigin,
     /// Whom the call is meant for, if it says so.
     pub meant_for: Option<Addressee>,
+    /// What the call says of itself, if its sender records events.
+    pub message: Option<MessageTag>,
 }
 
 /// Asks a process which roles its `roles.toml` has, and where.
@@ -159,9 +194,19 @@ pub struct Buy {
     pub within_ms: Option<u64>,
 }
 
+/// Says what a call is for, where that is not [`Purpose::Work`].
+macro_rules! purpose {
+    ($purpose:ident) => {
+        fn purpose(&self) -> Purpose {
+            Purpose::$purpose
+        }
+    };
+}
+
 /// Declares calls: method, path, call, answer, and the field that fills the path if there is one.
 macro_rules! calls {
-    ($($method:ident $path:literal $call:ty => $answer:ty $(, $field:ident)?;)*) => {
+    ($($method:ident $path:literal $call:ty => $answer:ty
+        $(, $field:ident)? $({ $($items:tt)* })?;)*) => {
         /// The paths of all calls.
         pub const PATHS: &[&str] = &[$(concat!("/internal", $path)),*];
     $(
@@ -173,6 +218,7 @@ macro_rules! calls {
                 let place = concat!("{", stringify!($field), "}");
                 Self::PATH.replace(place, &self.$field.to_string())
             })?
+            $($($items)*)?
         }
     )*};
 }
@@ -181,34 +227,77 @@ calls! {
     // The catalog, asked by front-ends.
     Get  "/toys"            GetToys          => Vec<Toy>;
     Post "/toy"             FillRequest      => FillReply;
-    Post "/register"        Registration     => Registered;
-    Post "/renew"           Renewal          => RenewalReply;
-    Post "/end"             EndSession       => ();
+    Post "/register"        Registration     => Registered { purpose!(Change); };
+    Post "/renew"           Renewal          => RenewalReply { purpose!(Heartbeat); };
+    Post "/end"             EndSession       => () { purpose!(Change); };
     // The catalog, asked by front-ends and replicas.
-    Get  "/catalog-status"  GetCatalogStatus => CatalogReport;
-    Post "/report"          LogReport        => CatalogReport;
+    Get  "/catalog-status"  GetCatalogStatus => CatalogReport { purpose!(Heartbeat); };
+    Post "/report"          LogReport        => CatalogReport { purpose!(Heartbeat); };
     // The catalog, asked by replicas.
-    Post "/commit"          CommitRequest    => CommitReply;
-    Post "/acquire"         Acquisition      => AcquisitionReply;
-    Get  "/journal/{from}"  GetJournal       => Rows, from;
+    Post "/commit"          CommitRequest    => CommitReply {
+        fn traces(&self) -> Vec<TraceId> {
+            self.purchases.iter().filter_map(|purchase| trace_of(&purchase.origin)).collect()
+        }
+    };
+    Post "/acquire"         Acquisition      => AcquisitionReply { purpose!(Change); };
+    Get  "/journal/{from}"  GetJournal       => Rows, from { purpose!(Change); };
     // The catalog, asked by replicas; a replica, asked by front-ends.
     Get  "/order/{number}"  GetOrder         => OrderReply, number;
     // A replica, asked by front-ends.
-    Get  "/status"          GetStatus        => ReplicaStatus;
-    Post "/nominate"        Nomination       => NominationReply;
-    Post "/leader"          Leadership       => ();
+    Get  "/status"          GetStatus        => ReplicaStatus { purpose!(Heartbeat); };
+    Post "/nominate"        Nomination       => NominationReply { purpose!(Change); };
+    Post "/leader"          Leadership       => () { purpose!(Change); };
     Post "/purchase"        Buy              => PurchaseReply;
     // A replica, asked by the catalog.
     Get  "/log"             GetLog           => LogEnd;
     // A replica, asked by replicas.
-    Post "/append"          AppendRequest    => AppendReply;
-    Get  "/rows/{from}"     GetRows          => Rows, from;
+    Post "/append"          AppendRequest    => AppendReply {
+        fn purpose(&self) -> Purpose {
+            if self.rows.orders.is_empty() { Purpose::Heartbeat } else { Purpose::Work }
+        }
+        fn traces(&self) -> Vec<TraceId> {
+            self.origins.iter().filter_map(trace_of).collect()
+        }
+    };
+    Get  "/rows/{from}"     GetRows          => Rows, from { purpose!(Change); };
     // Any role, asked by any other at its start.
-    Get  "/roles"           GetRoles         => Vec<ListedRole>;
+    Get  "/roles"           GetRoles         => Vec<ListedRole> { purpose!(Change); };
     // A front-end, asked by the catalog.
-    Post "/invalidate"      Invalidation     => ();
+    Post "/invalidate"      Invalidation     => () {
+        fn traces(&self) -> Vec<TraceId> {
+            self.origins.iter().filter_map(trace_of).collect()
+        }
+    };
     // A front-end, asked by front-ends.
-    Get  "/cache-view"      GetCacheView     => CacheView;
+    Get  "/cache-view"      GetCacheView     => CacheView { purpose!(Heartbeat); };
+    // Every role, asked by front-ends.
+    Post "/events"          EventsQuery      => RoleEvents { purpose!(Unrecorded); };
+}
+
+fn trace_of(origin: &RequestOrigin) -> Option<TraceId> {
+    origin.trace.map(|context| context.trace)
+}
+
+impl MessageTag {
+    /// Reads what [`Display`](fmt::Display) wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (from, id) = text.rsplit_once('/')?;
+        Some(Self { from: from.to_owned(), id: u64::from_str_radix(id, 16).ok()? })
+    }
+
+    /// Returns an id as text.
+    #[must_use]
+    pub fn id_text(id: u64) -> String {
+        format!("{id:016x}")
+    }
+}
+
+/// As the header that goes along with a call has it: `order-3/00f067aa0ba902b7`.
+impl fmt::Display for MessageTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:016x}", self.from, self.id)
+    }
 }
 
 impl fmt::Display for Refusal {

@@ -55,6 +55,9 @@ pub struct EventsHeader {
     pub roles: Vec<String>,
     /// Events that are missing, because a ring had no more room for them.
     pub dropped: u64,
+    /// The roles that could not be asked for their events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// Where events are from.
@@ -150,6 +153,7 @@ impl EventsHeader {
             rule: None,
             roles,
             dropped: 0,
+            missing: Vec::new(),
         }
     }
 }

@@ -133,7 +133,23 @@ impl SessionId {
     pub const FORGOTTEN: Self = Self { boot: 0, serial: 0 };
 }
 
+impl Invalidation {
+    /// Returns what is dropped, in words.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let each =
+            self.toys.iter().map(|(toy, version)| format!("{toy} before {}", version.in_words()));
+        each.collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl Version {
+    /// Returns the version in words.
+    #[must_use]
+    pub fn in_words(self) -> String {
+        format!("version {}", self.0)
+    }
+
     /// Returns the version after this one.
     #[must_use]
     pub fn next(self) -> Self {

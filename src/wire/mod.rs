@@ -17,6 +17,7 @@ pub mod order;
 pub mod parse_error;
 pub mod purchase;
 pub mod quantity;
+pub mod recording;
 pub mod replication;
 pub mod reply;
 pub mod toy;

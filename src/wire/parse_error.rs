@@ -57,6 +57,7 @@ fn expectation(expected: &str, object: &str) -> String {
         ("u64", "a whole number, 0 or more"),
         ("usize", "a whole number, 0 or more"),
         ("u32", "a whole number from 0 to 4294967295"),
+        ("a nonzero u32", "a whole number from 1 to 4294967295"),
         ("f64", "a number"),
     ];
     for (name, plain) in numbers {

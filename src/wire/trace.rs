@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::bounds;
 
 /// A trace's id: 128 bits, of which at least one is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TraceId(u128);
 
 /// A span's id: 64 bits, of which at least one is set.
@@ -74,6 +75,12 @@ impl TraceId {
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
         Self(bits.max(1))
+    }
+
+    /// Reads an id of 32 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        digits(text, 32).filter(|bits| *bits != 0).map(Self)
     }
 }
 
@@ -134,6 +141,20 @@ fn digits(text: &str, length: usize) -> Option<u128> {
     let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let fits = text.len() == length && text.bytes().all(is_digit);
     fits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}
+
+impl TryFrom<String> for TraceId {
+    type Error = NoTraceContext;
+
+    fn try_from(text: String) -> Result<Self, NoTraceContext> {
+        Self::parse(&text).ok_or(NoTraceContext)
+    }
+}
+
+impl From<TraceId> for String {
+    fn from(id: TraceId) -> Self {
+        id.to_string()
+    }
 }
 
 impl TryFrom<String> for TraceContext {

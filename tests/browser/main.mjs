@@ -4,6 +4,7 @@ import "./shop.mjs";
 import "./cluster.mjs";
 import "./faults.mjs";
 import "./lessons.mjs";
+import "./trace.mjs";
 import "./views.mjs";
 import { runTests } from "./support.mjs";
 

@@ -11,11 +11,11 @@ const FIGURES = join(REPOSITORY, "docs/figures");
 const PHONE = { width: 390, height: 844 };
 const DESK = { width: 1280, height: 860 };
 
-const store = await Store.open({ frontends: 2, restockMs: 60_000 });
+const store = await Store.open({ frontends: 2, restockMs: 60_000, stock: 100, hasLab: true });
 const browser = await startBrowser();
 
 async function draw(name, view, options, prepare = async () => {}) {
-  const page = await openPage(browser, store.url(0, view), options);
+  const page = await openPage(browser, options.url ?? store.url(0, view), options);
   await eventually("the page is live", async () => (await page.locator("#link-state").textContent()) === "live");
   await page.locator(`.view-${view}`).waitFor();
   await prepare(page);
@@ -34,6 +34,16 @@ async function shop(page) {
     await eventually("it is answered", async () => (await card.locator(".told").getAttribute("data-kind")) !== "waiting");
   }
   await page.evaluate(() => document.activeElement.blur());
+}
+
+/** Load, a leader that is stopped, and what the clients notice of it. */
+async function faults(page) {
+  await page.getByLabel("p, the probability of an order").fill("0.4");
+  await page.getByRole("button", { name: "Start the load" }).click();
+  const queries = () => page.locator(".lab-counts dd").first().textContent().then(Number);
+  await eventually("the load runs", async () => (await queries()) > 500);
+  await page.getByRole("button", { name: "Stop order-2" }).click();
+  await eventually("it goes on", async () => (await queries()) > 1_000);
 }
 
 try {
@@ -55,6 +65,7 @@ try {
   store.signal("order-1", "SIGKILL");
   for (const scheme of ["light", "dark"]) await draw(`cluster-${scheme}`, "cluster", { ...DESK, scheme });
   await draw("cluster-phone", "cluster", { ...PHONE, scheme: "light" });
+  await draw("faults-light", "faults", { ...DESK, scheme: "light", url: store.labUrl }, faults);
 } finally {
   await browser.close();
   await store.close();

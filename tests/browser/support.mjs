@@ -3,7 +3,7 @@
 // The browser's program comes from the system, the packages from the folder that `tests/browser.sh`
 // installed them in.
 
-import { execFile, execFileSync } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -64,11 +64,10 @@ async function freePorts(count) {
 
 /** A store of processes in a folder of its own. */
 export class Store {
-  static async open({ frontends = 1, restockMs = 3_600_000, stock = 100, environment = {} } = {}) {
+  static async open({ frontends = 1, restockMs = 3_600_000, stock = 100, hasLab = false } = {}) {
     const store = new Store();
     store.folder = mkdtempSync(join(tmpdir(), "toystore-browser-"));
     store.config = join(store.folder, "roles.toml");
-    store.environment = environment;
     const ports = await freePorts(frontends + 4);
     const address = () => `127.0.0.1:${ports.pop()}`;
     store.frontends = Array.from({ length: frontends }, address);
@@ -80,12 +79,30 @@ export class Store {
       ...[1, 2, 3].map((id) => `[[order]]\nid = ${id}\naddress = "${address()}"`),
       "[cache]\nenabled = true\ncapacity = 1000\n",
     ].join("\n"));
-    await store.verb("up");
+    try {
+      if (hasLab) await store.openLab();
+      else await store.verb("up");
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
     return store;
   }
 
+  /** Starts the store with a laboratory, and reads from what it prints where that is. */
+  async openLab() {
+    this.lab = spawn(TOYSTORE, ["up", "--lab", "--config", this.config], { stdio: ["ignore", "pipe", "pipe"] });
+    let printed = "";
+    for (const stream of [this.lab.stdout, this.lab.stderr]) stream.on("data", (text) => (printed += text));
+    try {
+      this.labUrl = await eventually("the laboratory is open", () => /http:\S+#\/faults\?lab=\S+/.exec(printed)?.[0]);
+    } catch (error) {
+      throw new Error(`${error.message}: ${printed}`);
+    }
+  }
+
   async verb(...words) {
-    return (await run(TOYSTORE, [...words, "--config", this.config], { env: { ...process.env, ...this.environment } })).stdout;
+    return (await run(TOYSTORE, [...words, "--config", this.config])).stdout;
   }
 
   /** The process of a role. */
@@ -122,7 +139,14 @@ export class Store {
         // It does not run.
       }
     }
-    await this.verb("down");
+    if (this.lab?.exitCode === null) {
+      // It ends its roles itself.
+      const ended = new Promise((then) => this.lab.once("exit", then));
+      this.lab.kill("SIGTERM");
+      await ended;
+    } else {
+      await this.verb("down");
+    }
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

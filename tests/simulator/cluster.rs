@@ -17,6 +17,7 @@ use toystore::order::service::Waiter;
 use toystore::process::RoleError;
 use toystore::roles::{
     Address, CacheSettings, CatalogRole, FrontendRole, OrderRole, Role, Roles, ToyRole,
+    TraceSettings,
 };
 use toystore::runtime::Runtime;
 use toystore::shutdown::Shutdown;
@@ -458,7 +459,7 @@ fn answer_clients(
     use frontend::answers::{Source, ToyAnswer};
     let both = (Arc::clone(service), Rc::clone(remote));
     handlers.on(&both, async |(service, remote), ShowToy(name), _| {
-        match service.toy(&remote, name.as_str()).await {
+        match service.toy(&remote, name.as_str(), || ()).await {
             Ok(ToyAnswer::Found(toy, source)) => {
                 let shown: Data<Toy> = serde_json::from_slice(&toy.body).expect("it was written");
                 let (quantity, version) = (shown.data.quantity, toy.version);
@@ -507,6 +508,7 @@ pub(crate) fn roles(
             .map(|id| OrderRole { id: *id, address: address(8_090 + id.0 as usize) })
             .collect(),
         cache: CacheSettings { enabled: true, capacity },
+        trace: TraceSettings { events: 0 },
         secret: None,
         rate_limit: None,
         hosts: Vec::new(),

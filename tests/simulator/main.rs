@@ -37,6 +37,7 @@
 
 mod client;
 mod cluster;
+mod conversation;
 mod databases;
 mod disk;
 mod faults;

@@ -56,7 +56,8 @@ impl Observer for Cluster {
         }
     }
 
-    fn arrived(&self, _from: Node, to: Node, call: &dyn Message) {
+    fn arrived(&self, from: Node, to: Node, call: &dyn Message) {
+        self.transcript.arrival(from, to, call);
         if let (Node::Replica(id), Some(append)) = (to, cast::<AppendRequest>(call)) {
             let accepted = self.replica(id, |core| core.accepted().length).unwrap_or_default();
             if !append.rows.orders.is_empty() && append.rows.after.length < accepted {
@@ -67,7 +68,7 @@ impl Observer for Cluster {
 
     fn held(&self, from: Node, to: Node, answer: &dyn Message) {
         self.transcript.note(&self.world, to, || format!("the answer of the {from} arrives"));
-        self.transcript.message(&self.world, from, to, answer);
+        self.transcript.released(&self.world, from, to, answer);
     }
 
     fn answered(&self, from: Node, to: Node, call: &dyn Message, reply: &Reply, took: Duration) {
@@ -152,6 +153,7 @@ impl Observer for Cluster {
             }
         };
         world.trace(from, || format!("<- {to}: {reply:?}"));
+        self.transcript.reply(from, to, call);
         match cast(reply) {
             Some(CommitReply::Deposed(_)) => {
                 world.reached("a batch of a deposed leader was refused");

@@ -34,6 +34,7 @@ use toystore::wire::toy::ToyName;
 use toystore::wire::trace::RequestOrigin;
 
 use super::cluster::{self, Cluster};
+use super::conversation::{Conversation, TALKS};
 use super::machine;
 use super::message::{Node, PlaceOrder, ShowOrder, ShowToy, Shown};
 use super::network::Hold;
@@ -49,6 +50,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub(crate) struct Transcript {
     lines: RefCell<Option<String>>,
     begun: Cell<Duration>,
+    conversation: RefCell<Conversation>,
 }
 
 impl Transcript {
@@ -67,7 +69,36 @@ impl Transcript {
         if self.lines.borrow().is_some()
             && let Some(text) = say(message)
         {
+            self.conversation.borrow_mut().sent(from, to, &text, &text);
             self.line(world, &format!("{from:<11} -> {to:<11}  {text}"));
+        }
+    }
+
+    /// An answer that was held up goes on.
+    pub(crate) fn released(&self, world: &World, from: Node, to: Node, answer: &dyn Message) {
+        if self.lines.borrow().is_some()
+            && let Some(text) = say(answer)
+        {
+            self.conversation.borrow_mut().released(from, to, &text);
+            self.line(world, &format!("{from:<11} -> {to:<11}  {text}"));
+        }
+    }
+
+    /// A call arrives.
+    pub(crate) fn arrival(&self, from: Node, to: Node, call: &dyn Message) {
+        if self.lines.borrow().is_some()
+            && let Some(text) = say(call)
+        {
+            self.conversation.borrow_mut().arrived(from, to, &text);
+        }
+    }
+
+    /// A caller has the answer to its call.
+    pub(crate) fn reply(&self, from: Node, to: Node, call: &dyn Message) {
+        if self.lines.borrow().is_some()
+            && let Some(text) = say(call)
+        {
+            self.conversation.borrow_mut().arrived(to, from, &text);
         }
     }
 
@@ -79,15 +110,17 @@ impl Transcript {
         call: &dyn Message,
         answer: &dyn Message,
     ) {
-        if self.lines.borrow().is_none() || say(call).is_none() {
+        if self.lines.borrow().is_none() {
             return;
         }
+        let Some(about) = say(call) else { return };
         let text = if is::<()>(answer) {
             Some(if is::<Invalidation>(call) { "dropped" } else { "noted" }.to_owned())
         } else {
             say(answer)
         };
         if let Some(text) = text {
+            self.conversation.borrow_mut().sent(to, from, &about, &text);
             self.line(world, &format!("{to:<11} -> {from:<11}  {text}"));
         }
     }
@@ -100,7 +133,10 @@ impl Transcript {
         call: &dyn Message,
         error: &CallError,
     ) {
-        if self.lines.borrow().is_some() && say(call).is_some() {
+        if self.lines.borrow().is_some()
+            && let Some(about) = say(call)
+        {
+            self.conversation.borrow_mut().failed(from, to, &about, &error.to_string());
             self.line(world, &format!("{from:<11} x  {to:<11}  {error}"));
         }
     }
@@ -108,7 +144,9 @@ impl Transcript {
     /// Something happens at one machine.
     pub(crate) fn note(&self, world: &World, at: Node, text: impl FnOnce() -> String) {
         if self.lines.borrow().is_some() {
-            self.line(world, &format!("{at:<11} :  {}", text()));
+            let text = text();
+            self.conversation.borrow_mut().noted(at, &text);
+            self.line(world, &format!("{at:<11} :  {text}"));
         }
     }
 
@@ -407,6 +445,8 @@ impl FromStr for Role {
 struct Runner {
     cluster: Option<Rc<Cluster>>,
     keys: u32,
+    /// The whole conversation, when it is over.
+    heard: Conversation,
 }
 
 impl Runner {
@@ -511,6 +551,8 @@ impl goldenscript::Runner for Runner {
 
     fn end_script(&mut self) -> Result<(), Box<dyn Error>> {
         if let Some(cluster) = self.cluster.take() {
+            self.heard = cluster.transcript.conversation.take();
+            *cluster.transcript.lines.borrow_mut() = None;
             cluster.servers().into_iter().for_each(|node| cluster.crash(node));
             cluster.world.stop_observing();
         }
@@ -518,22 +560,12 @@ impl goldenscript::Runner for Runner {
     }
 }
 
-/// The scripts, in the order in which they are best read.
-const TRANSCRIPTS: [&str; 8] = [
-    "1-purchase",
-    "2-cached-read",
-    "3-invalidation",
-    "4-overtaken-fill",
-    "5-retry-under-a-key",
-    "6-leader-killed-in-a-batch",
-    "7-hung-leader",
-    "8-catching-up",
-];
-
 #[test]
 fn every_transcript_is_what_the_services_say() {
-    for name in TRANSCRIPTS {
-        let path = format!("tests/simulator/transcripts/{name}.txt");
-        goldenscript::run(&mut Runner::default(), &path).expect("the transcript can be read");
+    for talk in TALKS {
+        let path = format!("tests/simulator/transcripts/{}.txt", talk.name);
+        let mut runner = Runner::default();
+        goldenscript::run(&mut runner, &path).expect("the transcript can be read");
+        runner.heard.check(&talk);
     }
 }

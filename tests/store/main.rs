@@ -22,4 +22,5 @@ mod open_files;
 mod operations;
 mod overload;
 mod start;
+mod traces;
 mod verbs;

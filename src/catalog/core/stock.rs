@@ -98,6 +98,20 @@ pub struct Change {
 /// Each toy's place among the shelves, by name. It is built once: `roles.toml` is read at start.
 pub type ToyIndex = HashMap<ToyName, usize>;
 
+impl Change {
+    /// Returns what changes, in a few words.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let refused = self.decisions.len().saturating_sub(self.orders.len());
+        match (self.orders.as_slice(), refused) {
+            ([], refused) => format!("{refused} refused"),
+            ([one], 0) => format!("order {}: {} {}", one.number.0, one.quantity, one.name),
+            ([first, .., last], 0) => format!("orders {}-{}", first.number.0, last.number.0),
+            (orders, refused) => format!("{} orders, {refused} refused", orders.len()),
+        }
+    }
+}
+
 impl Stock {
     /// Creates the stock from what is on disk.
     #[must_use]

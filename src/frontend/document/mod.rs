@@ -19,7 +19,7 @@ use serde_json::Value;
 use utoipa::OpenApi;
 
 pub(super) use self::errors::{OrderErrors, PurchaseErrors, ToyErrors, ToysErrors};
-use super::{page, routes};
+use super::{page, routes, traces};
 use crate::health::{self, Health};
 use crate::server::{self, Allow};
 use crate::wire::reply;
@@ -45,6 +45,8 @@ pub(super) struct Document(Bytes);
         routes::purchase,
         routes::order,
         routes::cluster,
+        traces::last,
+        traces::one,
         health::healthz,
         health::readyz,
         server::metrics::metrics_text,

@@ -22,6 +22,7 @@ import { Purchases, carried } from "./purchases.js";
 const VIEWS = [
   { name: "shop", title: "Shop" },
   { name: "cluster", title: "Cluster" },
+  { name: "trace", title: "Trace" },
   { name: "lessons", title: "Lessons" },
   { name: "faults", title: "Faults" },
 ];

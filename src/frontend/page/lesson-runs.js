@@ -12,7 +12,7 @@ const FACTS = [
 /**
  * A lesson's file, ready to be shown:
  *
- * runs     `without` and `with` the rule, each {log, steps}; a step is {text, from, to, known,
+ * runs     `without` and `with` the rule, each {log, steps}; a step is {text, note, from, to, known,
  *          changed}: its events are log.events[from..to], `known` maps "node/fact" to a value, and
  *          `changed` has the names that are new
  * shared   how many steps both runs have in common
@@ -46,12 +46,12 @@ function readRun(lesson, kind, names) {
   const reader = new Reader(names);
   const known = new Map();
   note(known, lesson.start, names);
-  const read = [{ text: "", from: 0, to: 0, known: new Map(known), changed: new Set() }];
+  const read = [{ text: "", note: null, from: 0, to: 0, known: new Map(known), changed: new Set() }];
   for (const step of steps) {
     const from = reader.events.length;
     step.events.forEach((event) => reader.add(event, read.length));
     const changed = note(known, step.state ?? {}, names);
-    read.push({ text: step.text, from, to: reader.events.length, known: new Map(known), changed });
+    read.push({ text: step.text, note: step.note ?? read[read.length - 1].note, from, to: reader.events.length, known: new Map(known), changed });
   }
   const header = {
     toystore: "events", format: 1, version: "", commit: null, source: lesson.model === "simulator" ? "simulator" : "model",

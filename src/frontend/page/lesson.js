@@ -70,7 +70,7 @@ class LessonPage {
           this.link(this.previous, "← Previous", "lesson-previous"), this.link(this.next, "Next →", "lesson-next"),
         ),
         h("h1", { id: "lesson-title" }, lesson.title),
-        h("p", { class: "lesson-rule" }, h("span", { class: "lesson-tag" }, lesson.asks === null ? "What happens" : "The rule"), h("span", {}, lesson.rule)),
+        h("p", { class: "lesson-rule" }, h("span", { class: "lesson-tag" }, lesson.asks === null ? "In short" : "The rule"), h("span", {}, lesson.rule)),
         this.buildPlayer(),
         this.buildPrompt(),
         h("div", { class: `runs runs-${lesson.kinds.length}` }, lesson.kinds.map((kind) => this.buildRun(kind))),
@@ -353,7 +353,10 @@ class LessonPage {
 
   promptOf() {
     const { lesson, position } = this;
-    if (lesson.asks === null) return position === 0 ? "Step through the conversation with ← and →." : "";
+    if (lesson.asks === null) {
+      const note = position > 0 ? lesson.runs.with.steps[Math.min(position, lesson.length) - 1].note : null;
+      return note ?? "Step through the conversation with ← and →.";
+    }
     if (position === lesson.asks && position === 0) return lesson.question;
     if (position === 0) return "Step through both runs with ← and →. On the way there is a question.";
     if (position === lesson.asks) return lesson.question;

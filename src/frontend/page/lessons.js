@@ -8,7 +8,7 @@ const TOPICS = [
   { name: "purchases", title: "Purchases", about: "Why each purchase is decided once, and lasts." },
   { name: "leadership", title: "Leadership", about: "Why there is one leader at a time." },
   { name: "history", title: "History", about: "Why a log can be trusted." },
-  { name: "conversations", title: "When all is well", about: "What the roles say to each other." },
+  { name: "conversations", title: "The protocol at work", about: "What the roles say to each other, recorded in the simulator." },
 ];
 
 export function mount(root, context) {

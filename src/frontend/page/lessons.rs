@@ -48,6 +48,18 @@ pub(super) const FILES: &[Embedded] = embedded![
     JSON "lessons/deposed-leaders-redirect.json",
     JSON "lessons/rows-continue-the-log.json",
     JSON "lessons/foreign-logs-cannot-lead.json",
+    JSON "lessons/marker-tells.json",
+    JSON "lessons/all-are-heard.json",
+    JSON "lessons/evidence-stops.json",
+    JSON "lessons/leaders-are-heard.json",
+    JSON "lessons/conversation-1-purchase.json",
+    JSON "lessons/conversation-2-cached-read.json",
+    JSON "lessons/conversation-3-invalidation.json",
+    JSON "lessons/conversation-4-overtaken-fill.json",
+    JSON "lessons/conversation-5-retry-under-a-key.json",
+    JSON "lessons/conversation-6-leader-killed-in-a-batch.json",
+    JSON "lessons/conversation-7-hung-leader.json",
+    JSON "lessons/conversation-8-catching-up.json",
 ];
 
 /// Makes files of the page of files below `src`.

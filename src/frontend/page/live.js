@@ -95,6 +95,12 @@ export class Live {
       const response = await fetch(`/events?once&after=${encodeURIComponent(this.#lastId)}`, {
         signal: AbortSignal.timeout(POLL_LIMIT_MS),
       });
+      if (response.status === 429) {
+        // It lives, and wants fewer requests.
+        this.#isPolling = false;
+        this.#later(POLL_MS, this.#poll);
+        return;
+      }
       if (!response.ok) throw new Error(`status ${response.status}`);
       const events = parse(await response.text());
       this.#isPolling = false;

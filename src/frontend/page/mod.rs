@@ -67,6 +67,7 @@ const FILES: &[Embedded] = embedded![
     CSS "docs.css",
     CSS "cluster.css",
     CSS "faults.css",
+    CSS "trace.css",
     CSS "vendor/uPlot.css",
     JS "app.js",
     JS "docs.js",
@@ -80,6 +81,7 @@ const FILES: &[Embedded] = embedded![
     JS "shop.js",
     JS "theme.js",
     JS "toys.js",
+    JS "trace.js",
     SVG "icon.svg",
     TEXT "vendor/uPlot.LICENSE.txt",
 ];

@@ -174,7 +174,8 @@ async function post(purchase) {
     return { state: "bought", number: body.data.order_number, message: "", answeredAt: Date.now() };
   }
   const message = body?.error?.message ?? `status ${response.status}`;
-  if (response.status >= 500 || response.status === 408) return { message };
+  // It was not decided: the front-end could not, or wants fewer requests.
+  if (response.status >= 500 || response.status === 408 || response.status === 429) return { message };
   return { state: "refused", code: response.status, message, answeredAt: Date.now() };
 }
 

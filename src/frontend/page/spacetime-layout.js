@@ -191,10 +191,11 @@ export function sentence(event) {
 
 /** Whether `one` is a cause of `other`, by their vector clocks. */
 export function isBefore(one, other) {
-  const counts = Object.entries(one.clock ?? {});
-  if (counts.length === 0 || one === other) return false;
-  const there = other.clock ?? {};
-  return counts.every(([node, count]) => count <= (there[node] ?? 0)) && one.seq !== other.seq;
+  // A node's count in a clock is the number of its last event that is a cause. (A loss is noticed
+  // by no node, and counts for none.)
+  const own = one.clock?.[one.node];
+  if (own === undefined || one.kind === "drop" || one.seq === other.seq) return false;
+  return own <= (other.clock?.[one.node] ?? 0);
 }
 
 /** A time since the first event, with a unit that suits it. */

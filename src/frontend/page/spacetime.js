@@ -18,7 +18,8 @@
 //
 // A person moves through the diagram with the pointer or the keyboard: up and down by events, left
 // and right to the other end of a message, Home and End. What is selected is said, and the same
-// events are there as a table. Each frame draws what is in view and nothing else.
+// events are there as a table. What is in sight is drawn when it comes into sight; other frames draw
+// what is selected and nothing else.
 
 import { h, s, say } from "./dom.js";
 import {
@@ -26,8 +27,8 @@ import {
   windowAround,
 } from "./spacetime-layout.js";
 
-/** Pixels beyond the visible part that are drawn with it. */
-const OVERSCAN = 120;
+/** What is drawn at a time: the tiles of this height that are in sight, and one more on each side. */
+const TILE = 480;
 /** How near the pointer must be to an event, in pixels. */
 const NEAR = 14;
 /** From this many events on there is a minimap. */
@@ -54,8 +55,10 @@ class Spacetime {
     this.options = { ...DEFAULTS, ...options };
     this.zoom = 0;
     this.hovered = null;
+    this.detailed = null;
     this.build(container);
     this.setLog(log);
+    if (this.options.follow) this.reveal(this.selectedIndex());
     this.observer = new ResizeObserver(() => this.layOut());
     this.observer.observe(this.scroll);
   }
@@ -107,7 +110,10 @@ class Spacetime {
     this.options = { ...this.options, ...options };
     if (log) this.setLog(log);
     else if (["axis", "heartbeats", "window"].some((name) => before[name] !== this.options[name])) this.layOut();
-    else this.redraw();
+    else {
+      if (["until", "diverged"].some((name) => before[name] !== this.options[name])) this.tiles = null;
+      this.redraw();
+    }
     if (this.options.follow && before.selected !== this.options.selected) this.reveal(this.selectedIndex());
   }
 
@@ -130,6 +136,7 @@ class Spacetime {
     const width = Math.max(this.scroll.clientWidth, 300);
     this.placed = place(this.model, this.rows, { axis, width, zoom: ZOOMS[this.zoom] });
     this.messages = this.messagesInView();
+    this.tiles = null;
     for (const svg of [this.diagram, this.heads]) svg.setAttribute("width", this.placed.width);
     this.diagram.setAttribute("height", this.placed.height);
     this.drawHeads();
@@ -161,6 +168,7 @@ class Spacetime {
         top: Math.min(...known), bottom: Math.max(...known),
       });
     }
+    this.messageOf = new Map(inView.map((shown) => [shown.message.id, shown]));
     return inView.sort((one, other) => one.top - other.top);
   }
 
@@ -172,16 +180,23 @@ class Spacetime {
   }
 
   draw() {
-    const top = this.scroll.scrollTop - OVERSCAN;
-    const bottom = this.scroll.scrollTop + this.scroll.clientHeight + OVERSCAN;
-    const [first, last] = visibleRows(this.placed, top, bottom);
-    this.drawLanes(top, bottom);
-    this.drawArrows(top, bottom);
-    this.drawMarks(first, last);
-    this.drawLabels(first, last);
+    const { scrollTop, clientHeight } = this.scroll;
+    const tiles = [Math.floor(scrollTop / TILE) - 1, Math.floor((scrollTop + clientHeight) / TILE) + 2];
+    if (this.tiles?.join() !== tiles.join()) {
+      this.tiles = tiles;
+      this.drawTiles(tiles[0] * TILE, tiles[1] * TILE);
+    }
     this.drawFocus();
     this.drawMap();
     this.drawDetail();
+  }
+
+  drawTiles(top, bottom) {
+    [this.first, this.last] = visibleRows(this.placed, top, bottom);
+    this.drawLanes(top, bottom);
+    this.drawArrows(top, bottom);
+    this.drawMarks(this.first, this.last);
+    this.drawLabels(this.first, this.last);
   }
 
   drawHeads() {
@@ -297,13 +312,15 @@ class Spacetime {
       if (!text) continue;
       const isLeft = this.isLabelLeft(event);
       const x = this.placed.x(this.model.lane.get(event.node)) + (isLeft ? -10 : 10);
-      const room = event.kind === "send" ? this.spanOf(event) - 18 : laneWidth * 1.6;
+      const isSend = event.kind === "send";
+      const room = isSend ? this.spanOf(event) - 18 : laneWidth * 1.6;
       const when = this.isFuture(index) ? " st-not-yet" : "";
       labels.push(
         s(
           "text",
-          { class: `st-label st-label-${event.kind}${when}`, x, y: y + 4, "text-anchor": isLeft ? "end" : "start" },
-          short(text, Math.max(4, Math.floor(room / 6.4))),
+          // A message's name stands above its arrow, which goes down.
+          { class: `st-label st-label-${event.kind}${when}`, x, y: isSend ? y - 4 : y + 4, "text-anchor": isLeft ? "end" : "start" },
+          short(text, Math.max(4, Math.floor(room / 6.2))),
         ),
       );
     }
@@ -318,7 +335,6 @@ class Spacetime {
       return message.sent < 0 ? event.name : `${event.name}, again`;
     }
     const text = event.detail?.text ?? "";
-    if (event.kind === "send") return text || event.name;
     return text ? `${event.name}: ${text}` : event.name;
   }
 
@@ -336,25 +352,30 @@ class Spacetime {
   drawFocus() {
     const shapes = [];
     const selected = this.selectedIndex();
-    const past = [];
-    const future = [];
-    if (selected >= 0 && this.placed.y(selected) !== undefined) {
-      const event = this.model.events[selected];
-      for (const { index } of this.rows) {
-        if (index === undefined || index === selected) continue;
-        const other = this.model.events[index];
-        const at = () => circle(this.placed.x(this.model.lane.get(other.node)), this.placed.y(index), 9);
-        if (isBefore(other, event)) past.push(at());
-        else if (isBefore(event, other)) future.push(at());
-      }
-      shapes.push(this.ring("st-selected", selected), ...this.highlight(event));
-    }
+    this.drawCauses(selected);
+    if (selected >= 0) shapes.push(this.ring("st-selected", selected), ...this.highlight(this.model.events[selected]));
     if (this.hovered !== null && this.hovered !== selected) {
       shapes.push(this.ring("st-hovered", this.hovered), ...this.highlight(this.model.events[this.hovered]));
     }
+    this.layers.focus.replaceChildren(...shapes.filter(Boolean));
+  }
+
+  /** Which events are causes of the selected one, and which follow from it, as far as they are drawn. */
+  drawCauses(selected) {
+    const of = `${selected} ${this.first} ${this.last}`;
+    if (this.causes === of && this.tilesOfCauses === this.tiles) return;
+    [this.causes, this.tilesOfCauses] = [of, this.tiles];
+    const [past, future] = [[], []];
+    const event = this.model.events[selected];
+    for (let row = this.first; event && row < this.last; row += 1) {
+      const { index } = this.rows[row];
+      if (index === undefined || index === selected) continue;
+      const other = this.model.events[index];
+      const causes = isBefore(other, event) ? past : isBefore(event, other) ? future : null;
+      causes?.push(circle(this.placed.x(this.model.lane.get(other.node)), this.placed.yOfRow[row], 9));
+    }
     this.layers.past.replaceChildren(s("path", { d: past.join("") }));
     this.layers.future.replaceChildren(s("path", { d: future.join("") }));
-    this.layers.focus.replaceChildren(...shapes.filter(Boolean));
   }
 
   ring(name, index) {
@@ -364,7 +385,7 @@ class Spacetime {
   }
 
   highlight(event) {
-    const shown = this.messages.find(({ message }) => message.id === event.message);
+    const shown = event.message ? this.messageOf.get(event.message) : undefined;
     if (!shown) return [];
     return [s("path", { class: "st-arrow st-strong", d: this.arrowsOf(shown).map((arrow) => arrow.path).join("") })];
   }
@@ -372,7 +393,7 @@ class Spacetime {
   // ---- the minimap
 
   drawMap() {
-    const { events, lane, lanes } = this.model;
+    const { events } = this.model;
     const isShown = events.length >= LEAST_FOR_MAP;
     this.map.hidden = !isShown;
     if (!isShown) return;
@@ -380,18 +401,13 @@ class Spacetime {
     if (this.map.height !== height) this.map.height = height;
     const paint = this.map.getContext("2d");
     const style = getComputedStyle(this.map);
-    paint.clearRect(0, 0, MAP_WIDTH, height);
-    paint.fillStyle = style.color;
-    paint.globalAlpha = 0.55;
-    // At most some events per line of pixels: more would not be seen.
-    const step = Math.max(1, Math.floor(events.length / (height * 6)));
-    for (let index = 0; index < events.length; index += step) {
-      const event = events[index];
-      if (isHeartbeat(event)) continue;
-      paint.fillRect(4 + ((MAP_WIDTH - 8) * (lane.get(event.node) + 0.5)) / lanes.length, (index * height) / events.length, 2, 1.5);
+    const look = `${height} ${style.color}`;
+    if (this.overview?.look !== look || this.overview.model !== this.model) {
+      this.overview = { look, model: this.model, picture: overviewOf(this.model, height, style.color) };
     }
     const [top, bottom] = this.visibleIndexes();
-    paint.globalAlpha = 1;
+    paint.clearRect(0, 0, MAP_WIDTH, height);
+    paint.drawImage(this.overview.picture, 0, 0);
     paint.strokeStyle = style.outlineColor;
     paint.lineWidth = 2;
     paint.strokeRect(1, (top * height) / events.length, MAP_WIDTH - 2, Math.max(6, ((bottom - top) * height) / events.length));
@@ -570,13 +586,20 @@ class Spacetime {
       ["message", event.message], ["trace", event.trace], ["span", event.span],
       ["clock", Object.entries(event.clock ?? {}).map(([node, count]) => `${node} ${count}`).join(", ")],
     ];
-    const { text: _text, heartbeat: _heartbeat, ...rest } = event.detail ?? {};
+    const { text: _text, heartbeat: _heartbeat, ...rest } = { ...this.bodyOf(message), ...event.detail };
     this.panel.replaceChildren(
       h("h3", { class: "st-sentence" }, sentence(event)),
-      what ? h("p", { class: "st-fate" }, what) : null,
+      what ? h("p", { class: "st-fate" }, what) : "",
       h("dl", { class: "st-facts" }, facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))])),
       Object.keys(rest).length > 0 ? h("pre", { class: "st-body", tabindex: "0" }, JSON.stringify(rest, null, 2)) : "",
     );
+  }
+
+  /** A message's body, which one of its ends recorded. */
+  bodyOf(message) {
+    const ends = message ? [message.sent, ...message.received] : [];
+    const body = ends.map((index) => this.model.events[index]?.detail?.body).find((found) => found !== undefined);
+    return body === undefined ? {} : { body };
   }
 
   drawTable() {
@@ -597,6 +620,23 @@ class Spacetime {
     const heads = ["number", "time", "node", "what happened"].map((name) => h("th", { scope: "col" }, name));
     this.table.replaceChildren(h("table", {}, h("caption", {}, this.options.label), h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
   }
+}
+
+/** All events of a log, small. */
+function overviewOf({ events, lane, lanes }, height, colour) {
+  const picture = document.createElement("canvas");
+  [picture.width, picture.height] = [MAP_WIDTH, height];
+  const paint = picture.getContext("2d");
+  paint.fillStyle = colour;
+  paint.globalAlpha = 0.55;
+  // At most some events per line of pixels: more would not be seen.
+  const step = Math.max(1, Math.floor(events.length / (height * 6)));
+  for (let index = 0; index < events.length; index += step) {
+    const event = events[index];
+    if (isHeartbeat(event)) continue;
+    paint.fillRect(4 + ((MAP_WIDTH - 8) * (lane.get(event.node) + 0.5)) / lanes.length, (index * height) / events.length, 2, 1.5);
+  }
+  return picture;
 }
 
 // ---- shapes, as paths

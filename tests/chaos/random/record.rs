@@ -197,3 +197,70 @@ impl Table {
         }
     }
 }
+
+/// The records in the repository.
+const RECORDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/output/chaos/runs.jsonl");
+
+#[test]
+fn the_table_and_the_documents_tell_what_is_on_record() {
+    let lines = std::fs::read_to_string(RECORDS).expect("there are records");
+    let records = lines.lines().map(|line| serde_json::from_str(line).expect("a record"));
+    let records: Vec<Record> = records.collect();
+    let path = Path::new(RECORDS).with_extension("md");
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::write(&path, table(&records)).expect("it can be written");
+    }
+    let kept = std::fs::read_to_string(&path).expect("there is a table");
+    assert!(kept == table(&records), "{} is another table", path.display());
+
+    for (place, record) in records.iter().enumerate().filter(|(_, one)| one.violation.is_some()) {
+        let again = records[place..].iter().find(|later| {
+            later.seed == record.seed
+                && later.edition == record.edition
+                && later.violation.is_none()
+        });
+        assert!(
+            again.is_some(),
+            "seed {} found something, and then did not run again",
+            record.seed
+        );
+    }
+    let proof = include_str!("../../../docs/proof.md").split_whitespace();
+    let proof = proof.collect::<Vec<_>>().join(" ");
+    for told in told_of(&records) {
+        assert!(proof.contains(&told), "docs/proof.md does not say {told:?}");
+    }
+}
+
+/// What `docs/proof.md` has to say of the records.
+fn told_of(records: &[Record]) -> Vec<String> {
+    let sum = |count: fn(&Record) -> u64| records.iter().map(count).sum::<u64>();
+    let with_thousands = |number: u64| {
+        let digits = number.to_string();
+        let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+        groups.collect::<Vec<_>>().join(",")
+    };
+    let errors = sum(|one| one.one_replica_rounds.tally.errors());
+    assert_eq!(errors, 0, "docs/proof.md says that no client saw an error");
+    let slowest = records.iter().map(|one| one.one_replica_rounds.tally.slowest()).max();
+    let slowest_ms = u32::try_from(slowest.unwrap_or_default()).expect("less than a month");
+    vec![
+        format!("{} s", with_thousands(sum(|one| one.seconds))),
+        format!(
+            "{} faults",
+            with_thousands(sum(|one| {
+                one.parts().iter().flat_map(|part| part.faults.values()).sum()
+            }))
+        ),
+        format!("{} selections", with_thousands(sum(|one| one.selections))),
+        format!("{} orders", with_thousands(sum(|one| one.orders))),
+        format!(
+            "{} requests",
+            with_thousands(sum(|one| one.parts().iter().map(|part| part.tally.total()).sum()))
+        ),
+        format!("({} rounds)", sum(|one| one.one_replica_rounds.rounds)),
+        format!("{:.2} s", f64::from(slowest_ms) / 1_000.0),
+        format!("{} runs", records.len()),
+        format!("In {} of them", sum(|one| u64::from(one.violation.is_some()))),
+    ]
+}

@@ -21,7 +21,9 @@
 //! machine is rolled back, that can happen, too, until the first longer log is heard; so there only
 //! the second property is checked (`docs/protocol.md` states this limit).
 
+pub(super) mod lessons;
 mod runs;
+mod story;
 
 use std::collections::BTreeSet;
 

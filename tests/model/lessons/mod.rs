@@ -143,7 +143,8 @@ where
         let broken = |state: &M::State| is_broken(&self.without, self.property, state);
         let found =
             schedule::shortest(&self.without, broken, |state, step| (self.may)(state, step));
-        let found = found.expect("something is broken without the rule");
+        assert!(found.is_some(), "{id}: nothing is broken without the rule");
+        let found = found.expect("it was looked for");
         let without = tell_all(&self.without, &found);
         let kept = schedule::follow(&self.with, &found);
         let holds = |state: &M::State| !is_broken(&self.with, self.property, state);
@@ -258,26 +259,38 @@ fn compare(file: &str, text: &str) {
 
 /// All texts, in the order in which they are best read.
 fn texts() -> Vec<Text> {
-    [super::leases::lessons::texts(), super::purchases::lessons::texts()].concat()
+    [
+        super::leases::lessons::texts(),
+        super::purchases::lessons::texts(),
+        super::histories::lessons::texts(),
+    ]
+    .concat()
 }
 
 #[test]
 fn lessons_point_to_code_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for text in texts() {
-        for (file, item) in text.code {
-            let source = fs::read_to_string(root.join(file));
-            let source = source.expect("a file of the repository");
-            let declares = ["fn ", "struct ", "enum ", "const "].iter().any(|kind| {
-                let declared = format!("{kind}{item}");
-                source.match_indices(&declared).any(|(at, _)| {
-                    let rest = &source[at + declared.len()..];
-                    !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-                })
-            });
-            assert!(declares, "{}: {file} has no {item}", text.id);
+    for entry in fs::read_dir(folder()).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let lesson = fs::read_to_string(&path).expect("text");
+        let lesson: serde_json::Value = serde_json::from_str(&lesson).expect("JSON");
+        for place in lesson["code"].as_array().into_iter().flatten() {
+            let part = |place: &serde_json::Value| place.as_str().expect("a name").to_owned();
+            let (file, item) = (part(&place[0]), part(&place[1]));
+            let source = fs::read_to_string(root.join(&file)).expect("a file of the repository");
+            assert!(declares(&source, &item), "{}: {file} has no {item}", path.display());
         }
     }
+}
+
+fn declares(source: &str, item: &str) -> bool {
+    ["fn ", "struct ", "enum ", "const "].iter().any(|kind| {
+        let declared = format!("{kind}{item}");
+        source.match_indices(&declared).any(|(at, _)| {
+            let rest = &source[at + declared.len()..];
+            !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+        })
+    })
 }
 
 #[test]
@@ -288,7 +301,7 @@ fn the_list_of_lessons_names_each_file() {
         assert!(by_id.insert(text.id, text).is_none(), "two lessons are called {}", text.id);
         assert!(text.choices.len() >= 2, "{} has nothing to choose from", text.id);
     }
-    let lines: Vec<String> = texts
+    let mut lines: Vec<String> = texts
         .iter()
         .map(|text| {
             let line = serde_json::json!({
@@ -297,10 +310,25 @@ fn the_list_of_lessons_names_each_file() {
             line.to_string()
         })
         .collect();
-    compare("index.json", &format!("[\n{}\n]\n", lines.join(",\n")));
+    let mut talks = Vec::new();
     for entry in fs::read_dir(folder()).expect("a folder") {
-        let name = entry.expect("an entry").file_name().into_string().expect("plain text");
-        let id = name.trim_end_matches(".json");
-        assert!(id == "index" || by_id.contains_key(id), "{name} belongs to no lesson");
+        let path = entry.expect("an entry").path();
+        let id = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if id.starts_with("conversation-") {
+            talks.push(path);
+        } else {
+            let is_known = id == "index" || by_id.contains_key(id.as_str());
+            assert!(is_known, "{id}.json belongs to no lesson");
+        }
     }
+    talks.sort();
+    lines.extend(talks.iter().map(|path| {
+        let talk = fs::read_to_string(path).expect("text");
+        let talk: serde_json::Value = serde_json::from_str(&talk).expect("JSON");
+        let line = serde_json::json!({
+            "id": talk["id"], "topic": talk["topic"], "title": talk["title"], "rule": talk["rule"],
+        });
+        line.to_string()
+    }));
+    compare("index.json", &format!("[\n{}\n]\n", lines.join(",\n")));
 }

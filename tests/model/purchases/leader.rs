@@ -48,12 +48,12 @@ impl Purchases {
     }
 
     fn take_task(&self, core: &mut Core<Waiter>) -> Task {
-        if !self.keeps(Rule::LeadersBehindFetch) && core.leads().is_some() {
-            // As if it were not behind.
-            core.has_all_of_the_journal();
-        }
         // Whatever rests has rested long enough.
-        core.next_task(self.base + Duration::from_secs(1), |_| false)
+        let task = core.next_task(self.base + Duration::from_secs(1), |_| false);
+        if task == Task::Fetch && !self.keeps(Rule::LeadersBehindFetch) {
+            return Task::Rest(None);
+        }
+        task
     }
 
     pub(super) fn sell(&self, state: &mut State, member: usize) {

@@ -117,6 +117,25 @@ async fn roles_that_start_one_by_one_form_a_store_and_say_that_they_are_not_guar
     }
 }
 
+#[actix_web::test]
+async fn roles_that_a_verb_starts_one_by_one_in_folders_of_their_own_form_a_store() {
+    let store = Store::new();
+    let files: Vec<_> = ROLES
+        .iter()
+        .map(|role| (role, store.0.roles_with_data_dir(&format!("data-of-{role}"))))
+        .collect();
+    for (role, own) in &files {
+        expect(0, &mut toystore(&["start", role], own));
+    }
+    store.0.await_ready(0).await;
+    assert_sells(&store, "a").await;
+    for (role, own) in &files {
+        let folder = store.0.roles().with_file_name(format!("data-of-{role}"));
+        assert!(!folder.join("run.secret").exists());
+        expect(0, &mut toystore(&["stop", role], own));
+    }
+}
+
 /// Whether a replica with a data folder of its own has this many orders.
 fn has_orders(store: &Store, role: &str, count: u64) -> bool {
     let folder = store.0.roles().with_file_name(format!("data-of-{role}"));

@@ -7,5 +7,7 @@ mod descriptors;
 mod each_verb;
 mod foreground;
 mod guard;
+mod lab;
 mod lost_files;
+mod manual;
 mod marks;

@@ -1,0 +1,151 @@
+//! The laboratory: `toystore up --lab` stays as the supervisor of the roles, and lets the web page
+//! kill, stop, continue and start them, and put load on the store.
+//!
+//! It serves HTTP on a loopback port of its own. A request names a role of `roles.toml` and one of
+//! four verbs, never a process id or a path, and it may only come from a page that knows the token
+//! of this run:
+//!
+//! ```text
+//! up --lab ── prints http://FRONT-END/#/faults?lab=ADDRESS&token=TOKEN ─► a person opens it
+//!    │          (a browser keeps what is behind # to itself)                    │
+//!    │◄─ Host: ADDRESS, Origin: http://FRONT-END, X-Toystore-Lab: TOKEN ────────┘
+//!    └── signals its own processes, starts new ones, runs the client
+//! ```
+//!
+//! The front-ends that it starts know its address from their environment, and let their page
+//! connect to it.
+
+mod load;
+mod roles;
+mod routes;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::SignalKind;
+use tokio_util::sync::CancellationToken;
+
+use self::load::StartedLoad;
+use super::foreground::EndingSignals;
+use super::start::start_ready;
+use super::terminal::say;
+use super::{Cluster, VerbError, VerbResult, guard, stop};
+use crate::metrics::Metrics;
+use crate::roles::Role;
+use crate::server;
+
+/// The environment variable by which a front-end learns the laboratory's address.
+pub(super) const ADDRESS: &str = "TOYSTORE_LAB";
+/// For requests that are under way when the laboratory closes.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A store whose roles are supervised by this process.
+struct Lab {
+    cluster: Cluster,
+    /// What a request has to know.
+    token: String,
+    /// The processes that were started here. A process that has ended stays until its parent has
+    /// asked for its exit status.
+    children: Mutex<Vec<Child>>,
+    /// For each role: verbs are carried out one after the other.
+    turns: Vec<(Role, tokio::sync::Mutex<()>)>,
+    /// The load that was started last.
+    load: Mutex<Option<StartedLoad>>,
+}
+
+/// Runs the store and its laboratory until a signal ends both.
+pub(super) async fn run(cluster: &Cluster) -> VerbResult {
+    cluster.refuse_if_running()?;
+    if !guard::is_on_loopback(cluster) {
+        return Err(VerbError::Problem(
+            "--lab lets a web page kill the roles, so that it takes a store whose roles are all on \
+             loopback addresses; change roles.toml, or use `toystore kill` and `start`"
+                .to_owned(),
+        ));
+    }
+    let mut signals = EndingSignals::receive(&[
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ])?;
+    let failed = |error| VerbError::Problem(format!("the laboratory cannot listen: {error}"));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let lab = Arc::new(Lab::new(cluster, address));
+    let started = tokio::select! {
+        biased; // Ctrl-C may have ended a role that had not yet left this session.
+        () = signals.next() => return stop::down(cluster).await,
+        started = lab.start_all() => started,
+    };
+    if let Err(failure) = started {
+        // What runs is stopped; the failure was reported before.
+        stop::down(cluster).await?;
+        return Err(failure);
+    }
+    lab.invite(address);
+    let closing = CancellationToken::new();
+    let routes = {
+        let lab = Arc::clone(&lab);
+        move |config: &mut _| routes::configure(config, &lab)
+    };
+    // It has no /metrics: its requests are a person's clicks.
+    let metrics = Metrics::new("lab", &[]);
+    let mut served =
+        Box::pin(server::serve(listener, &[], None, routes, &metrics, closing.clone()));
+    let outcome = tokio::select! {
+        () = signals.next() => Ok(()),
+        ended = &mut served => {
+            let why = ended.err().map_or("it has ended".to_owned(), |error| error.to_string());
+            Err(VerbError::Problem(format!("the laboratory cannot serve: {why}")))
+        }
+    };
+    if outcome.is_ok() {
+        closing.cancel();
+        let _in_time = tokio::time::timeout(CLOSE_LIMIT, served).await;
+    }
+    lab.end_load();
+    lab.continue_all();
+    outcome.and(stop::down(cluster).await)
+}
+
+impl Lab {
+    fn new(cluster: &Cluster, address: SocketAddr) -> Self {
+        let roles = cluster.roles.in_start_order();
+        Self {
+            cluster: Cluster { lab: Some(address), ..cluster.clone() },
+            token: format!("{:032x}", rand::random::<u128>()),
+            children: Mutex::default(),
+            turns: roles.into_iter().map(|role| (role, tokio::sync::Mutex::default())).collect(),
+            load: Mutex::default(),
+        }
+    }
+
+    async fn start_all(&self) -> VerbResult {
+        for role in self.cluster.roles.in_start_order() {
+            let child = start_ready(&self.cluster, role).await?;
+            self.adopt(child);
+        }
+        Ok(())
+    }
+
+    fn invite(&self, address: SocketAddr) {
+        let (url, token) = (self.cluster.url(), &self.token);
+        say(format_args!(
+            "the store is open at {url} and Ctrl-C closes it; its laboratory is at\n  \
+             {url}#/faults?lab={address}&token={token}"
+        ));
+    }
+
+    /// Keeps a process that was started here, until it has ended.
+    fn adopt(&self, child: Option<Child>) {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).extend(child);
+    }
+
+    /// Asks for the exit statuses of the processes that have ended.
+    fn reap(&self) {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+}

@@ -1,0 +1,229 @@
+//! What a process has done lately: each role records its events in memory, and hands them out when
+//! a front-end asks.
+//!
+//! # The idea
+//!
+//! A [`EventRecorder`] has a bounded ring for each kind of traffic, so that one does not push out
+//! another: a thousand cached reads leave the last purchase where it was.
+//!
+//! ```text
+//! peer, endpoints ─► work        calls for clients' requests, and what a role did for them
+//! tasks           ─► changes     who leads, sessions, restocks: events of no request
+//! timers          ─► heartbeats  traffic that goes on whatever clients do
+//! cached reads    ─► hits        one slot each, made three events when it is read
+//! ```
+//!
+//! Recording costs a clock, a lock and a copy into a slot: nothing is rendered before it is asked
+//! for. A message's body is the buffer that was sent, which is kept instead of freed. Only its
+//! sender records it; the other end knows the message's id. No clock travels with a message either:
+//! [`collect`] derives the vector clocks of all roles from who received what.
+
+pub mod collect;
+mod render;
+mod ring;
+mod rings;
+mod slot;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::web::Bytes;
+
+use self::rings::{Recording, hash_of, hash_of_bytes};
+use self::slot::Hit;
+pub use self::slot::{Exchange, Happening, Traces};
+use crate::roles::Role;
+use crate::runtime::Runtime;
+use crate::wire::calls::{Call, Caller, MessageTag, Purpose};
+use crate::wire::event::EventKind;
+use crate::wire::recording::{AskedRequest, EventsQuery, RoleEvents};
+use crate::wire::trace::{RequestOrigin, TraceId};
+
+/// The largest body that is kept. Rows and batches can be larger; of those the size is kept.
+const LARGEST_BODY: usize = 2_048;
+
+/// Records the events of one process.
+#[derive(Debug)]
+pub struct EventRecorder(Option<Recording>);
+
+impl EventRecorder {
+    /// A recorder for the process that runs `role`, with room for `most` events of work; with room
+    /// for none it records nothing.
+    #[must_use]
+    pub fn new(role: Role, most: usize, runtime: &Arc<dyn Runtime>) -> Self {
+        if most == 0 {
+            return Self::off();
+        }
+        let recorder = Self(Some(Recording::new(role, most, runtime)));
+        recorder.change(EventKind::Start, "start", || format!("{role} starts"));
+        recorder
+    }
+
+    /// A recorder that records nothing.
+    #[must_use]
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// Returns whether anything is recorded.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Records something that the process did for requests of these traces.
+    pub fn local(&self, name: &'static str, traces: &Traces, text: impl FnOnce() -> String) {
+        self.did(name, traces, None, text);
+    }
+
+    /// Records something that took time, when it is done.
+    pub fn did(
+        &self,
+        name: &'static str,
+        traces: &Traces,
+        began: Option<Instant>,
+        text: impl FnOnce() -> String,
+    ) {
+        let Some(recording) = &self.0 else { return };
+        let took = began.map(|began| recording.runtime.now().saturating_duration_since(began));
+        let traces = traces.clone();
+        let text = Some(text().into());
+        let entry = Happening { traces, took, text, ..Happening::new(EventKind::Local, name) };
+        recording.push(Purpose::Work, entry);
+    }
+
+    /// Records something that belongs to no request.
+    pub fn change(&self, kind: EventKind, name: &'static str, text: impl FnOnce() -> String) {
+        let Some(recording) = &self.0 else { return };
+        let entry = Happening { text: Some(text().into()), ..Happening::new(kind, name) };
+        recording.push(Purpose::Change, entry);
+    }
+
+    /// Records that a call is sent; returns what identifies it, for the other end and for the
+    /// answer.
+    pub fn sends<C: Call>(
+        &self,
+        call: &C,
+        to: Role,
+        origin: &RequestOrigin,
+        body: impl FnOnce() -> Option<Bytes>,
+    ) -> Option<Exchange> {
+        let purpose = call.purpose();
+        let recording = self.0.as_ref().filter(|_| purpose != Purpose::Unrecorded)?;
+        let id = recording.next_message();
+        let exchange = Exchange::of(call, id, Some(to), origin);
+        let body = body().map(|body| kept(body.len()).unwrap_or(body));
+        recording.push(purpose, Happening { body, ..exchange.entry(EventKind::Send) });
+        Some(exchange)
+    }
+
+    /// Returns what a call says of itself to the process that receives it.
+    #[must_use]
+    pub fn tag(&self, exchange: &Exchange) -> Option<MessageTag> {
+        let recording = self.0.as_ref()?;
+        Some(MessageTag { id: exchange.id, from: recording.role.to_string() })
+    }
+
+    /// Records that the answer to a call came.
+    pub fn answered(&self, exchange: &Exchange, status: Option<u16>, body: Option<&[u8]>) {
+        let Some(recording) = &self.0 else { return };
+        // A copy: the buffer that an answer was read into may be much larger.
+        let body =
+            body.map(|body| kept(body.len()).unwrap_or_else(|| Bytes::copy_from_slice(body)));
+        let entry = Happening { status, body, ..exchange.answer(EventKind::Recv) };
+        recording.push(exchange.purpose, entry);
+    }
+
+    /// Records that no answer came, and why.
+    pub fn unanswered(&self, exchange: &Exchange, why: impl FnOnce() -> String) {
+        let Some(recording) = &self.0 else { return };
+        let entry = Happening { text: Some(why().into()), ..exchange.answer(EventKind::Timer) };
+        recording.push(exchange.purpose, entry);
+    }
+
+    /// Records that a call came.
+    pub fn receives<C: Call>(&self, call: &C, caller: &Caller) -> Option<Exchange> {
+        let tag = caller.message.as_ref()?;
+        let purpose = call.purpose();
+        let recording = self.0.as_ref().filter(|_| purpose != Purpose::Unrecorded)?;
+        let exchange = Exchange::of(call, tag.id, tag.from.parse().ok(), &caller.origin);
+        recording.push(purpose, exchange.entry(EventKind::Recv));
+        Some(exchange)
+    }
+
+    /// Records that the answer to a call is sent; `refusal` says why the call was refused.
+    pub fn answers(&self, exchange: &Exchange, refusal: Option<String>) {
+        let Some(recording) = &self.0 else { return };
+        let text = refusal.map(Into::into);
+        recording.push(exchange.purpose, Happening { text, ..exchange.answer(EventKind::Send) });
+    }
+
+    /// Records that a client's request came, which has this `origin` and is about `text`.
+    pub fn asked(
+        &self,
+        name: &'static str,
+        origin: &RequestOrigin,
+        text: impl FnOnce() -> String,
+    ) -> Option<Exchange> {
+        let recording = self.0.as_ref()?;
+        let id = recording.next_message();
+        let mut exchange = Exchange::of_client(name, id, origin);
+        exchange.request = origin.request_id.as_deref().map(hash_of);
+        let text = Some(text().into());
+        recording.push(Purpose::Work, Happening { text, ..exchange.entry(EventKind::Recv) });
+        Some(exchange)
+    }
+
+    /// Records that a client's request is answered with this status.
+    pub fn replied(&self, exchange: &Exchange, status: u16) {
+        let Some(recording) = &self.0 else { return };
+        let entry = Happening { status: Some(status), ..exchange.answer(EventKind::Send) };
+        recording.push(Purpose::Work, entry);
+    }
+
+    /// Records that a toy was read from the cache: in one slot, since there may be 100,000 a
+    /// second. `origin` is what the client sent, and `request_id` the id of the reply.
+    ///
+    /// # Panics
+    ///
+    /// If recording has panicked.
+    pub fn hit(&self, toy: &str, origin: Option<TraceId>, request_id: &[u8], began: Instant) {
+        let Some(recording) = &self.0 else { return };
+        let id = recording.next_message();
+        let hit = Hit::new(toy, origin, hash_of_bytes(request_id), id, began);
+        recording.push_hit(hit);
+    }
+
+    /// Returns the last requests of clients, newest first: at most `most`.
+    #[must_use]
+    pub fn last_asked(&self, most: usize) -> Vec<AskedRequest> {
+        self.0.as_ref().map_or_else(Vec::new, |recording| recording.last_asked(most, |_, _| true))
+    }
+
+    /// Returns the newest request with this `X-Request-Id`, or of this trace.
+    #[must_use]
+    pub fn asked_under(&self, id: &str) -> Option<AskedRequest> {
+        self.0.as_ref()?.asked_under(id)
+    }
+
+    /// Returns what was recorded for some traces, and of no trace at some time.
+    ///
+    /// # Panics
+    ///
+    /// If recording has panicked.
+    #[must_use]
+    pub fn events(&self, query: &EventsQuery) -> RoleEvents {
+        match &self.0 {
+            Some(recording) => recording.events(query),
+            None => RoleEvents::default(),
+        }
+    }
+}
+
+/// What is kept in the place of a body of this length, if it is too long to be kept.
+fn kept(length: usize) -> Option<Bytes> {
+    (length > LARGEST_BODY).then(|| format!("\"{length} bytes\"").into())
+}
+
+#[cfg(test)]
+mod tests;

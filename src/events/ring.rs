@@ -1,0 +1,64 @@
+//! A list that keeps the newest of what is put in it, and counts what it had no more room for.
+
+use std::collections::VecDeque;
+
+/// The newest entries, at most as many as it was made for.
+#[derive(Debug)]
+pub(super) struct Ring<T> {
+    most: usize,
+    entries: VecDeque<T>,
+    dropped: u64,
+}
+
+impl<T> Ring<T> {
+    /// An empty ring with room for `most` entries. The room is taken when it is used.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, entries: VecDeque::new(), dropped: 0 }
+    }
+
+    /// Adds an entry; if there is no more room, the oldest one leaves.
+    pub(super) fn push(&mut self, entry: T) {
+        if self.entries.len() >= self.most {
+            self.dropped += 1;
+            if self.entries.pop_front().is_none() {
+                return;
+            }
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// The entries, from the oldest to the newest.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.entries.iter()
+    }
+
+    /// The oldest entry, and how many older ones have left.
+    pub(super) fn oldest(&self) -> (Option<&T>, u64) {
+        (self.entries.front(), self.dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_entry_leaves_a_full_ring_and_is_counted() {
+        let mut ring = Ring::new(3);
+        for number in 0..3 {
+            ring.push(number);
+        }
+        assert_eq!((ring.iter().copied().collect::<Vec<_>>(), ring.dropped), (vec![0, 1, 2], 0));
+        ring.push(3);
+        ring.push(4);
+        assert_eq!(ring.iter().copied().collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(ring.oldest(), (Some(&2), 2));
+    }
+
+    #[test]
+    fn a_ring_without_room_keeps_nothing() {
+        let mut ring = Ring::new(0);
+        ring.push(1);
+        assert_eq!(ring.oldest(), (None, 1));
+    }
+}

@@ -1,0 +1,150 @@
+// The trace: a real purchase, one whose leader dies on the way, a cached read and its invalidation;
+// by pointer, by keyboard and as a table; and as many messages as a view may have.
+
+import { assert, equal, eventually, inaccessible, test } from "./support.mjs";
+
+/** A frame that takes longer is seen to stutter. */
+const FRAME_MS = 20;
+
+async function send(store, method, path, id, body) {
+  const response = await fetch(`http://${store.frontends[0]}${path}`, { method, body, headers: { "x-request-id": id } });
+  return response.status;
+}
+
+const buy = (store, id) => send(store, "POST", "/orders", id, JSON.stringify({ name: "Tux", quantity: 1 }));
+
+async function opened(page, store, path) {
+  await page.goto(store.url(0, path));
+  await eventually("the diagram is drawn", () => page.locator(".st-marks path").count());
+}
+
+test("a purchase is shown with its syncs and its invalidation, and told in words", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  await send(store, "GET", "/products/Tux", "read");
+  equal(await buy(store, "bought"), 200, "the purchase");
+  const page = await openPage(store.url(0, "trace/bought"));
+  await eventually("the diagram is drawn", () => page.locator(".st-disk").count());
+  assert((await page.locator(".st-diamond").count()) > 0, "the invalidation has a mark");
+  equal(await page.locator(".st-head").allTextContents(), ["client", "frontend", "catalog", "order-1", "order-2", "order-3"], "the lanes");
+  await page.getByRole("button", { name: "Table" }).click();
+  const told = (await page.locator(".st-row").allTextContents()).join("\n");
+  for (const words of ["frontend: cache.invalidate: Tux before version 1", "catalog: commit: order 0: 1 Tux", "client receives POST /orders.answer"]) {
+    assert(told.includes(words), `${words} is not in\n${told}`);
+  }
+  equal(await inaccessible(page), [], "the trace");
+});
+
+test("a diagram is read by keyboard alone", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  await buy(store, "bought");
+  const page = await openPage(store.url(0, "trace/bought"));
+  await eventually("the diagram is drawn", () => page.locator(".st-marks path").count());
+  await page.locator(".st-scroll").focus();
+  const said = async () => page.locator(".st [aria-live]").textContent();
+  await page.keyboard.press("Home");
+  const first = await said();
+  assert(first.startsWith("client sends POST /orders to frontend: 1 Tux. 1 of "), first);
+  await page.keyboard.press("ArrowRight");
+  assert((await said()).startsWith("frontend receives POST /orders from client"), await said());
+  await page.keyboard.press("ArrowDown");
+  assert((await said()).includes("sends purchase"), await said());
+  assert((await page.locator(".st-body").textContent()).includes("\"quantity\": 1"), "the body is shown");
+  assert(page.url().includes("event="), "the address has the selection");
+  await page.keyboard.press("End");
+  assert((await said()).startsWith("client receives POST /orders.answer"), await said());
+});
+
+test("a purchase whose leader dies shows what was lost, the retry and the next leader", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  const leader = `order-${(await store.get("/cluster")).data.leader}`;
+  // It takes the purchase and does not answer, until it is killed.
+  store.signal(leader, "SIGSTOP");
+  const bought = buy(store, "survivor");
+  await eventually("the purchase is under way", async () => {
+    const { requests } = (await store.get("/trace")).data;
+    return requests.some(({ name }) => name === "POST /orders");
+  });
+  store.signal(leader, "SIGKILL");
+  equal(await bought, 200, "the purchase");
+  const page = await openPage(store.url(0, "trace/survivor"));
+  await eventually("the diagram is drawn", () => page.locator(".st-marks path").count());
+  await page.getByRole("button", { name: "Table" }).click();
+  const told = (await page.locator(".st-row").allTextContents()).join("\n");
+  assert(/frontend: retry: at order-/.test(told), told);
+  assert(/frontend sends nominate to order-/.test(told), told);
+  assert((await page.locator(".trace-told").textContent()).includes(leader), "who could not be asked is named");
+});
+
+test("the last requests are listed, and one is opened from the list", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  await send(store, "GET", "/products/Uno", "none");
+  await send(store, "GET", "/products/LEGO", "miss");
+  await send(store, "GET", "/products/LEGO", "hit");
+  const page = await openPage(store.url(0, "trace"));
+  const hit = page.locator(".trace-link", { hasText: "LEGO, from the cache" });
+  await eventually("it is listed", () => hit.count());
+  await hit.click();
+  await eventually("the diagram is drawn", () => page.locator(".st-diamond").count());
+  await page.getByLabel("Request id").fill("no such request");
+  await page.getByRole("button", { name: "Show" }).click();
+  await eventually("it says so", async () => (await page.locator(".trace-told").textContent()).startsWith("No events of this request are kept."));
+});
+
+test("two thousand messages stay at 20 ms a frame, more are a window", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  const page = await openPage(store.url(0, "shop"));
+  for (const [messages, axis] of [[2000, "order"], [2000, "time"], [9000, "order"]]) {
+    await page.route("**/trace/many", (route) => route.fulfill({ json: { data: many(messages) } }));
+    await opened(page, store, `trace/many?axis=${axis}&event=0`);
+    const size = await page.locator(".st-size").textContent();
+    assert(size.startsWith(`${messages * 2} events`), size);
+    equal(size.includes("are in view"), messages > 2000, "whether it is a window");
+    const frames = await page.evaluate(costOfFrames);
+    frames.sort((one, other) => one - other);
+    const median = frames[frames.length >> 1];
+    assert(median < FRAME_MS, `${messages} messages by ${axis}: ${median} ms in the median of ${frames.length} frames`);
+    await page.goto("about:blank");
+  }
+});
+
+/** How long the page's own work takes in each frame in which it is scrolled, pointed at and stepped through. */
+async function costOfFrames() {
+  const costs = [];
+  const draw = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (callback) => draw((time) => {
+    const began = performance.now();
+    callback(time);
+    costs.push(performance.now() - began);
+  });
+  const frame = () => new Promise((then) => draw(() => draw(then)));
+  const scroll = document.querySelector(".st-scroll");
+  const diagram = document.querySelector(".st-diagram");
+  const { left, top } = scroll.getBoundingClientRect();
+  for (let step = 0; step < 60; step += 1) {
+    scroll.scrollTop += 100;
+    await frame();
+    diagram.dispatchEvent(new PointerEvent("pointermove", { clientX: left + 90 + step * 4, clientY: top + 60 + step * 3, bubbles: true }));
+    await frame();
+    scroll.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }));
+    await frame();
+  }
+  return costs;
+}
+
+/** Messages between four roles, each sent and received. */
+function many(messages) {
+  const roles = ["frontend", "catalog", "order-1", "order-2"];
+  const events = [];
+  for (let message = 0; message < messages; message += 1) {
+    const [from, to] = [roles[message % 4], roles[(message * 7 + 1) % 4 === message % 4 ? (message + 2) % 4 : (message * 7 + 1) % 4]];
+    for (const kind of ["send", "recv"]) {
+      const node = kind === "send" ? from : to;
+      events.push({
+        seq: events.length, node, incarnation: 1, kind, message: `m${message}`, from, to, name: "append", time_us: events.length * 40,
+        clock: { [node]: events.length + 1 }, trace: null, span: null, detail: { text: `order ${message}` },
+      });
+    }
+  }
+  const header = { toystore: "events", format: 1, version: "0.1.0", commit: null, source: "live", seed: null, rule: null, roles, dropped: 0 };
+  return { header, events };
+}
