@@ -64,7 +64,7 @@ type Proof = [u8; 16];
 
 /// A row. The head is one, too, without a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Link {
+struct RingRow {
     key: String,
     name: String,
     quantity: u64,
@@ -73,12 +73,12 @@ struct Link {
 
 /// A row, the key after it, and the hash that was stored.
 struct Stored {
-    link: Link,
+    link: RingRow,
     next: Option<String>,
     proof: Option<Vec<u8>>,
 }
 
-impl Link {
+impl RingRow {
     fn head() -> Self {
         Self { key: HEAD.into(), name: String::new(), quantity: 0, number: None }
     }
@@ -113,7 +113,7 @@ pub(super) fn complete(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     let transaction = connection.transaction()?;
     transaction.execute_batch("ALTER TABLE decisions ADD COLUMN proof BLOB")?;
-    let mut link = Link::head();
+    let mut link = RingRow::head();
     let mut count: u64 = 0;
     while let Some(next) = row_after(&transaction, &link.key)? {
         write_proof(&transaction, &link, Some(&next.key))?;
@@ -137,7 +137,7 @@ pub(super) fn look_up(
     if stored.next.as_deref().is_some_and(|next| next <= key) {
         return Err(damage());
     }
-    let Link { key: found, name, quantity, number } = stored.link;
+    let RingRow { key: found, name, quantity, number } = stored.link;
     if found != key {
         return Ok(None);
     }
@@ -216,7 +216,7 @@ pub(crate) fn verify(path: &Path) -> Result<(), StorageError> {
             // From before decisions had hashes.
             return Ok(());
         }
-        let mut link = Link::head();
+        let mut link = RingRow::head();
         let (mut granted, mut proof) = (0_u64, head_proof(&connection)?);
         loop {
             let next = stored_after(&connection, &link.key)?;
@@ -234,8 +234,8 @@ pub(crate) fn verify(path: &Path) -> Result<(), StorageError> {
     checked().map_err(|error| classify(path, &error))
 }
 
-fn link_of(key: &IdempotencyKey, decision: &RecordedDecision) -> Link {
-    Link {
+fn link_of(key: &IdempotencyKey, decision: &RecordedDecision) -> RingRow {
+    RingRow {
         key: key.as_str().to_owned(),
         name: decision.name.as_str().to_owned(),
         quantity: decision.quantity.get(),
@@ -254,7 +254,7 @@ fn at_or_before(connection: &Connection, key: &str) -> rusqlite::Result<Stored> 
         .map_err(as_damage)?;
     let (link, proof) = match found {
         Some(found) => found,
-        None => (Link::head(), head_proof(connection)?),
+        None => (RingRow::head(), head_proof(connection)?),
     };
     let next = connection
         .prepare_cached("SELECT key FROM decisions WHERE key > ?1 ORDER BY key LIMIT 1")?
@@ -264,7 +264,7 @@ fn at_or_before(connection: &Connection, key: &str) -> rusqlite::Result<Stored> 
     Ok(Stored { link, next, proof })
 }
 
-fn row_after(connection: &Connection, key: &str) -> rusqlite::Result<Option<Link>> {
+fn row_after(connection: &Connection, key: &str) -> rusqlite::Result<Option<RingRow>> {
     connection
         .prepare_cached(
             "SELECT key, name, quantity, number FROM decisions WHERE key > ?1
@@ -278,7 +278,7 @@ fn row_after(connection: &Connection, key: &str) -> rusqlite::Result<Option<Link
 fn stored_after(
     connection: &Connection,
     key: &str,
-) -> rusqlite::Result<Option<(Link, Option<Vec<u8>>)>> {
+) -> rusqlite::Result<Option<(RingRow, Option<Vec<u8>>)>> {
     let Some(link) = row_after(connection, key)? else { return Ok(None) };
     let proof = connection
         .prepare_cached("SELECT proof FROM decisions WHERE key = ?1")?
@@ -292,7 +292,7 @@ fn head_proof(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
     statement.query_row([], |row| row.get(0)).optional().map_err(as_damage)
 }
 
-fn write_proof(connection: &Connection, link: &Link, next: Option<&str>) -> rusqlite::Result<()> {
+fn write_proof(connection: &Connection, link: &RingRow, next: Option<&str>) -> rusqlite::Result<()> {
     let proof = link.proof(next);
     if link.key == HEAD {
         let sql = "INSERT INTO decisions_head (id, proof) VALUES (1, ?1)
@@ -305,8 +305,8 @@ fn write_proof(connection: &Connection, link: &Link, next: Option<&str>) -> rusq
     if changed == 1 { Ok(()) } else { Err(damage()) }
 }
 
-fn link_at(row: &Row<'_>) -> rusqlite::Result<Link> {
-    Ok(Link { key: row.get(0)?, name: row.get(1)?, quantity: row.get(2)?, number: row.get(3)? })
+fn link_at(row: &Row<'_>) -> rusqlite::Result<RingRow> {
+    Ok(RingRow { key: row.get(0)?, name: row.get(1)?, quantity: row.get(2)?, number: row.get(3)? })
 }
 
 /// A value of the wrong type is damage.
