@@ -9,13 +9,12 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::backup::{self, Fate, Newer, SavedDatabase};
-use crate::catalog::journal::{rebuild, repair};
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
 use crate::manual::Manual;
-use crate::pid_lock::PidLock;
+use crate::mend::{self, MendError};
 use crate::process::{self, RoleError, fail};
-use crate::roles::{CatalogRole, Role, Roles};
+use crate::roles::{Role, Roles};
 use crate::wire::replication::ReplicaId;
 use crate::{catalog, client, cluster, frontend, health, order, trace};
 
@@ -171,9 +170,9 @@ pub fn run() -> ExitCode {
         Command::Client(arguments) => with_roles(&config, |roles| {
             system.block_on(client::run(arguments, &roles.frontend_addresses()))
         }),
-        Command::Repair => with_roles(&config, repair_database),
+        Command::Repair => with_roles(&config, |roles| mended(mend::repair(roles))),
         Command::Rebuild(arguments) => {
-            with_roles(&config, |roles| rebuild_journal(roles, &arguments.from))
+            with_roles(&config, |roles| mended(mend::rebuild(roles, &arguments.from)))
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
@@ -273,41 +272,9 @@ fn play_in(
     }
 }
 
-fn repair_database(roles: &Roles) -> ExitCode {
-    let _lock = match PidLock::take(roles, Role::Catalog) {
-        Ok(lock) => lock,
-        Err(error) => return fail(&error),
-    };
-    match repair::repair(&roles.file_of(Role::Catalog, "db"), roles.catalog.initial_stock) {
-        Ok(problems) if problems.is_empty() => print("there is nothing to mend\n"),
-        Ok(problems) => {
-            let lines: Vec<String> = problems.iter().map(|it| format!("mended: {it}\n")).collect();
-            print(&lines.concat())
-        }
-        Err(error) => fail(&error),
-    }
-}
-
-fn rebuild_journal(roles: &Roles, from: &Path) -> ExitCode {
-    let _lock = match PidLock::take(roles, Role::Catalog) {
-        Ok(lock) => lock,
-        Err(error) => return fail(&error),
-    };
-    let path = roles.file_of(Role::Catalog, "db");
-    let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
-    match rebuild::rebuild(&path, toys, *initial_stock, from) {
-        Ok(rebuilt) => {
-            let (before, end) = (rebuilt.before, rebuilt.end.length);
-            let keys = match rebuilt.without_key {
-                0 => String::new(),
-                count => format!(" ({count} of them from before replicas kept keys)"),
-            };
-            print(&format!(
-                "the journal had {before} orders and has {end} now{keys}; start the catalog\n"
-            ))
-        }
-        Err(error) => fail(&error),
-    }
+/// Prints what was done to the catalog's database.
+fn mended(outcome: Result<String, MendError>) -> ExitCode {
+    outcome.map_or_else(|error| fail(&error), |text| print(&text))
 }
 
 fn back_up(roles: &Roles, to: &Path) -> ExitCode {

@@ -292,7 +292,11 @@ fn head_proof(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
     statement.query_row([], |row| row.get(0)).optional().map_err(as_damage)
 }
 
-fn write_proof(connection: &Connection, link: &RingRow, next: Option<&str>) -> rusqlite::Result<()> {
+fn write_proof(
+    connection: &Connection,
+    link: &RingRow,
+    next: Option<&str>,
+) -> rusqlite::Result<()> {
     let proof = link.proof(next);
     if link.key == HEAD {
         let sql = "INSERT INTO decisions_head (id, proof) VALUES (1, ?1)
