@@ -13,6 +13,7 @@ use crate::backup::{self, Fate, Newer, SavedDatabase};
 use crate::failpoint;
 use crate::manual::Manual;
 use crate::mend::{self, MendError};
+use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{Role, Roles};
 use crate::wire::replication::ReplicaId;

@@ -1,8 +1,8 @@
 //! Values that no store comes to, such as an epoch near the largest number: found at a start, and
 //! mended by `toystore repair`.
 //!
-//! No message between roles can bring such a value into the database. An older version could, and so
-//! can a disk or a hand.
+//! No message between roles can bring such a value into the database. An older version could, and
+//! so can a disk or a hand.
 
 use std::path::Path;
 
