@@ -168,15 +168,15 @@ impl<E: Endpoints> Endpoints for Guarded<'_, E> {
     {
         let identity = Arc::clone(&self.identity);
         self.endpoints.on(state, move |state, call: C, caller| {
-            let checked = identity.check(&caller);
-            let exchange = checked.as_ref().ok().and_then(|()| {
-                let recorder = identity.recorder();
-                recorder.receives(&call, &caller)
-            });
-            let answered = checked.map(|()| answer(state, call, caller));
+            // Also one that is meant for another process, which is told so.
+            let exchange = identity.recorder().receives(&call, &caller);
+            let answered = identity.check(&caller).map(|()| answer(state, call, caller));
             let identity = Arc::clone(&identity);
             async move {
-                let answer = answered?.await;
+                let answer = match answered {
+                    Ok(answered) => answered.await,
+                    Err(refusal) => Err(refusal),
+                };
                 if let Some(exchange) = exchange {
                     let refusal = answer.as_ref().err().map(ToString::to_string);
                     identity.recorder().answers(&exchange, refusal);

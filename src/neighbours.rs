@@ -8,6 +8,7 @@ use crate::identity::Identity;
 use crate::roles::{Role, Roles};
 use crate::transport::{Http, Peer};
 use crate::wire::replication::ReplicaId;
+use crate::wire::timing::ServerTiming;
 use crate::wire::trace::RequestOrigin;
 
 /// One thread's connections to them.
@@ -36,6 +37,14 @@ impl Neighbours {
             catalog: self.catalog.on_behalf_of(origin),
             replicas: replicas.map(|(id, peer)| (*id, peer.on_behalf_of(origin))).collect(),
         }
+    }
+
+    /// Returns where the time of the calls went that were made on behalf of a request.
+    #[must_use]
+    pub fn timing(&self) -> ServerTiming {
+        let mut timing = self.catalog.timing();
+        self.replicas.iter().for_each(|(_, replica)| timing.add_all(replica.timing()));
+        timing
     }
 
     /// The replicas' ids.

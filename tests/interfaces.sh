@@ -28,6 +28,7 @@ main() {
   mapfile -t ports < <(free_ports)
   write_roles
   "$toystore" up --config "$work/roles.toml"
+  run a_purchase_says_where_its_time_went
   if set_up_python >"$work/set-up.log" 2>&1; then
     run the_document_is_valid_openapi
     run every_answer_is_in_the_document
@@ -51,6 +52,15 @@ the_document_is_valid_openapi() {
   curl -fsS "http://127.0.0.1:${ports[0]}/openapi.json" >"$work/openapi.json"
   grep -q '"openapi":"3\.1\.' "$work/openapi.json"
   "$tools/bin/openapi-spec-validator" "$work/openapi.json"
+}
+
+a_purchase_says_where_its_time_went() {
+  local part answer
+  answer=$(curl -fsS -D - -d '{"name":"Tux","quantity":1}' "http://127.0.0.1:${ports[0]}/orders")
+  printf '%s\n' "$answer"
+  for part in leader catalog fsync followers; do
+    grep -i '^server-timing:' <<<"$answer" | grep -Eq "\b$part;dur=[0-9]+\.[0-9]{3}"
+  done
 }
 
 # The stream of events does not end, so that nothing would be compared with it.

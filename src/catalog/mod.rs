@@ -23,6 +23,7 @@ use self::journal::Journal;
 use self::remote::Remote;
 use self::service::Service;
 use crate::agreement;
+use crate::events::EventRecorder;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
@@ -76,7 +77,9 @@ pub async fn run(
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
     let database = journal.metrics();
-    let (service, jobs) = Service::new(Box::new(journal), loaded, roles, shutdown.clone(), runtime);
+    let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
+    let storage = Box::new(journal);
+    let (service, jobs) = Service::new(storage, loaded, roles, shutdown.clone(), runtime, recorder);
     service.metrics.role.register(database);
     service.forgo(without).await.map_err(|error| RoleError::Without(error.to_string()))?;
     if let Err(stopped) = service.decide(|core, _| core.may_sell()) {

@@ -60,7 +60,9 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
         .on(service, async |service, call: Registration, _| Ok(service.register(call).await?));
     endpoints
         .on(service, async |service, call: EndSession, _| Ok(service.end(call.session).await?));
-    endpoints.on(service, async |service, call: CommitRequest, _| Ok(service.commit(call).await?));
+    endpoints.on(service, async |service, call: CommitRequest, caller| {
+        Ok(service.commit(call, &caller.timing).await?)
+    });
     endpoints.on(service, async |service, call: Acquisition, _| Ok(service.acquire(call).await?));
     endpoints.on(service, async |service, call: GetJournal, _| Ok(service.rows(call.from).await?));
     endpoints.on(service, async |service, call: GetOrder, _| {

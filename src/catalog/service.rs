@@ -4,7 +4,7 @@
 //! straight to the core and never wait for a disk.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -32,6 +32,7 @@ use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
     Acquisition, AcquisitionReply, CatalogStatus, MOST_ROWS, OrderReply, ReplicaId,
 };
+use crate::wire::timing::{TimedPart, TimingNote};
 use crate::wire::toy::{Toy, ToyName};
 
 /// Batches that may wait. One leader sends one at a time; the rest is room for those that timed out
@@ -63,8 +64,8 @@ pub struct Service {
 
 /// What the writing task is asked to do, and where its answer goes.
 pub enum Job {
-    /// To decide a batch.
-    Commit(CommitRequest, oneshot::Sender<Result<CommitReply, CatalogError>>),
+    /// To decide a batch. With the answer comes how long its commit took.
+    Commit(CommitRequest, oneshot::Sender<Result<(CommitReply, Duration), CatalogError>>),
     /// To decide who leads.
     Acquire(Acquisition, oneshot::Sender<Result<AcquisitionReply, CatalogError>>),
 }
@@ -98,6 +99,7 @@ impl Service {
         roles: &Roles,
         shutdown: Shutdown,
         runtime: Arc<dyn Runtime>,
+        recorder: EventRecorder,
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let now = runtime.now();
         let initial = roles.catalog.initial_stock;
@@ -118,7 +120,6 @@ impl Service {
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
         let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
-        let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
         let service = Self {
             core: Mutex::new(core),
             storage,
@@ -179,10 +180,18 @@ impl Service {
     }
 
     /// Decides a batch.
-    pub(super) async fn commit(&self, request: CommitRequest) -> Result<CommitReply, CatalogError> {
+    pub(super) async fn commit(
+        &self,
+        request: CommitRequest,
+        timing: &TimingNote,
+    ) -> Result<CommitReply, CatalogError> {
         self.check(request.leader)?;
         let purchases = request.purchases.len();
         let answer = self.ask(|answer| Job::Commit(request, answer)).await;
+        let answer = answer.map(|(reply, fsync)| {
+            timing.add(TimedPart::Fsync, fsync);
+            reply
+        });
         self.metrics.batch(purchases, &answer);
         answer
     }

@@ -96,7 +96,9 @@ impl Service {
                 job = jobs.recv() => match job {
                     // A leader that gave up will retry with the same keys.
                     Some(Job::Commit(request, answer)) => {
-                        let _gave_up = answer.send(self.write_batch(&holders, request).await);
+                        let mut fsync = Duration::ZERO;
+                        let reply = self.write_batch(&holders, request, &mut fsync).await;
+                        let _gave_up = answer.send(reply.map(|reply| (reply, fsync)));
                     }
                     Some(Job::Acquire(request, answer)) => {
                         let _gave_up = answer.send(self.write_leadership(request).await);
@@ -111,6 +113,7 @@ impl Service {
         self: &Arc<Self>,
         holders: &Rc<Holders>,
         request: CommitRequest,
+        fsync: &mut Duration,
     ) -> Result<CommitReply, CatalogError> {
         let known = |purchase: &&Purchase| !purchase.origin.is_unknown();
         for Purchase { origin, quantity, name, .. } in request.purchases.iter().filter(known) {
@@ -144,6 +147,7 @@ impl Service {
         };
         let began = self.runtime.now();
         let outcome = self.make_durable(planned.change()).await;
+        *fsync = self.runtime.now() - began;
         if !planned.change().is_empty() {
             let text = || match &outcome {
                 Ok(()) => planned.change().in_words(),

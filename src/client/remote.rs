@@ -21,10 +21,12 @@ use crate::wire::order::OrderNumber;
 use crate::wire::purchase::PurchaseBody;
 use crate::wire::quantity::Quantity;
 use crate::wire::reply::{Data, Failure};
+use crate::wire::timing::ServerTiming;
 use crate::wire::toy::{Toy, ToyName};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The characters of a name that a URL may not have as they are. A toy called ".." is encoded, too.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
@@ -81,6 +83,8 @@ pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     /// The type of query that `X-Cache` makes it; `None` where there is no cache.
     pub(crate) cached: Option<RequestType>,
+    /// Where the store says that its time went.
+    pub(crate) timing: ServerTiming,
     body: Bytes,
 }
 
@@ -204,7 +208,9 @@ async fn receive(
             Some(b"miss") => Some(RequestType::QueryMiss),
             Some(_) | None => None,
         };
-        Ok(HttpAnswer { status: response.status().as_u16(), cached, body })
+        let timing = response.headers().get(SERVER_TIMING).and_then(|told| told.to_str().ok());
+        let timing = timing.map(ServerTiming::parse).unwrap_or_default();
+        Ok(HttpAnswer { status: response.status().as_u16(), cached, timing, body })
     };
     actix_web::rt::time::timeout(time_limit, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
 }
@@ -263,7 +269,8 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_200_tells_its_status_and_message() {
         let body = Bytes::from_static(br#"{"error":{"code":503,"message":"no leader"}}"#);
-        let answer = HttpAnswer { status: 503, cached: None, body };
+        let answer =
+            HttpAnswer { status: 503, cached: None, timing: ServerTiming::default(), body };
         assert_eq!(answer.data::<Toy>().unwrap_err(), "it answered 503: no leader");
     }
 }

@@ -175,7 +175,11 @@ impl Customer {
         }
         match data_of::<Receipt>(&answer) {
             Ok(Receipt { order_number: number }) => {
-                self.note(|stats| stats.succeeded(RequestType::Order, took));
+                let timing = answer.map(|answer| answer.timing).unwrap_or_default();
+                self.note(|stats| {
+                    stats.succeeded(RequestType::Order, took);
+                    stats.timed(timing);
+                });
                 self.receipts.keep(Order { number, name: body.name, quantity, key: None });
                 count(&self.live.orders);
             }

@@ -92,6 +92,12 @@ impl Lane {
     }
 }
 
+/// What `node` recorded, in the common form.
+#[must_use]
+pub fn trace_event(node: &str, event: RecordedEvent) -> TraceEvent {
+    shaped(node, event, 0, &[])
+}
+
 /// An event in the common form, on the collector's clock.
 fn shaped(node: &str, event: RecordedEvent, offset: i64, traces: &[TraceId]) -> TraceEvent {
     let time = event.time_us.saturating_add_signed(offset);

@@ -36,7 +36,7 @@ use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::wire::calls::{Call, Caller, MessageTag, Purpose};
 use crate::wire::event::EventKind;
-use crate::wire::recording::{AskedRequest, EventsQuery, RoleEvents};
+use crate::wire::recording::{AskedRequest, EventsQuery, RecordedEvent, RoleEvents};
 use crate::wire::trace::{RequestOrigin, TraceId};
 
 /// The largest body that is kept. Rows and batches can be larger; of those the size is kept.
@@ -204,6 +204,13 @@ impl EventRecorder {
     #[must_use]
     pub fn asked_under(&self, id: &str) -> Option<AskedRequest> {
         self.0.as_ref()?.asked_under(id)
+    }
+
+    /// Takes all events out of the rings, without their times: a simulator does so after each step,
+    /// and knows the time.
+    #[must_use]
+    pub fn take(&self) -> Vec<RecordedEvent> {
+        self.0.as_ref().map_or_else(Vec::new, Recording::take)
     }
 
     /// Returns what was recorded for some traces, and of no trace at some time.

@@ -32,6 +32,11 @@ impl<T> Ring<T> {
         self.entries.iter()
     }
 
+    /// Takes all entries out, from the oldest to the newest.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.entries.drain(..)
+    }
+
     /// The oldest entry, and how many older ones have left.
     pub(super) fn oldest(&self) -> (Option<&T>, u64) {
         (self.entries.front(), self.dropped)

@@ -12,7 +12,7 @@ use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::wire::calls::Purpose;
 use crate::wire::event::EventKind;
-use crate::wire::recording::{AskedRequest, EventsQuery, RoleEvents};
+use crate::wire::recording::{AskedRequest, EventsQuery, RecordedEvent, RoleEvents};
 use crate::wire::trace::TraceId;
 
 /// Changes of leader, sessions and restocks that are kept: some minutes of trouble.
@@ -36,6 +36,8 @@ struct Rings {
     work: Ring<Slot>,
     changes: Ring<Slot>,
     heartbeats: Ring<Slot>,
+    /// How many events were recorded.
+    recorded: u64,
 }
 
 impl Recording {
@@ -49,6 +51,7 @@ impl Recording {
                 work: Ring::new(most),
                 changes: Ring::new(MOST_CHANGES),
                 heartbeats: Ring::new(MOST_HEARTBEATS),
+                recorded: 0,
             }),
             hits: Mutex::new(Ring::new(MOST_HITS)),
             runtime: Arc::clone(runtime),
@@ -66,13 +69,15 @@ impl Recording {
 
     pub(super) fn push(&self, purpose: Purpose, entry: Happening) {
         let mut rings = self.rings.lock().expect("nothing panics under this lock");
+        rings.recorded += 1;
+        let place = rings.recorded;
         let ring = match purpose {
             Purpose::Work => &mut rings.work,
             Purpose::Change => &mut rings.changes,
             Purpose::Heartbeat => &mut rings.heartbeats,
             Purpose::Unrecorded => return,
         };
-        ring.push(Slot { time: self.runtime.now(), entry });
+        ring.push(Slot { time: self.runtime.now(), place, entry });
     }
 
     pub(super) fn last_asked(
@@ -107,6 +112,18 @@ impl Recording {
         all
     }
 
+    /// Takes all that is in the rings out of them.
+    pub(super) fn take(&self) -> Vec<RecordedEvent> {
+        let mut rings = self.rings.lock().expect("nothing panics under this lock");
+        let mut slots: Vec<(Purpose, Slot)> = Vec::new();
+        slots.extend(rings.work.drain().map(|slot| (Purpose::Work, slot)));
+        slots.extend(rings.changes.drain().map(|slot| (Purpose::Change, slot)));
+        slots.extend(rings.heartbeats.drain().map(|slot| (Purpose::Heartbeat, slot)));
+        drop(rings);
+        slots.sort_by_key(|(_, slot)| slot.place);
+        slots.into_iter().map(|(purpose, slot)| render::event(0, purpose, slot)).collect()
+    }
+
     pub(super) fn asked_under(&self, id: &str) -> Option<AskedRequest> {
         let (hash, trace) = (hash_of(id), TraceId::parse(id));
         let is_meant = |request, of| request == Some(hash) || (trace.is_some() && of == trace);
@@ -135,7 +152,8 @@ impl Recording {
             (Some(oldest), dropped) if oldest.time > from => dropped,
             _ => 0,
         };
-        let dropped = each.iter().map(|(_, ring)| lacks(ring)).sum();
+        // Heartbeats are not missed.
+        let dropped = lacks(&rings.work) + lacks(&rings.changes);
         let meant = each.iter().flat_map(|(purpose, ring)| {
             ring.iter().filter(is_meant).map(|slot| (*purpose, slot.clone()))
         });
@@ -146,7 +164,7 @@ impl Recording {
             slots.extend(hit.slots().map(|slot| (Purpose::Work, slot)));
         }
         drop(hits);
-        slots.sort_by_key(|(_, slot)| slot.time);
+        slots.sort_by_key(|(_, slot)| (slot.time, slot.place));
         let since = |time: Instant| {
             let since = time.saturating_duration_since(self.beginning);
             u64::try_from(since.as_micros()).expect("no process runs for 500,000 years")

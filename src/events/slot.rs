@@ -89,6 +89,8 @@ pub struct Exchange {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) time: Instant,
+    /// Its place among all that the process recorded: several things may happen at one time.
+    pub(super) place: u64,
     pub(super) entry: Happening,
 }
 
@@ -283,7 +285,11 @@ impl Hit {
                 traces: Traces::One(self.trace),
                 ..Happening::new(kind, name)
             };
-            Slot { time: self.began, entry: Happening { text: Some(self.toy.clone()), ..entry } }
+            Slot {
+                time: self.began,
+                place: 0,
+                entry: Happening { text: Some(self.toy.clone()), ..entry },
+            }
         };
         let mut slots = [
             entry(EventKind::Recv, GET_PRODUCT, message(Part::Call)),

@@ -18,6 +18,7 @@ use crate::wire::recording::{EventsQuery, RoleEvents};
 use crate::wire::replication::{
     CatalogReport, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
+use crate::wire::timing::ServerTiming;
 use crate::wire::toy::Toy;
 use crate::wire::trace::RequestOrigin;
 
@@ -139,6 +140,13 @@ impl Remote {
         time_limit: Duration,
     ) -> Result<OrderReply, CallError> {
         self.neighbours.replica(leader).call(&GetOrder { number: number.0 }, time_limit).await
+    }
+}
+
+impl Remote {
+    /// Returns where the time of the calls went that were made on behalf of a request.
+    pub(super) fn timing(&self) -> ServerTiming {
+        self.neighbours.timing()
     }
 }
 

@@ -38,7 +38,7 @@ use crate::identity::Guarded;
 use crate::neighbours::over_http;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
-use crate::transport::REQUEST_ID;
+use crate::transport::{REQUEST_ID, SERVER_TIMING};
 use crate::wire::calls::{Endpoints, GetCacheView};
 use crate::wire::cluster::ClusterView;
 use crate::wire::lease::Invalidation;
@@ -46,10 +46,13 @@ use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
 use crate::wire::recording::EventsQuery;
 use crate::wire::reply::{self, Receipt};
+use crate::wire::timing::{ServerTiming, TimedPart};
 use crate::wire::toy::{Toy, ToyName};
 use crate::wire::trace::RequestOrigin;
 
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// The `Server-Timing` of a query that the cache answers.
+const CACHE_HIT: HeaderValue = HeaderValue::from_static("cache;desc=\"hit\"");
 
 pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
     config.app_data(Data::from(Arc::clone(service)));
@@ -120,7 +123,12 @@ pub(super) async fn product(
         ToyAnswer::Found(toy, source) => {
             let mut response = server::json(StatusCode::OK, toy.body);
             response.headers_mut().insert(CACHE, cache_header(source, service.settings));
-            if source == Source::Cache && recorder.is_on() {
+            if source == Source::Catalog {
+                return Ok(server::timed(response, timing(&remote, TimedPart::Catalog)));
+            }
+            // Its time is too short to be measured for each query.
+            response.headers_mut().insert(SERVER_TIMING, CACHE_HIT);
+            if recorder.is_on() {
                 let id = remote.reply_id();
                 recorder.hit(&name, remote.sent_trace(), id.as_bytes(), began);
                 response.headers_mut().insert(REQUEST_ID, id);
@@ -164,7 +172,7 @@ pub(super) async fn products(
         let mut response = server::data(toys);
         let cache = cache_header(Source::Catalog, service.settings);
         response.headers_mut().insert(CACHE, cache);
-        response
+        server::timed(response, timing(&remote, TimedPart::Catalog))
     });
     recorded(&service, asked.as_ref(), reply)
 }
@@ -207,7 +215,7 @@ pub(super) async fn purchase(
     // none.
     let key = HeaderValue::from_str(key.as_sent()).expect("a key is visible ASCII characters");
     response.headers_mut().insert(IDEMPOTENCY_KEY, key);
-    Ok(response)
+    Ok(server::timed(response, timing(&remote, TimedPart::Leader)))
 }
 
 async fn buy(
@@ -268,9 +276,9 @@ pub(super) async fn order(
     let asked = recorder.asked("GET /orders", remote.origin(), || text.clone().into_owned());
     let order = service.order(&remote, OrderNumber(number)).await;
     service.count_failure(&order);
+    let timed = |order| server::timed(server::data(order), timing(&remote, TimedPart::Leader));
     let order = order.map_err(ErrorReply::from);
-    let reply =
-        order.and_then(|order| order.map(Order::without_key).map(server::data).ok_or(not_found));
+    let reply = order.and_then(|order| order.map(Order::without_key).map(timed).ok_or(not_found));
     recorded(&service, asked.as_ref(), reply)
 }
 
@@ -287,6 +295,14 @@ pub(super) async fn order(
 )]
 pub(super) async fn cluster(service: Data<Service>) -> HttpResponse {
     server::data(service.cluster_view(usize::MAX))
+}
+
+/// Where the time of a request went, of which the role that was asked took this part.
+fn timing(remote: &Connections<Remote>, phase: TimedPart) -> ServerTiming {
+    let Some(took) = remote.in_use() else { return ServerTiming::default() };
+    let mut timing = remote.timing();
+    timing.add(phase, took);
+    timing
 }
 
 /// Where an answer is from, in the words of `X-Cache`.

@@ -73,7 +73,14 @@ pub(super) fn configure(config: &mut ServiceConfig, roles: &Roles) {
     get,
     path = "/trace",
     tag = "operations",
-    params(("last" = Option<usize>, Query, description = "How many requests.", example = 1)),
+    params((
+        "last" = Option<usize>,
+        Query,
+        description = "How many requests.",
+        minimum = 1,
+        maximum = 50,
+        example = 1
+    )),
     responses(
         (status = 200, description = "The events, or the requests.", body = serde_json::Value),
         (status = 400, description = "There is no such number.", body = Failure),

@@ -13,6 +13,7 @@ pub mod routes;
 pub mod service;
 pub mod storage;
 pub mod tasks;
+mod timeline;
 
 use std::net::TcpListener;
 use std::rc::Rc;

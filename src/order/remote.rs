@@ -13,6 +13,7 @@ use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, OrderReply, ReplicaId,
 };
+use crate::wire::timing::ServerTiming;
 use crate::wire::trace::RequestOrigin;
 
 /// One attempt at anything that takes a disk's sync or two. Attempts are repeated, by key.
@@ -49,13 +50,18 @@ impl Remote {
         self.0.catalog.call(&report, STATUS_TIMEOUT).await
     }
 
-    pub(super) async fn commit(&self, request: &CommitRequest) -> Result<CommitReply, CallError> {
-        let reply = self.0.catalog.call(request, COMMIT_TIMEOUT).await?;
+    /// Sends a batch to the catalog. Returns its answer, and where its time went.
+    pub(super) async fn commit(
+        &self,
+        request: &CommitRequest,
+    ) -> Result<(CommitReply, ServerTiming), CallError> {
+        let catalog = self.0.catalog.on_behalf_of(&Rc::default());
+        let reply = catalog.call(request, COMMIT_TIMEOUT).await?;
         match &reply {
             CommitReply::Decided { verdicts, .. } if verdicts.len() != request.purchases.len() => {
                 Err(nonsense("there is not a verdict for each purchase"))
             }
-            CommitReply::Decided { .. } | CommitReply::Deposed(_) => Ok(reply),
+            CommitReply::Decided { .. } | CommitReply::Deposed(_) => Ok((reply, catalog.timing())),
         }
     }
 

@@ -65,6 +65,7 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
         let purchase = Purchase { origin, ..call.purchase };
         let answer = service.purchase(purchase, time_limit).await;
         service.metrics.purchase(&answer);
+        caller.timing.add_all(service.timing_of(&answer));
         Ok(answer?)
     });
     endpoints.on(service, async |service, call: AppendRequest, _| Ok(service.append(call).await?));

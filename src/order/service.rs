@@ -18,6 +18,7 @@ use super::core::log::{LogNumber, NotTaken, Write};
 use super::metrics::OrderMetrics;
 use super::remote::Remote;
 use super::storage::Storage;
+use super::timeline::Timeline;
 use crate::events::Traces;
 use crate::failpoint;
 use crate::health::Readiness;
@@ -60,6 +61,7 @@ pub struct Service {
     pub(super) shutdown: Shutdown,
     pub(super) conditions: Conditions,
     pub(super) metrics: OrderMetrics,
+    pub(super) timeline: Timeline,
 }
 
 /// Why a replica could not do what it was asked.
@@ -107,6 +109,7 @@ impl Service {
             shutdown,
             conditions: Conditions::default(),
             metrics: OrderMetrics::new(),
+            timeline: Timeline::default(),
         })
     }
 
@@ -243,11 +246,13 @@ impl Service {
             self.decide(|core, _| core.not_written(writing.log));
             return Err(NotTaken::NotWritten);
         };
-        let text = || format!("{} orders on disk", end.length);
+        let plural = if end.length == 1 { "" } else { "s" };
+        let text = || format!("{} order{plural} on disk", end.length);
         self.identity.recorder().did("sync", &writing.traces, Some(began), text);
         if self.decide(|core, _| core.leads()).is_some() {
             failpoint::pass(failpoint::LEADER_APPENDED);
         }
+        self.timeline.written(end.length, self.runtime.now());
         self.decide(|core, _| core.written(writing.log, end));
         Ok(())
     }

@@ -102,7 +102,8 @@ impl Service {
         let (now, conditions) = (self.runtime.now(), &self.conditions);
         self.metrics.catalog_seconds.observe((now - asked).as_secs_f64());
         let outcome = match answer {
-            Ok(reply) => {
+            Ok((reply, timing)) => {
+                self.timeline.decided(&reply, timing, asked, now);
                 if let Some(lasted) = conditions.batches_in_doubt.over(now) {
                     log::info!("the catalog answers batches again; it did not {lasted}");
                 }

@@ -9,13 +9,14 @@ use actix_web::{FromRequest, HttpRequest};
 use subtle::ConstantTimeEq as _;
 
 use super::methods::Allow;
-use super::reply::{ErrorReply, data};
+use super::reply::{ErrorReply, data, timed};
 use super::socket::Socket;
 use super::{origin, site};
 use crate::roles::Secret;
 use crate::transport::{MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE};
 use crate::wire::calls::{Call, Caller, Endpoints, MessageTag, Method, Refusal};
 use crate::wire::identity::{Addressee, StoreId};
+use crate::wire::timing::TimingNote;
 
 /// Where the paths between roles begin.
 pub(super) const INTERNAL: &str = "/internal";
@@ -62,10 +63,12 @@ impl Endpoints for HttpEndpoints<'_> {
             let origin = origin::sent(request.headers());
             let meant_for = meant_for(request.headers());
             let message = message(request.headers());
-            let answered = answer(state.clone(), call, Caller { origin, meant_for, message });
+            let timing = TimingNote::default();
+            let caller = Caller { origin, meant_for, message, timing: timing.clone() };
+            let answered = answer(state.clone(), call, caller);
             async move {
                 match answered.await {
-                    Ok(answer) => data(answer),
+                    Ok(answer) => timed(data(answer), timing.get()),
                     Err(Refusal::Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
                     Err(Refusal::Misdirected(why)) => ErrorReply::Misdirected(why).into_response(),
                 }

@@ -62,7 +62,7 @@ pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
 use self::rate::RequestLimit;
 pub use self::rate::is_counted;
-pub use self::reply::{ErrorReply, data, json};
+pub use self::reply::{ErrorReply, data, json, timed};
 use self::serving::{Serving, Terms};
 use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::ops::Deref;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderMap, HeaderValue};
@@ -15,6 +16,7 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 
 use super::request_id;
+use crate::clock;
 use crate::transport::TRACEPARENT;
 use crate::wire::trace::{RequestOrigin, TraceContext, TraceId};
 
@@ -30,7 +32,8 @@ pub struct Connections<R> {
     shared: Data<R>,
     request: HttpRequest,
     origin: OnceCell<Rc<RequestOrigin>>,
-    own: OnceCell<R>,
+    /// The connections, and since when they are used.
+    own: OnceCell<(R, Instant)>,
 }
 
 /// The id that was drawn for a request without a usable one, for its reply.
@@ -55,6 +58,11 @@ impl<R> Connections<R> {
 }
 
 impl<R> Connections<R> {
+    /// Returns how long ago the first call was made; `None` if none was.
+    pub fn in_use(&self) -> Option<Duration> {
+        self.own.get().map(|(_, since)| clock::now() - *since)
+    }
+
     /// Returns the id for the reply to a request for which no call is made: the client's or,
     /// without a usable one, a fresh one.
     #[must_use]
@@ -107,6 +115,7 @@ impl<R: OnBehalf> Deref for Connections<R> {
     type Target = R;
 
     fn deref(&self) -> &R {
-        self.own.get_or_init(|| self.shared.on_behalf_of(self.origin()))
+        let own = || (self.shared.on_behalf_of(self.origin()), clock::now());
+        &self.own.get_or_init(own).0
     }
 }

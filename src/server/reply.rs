@@ -10,7 +10,9 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use super::methods::Allow;
+use crate::transport::SERVER_TIMING;
 use crate::wire::reply::{self, Failure, Problem};
+use crate::wire::timing::ServerTiming;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What is told of stock and orders may be another in a moment, so that nothing between server and
@@ -64,6 +66,21 @@ pub fn json(status: StatusCode, body: Bytes) -> HttpResponse {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}
+
+/// Returns the reply with a header that says where its time went, if that was measured.
+///
+/// # Panics
+///
+/// Never: names and digits fit in a header.
+#[must_use]
+pub fn timed(mut response: HttpResponse, timing: ServerTiming) -> HttpResponse {
+    if !timing.is_empty() {
+        let value = HeaderValue::from_str(&timing.to_string());
+        let value = value.expect("names and digits fit in a header");
+        response.headers_mut().insert(SERVER_TIMING, value);
+    }
     response
 }
 

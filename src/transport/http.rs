@@ -9,12 +9,13 @@ use awc::error::{ConnectError, PayloadError, SendRequestError};
 use serde::de::DeserializeOwned;
 
 use super::{
-    CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE, REQUEST_ID, TRACEPARENT,
-    Unreachable,
+    CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE, REQUEST_ID,
+    SERVER_TIMING, TRACEPARENT, Unreachable,
 };
 use crate::roles::{Address, Secret};
 use crate::wire::calls::Caller;
 use crate::wire::reply::{Data, Failure};
+use crate::wire::timing::{ServerTiming, TimingNote};
 
 /// Connecting takes a round trip; a machine that has not answered by then is taken to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
@@ -87,7 +88,8 @@ impl Http {
         time_limit: Duration,
     ) -> Result<A, CallError> {
         let request = self.request(awc::http::Method::GET, path, time_limit, &Caller::default());
-        let answer = finish(request.send(), time_limit, LARGEST_MESSAGE).await;
+        let timing = TimingNote::default();
+        let answer = finish(request.send(), time_limit, LARGEST_MESSAGE, &timing).await;
         answer.map(|(answer, _body)| answer)
     }
 
@@ -107,7 +109,8 @@ impl Http {
                 request.insert_header((CONTENT_TYPE, JSON)).send_body(body)
             }
         };
-        finish(sending, time_limit, largest).await.map(|(answer, body)| (answer, Some(body)))
+        let answer = finish(sending, time_limit, largest, &caller.timing).await;
+        answer.map(|(answer, body)| (answer, Some(body)))
     }
 
     /// Sends a request as a person makes it: to any path, as a `POST` if it has a body. Returns the
@@ -130,7 +133,7 @@ impl Http {
                 .send_body(body),
             None => self.request(awc::http::Method::GET, path, time_limit, caller).send(),
         };
-        receive(sending, time_limit, LARGEST_MESSAGE).await
+        receive(sending, time_limit, LARGEST_MESSAGE, &caller.timing).await
     }
 
     fn request(
@@ -169,8 +172,9 @@ async fn finish<A: DeserializeOwned>(
     sending: awc::SendClientRequest,
     time_limit: Duration,
     largest: usize,
+    timing: &TimingNote,
 ) -> Result<(A, Bytes), CallError> {
-    let (status, body) = receive(sending, time_limit, largest).await?;
+    let (status, body) = receive(sending, time_limit, largest, timing).await?;
     if !(200..300).contains(&status) {
         return Err(refusal(status, &body));
     }
@@ -186,9 +190,13 @@ async fn receive(
     sending: awc::SendClientRequest,
     time_limit: Duration,
     largest: usize,
+    timing: &TimingNote,
 ) -> Result<(u16, Bytes), CallError> {
     let answer = async {
         let mut response = sending.await.map_err(|error| classify(&error))?;
+        if let Some(told) = response.headers().get(SERVER_TIMING).and_then(|it| it.to_str().ok()) {
+            timing.add_all(ServerTiming::parse(told));
+        }
         let body = response.body().limit(largest).await.map_err(|error| {
             let problem = if let PayloadError::Overflow = error {
                 format!("the answer has more than {largest} bytes")

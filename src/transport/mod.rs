@@ -21,10 +21,13 @@ use crate::events::Exchange;
 use crate::identity::Identity;
 use crate::roles::Role;
 use crate::wire::calls::{Call, Caller, Method};
+use crate::wire::timing::{ServerTiming, TimingNote};
 use crate::wire::trace::RequestOrigin;
 
 /// The header by which one request is followed through all roles.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that says where the time of a request went.
+pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The header that says where a request is in its trace (W3C Trace Context).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -51,6 +54,8 @@ pub struct Peer {
     own: Arc<Identity>,
     /// The client's request that calls are made for.
     origin: Rc<RequestOrigin>,
+    /// Where their time went, as the peer told.
+    timing: TimingNote,
 }
 
 /// How a peer is reached.
@@ -122,19 +127,37 @@ impl Peer {
     /// is `own`.
     #[must_use]
     pub fn new(role: Role, http: Http, own: &Arc<Identity>) -> Self {
-        Self { role, link: Link::Http(http), own: Arc::clone(own), origin: Rc::default() }
+        Self {
+            role,
+            link: Link::Http(http),
+            own: Arc::clone(own),
+            origin: Rc::default(),
+            timing: TimingNote::default(),
+        }
     }
 
     /// The peer that runs `role`, on a simulated network.
     #[must_use]
     pub fn simulated(role: Role, network: Rc<dyn Network>, own: &Arc<Identity>) -> Self {
-        Self { role, link: Link::Simulated(network), own: Arc::clone(own), origin: Rc::default() }
+        Self {
+            role,
+            link: Link::Simulated(network),
+            own: Arc::clone(own),
+            origin: Rc::default(),
+            timing: TimingNote::default(),
+        }
     }
 
     /// The same peer, for calls on behalf of a client's request.
     #[must_use]
     pub fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
-        Self { origin: Rc::clone(origin), ..self.clone() }
+        Self { origin: Rc::clone(origin), timing: TimingNote::default(), ..self.clone() }
+    }
+
+    /// Returns where the time of the calls went that were made on behalf of the request.
+    #[must_use]
+    pub fn timing(&self) -> ServerTiming {
+        self.timing.get()
     }
 
     /// Returns the client's request that calls are made for.
@@ -179,6 +202,7 @@ impl Peer {
         let mut caller = Caller {
             origin: RequestOrigin::clone(&self.origin),
             meant_for: Some(self.own.addressee(self.role)),
+            timing: self.timing.clone(),
             message: None,
         };
         let recorder = self.own.recorder();

@@ -24,6 +24,7 @@ use super::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership, LogEnd,
     Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
+use super::timing::TimingNote;
 use super::toy::Toy;
 use super::trace::{RequestOrigin, TraceId};
 
@@ -111,6 +112,8 @@ pub struct Caller {
     pub origin: RequestOrigin,
     /// Whom the call is meant for, if it says so.
     pub meant_for: Option<Addressee>,
+    /// Where the time of the call goes.
+    pub timing: TimingNote,
     /// What the call says of itself, if its sender records events.
     pub message: Option<MessageTag>,
 }

@@ -20,5 +20,6 @@ pub mod quantity;
 pub mod recording;
 pub mod replication;
 pub mod reply;
+pub mod timing;
 pub mod toy;
 pub mod trace;

@@ -36,7 +36,7 @@ const fn granted(number: u64) -> Verdict {
 
 /// What a leader, a front-end and a reader ask of the catalog.
 impl Running<CatalogRole> {
-    async fn led_by(self, replica: u32) -> Self {
+    pub(crate) async fn led_by(self, replica: u32) -> Self {
         let status = self.status().await;
         let acquisition = Acquisition {
             nominee: ReplicaId(replica),
@@ -52,7 +52,7 @@ impl Running<CatalogRole> {
         self.post("/internal/acquire", acquisition).await.data()
     }
 
-    async fn status(&self) -> CatalogStatus {
+    pub(crate) async fn status(&self) -> CatalogStatus {
         self.get("/internal/catalog-status").await.data()
     }
 
@@ -71,7 +71,7 @@ impl Running<CatalogRole> {
         }
     }
 
-    async fn buy(&self, key: &str, name: &str, quantity: u64) -> Verdict {
+    pub(crate) async fn buy(&self, key: &str, name: &str, quantity: u64) -> Verdict {
         self.sell(vec![purchase(key, name, quantity)]).await.0[0]
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toystore::identity::Identity;
-use toystore::roles::Role;
 use toystore::wire::calls::Call;
 use toystore::wire::order::OrderNumber;
 use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
@@ -14,6 +13,7 @@ use toystore::wire::quantity::Quantity;
 use toystore::wire::trace::RequestOrigin;
 
 use super::cluster::Cluster;
+use super::events;
 use super::judge::{self, Before, Era};
 use super::message::{Node, PlaceOrder, ShowOrder, ShowToy};
 use super::world::Env;
@@ -67,7 +67,7 @@ pub(crate) fn start_final_check(cluster: &Rc<Cluster>, place: usize, done: &Rc<C
 
 impl Client {
     fn new(env: Env, cluster: &Rc<Cluster>, number: u32) -> Self {
-        let own = Identity::new(Role::Frontend(0), None);
+        let own = events::identity(&env.world, env.node, None);
         Self { env, cluster: Rc::clone(cluster), number, past: Vec::new(), own }
     }
 

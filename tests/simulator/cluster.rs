@@ -22,7 +22,7 @@ use toystore::roles::{
 use toystore::runtime::Runtime;
 use toystore::shutdown::Shutdown;
 use toystore::transport::Peer;
-use toystore::wire::calls::{Endpoints as _, Refusal};
+use toystore::wire::calls::{Endpoints, Refusal};
 use toystore::wire::lease::{Invalidation, Version};
 use toystore::wire::order::{Order, OrderNumber, Position};
 use toystore::wire::purchase::IdempotencyKey;
@@ -33,6 +33,7 @@ use toystore::{catalog, frontend, order};
 
 use super::databases::{CatalogStorage, Journal, Log, ReplicaStorage};
 use super::disk::{Disk, Health};
+use super::events::{self, Recorded};
 use super::judge::Judge;
 use super::machine::Machine;
 use super::message::{Node, PlaceOrder, ShowOrder, ShowToy, Shown};
@@ -207,8 +208,15 @@ impl Cluster {
             self.world.reached("a restarted catalog waited for earlier sessions");
         }
         let storage = Box::new(CatalogStorage::new(env, self));
-        let (service, jobs) =
-            catalog::service::Service::new(storage, loaded, &self.roles, shutdown.clone(), runtime);
+        let (service, jobs) = catalog::service::Service::new(
+            storage,
+            loaded,
+            &self.roles,
+            shutdown.clone(),
+            runtime,
+            events::recorder(&self.world, Node::Catalog),
+        );
+        events::runs(&self.world, Node::Catalog, &service.identity);
         let connect = self.connect(env, &service.identity);
         let remote = catalog::remote::Remote::new(&self.roles, connect);
         let interval = self.roles.catalog.restock_interval;
@@ -231,7 +239,8 @@ impl Cluster {
     ) -> Handlers {
         self.judge.look_at_log(self, id);
         let storage = Box::new(ReplicaStorage::new(env, self, id));
-        let identity = Identity::new(Role::Order(id), self.logs[&id.0].read(|log| log.store));
+        let store = self.logs[&id.0].read(|log| log.store);
+        let identity = events::identity(&self.world, env.node, store);
         let connect = self.connect(env, &identity);
         let remote = Rc::new(order::remote::Remote::new(&self.roles, id, connect));
         let others = self.replicas.iter().copied().filter(|other| *other != id).collect();
@@ -253,14 +262,14 @@ impl Cluster {
         shutdown: &Shutdown,
         runtime: Arc<dyn Runtime>,
     ) -> Handlers {
-        let identity = Identity::new(Role::Frontend(number), None);
+        let identity = events::identity(&self.world, env.node, None);
         let connect = self.connect(env, &identity);
         let remote = Rc::new(frontend::remote::Remote::new(&self.roles, connect));
         let service = frontend::service::Service::new(identity, number, &self.roles, runtime);
         frontend::tasks::start(&service, &remote, &self.roles, shutdown);
         let mut handlers = Handlers::default();
         frontend::routes::internal(&mut handlers, &service);
-        answer_clients(&mut handlers, &service, &remote);
+        answer_clients(&mut Recorded::new(&mut handlers, &service.identity), &service, &remote);
         handlers
     }
 
@@ -282,6 +291,7 @@ impl Cluster {
             return;
         }
         self.world.trace(node, || "crashes".to_owned());
+        events::crashes(&self.world, node);
         self.network.stop_listening(node);
         self.world.crash(node);
         let shutdown = self.shutdowns.borrow_mut().remove(&node);
@@ -380,6 +390,7 @@ impl Cluster {
 
     /// Looks at a machine after a step of it: whether all invariants still hold.
     fn look(&self, node: Node) {
+        events::after_step(&self.world, node);
         match node {
             Node::Catalog => self.look_at_catalog(),
             Node::Replica(id) => self.look_at_replica(ReplicaId(id)),
@@ -452,7 +463,7 @@ impl Cluster {
 
 /// Answers what clients ask a front-end.
 fn answer_clients(
-    handlers: &mut Handlers,
+    handlers: &mut impl Endpoints,
     service: &Arc<frontend::service::Service>,
     remote: &Rc<frontend::remote::Remote>,
 ) {

@@ -40,6 +40,8 @@ mod cluster;
 mod conversation;
 mod databases;
 mod disk;
+mod events;
+mod events_tests;
 mod faults;
 mod judge;
 mod judge_tests;
@@ -79,10 +81,15 @@ struct Outcome {
 
 /// Runs a seed. The trace is written to `trace` as it comes, so that it is there after a panic.
 fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
-    machine::take_logs();
     let world = World::new(seed, toystore::clock::now(), traces, Timing::Random);
     *keep = Some(Rc::clone(&world));
-    let cluster = Cluster::new(Rc::clone(&world));
+    run_in(&world).1
+}
+
+/// Runs a world. Its cluster is returned as it is at the end.
+fn run_in(world: &Rc<World>) -> (Rc<Cluster>, Outcome) {
+    machine::take_logs();
+    let cluster = Cluster::new(Rc::clone(world));
     let done = Rc::new(Cell::new(0));
     for number in 1..=cluster.clients {
         let actions = world.draw(20..80);
@@ -115,7 +122,8 @@ fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
     // Tasks and the world hold each other.
     cluster.servers().into_iter().for_each(|node| cluster.crash(node));
     world.stop_observing();
-    Outcome { paths, events: world.events.get(), orders, simulated: world.time() }
+    let events = world.events.get();
+    (cluster, Outcome { paths, events, orders, simulated: world.time() })
 }
 
 /// Runs a seed, and once more with a trace if it fails.

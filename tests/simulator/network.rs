@@ -16,6 +16,7 @@ use toystore::transport::{self, CallError, Message, Peer, Unreachable};
 use toystore::wire::calls::{Call, Caller, Endpoints, Refusal};
 use toystore::wire::replication::ReplicaId;
 
+use super::events;
 use super::message::Node;
 use super::observer::Observer;
 use super::world::{Env, World};
@@ -265,14 +266,17 @@ impl Network {
     ) {
         let network = Rc::clone(self);
         self.world.spawn(Node::World, async move {
+            let message = |ending| events::message_of(caller.message.as_ref(), ending);
+            let (asked, answered) = (message(""), message(".answer"));
             if !network.travels(from, to).await {
+                events::lost(&network.world, from, to, asked.as_deref());
                 network.unanswered.borrow_mut().push(answers);
                 return;
             }
             let handlers = network.handlers.borrow().get(&to).cloned();
             let Some(handlers) = handlers else {
                 let refused = Err(CallError::Unreachable(Unreachable::ConnectionRefused));
-                network.answer(to, from, refused, answers).await;
+                network.answer(to, from, refused, answers, None).await;
                 return;
             };
             let handler = handlers.get(&(*call).as_any().type_id());
@@ -287,14 +291,22 @@ impl Network {
                 network.observed(|observer| observer.answered(from, to, &*call, &reply, took));
                 let answering = Rc::clone(&network);
                 network.world.spawn(Node::World, async move {
-                    answering.answer(to, from, reply, answers).await;
+                    answering.answer(to, from, reply, answers, answered).await;
                 });
             });
         });
     }
 
-    async fn answer(&self, from: Node, to: Node, reply: Reply, answers: Answers) {
+    async fn answer(
+        &self,
+        from: Node,
+        to: Node,
+        reply: Reply,
+        answers: Answers,
+        message: Option<String>,
+    ) {
         if !self.travels(from, to).await {
+            events::lost(&self.world, from, to, message.as_deref());
             self.unanswered.borrow_mut().push(answers);
             return;
         }

@@ -17,6 +17,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use super::events::Events;
 use super::machine;
 use super::message::Node;
 use super::paths::Paths;
@@ -46,6 +47,8 @@ pub(crate) struct World {
     machines: RefCell<BTreeMap<Node, Machine>>,
     pub(crate) paths: RefCell<Paths>,
     trace: Option<RefCell<Vec<String>>>,
+    /// What happens, if it is recorded.
+    pub(crate) recorded: RefCell<Option<Events>>,
     pub(crate) events: Cell<u64>,
     timing: Timing,
     /// Called with a machine after each step of it.
@@ -111,6 +114,7 @@ impl World {
             machines: RefCell::default(),
             paths: RefCell::default(),
             trace: traces.then(RefCell::default),
+            recorded: RefCell::default(),
             events: Cell::new(0),
             timing,
             observer: RefCell::default(),

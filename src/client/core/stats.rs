@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::latency::Latency;
+use crate::wire::timing::{ServerTiming, TimedPart};
 
 /// The reasons of errors that are counted one by one; further ones only count as errors.
 const MOST_REASONS: usize = 20;
@@ -74,6 +75,8 @@ pub(crate) enum NoAnswer {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stats {
     counts: [RequestCounts; RequestType::ALL.len()],
+    /// Where the time of granted orders went, as the store told.
+    timings: [Latency; TimedPart::ALL.len()],
     /// The reasons of errors, and how often each occurred.
     pub(crate) reasons: BTreeMap<String, u64>,
     /// Iterations.
@@ -158,6 +161,18 @@ impl Stats {
         self.counts[request as usize].latency.record(took);
     }
 
+    /// Records where the time of a granted order went.
+    pub(crate) fn timed(&mut self, timing: ServerTiming) {
+        for (phase, took) in timing.parts() {
+            self.timings[phase as usize].record(took);
+        }
+    }
+
+    /// Where the time of granted orders went, as far as the store told.
+    pub(crate) fn timings(&self) -> impl Iterator<Item = (TimedPart, &Latency)> {
+        TimedPart::ALL.into_iter().zip(&self.timings).filter(|(_, latency)| latency.count() > 0)
+    }
+
     /// Counts a request that ended in an error, and the reason.
     pub(crate) fn failed(&mut self, request: RequestType, reason: &str) {
         self.counts[request as usize].errors += 1;
@@ -167,6 +182,9 @@ impl Stats {
     /// Adds what another client counted.
     pub(crate) fn add(&mut self, other: &Self) {
         for (ours, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            ours.add(theirs);
+        }
+        for (ours, theirs) in self.timings.iter_mut().zip(&other.timings) {
             ours.add(theirs);
         }
         for (reason, count) in &other.reasons {

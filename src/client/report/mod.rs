@@ -25,7 +25,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Settings;
-use super::core::latency::{per_second, share};
+use super::core::latency::{Summary, per_second, share};
 use super::core::receipts::{FailedCheck, Receipts, find_repeats};
 use super::core::schedule::{End, Schedule};
 use super::core::shopper::Probability;
@@ -84,6 +84,8 @@ pub struct Report {
     pub orders_in_doubt: u64,
     /// Toys in these orders.
     pub units: u64,
+    /// Where the time of granted orders went, by the parts of `Server-Timing`.
+    pub order_timing: BTreeMap<&'static str, Summary>,
     /// Hits among the queries that passed a cache, from 0 to 1.
     pub hit_ratio: Option<f64>,
     /// Each client, in the order of their numbers.
@@ -215,7 +217,9 @@ impl Report {
         let attempts = all.of_all();
         let hits = all.of(RequestType::QueryHit).latency.count();
         let misses = all.of(RequestType::QueryMiss).latency.count();
+        let timings = all.timings().map(|(phase, latency)| (phase.name(), latency.summary()));
         Self {
+            order_timing: timings.collect(),
             run: Run::new(settings),
             interrupted: times.interrupted.is_some(),
             started_unix_s: times.started_unix.as_secs_f64(),

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use super::table::Row;
 use super::{Report, Run, written};
-use crate::client::core::latency::Bin;
+use crate::client::core::latency::{Bin, Summary};
 use crate::client::core::stats::{RequestType, Unanswered};
 
 /// The width of the longest bar of a histogram.
@@ -88,6 +88,13 @@ fn write_sums(f: &mut String, report: &Report) -> fmt::Result {
     )?;
     if report.orders_in_doubt > 0 {
         write!(f, "; {} may have been made without an answer", report.orders_in_doubt)?;
+    }
+    if !report.order_timing.is_empty() {
+        let part = |(name, took): (&&str, &Summary)| {
+            format!("{name} {} / {}", figure(took.mean_ms, 3), figure(took.p99_ms, 3))
+        };
+        let parts: Vec<String> = report.order_timing.iter().map(part).collect();
+        write!(f, "\nwhere orders spent their time, mean / p99 in ms: {}", parts.join(", "))?;
     }
     let hits = report.requests.of(RequestType::QueryHit).count;
     match report.hit_ratio {

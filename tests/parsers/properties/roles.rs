@@ -115,5 +115,12 @@ fn print(roles: &Roles) -> String {
     ));
     let cache = roles.cache;
     line(format_args!("[cache]\nenabled = {}\ncapacity = {}", cache.enabled, cache.capacity));
+    line(format_args!("[trace]\nevents = {}", roles.trace.events));
+    if let Some(limit) = roles.rate_limit {
+        line(format_args!("[rate_limit]\nrequests_per_second = {}", limit.requests_per_second));
+        if let Some(burst) = limit.burst {
+            line(format_args!("burst = {burst}"));
+        }
+    }
     text
 }

@@ -116,9 +116,20 @@ impl Store {
         connection.execute_batch(sql).expect("the statement is right");
     }
 
+    /// Runs a catalog that waits for no replica.
     pub(crate) fn run_catalog(&self) -> Running<CatalogRole> {
-        self.run(&self.catalog, async |listener, roles, stop| {
-            toystore::catalog::run(listener, &roles, &[1, 2, 3].map(ReplicaId), stop).await
+        self.run_catalog_without(&[1, 2, 3].map(ReplicaId))
+    }
+
+    /// Runs a catalog that hears all replicas first, if it may have gone back in time.
+    pub(crate) fn run_catalog_that_hears(&self) -> Running<CatalogRole> {
+        self.run_catalog_without(&[])
+    }
+
+    fn run_catalog_without(&self, lost: &[ReplicaId]) -> Running<CatalogRole> {
+        let lost = lost.to_vec();
+        self.run(&self.catalog, async move |listener, roles, stop| {
+            toystore::catalog::run(listener, &roles, &lost, stop).await
         })
     }
 
