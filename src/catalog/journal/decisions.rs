@@ -3,9 +3,9 @@
 //!
 //! # The idea
 //!
-//! A bit may flip on a disk, and SQLite does not notice one that flips in a value. In a recorded key
-//! it makes the key disappear, and the owner's retry would be sold again. So a row's hash is not
-//! enough; that there is *no* row must be shown, too. The keys form a ring in their order, and
+//! A bit may flip on a disk, and SQLite does not notice one that flips in a value. In a recorded
+//! key it makes the key disappear, and the owner's retry would be sold again. So a row's hash is
+//! not enough; that there is *no* row must be shown, too. The keys form a ring in their order, and
 //! each row's hash covers its own values and the key of the next row (as an NSEC record of DNSSEC
 //! does). A look-up of a key reads the row at or before it, and the key after that:
 //!
