@@ -46,10 +46,10 @@ fn prose(text: &str) -> Vec<&str> {
 }
 
 /// The experiments that `docs/evaluation.md` tells of: the folders of their data.
-const EXPERIMENTS: [&str; 5] = ["cache", "contention", "faults", "overhead", "sweep"];
+const EXPERIMENTS: [&str; 6] = ["cache", "contention", "faults", "hostile", "overhead", "sweep"];
 /// Where the machine and the commit of each are.
-const MACHINES: [&str; 6] =
-    ["cache", "contention", "faults", "overhead", "sweep/loopback", "sweep/links"];
+const MACHINES: [&str; 7] =
+    ["cache", "contention", "faults", "hostile", "overhead", "sweep/loopback", "sweep/links"];
 
 /// The assignment's limits for documents, in words: two pages have 1,150 at most, three pages with
 /// figures and tables 1,100.

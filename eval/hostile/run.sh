@@ -99,6 +99,14 @@ TEXT
   awk -F , '$1 == "all" && $17 == "open" {
     printf "| %s | %d | %d | %.1f | %.1f | %.0f |\n", $2, $3, $4, $10, $12, $14
   }' "$results/latencies.csv"
+  awk -F , '$4 == "shopping" && $5 == "query" && $15 != "" { print $15 }' "$results/series.csv" |
+    sort -g | awk -v load="$(sed -n 's/.*"load_average_before": //p' "$results/machine.json")" '
+      { p99[NR] = $1 }
+      END {
+        printf "\nOf the queries in each ten seconds, the p99 was %.0f ms (median; from %.0f to %.0f). The load average of",
+          p99[int((NR + 1) / 2)], p99[1], p99[NR]
+        printf " the machine\nbefore the run was %s; where that is more than its cores, others made clients wait.\n", load
+      }'
   cat <<'TEXT'
 
 | role | memory after 1 min, MiB | most | at the end | open files at most |

@@ -16,6 +16,7 @@ use futures_util::future::LocalBoxFuture;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
@@ -78,10 +79,15 @@ async fn watch(slots: Rc<Slots>, Terms { limit, stop, .. }: Terms) {
     let mut clock = rt::time::interval(Duration::from_millis(u64::from(TICK_MS)));
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut forgetting = rt::time::interval(FORGET_INTERVAL);
+    let mut last = Instant::now();
     let mut stops = false;
     loop {
         tokio::select! {
-            _ = clock.tick() => slots.tick(),
+            _ = clock.tick() => {
+                let ticks = last.elapsed().as_millis() / u128::from(TICK_MS);
+                slots.tick(u32::try_from(ticks).unwrap_or(u32::MAX));
+                last = Instant::now();
+            }
             _ = forgetting.tick(), if limit.is_some() => limit.iter().for_each(|it| it.forget()),
             () = slots.load.alarm.notified() => slots.shed_weight(),
             () = stop.cancelled(), if !stops => {

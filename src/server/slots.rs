@@ -233,9 +233,10 @@ impl Slots {
         }
     }
 
-    /// Looks at every socket, once per tick.
-    pub(super) fn tick(&self) {
-        self.now.set(self.now.get().wrapping_add(1));
+    /// Looks at every socket. Ticks that a busy machine has missed count, but not those of a long
+    /// stall, in which clients could not be heard.
+    pub(super) fn tick(&self, ticks: u32) {
+        self.now.set(self.now.get().wrapping_add(ticks.clamp(1, 2)));
         for socket in &*self.sockets.borrow() {
             let (stage, age) = socket.look(self.now.get());
             let has_dispatcher = socket.holder.get() == Holder::Dispatcher;
