@@ -18,8 +18,8 @@
 //! ```
 //!
 //! A new row is put between two that were checked, and writes one more hash, in the row before it,
-//! which is mostly on the same page. Nothing has to be read at a start, and no answer rests on a row
-//! that was not checked: damage ends the catalog with an error that says what to do.
+//! which is mostly on the same page. Nothing has to be read at a start, and no answer rests on a
+//! row that was not checked: damage ends the catalog with an error that says what to do.
 //!
 //! # What is left out
 //!
