@@ -9,13 +9,13 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::backup::{self, Fate, Newer, SavedDatabase};
-use crate::catalog::journal::rebuild;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
 use crate::manual::Manual;
+use crate::mend::{self, MendError};
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
-use crate::roles::{CatalogRole, Role, Roles};
+use crate::roles::{Role, Roles};
 use crate::wire::replication::ReplicaId;
 use crate::{catalog, client, cluster, frontend, health, order, trace};
 
@@ -52,6 +52,12 @@ enum Command {
     /// may be granted when it is sent again. So are the times of restocks: the stock is what the
     /// fewest restocks leave. Afterwards the catalog hears every replica before it sells.
     Rebuild(RebuildArguments),
+    /// Mend values in the catalog's database that no store comes to.
+    ///
+    /// Stop the catalog first. An epoch, a session, a version or a stock that cannot be right keeps
+    /// the catalog from starting. Epochs are counted from 0 again, sessions are forgotten, and a
+    /// toy's stock is what a restock leaves. Orders and keys are not touched.
+    Repair,
     /// Back up the databases of this roles.toml's data folder, while the store runs.
     ///
     /// The folder DIR gets a copy of the catalog's and each replica's database that is in the data
@@ -165,8 +171,9 @@ pub fn run() -> ExitCode {
         Command::Client(arguments) => with_roles(&config, |roles| {
             system.block_on(client::run(arguments, &roles.frontend_addresses()))
         }),
+        Command::Repair => with_roles(&config, |roles| mended(mend::repair(roles))),
         Command::Rebuild(arguments) => {
-            with_roles(&config, |roles| rebuild_journal(roles, &arguments.from))
+            with_roles(&config, |roles| mended(mend::rebuild(roles, &arguments.from)))
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
@@ -266,26 +273,9 @@ fn play_in(
     }
 }
 
-fn rebuild_journal(roles: &Roles, from: &Path) -> ExitCode {
-    let _lock = match PidLock::take(roles, Role::Catalog) {
-        Ok(lock) => lock,
-        Err(error) => return fail(&error),
-    };
-    let path = roles.file_of(Role::Catalog, "db");
-    let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
-    match rebuild::rebuild(&path, toys, *initial_stock, from) {
-        Ok(rebuilt) => {
-            let (before, end) = (rebuilt.before, rebuilt.end.length);
-            let keys = match rebuilt.without_key {
-                0 => String::new(),
-                count => format!(" ({count} of them from before replicas kept keys)"),
-            };
-            print(&format!(
-                "the journal had {before} orders and has {end} now{keys}; start the catalog\n"
-            ))
-        }
-        Err(error) => fail(&error),
-    }
+/// Prints what was done to the catalog's database.
+fn mended(outcome: Result<String, MendError>) -> ExitCode {
+    outcome.map_or_else(|error| fail(&error), |text| print(&text))
 }
 
 fn back_up(roles: &Roles, to: &Path) -> ExitCode {

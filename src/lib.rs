@@ -76,6 +76,8 @@ pub mod trace; // toystore trace: events for the viewers that people have
 
 pub mod backup; // copies of a store's databases, and back
 
+pub mod mend; // rebuilds and repairs a catalog's database
+
 // The command line.
 
 pub mod cluster; // starts, stops and shows the roles of a roles.toml

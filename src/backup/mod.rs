@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::manifest::{Manifest, SavedDatabase};
 pub use self::restore::{Fate, Newer, restore};
+use crate::catalog::journal::decisions;
 use crate::failpoint;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
@@ -98,6 +99,9 @@ fn fill(roles: &Roles, present: &[Role], folder: &Path) -> Result<Manifest, Back
         copy(&roles.file_of(*role, "db"), &file)?;
         failpoint::pass(failpoint::BACKUP_STEP);
         let contents = inspect(&file)?;
+        if *role == Role::Catalog {
+            decisions::verify(&file)?;
+        }
         if let (Some(first), Some(other)) = (store, contents.store)
             && first != other
         {

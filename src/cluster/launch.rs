@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, Stdio};
 
 use super::guard::Starts;
@@ -36,7 +37,7 @@ fn outputs(cluster: &Cluster, role: Role) -> Result<(Stdio, Stdio), VerbError> {
         std::fs::create_dir_all(folder).map_err(|error| {
             format!("cannot create the data folder {}: {error}", folder.display())
         })?;
-        let log = OpenOptions::new().create(true).append(true).open(&path);
+        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         log.and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(|error| format!("cannot write the log {}: {error}", path.display()))
     };

@@ -21,7 +21,10 @@ mod room;
 pub(crate) mod snapshot;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::{OpenOptions, Permissions, set_permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use futures_util::future::LocalBoxFuture;
@@ -36,6 +39,8 @@ use crate::wire::replication::Unwritable;
 
 /// How long SQLite waits for another process's lock, such as one of the `sqlite3` shell.
 const BUSY_TIMEOUT_MS: u32 = 2_000;
+/// The mode of files that hold keys: only their owner may read them.
+const PRIVATE: u32 = 0o600;
 /// Prepared statements that a connection keeps: more than there are in the code.
 const CACHED_STATEMENTS: usize = 32;
 
@@ -59,6 +64,7 @@ pub type Outcome<'a, T> = LocalBoxFuture<'a, Result<T, StorageError>>;
 
 /// Opens the database at `path` for writing, with the settings that durability needs.
 pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, StorageError> {
+    make_private(path);
     let open = || {
         let connection = Connection::open(path)?;
         configure(&connection)?;
@@ -74,6 +80,7 @@ pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, St
     if verdict != "ok" {
         return Err(StorageError::Corrupt(path.to_owned(), verdict));
     }
+    check_tables(&connection, path, schema)?;
     check_settings(&connection, path)?;
     Ok(connection)
 }
@@ -84,6 +91,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StorageError> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        connection.pragma_update(None, "cell_size_check", true)?;
         Ok(connection)
     };
     open().map_err(|error| classify(path, &error))
@@ -119,8 +127,41 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")
+}
+
+/// Gives the file at `path` to its owner alone, and creates it if there is none. SQLite gives the
+/// files that it makes beside it the same mode.
+pub(crate) fn make_private(path: &Path) {
+    let mut options = OpenOptions::new();
+    // What keeps it from being opened keeps SQLite, too, which says so.
+    let Ok(_created) = options.create(true).append(true).mode(PRIVATE).open(path) else { return };
+    for suffix in ["", "-wal", "-shm"] {
+        // Another user's file keeps its mode.
+        let _kept = set_permissions(with_suffix(path, suffix), Permissions::from_mode(PRIVATE));
+    }
+}
+
+/// Checks that the database has no other tables than `schema` makes: the name of one that is
+/// damaged, so that an empty table was just made in its place, would be another one.
+fn check_tables(connection: &Connection, path: &Path, schema: &[&str]) -> Result<(), StorageError> {
+    let names = |connection: &Connection| -> rusqlite::Result<BTreeSet<String>> {
+        let sql =
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+        connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+    };
+    let expected = || -> rusqlite::Result<BTreeSet<String>> {
+        let model = Connection::open_in_memory()?;
+        schema.iter().try_for_each(|part| model.execute_batch(part))?;
+        names(&model)
+    };
+    let read = || Ok((names(connection)?, expected()?));
+    let (found, expected) = read().map_err(|error| classify(path, &error))?;
+    let Some(unknown) = found.difference(&expected).next() else { return Ok(()) };
+    let problem = format!("the table `{}` is none of a store's", unknown.escape_debug());
+    Err(StorageError::Corrupt(path.to_owned(), problem))
 }
 
 /// Commits a transaction. A test can make the disk hang or be full here.

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use super::log_table::{open_any, rows, store_of, verify};
-use super::{StorageError, classify, open_reader};
+use super::{StorageError, classify, make_private, open_reader};
 use crate::wire::identity::StoreId;
 use crate::wire::order::Position;
 
@@ -26,6 +26,7 @@ const ALL_PAGES: i32 = -1;
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), StorageError> {
     let source = open_reader(from)?;
     let copied = || {
+        make_private(to);
         let mut copy = Connection::open(to)?;
         let step = Backup::new(&source, &mut copy)?.step(ALL_PAGES)?;
         // One file, without a write-ahead log beside it.

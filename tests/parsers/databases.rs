@@ -1,18 +1,21 @@
 //! Databases that were damaged or tampered with: they open as a journal that holds, or are refused.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rusqlite::types::Value;
+use toystore::catalog::core::stock::Change;
 use toystore::catalog::journal::Journal;
 use toystore::order::order_log::OrderLog;
 use toystore::roles::{Roles, ToyRole};
 use toystore::storage::StorageError;
 use toystore::wire::order::{Order, OrderNumber, Position};
-use toystore::wire::purchase::IdempotencyKey;
+use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
 use toystore::wire::quantity::Quantity;
+use toystore::wire::trace::RequestOrigin;
 
 fn cell() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -122,6 +125,91 @@ proptest! {
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }
     }
+}
+
+/// A closed catalog's database with twenty orders and ten refusals, in one file. Returns what each
+/// key must be answered.
+fn write_catalog(path: &Path, toys: &[ToyRole]) -> BTreeMap<IdempotencyKey, Option<u64>> {
+    let (journal, loaded) = Journal::open(path, toys, 100).expect("it is new");
+    let mut truth = BTreeMap::new();
+    actix_web::rt::System::new().block_on(async {
+        let mut shelf = loaded.shelves[0].clone();
+        let mut end = loaded.journal;
+        for turn in 0..30_u64 {
+            // In no order, as keys come.
+            let key = IdempotencyKey::from_client(format!("key-{}", turn * 7 % 30).as_bytes());
+            let key = key.expect("a key");
+            let is_granted = turn % 3 != 2;
+            let (name, quantity) = (shelf.toy.name.clone(), Quantity::ONE);
+            let number = OrderNumber(end.length);
+            let order = Order { number, name: name.clone(), quantity, key: Some(key.clone()) };
+            let origin = RequestOrigin::default();
+            let purchase = Purchase { key: key.clone(), name, quantity, origin, boot: None };
+            let mut change = Change {
+                shelves: Vec::new(),
+                after: end,
+                orders: Vec::new(),
+                decisions: Vec::new(),
+            };
+            if is_granted {
+                shelf.toy.quantity -= 1;
+                shelf.sold += 1;
+                shelf.version = shelf.version.next();
+                change.shelves.push(shelf.clone());
+                end = end.continued_by(&order);
+                change.orders.push(order);
+            }
+            let decision =
+                if is_granted { Decision::Granted(number) } else { Decision::OutOfStock };
+            change.decisions.push((purchase, decision));
+            truth.insert(key, is_granted.then_some(number.0));
+            journal.commit(change).await.expect("there is room");
+        }
+        journal.checkpoint().await.expect("as before");
+    });
+    truth
+}
+
+/// The decision on a key is its owner's purchase: a wrong answer would be a second sale, a refusal
+/// of what was granted, or the same of what was refused.
+#[test]
+fn a_bit_that_flips_in_a_catalog_s_database_is_no_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("catalog.db");
+    let toys = toys();
+    let truth = write_catalog(&path, &toys);
+    let whole = std::fs::read(&path).expect("it is there");
+    let system = actix_web::rt::System::new();
+    let (mut answered, mut refused) = (0, 0);
+    // A prime, so that all parts of all pages have their turn, and all bits.
+    for (place, bit) in (0..whole.len()).step_by(23).zip((0..8).cycle()) {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1 << bit;
+        for beside in ["db-wal", "db-shm", "marker"] {
+            let _none = std::fs::remove_file(path.with_extension(beside));
+        }
+        std::fs::write(&path, bytes).expect("it can be written");
+        let Ok((journal, loaded)) = Journal::open(&path, &toys, 100) else {
+            refused += 1;
+            continue;
+        };
+        assert_eq!(loaded.shelves[0].toy.quantity, 80, "byte {place}, bit {bit}");
+        let mut is_seen = false;
+        for (key, number) in &truth {
+            match system.block_on(journal.recorded(vec![key.clone()])) {
+                Ok(found) => {
+                    let found = found.get(key).map(|one| one.number.map(|number| number.0));
+                    assert_eq!(found, Some(*number), "{key}: byte {place}, bit {bit}");
+                }
+                Err(error) => {
+                    assert!(!error.to_string().is_empty());
+                    is_seen = true;
+                }
+            }
+        }
+        if is_seen { refused += 1 } else { answered += 1 }
+    }
+    assert!(refused > 50 && answered > 50, "{refused} flips were seen, {answered} did no harm");
 }
 
 fn toys() -> Vec<ToyRole> {

@@ -28,6 +28,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::wire::order::Position;
@@ -67,8 +68,13 @@ impl Marker {
         journal: Position,
         fresh: Token,
     ) -> io::Result<(Self, Past)> {
-        let mut file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)?;
         let mut text = String::new();
         // A marker that is no text is none.
         let found = file.read_to_string(&mut text).ok().and_then(|_| Contents::parse(&text));

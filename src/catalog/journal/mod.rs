@@ -4,17 +4,19 @@
 //! One transaction writes a [`Change`] to the first three of them. It is the store's only commit
 //! point: an order exists if and only if it is in the journal, and the replicas' logs are copies.
 
+pub(crate) mod decisions;
 pub mod marker;
 mod metrics;
 pub(crate) mod past;
 pub mod rebuild;
+pub mod repair;
 mod shelves;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
+use rusqlite::{Connection, Transaction, named_params, params};
 
 use self::marker::{Marker, Past};
 pub use self::metrics::JournalMetrics;
@@ -28,9 +30,8 @@ use crate::storage::{
 };
 use crate::wire::identity::StoreId;
 use crate::wire::lease::SessionId;
-use crate::wire::order::{OrderNumber, Position, Rows};
+use crate::wire::order::{Position, Rows};
 use crate::wire::purchase::{Decision, IdempotencyKey};
-use crate::wire::quantity::Quantity;
 use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
 const TABLES: &str = "
@@ -49,13 +50,6 @@ const TABLES: &str = "
     CREATE VIEW IF NOT EXISTS products AS
         SELECT name, price, quantity FROM stock WHERE position IS NOT NULL ORDER BY position;
     CREATE VIEW IF NOT EXISTS journal AS SELECT number, name, quantity FROM log;
-    -- The decision on each idempotency key; a refusal has no number.
-    CREATE TABLE IF NOT EXISTS decisions (
-        key      TEXT    PRIMARY KEY,
-        name     TEXT    NOT NULL,
-        quantity INTEGER NOT NULL,
-        number   INTEGER
-    ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS cluster (
         id     INTEGER PRIMARY KEY CHECK (id = 1),
         epoch  INTEGER NOT NULL,
@@ -119,6 +113,7 @@ impl Journal {
         initial: u64,
     ) -> Result<(Self, Loaded), StorageError> {
         let mut connection = open(path)?;
+        repair::check(&connection, path)?;
         let journal = verify(&connection, path)?;
         check_sums(&connection, path)?;
         let (marker, store, past) = identify(&mut connection, path, journal)?;
@@ -146,13 +141,10 @@ impl Journal {
     ) -> Result<HashMap<IdempotencyKey, RecordedDecision>, StorageError> {
         self.writer
             .run(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT name, quantity, number FROM decisions WHERE key = ?1",
-                )?;
                 let mut found = HashMap::new();
                 for key in keys {
-                    let row = statement.query_row([key.as_str()], recorded_of).optional()?;
-                    found.extend(row.map(|recorded| (key, recorded)));
+                    let recorded = decisions::look_up(connection, key.as_str())?;
+                    found.extend(recorded.map(|recorded| (key, recorded)));
                 }
                 Ok(found)
             })
@@ -295,7 +287,9 @@ impl Journal {
 
 /// Opens the database at `path` for writing, and creates the tables that are missing.
 fn open(path: &Path) -> Result<Connection, StorageError> {
-    open_writer(path, &[log_table::SCHEMA, TABLES])
+    let mut connection = open_writer(path, &[log_table::SCHEMA, TABLES, decisions::SCHEMA])?;
+    decisions::complete(&mut connection).map_err(|error| classify(path, &error))?;
+    Ok(connection)
 }
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
@@ -314,22 +308,15 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
         assert_eq!(changed, 1, "each toy has a row");
     }
     insert(transaction, change.after, &change.orders)?;
-    let mut record = transaction.prepare_cached(
-        "INSERT INTO decisions (key, name, quantity, number)
-         VALUES (:key, :name, :quantity, :number)",
-    )?;
     for (purchase, decision) in &change.decisions {
         let number = match decision {
-            Decision::Granted(number) => Some(number.0),
+            Decision::Granted(number) => Some(*number),
             Decision::OutOfStock => None,
             Decision::UnknownToy | Decision::KeyReused | Decision::OtherCatalog => continue,
         };
-        record.execute(named_params! {
-            ":key": purchase.key.as_str(),
-            ":name": purchase.name.as_str(),
-            ":quantity": purchase.quantity.get(),
-            ":number": number,
-        })?;
+        let (name, quantity) = (purchase.name.clone(), purchase.quantity);
+        let recorded = RecordedDecision { name, quantity, number };
+        decisions::insert(transaction, &purchase.key, &recorded)?;
     }
     Ok(())
 }
@@ -353,15 +340,4 @@ fn load(
         .collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
     Ok(Loaded { shelves, journal, leadership, sessions, store, past })
-}
-
-fn recorded_of(row: &Row<'_>) -> rusqlite::Result<RecordedDecision> {
-    let name: String = row.get(0)?;
-    let number: Option<u64> = row.get(2)?;
-    Ok(RecordedDecision {
-        name: name.into(),
-        quantity: Quantity::new(row.get(1)?)
-            .ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,
-        number: number.map(OrderNumber),
-    })
 }

@@ -18,10 +18,11 @@
 use std::fmt;
 use std::path::Path;
 
-use rusqlite::{Connection, Transaction, named_params, params};
+use rusqlite::{Connection, Transaction, named_params};
 
-use super::open;
 use super::shelves::list;
+use super::{decisions, open};
+use crate::catalog::core::stock::RecordedDecision;
 use crate::roles::ToyRole;
 use crate::storage::log_table::{insert, open_any, rows, store_of, verify};
 use crate::storage::{StorageError, classify, commit};
@@ -170,16 +171,14 @@ fn sell(transaction: &Transaction<'_>, order: &Order, initial: u64) -> rusqlite:
             ":name": name, ":taken": order.quantity.get(), ":initial": initial,
         })?;
     let Some(key) = &order.key else { return Ok(()) };
-    // A refusal that an earlier rebuild forgot may have become an order since.
-    let changed = transaction
-        .prepare_cached(
-            "INSERT INTO decisions (key, name, quantity, number) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (key) DO UPDATE SET name = ?2, quantity = ?3, number = ?4
-             WHERE number IS NULL",
-        )?
-        .execute(params![key.as_str(), name, order.quantity.get(), order.number.0])?;
-    // Two orders under one key are in no log that a store wrote.
-    if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+    let (name, quantity) = (order.name.clone(), order.quantity);
+    let granted = RecordedDecision { name, quantity, number: Some(order.number) };
+    // A refusal that an earlier rebuild forgot may have become an order since. Two orders under one
+    // key are in no log that a store wrote.
+    if decisions::grant(transaction, key, &granted)? {
+        return Ok(());
+    }
+    Err(rusqlite::Error::StatementChangedRows(0))
 }
 
 impl From<StorageError> for RebuildError {
@@ -221,7 +220,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::catalog::core::stock::{Change, RecordedDecision, Shelf};
+    use crate::catalog::core::stock::{Change, Shelf};
     use crate::catalog::journal::marker::Past;
     use crate::catalog::journal::{Journal, Loaded};
     use crate::order::order_log::OrderLog;

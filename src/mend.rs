@@ -1,0 +1,70 @@
+//! `toystore rebuild` and `toystore repair`: mending the database of a catalog that is stopped.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::catalog::journal::rebuild::{self, RebuildError};
+use crate::catalog::journal::repair;
+use crate::pid_lock::PidLock;
+use crate::process::RoleError;
+use crate::roles::{CatalogRole, Role, Roles};
+use crate::storage::StorageError;
+
+/// Why nothing was mended.
+#[derive(Debug)]
+pub enum MendError {
+    /// The catalog runs, or its pid file cannot be written.
+    Role(RoleError),
+    /// The journal cannot be rebuilt.
+    Rebuild(RebuildError),
+    /// The database cannot be used.
+    Storage(StorageError),
+}
+
+/// Rebuilds the journal from the log in a replica's database. Returns what was done.
+///
+/// # Errors
+///
+/// If the catalog runs, or the two do not belong together.
+pub fn rebuild(roles: &Roles, from: &Path) -> Result<String, MendError> {
+    let _lock = PidLock::take(roles, Role::Catalog).map_err(MendError::Role)?;
+    let path = roles.file_of(Role::Catalog, "db");
+    let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
+    let rebuilt =
+        rebuild::rebuild(&path, toys, *initial_stock, from).map_err(MendError::Rebuild)?;
+    let (before, end) = (rebuilt.before, rebuilt.end.length);
+    let keys = match rebuilt.without_key {
+        0 => String::new(),
+        count => format!(" ({count} of them from before replicas kept keys)"),
+    };
+    Ok(format!("the journal had {before} orders and has {end} now{keys}; start the catalog\n"))
+}
+
+/// Mends values that no store comes to. Returns what was done.
+///
+/// # Errors
+///
+/// If the catalog runs, or its database cannot be used.
+pub fn repair(roles: &Roles) -> Result<String, MendError> {
+    let _lock = PidLock::take(roles, Role::Catalog).map_err(MendError::Role)?;
+    let path = roles.file_of(Role::Catalog, "db");
+    let problems =
+        repair::repair(&path, roles.catalog.initial_stock).map_err(MendError::Storage)?;
+    if problems.is_empty() {
+        return Ok("there is nothing to mend\n".into());
+    }
+    let lines: Vec<String> = problems.iter().map(|it| format!("mended: {it}\n")).collect();
+    Ok(lines.concat())
+}
+
+impl fmt::Display for MendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(error) => error.fmt(f),
+            Self::Rebuild(error) => error.fmt(f),
+            Self::Storage(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for MendError {}
