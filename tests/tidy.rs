@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("descriptors.rs", &[]),
     ("events/", &["wire", "roles", "runtime", "clock"]),
     ("identity.rs", &["wire", "roles", "events"]),
-    ("transport/", &["wire", "roles", "identity", "events"]),
+    ("transport/", &["wire", "roles", "identity", "events", "clock"]),
     ("agreement.rs", &["wire", "roles", "identity", "transport", "shutdown"]),
     ("metrics/", &[]),
     ("storage/", &["wire", "failpoint", "metrics"]),

@@ -24,7 +24,7 @@ use self::remote::Remote;
 use self::service::Service;
 use crate::agreement;
 use crate::events::EventRecorder;
-use crate::neighbours::over_http;
+use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
 use crate::runtime::{self, Runtime};
@@ -89,13 +89,15 @@ pub async fn run(
             log::warn!("{stopped}");
         }
     }
-    let remote = Remote::new(roles, over_http(roles, &service.identity));
+    let remote = Remote::new(roles, over_sockets(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
-    agreement::start(roles, &service.identity, over_http(roles, &service.identity), &shutdown);
+    agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
     let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
     let last = Arc::clone(&service);
-    let routes = move |config: &mut _| routes::configure(config, &service, secret.as_ref());
+    let routes = move |config: &mut _, calls: &mut _| {
+        routes::configure(config, calls, &service, secret.as_ref());
+    };
     let served =
         server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;

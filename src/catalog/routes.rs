@@ -25,7 +25,7 @@ use super::service::{CatalogError, Service};
 use crate::health;
 use crate::identity::Guarded;
 use crate::roles::{Role, Secret};
-use crate::server;
+use crate::server::{self, CallTable};
 use crate::wire::calls::{
     EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetToys, LogReport, Refusal,
 };
@@ -37,12 +37,13 @@ use crate::wire::replication::Acquisition;
 
 pub(super) fn configure(
     config: &mut ServiceConfig,
+    calls: &mut CallTable,
     service: &Arc<Service>,
     secret: Option<&Secret>,
 ) {
     health::routes(config, Role::Catalog, Arc::clone(service) as _);
     server::metrics(config, Arc::clone(service) as _);
-    server::internal(config, secret, |endpoints| internal(endpoints, service));
+    server::internal(config, calls, secret, |endpoints| internal(endpoints, service));
 }
 
 /// Registers the answers to other roles' calls.
