@@ -4,6 +4,7 @@
 //! roles with one address or a negative price is an error that names the line, the key and what is
 //! allowed.
 
+mod database;
 mod file;
 mod run_secret;
 
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use self::database::{CatalogProcess, DatabaseTls, DatabaseUrl, Engine, PostgresSettings};
+use crate::wire::identity::ProcessId;
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::{Price, ToyName};
 
@@ -53,8 +56,8 @@ pub struct FrontendRole {
 /// The catalog's settings.
 #[derive(Clone, Debug)]
 pub struct CatalogRole {
-    /// Its address.
-    pub address: Address,
+    /// Where it keeps its state, and its address or, on PostgreSQL, its processes' addresses.
+    pub engine: Engine,
     /// How often it restocks the toys that are sold out.
     pub restock_interval: Duration,
     /// The quantity of each toy at first and after a restock.
@@ -142,8 +145,10 @@ pub enum SecretOrigin {
 /// One process of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The catalog.
+    /// The catalog, on SQLite.
     Catalog,
+    /// One of several catalogs that share a PostgreSQL database.
+    CatalogProcess(ProcessId),
     /// An order replica.
     Order(ReplicaId),
     /// A front-end, numbered from 1 on.
@@ -190,14 +195,14 @@ impl Roles {
     pub fn in_start_order(&self) -> Vec<Role> {
         let orders = self.orders.iter().map(|order| Role::Order(order.id));
         let frontends = self.frontends.iter().map(|frontend| Role::Frontend(frontend.id));
-        std::iter::once(Role::Catalog).chain(orders).chain(frontends).collect()
+        self.catalog.roles().into_iter().chain(orders).chain(frontends).collect()
     }
 
     /// Returns a role's address. `None` if the file has no such role.
     #[must_use]
     pub fn address_of(&self, role: Role) -> Option<&Address> {
         match role {
-            Role::Catalog => Some(&self.catalog.address),
+            Role::Catalog | Role::CatalogProcess(_) => self.catalog.address_of(role),
             Role::Order(id) => {
                 self.orders.iter().find(|order| order.id == id).map(|order| &order.address)
             }
@@ -224,6 +229,57 @@ impl Roles {
     #[must_use]
     pub fn file_of(&self, role: Role, extension: &str) -> PathBuf {
         self.data_dir.join(format!("{role}.{extension}"))
+    }
+}
+
+impl CatalogRole {
+    /// Returns the catalog's role or, on PostgreSQL, those of its processes.
+    #[must_use]
+    pub fn roles(&self) -> Vec<Role> {
+        match &self.engine {
+            Engine::Sqlite { .. } => vec![Role::Catalog],
+            Engine::Postgres(PostgresSettings { processes, .. }) => {
+                processes.iter().map(|process| Role::CatalogProcess(process.id)).collect()
+            }
+        }
+    }
+
+    /// Returns the role of the one catalog, or of the first of several.
+    ///
+    /// # Panics
+    ///
+    /// Never: there is a catalog.
+    #[must_use]
+    pub fn first_role(&self) -> Role {
+        *self.roles().first().expect("roles.toml has a catalog")
+    }
+
+    /// Returns the address of that role.
+    ///
+    /// # Panics
+    ///
+    /// Never: there is a catalog.
+    #[must_use]
+    pub fn first_address(&self) -> &Address {
+        self.address_of(self.first_role()).expect("its role has an address")
+    }
+
+    fn address_of(&self, role: Role) -> Option<&Address> {
+        match (&self.engine, role) {
+            (Engine::Sqlite { address }, Role::Catalog) => Some(address),
+            (Engine::Postgres(settings), Role::CatalogProcess(id)) => {
+                settings.processes.iter().find(|process| process.id == id).map(|it| &it.address)
+            }
+            (Engine::Sqlite { .. } | Engine::Postgres(_), _) => None,
+        }
+    }
+}
+
+impl Role {
+    /// Returns whether this is a catalog.
+    #[must_use]
+    pub fn is_catalog(self) -> bool {
+        matches!(self, Self::Catalog | Self::CatalogProcess(_))
     }
 }
 
@@ -331,6 +387,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Catalog => f.write_str("catalog"),
+            Self::CatalogProcess(id) => write!(f, "catalog-{id}"),
             Self::Order(id) => write!(f, "order-{id}"),
             Self::Frontend(1) => f.write_str("frontend"),
             Self::Frontend(number) => write!(f, "frontend-{number}"),

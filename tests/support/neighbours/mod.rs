@@ -129,7 +129,7 @@ impl Store {
     fn run_catalog_without(&self, lost: &[ReplicaId]) -> Running<CatalogRole> {
         let lost = lost.to_vec();
         self.run(&self.catalog, async move |listener, roles, stop| {
-            toystore::catalog::run(listener, &roles, &lost, stop).await
+            toystore::catalog::run(listener, &roles, Role::Catalog, &lost, stop).await
         })
     }
 
