@@ -11,6 +11,7 @@ mod metrics;
 pub mod remote;
 pub mod routes;
 pub mod service;
+pub mod shared;
 pub mod storage;
 pub mod tasks;
 
@@ -82,7 +83,7 @@ pub async fn run(
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
     let database = journal.metrics();
     let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
-    let storage = Box::new(journal);
+    let storage = Arc::new(journal);
     let (service, jobs) = Service::new(storage, loaded, roles, shutdown.clone(), runtime, recorder);
     service.metrics.role.register(database);
     service.forgo(without).await.map_err(|error| RoleError::Without(error.to_string()))?;

@@ -207,7 +207,7 @@ impl Cluster {
         if !loaded.sessions.is_empty() {
             self.world.reached("a restarted catalog waited for earlier sessions");
         }
-        let storage = Box::new(CatalogStorage::new(env, self));
+        let storage = Arc::new(CatalogStorage::new(env, self));
         let (service, jobs) = catalog::service::Service::new(
             storage,
             loaded,
