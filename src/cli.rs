@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -16,8 +15,8 @@ use crate::mend::{self, MendError};
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{Role, Roles};
-use crate::wire::identity::ProcessId;
 use crate::wire::replication::ReplicaId;
+use crate::wire::term::CatalogId;
 use crate::{catalog, client, cluster, frontend, health, order, trace};
 
 /// An online toy store of three microservices with caching, replication and fault tolerance.
@@ -226,7 +225,7 @@ fn play(system: &actix_web::rt::SystemRunner, config: &Path, role: Role) -> Exit
 
 /// The catalog, or one of several.
 fn catalog_role(id: Option<u32>) -> Role {
-    id.map_or(Role::Catalog, |id| Role::CatalogProcess(ProcessId(id)))
+    id.map_or(Role::Catalog, |id| Role::CatalogProcess(CatalogId(id)))
 }
 
 /// The replicas of `--without`.
@@ -350,22 +349,5 @@ async fn probe(arguments: &ProbeArguments, roles: &Roles) -> ExitCode {
     match health::await_ready(address, Duration::from_secs(arguments.wait)).await {
         Ok(_health) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{} at {address} is not ready: {error}", arguments.role)),
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let numbered = |prefix| name.strip_prefix(prefix).and_then(|number| number.parse().ok());
-        let role = match name {
-            "catalog" => Some(Self::Catalog),
-            "frontend" => Some(Self::Frontend(1)),
-            _ => numbered("catalog-")
-                .map(|id| Self::CatalogProcess(ProcessId(id)))
-                .or_else(|| numbered("order-").map(|id| Self::Order(ReplicaId(id))))
-                .or_else(|| numbered("frontend-").map(Self::Frontend)),
-        };
-        role.ok_or_else(|| format!("no role is called {name}; try catalog, order-1 or frontend"))
     }
 }

@@ -44,8 +44,8 @@ pub(super) fn make_secret(cluster: &Cluster, role: Role, starts: Starts) -> Verb
         }
         Role::Catalog | Role::CatalogProcess(_) | Role::Order(_) => {
             Err(VerbError::Problem(format!(
-                "cannot write {}, the secret of this run: {error}; make the folder writable, or set \
-             `secret` in roles.toml",
+                "cannot write {}, the secret of this run: {error}; make the folder writable, or \
+                 set `secret` in roles.toml",
                 path.display()
             )))
         }

@@ -12,8 +12,8 @@ use super::processes::MARK;
 use super::terminal::complain;
 use super::{Cluster, VerbError, guard, lab};
 use crate::roles::Role;
-use crate::wire::identity::ProcessId;
 use crate::wire::replication::ReplicaId;
+use crate::wire::term::CatalogId;
 
 /// The first descriptor after standard input, output and error.
 const FIRST_OTHER_DESCRIPTOR: i32 = 3;
@@ -58,7 +58,7 @@ fn command(cluster: &Cluster, role: Role) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     match role {
         Role::Catalog => command.arg("catalog"),
-        Role::CatalogProcess(ProcessId(id)) => command.args(["catalog", "--id", &id.to_string()]),
+        Role::CatalogProcess(CatalogId(id)) => command.args(["catalog", "--id", &id.to_string()]),
         Role::Order(ReplicaId(id)) => command.args(["order", "--id", &id.to_string()]),
         Role::Frontend(1) => command.arg("frontend"),
         Role::Frontend(number) => command.args(["frontend", "--id", &number.to_string()]),

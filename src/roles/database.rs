@@ -1,16 +1,17 @@
-//! Which database the catalog's state is in: `[catalog] database`.
+//! The catalog's settings, and which database its state is in: `[catalog] database`.
 //!
 //! The URL has no password: `roles.toml` is read by people and programs that need none. It comes
 //! from the environment (see the catalog's `postgres` module).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::Address;
-use crate::wire::identity::ProcessId;
+use super::{Address, Role, ToyRole};
+use crate::wire::term::CatalogId;
 
 /// PostgreSQL's own port, for hosts that are written without one.
 const DEFAULT_PORT: &str = "5432";
@@ -22,6 +23,19 @@ const LONGEST_NAME: usize = 63;
 const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// The same, with what a path of a file has.
 const PLAIN_PATH: AsciiSet = PLAIN.remove(b'/');
+
+/// The catalog's settings.
+#[derive(Clone, Debug)]
+pub struct CatalogRole {
+    /// Where it keeps its state, and its address or, on PostgreSQL, its processes' addresses.
+    pub engine: Engine,
+    /// How often it restocks the toys that are sold out.
+    pub restock_interval: Duration,
+    /// The quantity of each toy at first and after a restock.
+    pub initial_stock: u64,
+    /// The toys, in catalog order.
+    pub toys: Vec<ToyRole>,
+}
 
 /// Where the catalog keeps its state.
 #[derive(Clone, Debug)]
@@ -50,7 +64,7 @@ pub struct PostgresSettings {
 #[derive(Clone, Debug)]
 pub struct CatalogProcess {
     /// Its id.
-    pub id: ProcessId,
+    pub id: CatalogId,
     /// Its address.
     pub address: Address,
 }
@@ -76,6 +90,49 @@ pub enum DatabaseTls {
         /// the system.
         authorities: Option<PathBuf>,
     },
+}
+
+impl CatalogRole {
+    /// Returns the catalog's role or, on PostgreSQL, those of its processes.
+    #[must_use]
+    pub fn roles(&self) -> Vec<Role> {
+        match &self.engine {
+            Engine::Sqlite { .. } => vec![Role::Catalog],
+            Engine::Postgres(PostgresSettings { processes, .. }) => {
+                processes.iter().map(|process| Role::CatalogProcess(process.id)).collect()
+            }
+        }
+    }
+
+    /// Returns the role of the one catalog, or of the first of several.
+    ///
+    /// # Panics
+    ///
+    /// Never: there is a catalog.
+    #[must_use]
+    pub fn first_role(&self) -> Role {
+        *self.roles().first().expect("roles.toml has a catalog")
+    }
+
+    /// Returns the address of that role.
+    ///
+    /// # Panics
+    ///
+    /// Never: there is a catalog.
+    #[must_use]
+    pub fn first_address(&self) -> &Address {
+        self.address_of(self.first_role()).expect("its role has an address")
+    }
+
+    pub(super) fn address_of(&self, role: Role) -> Option<&Address> {
+        match (&self.engine, role) {
+            (Engine::Sqlite { address }, Role::Catalog) => Some(address),
+            (Engine::Postgres(settings), Role::CatalogProcess(id)) => {
+                settings.processes.iter().find(|process| process.id == id).map(|it| &it.address)
+            }
+            (Engine::Sqlite { .. } | Engine::Postgres(_), _) => None,
+        }
+    }
 }
 
 impl DatabaseUrl {

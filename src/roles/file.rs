@@ -16,9 +16,9 @@ use super::{
     Address, CacheSettings, CatalogProcess, CatalogRole, DatabaseUrl, Engine, FrontendRole, Host,
     OrderRole, PostgresSettings, RateLimit, Roles, Secret, ToyRole, TraceSettings,
 };
-use crate::wire::identity::ProcessId;
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
+use crate::wire::term::CatalogId;
 use crate::wire::toy::ToyName;
 
 /// The file as it is written.
@@ -216,7 +216,7 @@ impl Validator<'_> {
         let orders = file.order.get_ref().iter().map(|order| &order.address);
         let mut lines = HashMap::new();
         let CatalogTable { address, process, .. } = file.catalog.get_ref();
-        let processes = process.iter().flat_map(|it| it.get_ref());
+        let processes = process.iter().flat_map(Spanned::get_ref);
         let catalogs = address.iter().chain(processes.map(|process| &process.address));
         for address in catalogs.chain(orders).chain(frontends) {
             let line = self.line(address);
@@ -268,7 +268,7 @@ impl Validator<'_> {
         let tables = process.as_ref().map_or(&[][..], |tables| tables.get_ref());
         self.ids("[[catalog.process]]", database, tables.iter().map(|process| &process.id))?;
         let process = |table: &ProcessTable| CatalogProcess {
-            id: ProcessId(*table.id.get_ref()),
+            id: CatalogId(*table.id.get_ref()),
             address: table.address.get_ref().clone(),
         };
         let mut processes: Vec<CatalogProcess> = tables.iter().map(process).collect();
@@ -488,7 +488,7 @@ mod tests {
         let roles = parse(&text, Path::new("/store")).unwrap();
         let names: Vec<String> = roles.in_start_order().iter().map(Role::to_string).collect();
         assert_eq!(names, ["catalog-1", "catalog-2", "order-1", "order-2", "order-3", "frontend"]);
-        let address = roles.address_of(Role::CatalogProcess(ProcessId(1)));
+        let address = roles.address_of(Role::CatalogProcess(CatalogId(1)));
         assert_eq!(address.unwrap().as_str(), "c1:80");
         assert!(roles.address_of(Role::Catalog).is_none());
         let Engine::Postgres(settings) = roles.catalog.engine else { unreachable!() };

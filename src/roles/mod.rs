@@ -6,17 +6,19 @@
 
 mod database;
 mod file;
+mod role;
 mod run_secret;
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use self::database::{CatalogProcess, DatabaseTls, DatabaseUrl, Engine, PostgresSettings};
-use crate::wire::identity::ProcessId;
+pub use self::database::{
+    CatalogProcess, CatalogRole, DatabaseTls, DatabaseUrl, Engine, PostgresSettings,
+};
+pub use self::role::Role;
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::{Price, ToyName};
 
@@ -51,19 +53,6 @@ pub struct FrontendRole {
     pub id: u32,
     /// Where it listens.
     pub address: Address,
-}
-
-/// The catalog's settings.
-#[derive(Clone, Debug)]
-pub struct CatalogRole {
-    /// Where it keeps its state, and its address or, on PostgreSQL, its processes' addresses.
-    pub engine: Engine,
-    /// How often it restocks the toys that are sold out.
-    pub restock_interval: Duration,
-    /// The quantity of each toy at first and after a restock.
-    pub initial_stock: u64,
-    /// The toys, in catalog order.
-    pub toys: Vec<ToyRole>,
 }
 
 /// A toy in the catalog.
@@ -142,19 +131,6 @@ pub enum SecretOrigin {
     Run,
 }
 
-/// One process of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The catalog, on SQLite.
-    Catalog,
-    /// One of several catalogs that share a PostgreSQL database.
-    CatalogProcess(ProcessId),
-    /// An order replica.
-    Order(ReplicaId),
-    /// A front-end, numbered from 1 on.
-    Frontend(u32),
-}
-
 /// What is wrong with `roles.toml`. The message names the file, the line, the key and what is
 /// allowed.
 #[derive(Debug)]
@@ -229,57 +205,6 @@ impl Roles {
     #[must_use]
     pub fn file_of(&self, role: Role, extension: &str) -> PathBuf {
         self.data_dir.join(format!("{role}.{extension}"))
-    }
-}
-
-impl CatalogRole {
-    /// Returns the catalog's role or, on PostgreSQL, those of its processes.
-    #[must_use]
-    pub fn roles(&self) -> Vec<Role> {
-        match &self.engine {
-            Engine::Sqlite { .. } => vec![Role::Catalog],
-            Engine::Postgres(PostgresSettings { processes, .. }) => {
-                processes.iter().map(|process| Role::CatalogProcess(process.id)).collect()
-            }
-        }
-    }
-
-    /// Returns the role of the one catalog, or of the first of several.
-    ///
-    /// # Panics
-    ///
-    /// Never: there is a catalog.
-    #[must_use]
-    pub fn first_role(&self) -> Role {
-        *self.roles().first().expect("roles.toml has a catalog")
-    }
-
-    /// Returns the address of that role.
-    ///
-    /// # Panics
-    ///
-    /// Never: there is a catalog.
-    #[must_use]
-    pub fn first_address(&self) -> &Address {
-        self.address_of(self.first_role()).expect("its role has an address")
-    }
-
-    fn address_of(&self, role: Role) -> Option<&Address> {
-        match (&self.engine, role) {
-            (Engine::Sqlite { address }, Role::Catalog) => Some(address),
-            (Engine::Postgres(settings), Role::CatalogProcess(id)) => {
-                settings.processes.iter().find(|process| process.id == id).map(|it| &it.address)
-            }
-            (Engine::Sqlite { .. } | Engine::Postgres(_), _) => None,
-        }
-    }
-}
-
-impl Role {
-    /// Returns whether this is a catalog.
-    #[must_use]
-    pub fn is_catalog(self) -> bool {
-        matches!(self, Self::Catalog | Self::CatalogProcess(_))
     }
 }
 
@@ -380,18 +305,6 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Catalog => f.write_str("catalog"),
-            Self::CatalogProcess(id) => write!(f, "catalog-{id}"),
-            Self::Order(id) => write!(f, "order-{id}"),
-            Self::Frontend(1) => f.write_str("frontend"),
-            Self::Frontend(number) => write!(f, "frontend-{number}"),
-        }
     }
 }
 

@@ -24,11 +24,6 @@ use super::count;
 #[serde(transparent)]
 pub struct StoreId(#[serde(deserialize_with = "count::deserialize_random")] u64);
 
-/// The id of one of several catalogs that share a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ProcessId(pub u32);
-
 /// A role and its address, as a process's `roles.toml` has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedRole {
@@ -77,12 +72,6 @@ impl StoreId {
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
-    }
-}
-
-impl fmt::Display for ProcessId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

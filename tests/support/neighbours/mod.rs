@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use toystore::process::RoleError;
-use toystore::roles::Roles;
+use toystore::roles::{Role, Roles};
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::Purchase;
 use toystore::wire::quantity::Quantity;
