@@ -12,13 +12,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::engine::CatalogTable;
 use super::{
-    Address, CacheSettings, CatalogProcess, CatalogRole, DatabaseUrl, Engine, FrontendRole, Host,
-    OrderRole, PostgresSettings, RateLimit, Roles, Secret, ToyRole, TraceSettings,
+    Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, RateLimit, Roles, Secret,
+    ToyRole, TraceSettings,
 };
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
-use crate::wire::term::CatalogId;
 use crate::wire::toy::ToyName;
 
 /// The file as it is written.
@@ -49,27 +49,6 @@ struct FrontendTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CatalogTable {
-    address: Option<Spanned<Address>>,
-    database: Option<Spanned<DatabaseUrl>>,
-    standbys: Option<Spanned<u32>>,
-    process: Option<Spanned<Vec<ProcessTable>>>,
-    #[serde(default = "default_restock_interval_ms")]
-    restock_interval_ms: Spanned<u64>,
-    #[serde(default = "default_initial_stock")]
-    initial_stock: Spanned<u64>,
-    toys: Spanned<Vec<Spanned<ToyRole>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ProcessTable {
-    id: Spanned<u32>,
-    address: Spanned<Address>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct OrderTable {
     id: Spanned<u32>,
     address: Spanned<Address>,
@@ -77,8 +56,6 @@ struct OrderTable {
 
 /// The largest stock: far more than a toy store needs, and far within every integer used.
 const LARGEST_STOCK: u64 = 1_000_000_000;
-/// The most synchronous standbys: far more than anyone has.
-const MOST_STANDBYS: u32 = 16;
 /// The longest restock interval: a year.
 const LONGEST_INTERVAL_MS: u64 = 365 * 24 * 3_600_000;
 /// The shortest secret, in characters: too long to be guessed.
@@ -133,7 +110,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
 }
 
 /// Finds what is wrong with a file.
-struct Validator<'a> {
+pub(super) struct Validator<'a> {
     text: &'a str,
 }
 
@@ -190,11 +167,15 @@ impl Validator<'_> {
         self.line_at(value.span().start)
     }
 
-    fn line_at(&self, place: usize) -> usize {
+    pub(super) fn line_at(&self, place: usize) -> usize {
         self.text.bytes().take(place).filter(|byte| *byte == b'\n').count() + 1
     }
 
-    fn fail<T, R>(&self, value: &Spanned<T>, problem: impl fmt::Display) -> Result<R, String> {
+    pub(super) fn fail<T, R>(
+        &self,
+        value: &Spanned<T>,
+        problem: impl fmt::Display,
+    ) -> Result<R, String> {
         Err(format!("line {}: {problem}", self.line(value)))
     }
 
@@ -234,55 +215,8 @@ impl Validator<'_> {
         Ok(())
     }
 
-    /// Where the catalog keeps its state. The table begins at `at`.
-    fn engine(&self, at: usize, table: &CatalogTable, folder: &Path) -> Result<Engine, String> {
-        let CatalogTable { address, database, standbys, process, .. } = table;
-        let Some(database) = database else {
-            let without = "only with `database`; allowed without it: `address`, \
-                           `restock_interval_ms`, `initial_stock`, `toys`";
-            return match (standbys, process, address) {
-                (Some(standbys), ..) => self.fail(standbys, format!("standbys: {without}")),
-                (_, Some(process), _) => {
-                    self.fail(process, format!("[[catalog.process]]: {without}"))
-                }
-                (None, None, Some(address)) => {
-                    Ok(Engine::Sqlite { address: address.get_ref().clone() })
-                }
-                (None, None, None) => {
-                    Err(format!("line {}: missing key `address`", self.line_at(at)))
-                }
-            };
-        };
-        if let Some(address) = address {
-            let problem = "address: not with `database`; write it in a [[catalog.process]]; \
-                           allowed with it: `standbys`, `process`, `restock_interval_ms`, \
-                           `initial_stock`, `toys`";
-            return self.fail(address, problem);
-        }
-        let standbys = standbys.clone().unwrap_or(Spanned::new(0..0, 1));
-        if *standbys.get_ref() > MOST_STANDBYS {
-            let problem =
-                format!("standbys is {}; it must be from 0 to {MOST_STANDBYS}", standbys.get_ref());
-            return self.fail(&standbys, problem);
-        }
-        let tables = process.as_ref().map_or(&[][..], |tables| tables.get_ref());
-        self.ids("[[catalog.process]]", database, tables.iter().map(|process| &process.id))?;
-        let process = |table: &ProcessTable| CatalogProcess {
-            id: CatalogId(*table.id.get_ref()),
-            address: table.address.get_ref().clone(),
-        };
-        let mut processes: Vec<CatalogProcess> = tables.iter().map(process).collect();
-        processes.sort_by_key(|process| process.id);
-        let database = database.get_ref().clone().in_folder(folder);
-        Ok(Engine::Postgres(PostgresSettings {
-            database,
-            standbys: standbys.into_inner(),
-            processes,
-        }))
-    }
-
     /// Checks the ids of the tables with this header, of which there must be one.
-    fn ids<'a, T>(
+    pub(super) fn ids<'a, T>(
         &self,
         header: &str,
         tables: &Spanned<T>,
@@ -390,20 +324,13 @@ fn default_data_dir() -> Spanned<String> {
     Spanned::new(0..0, "data".into())
 }
 
-fn default_restock_interval_ms() -> Spanned<u64> {
-    Spanned::new(0..0, 10_000)
-}
-
-fn default_initial_stock() -> Spanned<u64> {
-    Spanned::new(0..0, 100)
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
 
-    use super::super::Role;
+    use super::super::{Engine, Role};
     use super::*;
+    use crate::wire::term::CatalogId;
 
     const SHIPPED: &str = include_str!("../../roles.toml");
 

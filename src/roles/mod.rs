@@ -5,6 +5,7 @@
 //! allowed.
 
 mod database;
+mod engine;
 mod file;
 mod role;
 mod run_secret;

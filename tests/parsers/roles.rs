@@ -99,10 +99,10 @@ impl File {
         let (address_of_catalog, interval, stock) = (address(), self.interval_ms, self.stock);
         let engine = match self.database {
             None => address_of_catalog,
-            Some((url, standbys)) => format!(
-                "database = {}\nstandbys = {standbys}\nprocess = [{{ id = 1, {address_of_catalog} }}]",
-                json!(url)
-            ),
+            Some((url, standbys)) => {
+                let process = format!("process = [{{ id = 1, {address_of_catalog} }}]");
+                format!("database = {}\nstandbys = {standbys}\n{process}", json!(url))
+            }
         };
         writeln!(
             text,
