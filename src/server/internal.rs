@@ -76,6 +76,9 @@ impl Endpoints for InternalEndpoints<'_> {
                     Ok(answer) => timed(data(answer), timing.get()),
                     Err(Refusal::Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
                     Err(Refusal::Misdirected(why)) => ErrorReply::Misdirected(why).into_response(),
+                    Err(Refusal::NotRuling(standing)) => {
+                        ErrorReply::NotRuling(standing).into_response()
+                    }
                 }
             }
         };
