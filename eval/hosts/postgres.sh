@@ -6,6 +6,7 @@
 # shellcheck disable=SC2034,SC2154 # variables of cluster.sh, network.sh and store.sh
 
 readonly PG_PORT=5432
+readonly STALE_SECONDS=1 # that an old primary is there beside the new one
 readonly PG_SECONDS=60 # for a server to start, to be promoted, or to have caught up
 databases=(database-1 database-2 database-3)
 catalogs=(catalog-1 catalog-2)
@@ -66,7 +67,7 @@ TEXT
 as_postgres() { # HOST COMMAND…
   (cd -- "$work/$1" && on "$1" runuser -u postgres -- "${@:2}") >>"$work/$1.log" 2>&1 </dev/null || {
     tail -n 20 -- "$work/$1.log" >&2
-    fail "$1: $2 failed"
+    broken "$1: $2 failed"
   }
 }
 
@@ -83,7 +84,7 @@ await_server() { # HOST SQL, which prints something when it is so
   until [[ -n $(ask_server "$1" postgres "$2" 2>/dev/null) ]]; do
     ((SECONDS < deadline)) || {
       tail -n 20 -- "$work/$1.log" >&2
-      fail "$1: not so within $PG_SECONDS s: $2"
+      broken "$1: not so within $PG_SECONDS s: $2"
     }
     sleep 0.1
   done
@@ -140,6 +141,66 @@ promote_a_standby() {
 
 # --- what is other than on SQLite -----------------------------------------------------------------
 
+port_on() { # HOST
+  if [[ $1 == database-* ]]; then echo "$PG_PORT"; else echo "$PORT"; fi
+}
+
+start_host() { # HOST
+  if [[ $1 == database-* ]]; then start_database "$1"; else start_role "$1"; fi
+}
+
+# A server that has crashed is not trusted to have what the primary has: it starts with a copy.
+start_database() { make_standby "$1"; } # HOST
+
+await_host() { # HOST
+  if [[ $1 != database-* ]]; then
+    await_role "$1"
+  elif is_stale "$1"; then
+    sleep "$STALE_SECONDS"
+    kill_all_on "$1"
+    make_standby "$1"
+  fi
+  [[ $1 != database-* ]] || await_standbys 2
+  is_reached "$1" || broken "$1 is not reached, though it is back"
+}
+
+# Whether a server that was cut off still takes itself for the primary. Catalogs have to leave it.
+is_stale() { # HOST
+  [[ $1 != "$primary" && $(ask_server "$1" postgres 'SELECT pg_is_in_recovery()') == f ]]
+}
+
+go_wrong() { # OUT_SECONDS UP_SECONDS
+  local active leader standbys
+  active=$(active_catalog)
+  hurt "$@" sells 'active catalog crashes' crash "$active"
+  active=$(active_catalog)
+  hurt "$@" sells 'active catalog loses power' power "$active"
+  active=$(active_catalog)
+  hurt "$@" sells 'active catalog is cut off' cut "$active"
+  hurt "$@" sells 'catalog that stands by crashes' crash "$(other_catalog "$(active_catalog)")"
+  leader=$(leader)
+  hurt "$@" sells 'leader and active catalog lose power' power "$leader" "$(active_catalog)"
+  mapfile -t standbys < <(printf '%s\n' "${databases[@]}" | grep -vx -- "$primary")
+  hurt "$@" sells 'a standby loses power' power "${standbys[0]}"
+  hurt "$@" stands 'both standbys are cut off' cut "${standbys[@]}"
+  hurt "$@" stands 'primary crashes, a standby is promoted' crash "$primary"
+  hurt "$@" stands 'primary is cut off, a standby is promoted' cut "$primary"
+}
+
+# What happens while hosts are out.
+meanwhile() { # HOST…
+  local host
+  for host in "$@"; do
+    case $host in
+      "$primary") promote_a_standby ;;
+      catalog-*) active_catalog "$host" >/dev/null ;;
+      order-*) leader "$host" >/dev/null ;;
+    esac
+  done
+}
+
+other_catalog() { printf '%s\n' "${catalogs[@]}" | grep -vx -- "$1"; } # CATALOG
+
 write_catalogs() {
   local host hosts_of_url=()
   for host in "${databases[@]}"; do hosts_of_url+=("$(address_of "$host"):$PG_PORT"); done
@@ -171,7 +232,7 @@ active_catalog() { # [OUT]
     fi
     sleep 0.1
   done
-  fail "no catalog is active within $READY_SECONDS s; the front-end says: ${cluster:-nothing}"
+  broken "no catalog is active within $READY_SECONDS s; the front-end says: ${cluster:-nothing}"
 }
 
 copy_journal() { # FOLDER
