@@ -44,6 +44,7 @@ open_database() {
   for host in "${databases[@]}"; do start_patroni "$host"; done
   find_primary 0
   await_standbys 2
+  make_tables
 }
 
 # The files of eval/deploy with their places filled in, as three.sh does it on a host.

@@ -41,6 +41,12 @@ open_database() {
     [[ $host == "$primary" ]] || make_standby "$host"
   done
   await_standbys 2
+  make_tables
+}
+
+make_tables() {
+  PGPASSWORD=$database_password on "${catalogs[0]}" "$TOYSTORE_BIN" catalog --migrate \
+    --config "$work/${catalogs[0]}/roles.toml" </dev/null >&2
 }
 
 # The same on every server: what a promoted one does not have would not hold from then on.
@@ -236,7 +242,7 @@ active_catalog() { # [OUT]
 }
 
 copy_journal() { # FOLDER
-  ask_server "$primary" toystore 'SELECT number, name, quantity FROM log ORDER BY number' \
+  ask_server "$primary" toystore 'SELECT number, name, quantity FROM journal ORDER BY number' \
     >"$1/journal.orders"
   ask_server "$primary" toystore 'SELECT name, quantity FROM products' >"$1/stock"
 }

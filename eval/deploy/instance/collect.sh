@@ -16,7 +16,7 @@ done
 # On three hosts the journal is in PostgreSQL; a standby has it, too.
 if [[ -e /etc/patroni/config.yml ]]; then
   runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --dbname=toystore \
-    --command='SELECT number, name, quantity FROM log ORDER BY number' >journal.txt || true
+    --command='SELECT number, name, quantity FROM journal ORDER BY number' >journal.txt || true
   journalctl --quiet --no-pager --output short-iso-precise --unit etcd --unit patroni >database.log ||
     true
 fi
