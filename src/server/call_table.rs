@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::ready;
 use std::sync::Arc;
 
+use actix_web::ResponseError as _;
 use bytes::{BufMut as _, BytesMut};
 use futures_util::future::LocalBoxFuture;
 use subtle::ConstantTimeEq as _;
@@ -73,7 +74,8 @@ impl Endpoints for CallTable {
                 let call = match serde_json::from_slice::<C>(body) {
                     Ok(call) => call,
                     Err(error) => {
-                        return Box::pin(ready(FramedAnswer::refusal(400, &body::invalid(&error))));
+                        let error = ErrorReply::BadRequest(body::invalid(&error));
+                        return Box::pin(ready(FramedAnswer::refusal(&error)));
                     }
                 };
                 let timing = caller.timing.clone();
@@ -81,8 +83,7 @@ impl Endpoints for CallTable {
                 Box::pin(async move {
                     match answered.await {
                         Ok(answer) => FramedAnswer::new(&answer, &timing),
-                        Err(Refusal::Unavailable(why)) => FramedAnswer::refusal(503, &why),
-                        Err(Refusal::Misdirected(why)) => FramedAnswer::refusal(421, &why),
+                        Err(refusal) => FramedAnswer::refusal(&refusal.into()),
                     }
                 })
             };
@@ -98,7 +99,8 @@ impl FramedAnswer {
         Self { status: 200, body: body.into_inner(), timing: timing.get() }
     }
 
-    pub(super) fn refusal(status: u16, why: &str) -> Self {
-        Self { status, body: BytesMut::from(why), timing: ServerTiming::default() }
+    pub(super) fn refusal(error: &ErrorReply) -> Self {
+        let (status, body) = (error.status_code().as_u16(), BytesMut::from(&*error.to_json()));
+        Self { status, body, timing: ServerTiming::default() }
     }
 }

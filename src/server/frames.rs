@@ -27,6 +27,7 @@ use super::call_table::{CallTable, FramedAnswer};
 use super::intake::{Intake, Parking};
 use super::is_debugged;
 use super::metrics::Stopwatch;
+use super::reply::ErrorReply;
 use super::slots::Slots;
 use super::socket::{Holder, Socket};
 use crate::transport::LARGEST_MESSAGE;
@@ -99,7 +100,7 @@ async fn accept(
         let mut caller = head.caller();
         caller.origin.trace = caller.origin.trace.map(|parent| parent.child(rand::random()));
         let Some((route, answerer)) = table.calls.get(&*head.path) else {
-            answers.answer(head.id, &FramedAnswer::refusal(404, "no such call"));
+            answers.answer(head.id, &FramedAnswer::refusal(&ErrorReply::NotFound("no such call")));
             continue;
         };
         let under_way = UnderWay::new(head.id, *route, table, answers, &caller);

@@ -74,11 +74,7 @@ impl Endpoints for InternalEndpoints<'_> {
             async move {
                 match answered.await {
                     Ok(answer) => timed(data(answer), timing.get()),
-                    Err(Refusal::Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
-                    Err(Refusal::Misdirected(why)) => ErrorReply::Misdirected(why).into_response(),
-                    Err(Refusal::NotRuling(standing)) => {
-                        ErrorReply::NotRuling(standing).into_response()
-                    }
+                    Err(refusal) => ErrorReply::from(refusal).into_response(),
                 }
             }
         };

@@ -24,7 +24,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, Notify, Semaphore, oneshot};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
-use super::http::{CONNECT_TIMEOUT, IDLE_TIMEOUT, MOST_CALLS, in_one_line};
+use super::http::{CONNECT_TIMEOUT, IDLE_TIMEOUT, MOST_CALLS, in_one_line, refusal};
 use super::{CallError, LARGEST_MESSAGE, Unreachable};
 use crate::clock;
 use crate::roles::{Address, Secret};
@@ -111,9 +111,7 @@ impl Frames {
             if status == 200 {
                 return Ok(body);
             }
-            // It may be logged, so it gets no line of its own.
-            let message = in_one_line(&String::from_utf8_lossy(&body));
-            Err(CallError::Refused { status, message })
+            Err(refusal(status, &body))
         }))
     }
 

@@ -250,7 +250,7 @@ fn in_words(error: &SendRequestError) -> String {
     }
 }
 
-fn refusal(status: u16, body: &[u8]) -> CallError {
+pub(super) fn refusal(status: u16, body: &[u8]) -> CallError {
     // It may be logged, so it gets no line of its own.
     let message = match serde_json::from_slice::<Failure>(body) {
         Ok(Failure { error: Problem { standing: Some(standing), .. } }) => {

@@ -93,7 +93,7 @@ pub struct AnswerHead {
     /// The call's number.
     pub id: u64,
     /// The HTTP status that this answer would have. The body of 200 is the answer itself, that of
-    /// any other status a sentence.
+    /// any other status a [`Failure`](super::reply::Failure).
     pub status: u16,
     /// Where the time of the call went, as far as it was measured.
     pub timing: ServerTiming,

@@ -122,11 +122,13 @@ async fn calls_that_are_wrong_are_refused_one_by_one() {
     let mut connection = Connection::to(&replica).await;
     let nobody = Caller::default();
     connection.send(&CallHead::new(1, "/no-such-call", &nobody), &json!({})).await;
-    assert_eq!(connection.answer().await, (1, 404, "no such call".into()));
+    let (id, status, why) = connection.answer().await;
+    assert_eq!((id, status), (1, 404));
+    assert!(why.contains("no such call"), "{why}");
     connection.send(&CallHead::new(2, GetOrder::PATH, &nobody), &json!({"number": "one"})).await;
     let (id, status, why) = connection.answer().await;
     assert_eq!((id, status), (2, 400));
-    assert!(why.starts_with("invalid request body"), "{why}");
+    assert!(why.contains("invalid request body"), "{why}");
     let meant_for = Some(Addressee { role: "order-2".into(), store: None });
     let caller = Caller { meant_for, ..Caller::default() };
     connection.send(&CallHead::new(3, GetStatus::PATH, &caller), &GetStatus {}).await;
