@@ -8,6 +8,7 @@ pub mod core;
 mod hearings;
 pub mod journal;
 mod metrics;
+pub mod postgres;
 pub mod remote;
 pub mod routes;
 pub mod service;
