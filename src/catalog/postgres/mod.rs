@@ -8,8 +8,8 @@
 //! # Which server is the primary
 //!
 //! The one that is not in recovery; of several, the one with the highest timeline, which is the one
-//! that was promoted last. A server that was promoted although it lacked writes is recognized by an
-//! older (term, beat) than this process has seen, and refused.
+//! that was promoted last. A server that was promoted although it lacked writes shows an older term
+//! or a shorter journal than is known to be on standbys, and is refused.
 //!
 //! # When a write is on the standbys
 //!
@@ -20,9 +20,12 @@
 //! [`Lost`](StorageError::Lost).
 
 mod password;
+mod queue;
+mod reads;
 mod rows;
 mod schema;
 mod session;
+mod statements;
 mod tenure;
 mod tls;
 
@@ -36,6 +39,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::rows::natural;
 pub use self::schema::Migration;
 use self::session::{Login, Session};
 use self::tenure::PostgresTenure;
@@ -59,6 +63,14 @@ const PROBE: &str = "
         (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')),
         pg_has_role('pg_read_all_stats', 'USAGE')";
 
+/// Who rules, and how many synchronous standbys have that row: all that was written before it was
+/// read.
+const OBSERVE: &str = "
+    SELECT schema, store, term, beat, holder, length,
+        (SELECT count(*) FROM pg_stat_replication
+         WHERE sync_state IN ('sync', 'quorum') AND flush_lsn >= pg_current_wal_lsn())
+    FROM cluster";
+
 /// A PostgreSQL database, as one catalog uses it.
 pub struct Database {
     shared: Arc<Shared>,
@@ -79,11 +91,18 @@ struct Shared {
     seen: Mutex<Seen>,
 }
 
-/// What this process has seen of the primary.
+/// What this process has seen.
 #[derive(Clone, Default)]
 struct Seen {
     primary: Option<Primary>,
-    newest: Beat,
+    newest: Written,
+}
+
+/// What certainly is on as many standbys as there must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Written {
+    term: Term,
+    length: u64,
 }
 
 /// A server that is not in recovery.
@@ -169,32 +188,44 @@ impl SharedDatabase for Database {
 impl Shared {
     async fn observe(&self) -> Result<Observed, StorageError> {
         let (primary, session) = self.find_primary().await?;
-        let sql = "SELECT schema, store, term, beat, holder FROM cluster";
-        let row = timeout(DIAL_LIMIT, session.query_one(sql, &[])).await;
+        let row = timeout(DIAL_LIMIT, session.query_one(OBSERVE, &[])).await;
         let row = row.map_err(|_late| session.lost("it does not say who rules"))??;
         schema::check(row.get(0))?;
         let store = schema::store_of(row.get(1))?;
-        let beat = Beat { term: Term(rows::natural(&row, 2)?), count: rows::natural(&row, 3)? };
+        let beat = Beat { term: Term(natural(&row, 2)?), count: natural(&row, 3)? };
         let holder: Option<i64> = row.get(4);
         let holder = holder.and_then(|id| u32::try_from(id).ok()).map(CatalogId);
-        self.note(&primary, beat)?;
+        let journal = Written { term: beat.term, length: natural(&row, 5)? };
+        let is_safe = row.get::<_, i64>(6) >= i64::from(self.standbys);
+        self.compare(&primary, journal)?;
+        if is_safe {
+            self.confirm(journal);
+        }
+        self.seen().primary = Some(primary.clone());
         let Primary { server, standbys, .. } = primary;
         Ok(Observed { beat, holder, store, primary: server.to_string(), standbys })
     }
 
-    /// Remembers the newest write that was seen. A primary that lacks it lacks orders.
-    fn note(&self, primary: &Primary, beat: Beat) -> Result<(), StorageError> {
-        let mut seen = self.seen();
-        if beat < seen.newest {
-            return Err(StorageError::Unusable(format!(
-                "{} is the primary and has term {}, beat {}, but term {}, beat {} was written: it \
-                 was promoted without the last writes, or restored; stop it, and promote the \
-                 standby that has them",
-                primary.server, beat.term, beat.count, seen.newest.term, seen.newest.count
-            )));
+    /// Refuses a primary that lacks what is known to be on standbys.
+    fn compare(&self, primary: &Primary, found: Written) -> Result<(), StorageError> {
+        let newest = self.seen().newest;
+        if found.term >= newest.term && found.length >= newest.length {
+            return Ok(());
         }
-        *seen = Seen { primary: Some(primary.clone()), newest: beat };
-        Ok(())
+        Err(StorageError::Unusable(format!(
+            "{} is the primary and has term {} and {} orders, but term {} and {} orders were \
+             written: it was promoted without the last writes, or restored; stop it, and promote \
+             the standby that has them",
+            primary.server, found.term, found.length, newest.term, newest.length
+        )))
+    }
+
+    /// Remembers what is on standbys. (What a primary alone shows after it has crashed may never
+    /// have come to one.)
+    fn confirm(&self, written: Written) {
+        let newest = &mut self.seen().newest;
+        newest.term = newest.term.max(written.term);
+        newest.length = newest.length.max(written.length);
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
