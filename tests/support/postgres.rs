@@ -1,4 +1,4 @@
-//! PostgreSQL servers for tests: a primary with synchronous standbys, in a folder of their own, from
+//! PostgreSQL servers for tests: a primary with synchronous standbys, in a folder of their own, by
 //! the system's packages.
 //!
 //! A shell waits for the end of this test program, however it comes, and then ends the servers and
@@ -27,8 +27,8 @@ const USER: &str = "postgres";
 /// The role of the store, which may do what its documents ask for and no more.
 const ROLE: &str = "toystore";
 
-/// The settings of every server. `synchronous_standby_names` is in all of them, since a standby that
-/// is promoted inherits nothing.
+/// The settings of every server. `synchronous_standby_names` is in all of them, since a standby
+/// that is promoted inherits nothing.
 const SETTINGS: &str = "
     synchronous_standby_names = 'ANY 1 (s0, s1, s2)'
     wal_log_hints = on
@@ -188,7 +188,7 @@ impl Servers {
         // A session of its own: Ctrl-C does not reach it. No `-o`: that would beat ALTER SYSTEM.
         let mut command = Command::new("setsid");
         command
-            .args(["runuser", "-u", USER, "--"])
+            .args(["setpriv", "--reuid", USER, "--regid", USER, "--init-groups", "--"])
             .arg(programs().unwrap().join("postgres"))
             .args(["-h", &host, "-p", &port, "-D"])
             .arg(&data)

@@ -83,6 +83,9 @@ pub struct Journal {
     room: Arc<Mutex<Room>>,
 }
 
+/// The decisions that were recorded under some keys.
+type KnownKeys = HashMap<IdempotencyKey, RecordedDecision>;
+
 /// The contents of the database when it was opened.
 #[derive(Debug)]
 pub struct Loaded {
@@ -139,8 +142,7 @@ impl Journal {
     pub fn recorded(
         &self,
         keys: Vec<IdempotencyKey>,
-    ) -> impl Future<Output = Result<HashMap<IdempotencyKey, RecordedDecision>, StorageError>> + use<>
-    {
+    ) -> impl Future<Output = Result<KnownKeys, StorageError>> + use<> {
         self.writer.run(move |connection| {
             let mut found = HashMap::new();
             for key in keys {

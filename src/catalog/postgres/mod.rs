@@ -41,7 +41,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::rows::natural;
 pub use self::schema::Migration;
-use self::session::{Login, Session};
+use self::session::{Login, ServerSession};
 use self::tenure::PostgresTenure;
 use super::shared::{Beat, Observed, SharedDatabase, Tenure};
 use crate::roles::{Address, PostgresSettings, ToyRole};
@@ -87,13 +87,13 @@ struct Shared {
     toys: Vec<ToyRole>,
     initial: u64,
     /// The connections with which this process stands by.
-    sessions: Mutex<HashMap<Address, Arc<Session>>>,
-    seen: Mutex<Seen>,
+    sessions: Mutex<HashMap<Address, Arc<ServerSession>>>,
+    sighted: Mutex<Sighted>,
 }
 
 /// What this process has seen.
 #[derive(Clone, Default)]
-struct Seen {
+struct Sighted {
     primary: Option<Primary>,
     newest: Written,
 }
@@ -133,7 +133,7 @@ impl Database {
             toys: toys.to_vec(),
             initial,
             sessions: Mutex::default(),
-            seen: Mutex::default(),
+            sighted: Mutex::default(),
         };
         let (runtime, thread) = start_thread()?;
         Ok(Self { shared: Arc::new(shared), runtime, _thread: thread })
@@ -201,14 +201,14 @@ impl Shared {
         if is_safe {
             self.confirm(journal);
         }
-        self.seen().primary = Some(primary.clone());
+        self.sighted().primary = Some(primary.clone());
         let Primary { server, standbys, .. } = primary;
         Ok(Observed { beat, holder, store, primary: server.to_string(), standbys })
     }
 
     /// Refuses a primary that lacks what is known to be on standbys.
     fn compare(&self, primary: &Primary, found: Written) -> Result<(), StorageError> {
-        let newest = self.seen().newest;
+        let newest = self.sighted().newest;
         if found.term >= newest.term && found.length >= newest.length {
             return Ok(());
         }
@@ -223,17 +223,17 @@ impl Shared {
     /// Remembers what is on standbys. (What a primary alone shows after it has crashed may never
     /// have come to one.)
     fn confirm(&self, written: Written) {
-        let newest = &mut self.seen().newest;
+        let newest = &mut self.sighted().newest;
         newest.term = newest.term.max(written.term);
         newest.length = newest.length.max(written.length);
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sighted(&self) -> std::sync::MutexGuard<'_, Sighted> {
+        self.sighted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks all servers at once, and returns the primary with a connection to it.
-    async fn find_primary(&self) -> Result<(Primary, Arc<Session>), StorageError> {
+    async fn find_primary(&self) -> Result<(Primary, Arc<ServerSession>), StorageError> {
         let probes = self.login.servers().iter().map(|server| async move {
             let probed = timeout(DIAL_LIMIT, self.probe(server)).await;
             let late = || Err(StorageError::Lost(format!("{server}: it does not answer")));
@@ -243,7 +243,7 @@ impl Shared {
             }
             probed
         });
-        let mut best: Option<(Primary, Arc<Session>)> = None;
+        let mut best: Option<(Primary, Arc<ServerSession>)> = None;
         let mut problems = Vec::new();
         for probed in join_all(probes).await {
             match probed {
@@ -263,7 +263,7 @@ impl Shared {
     async fn probe(
         &self,
         server: &Address,
-    ) -> Result<Option<(Primary, Arc<Session>)>, StorageError> {
+    ) -> Result<Option<(Primary, Arc<ServerSession>)>, StorageError> {
         let known = self.sessions().get(server).cloned();
         let session = match known {
             Some(session) => session,
@@ -274,7 +274,7 @@ impl Shared {
         Ok(probed.map(|primary| (primary, session)))
     }
 
-    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Arc<Session>>> {
+    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Arc<ServerSession>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -283,7 +283,7 @@ impl Shared {
         seen: Beat,
         runtime: &Handle,
     ) -> Result<Option<PostgresTenure>, StorageError> {
-        let primary = self.seen().primary.clone();
+        let primary = self.sighted().primary.clone();
         let primary = primary.ok_or_else(|| StorageError::Lost("no primary was seen".into()))?;
         let dialled = (0..3).map(|_| self.dial_primary(&primary));
         let dialled = timeout(DIAL_LIMIT, join_all(dialled)).await;
@@ -300,7 +300,7 @@ impl Shared {
     }
 
     /// Connects to the server that was seen to be the primary, if it still is the same.
-    async fn dial_primary(&self, primary: &Primary) -> Result<Session, StorageError> {
+    async fn dial_primary(&self, primary: &Primary) -> Result<ServerSession, StorageError> {
         let session = self.login.dial(&primary.server).await?;
         let probed = probe(&session, self.standbys).await?;
         if probed.is_some_and(|now| now.timeline == primary.timeline) {
@@ -311,7 +311,7 @@ impl Shared {
 }
 
 /// Asks a server what it is. `None` if it is in recovery.
-async fn probe(session: &Session, standbys: u32) -> Result<Option<Primary>, StorageError> {
+async fn probe(session: &ServerSession, standbys: u32) -> Result<Option<Primary>, StorageError> {
     let row = session.query_one(PROBE, &[]).await?;
     if row.get(0) {
         return Ok(None);

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::ended;
-use super::session::Session;
+use super::session::ServerSession;
 use crate::storage::{Outcome, StorageError};
 
 /// Calls that may wait for one connection; more would wait longer than their limit.
@@ -23,11 +23,11 @@ pub(super) struct CallQueue {
     is_over: Arc<AtomicBool>,
 }
 
-type QueuedCall = Box<dyn for<'a> FnOnce(&'a Session) -> BoxFuture<'a, ()> + Send>;
+type QueuedCall = Box<dyn for<'a> FnOnce(&'a ServerSession) -> BoxFuture<'a, ()> + Send>;
 
 impl CallQueue {
     pub(super) fn start(
-        session: Session,
+        session: ServerSession,
         runtime: &Handle,
         end: &CancellationToken,
         is_over: &Arc<AtomicBool>,
@@ -52,7 +52,9 @@ impl CallQueue {
     pub(super) fn run<T, F>(&self, call: F) -> Outcome<'static, T>
     where
         T: Send + 'static,
-        F: for<'a> FnOnce(&'a Session) -> BoxFuture<'a, Result<T, StorageError>> + Send + 'static,
+        F: for<'a> FnOnce(&'a ServerSession) -> BoxFuture<'a, Result<T, StorageError>>
+            + Send
+            + 'static,
     {
         let (done, outcome) = oneshot::channel();
         let is_over = Arc::clone(&self.is_over);

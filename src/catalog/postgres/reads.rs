@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::rows::{chain_of, damage, natural, order_of, quantity_of, signed};
-use super::session::Session;
+use super::session::ServerSession;
 use super::statements::{CHAIN_OF, LIST_TOYS, RECORDED, ROWS};
 use super::{CALL_LIMIT, Shared, schema};
 use crate::catalog::core::stock::{RecordedDecision, Shelf};
@@ -27,7 +27,7 @@ use crate::wire::toy::Toy;
 pub(super) const LOAD_LIMIT: Duration = Duration::from_secs(2);
 
 pub(super) async fn in_time<T>(
-    session: &Session,
+    session: &ServerSession,
     read: impl Future<Output = Result<T, StorageError>>,
 ) -> Result<T, StorageError> {
     let late = || Err(session.lost("no answer to a read in time"));
@@ -36,7 +36,7 @@ pub(super) async fn in_time<T>(
 
 /// The decisions on any of `keys`. A granted one must be in the journal under its key.
 pub(super) async fn recorded(
-    session: &Session,
+    session: &ServerSession,
     keys: Vec<IdempotencyKey>,
 ) -> Result<HashMap<IdempotencyKey, RecordedDecision>, StorageError> {
     let keys: Vec<&str> = keys.iter().map(IdempotencyKey::as_str).collect();
@@ -56,7 +56,7 @@ pub(super) async fn recorded(
 
 /// At most `most` orders from number `from` on.
 pub(super) async fn read_rows(
-    session: &Session,
+    session: &ServerSession,
     from: u64,
     most: u64,
 ) -> Result<Option<Rows>, StorageError> {
@@ -76,7 +76,7 @@ pub(super) async fn read_rows(
 
 /// Enters the toys, and reads what a catalog begins with.
 pub(super) async fn load(
-    session: &Session,
+    session: &ServerSession,
     shared: &Shared,
     term: Term,
 ) -> Result<Loaded, StorageError> {
@@ -102,7 +102,11 @@ pub(super) async fn load(
     })
 }
 
-async fn list_toys(session: &Session, shared: &Shared, term: Term) -> Result<(), StorageError> {
+async fn list_toys(
+    session: &ServerSession,
+    shared: &Shared,
+    term: Term,
+) -> Result<(), StorageError> {
     let names: Vec<&str> = shared.toys.iter().map(|toy| toy.name.as_str()).collect();
     let prices: Vec<f64> = shared.toys.iter().map(|toy| toy.price.as_decimal()).collect();
     let positions: Vec<i64> = (0..).take(names.len()).collect();
@@ -113,7 +117,7 @@ async fn list_toys(session: &Session, shared: &Shared, term: Term) -> Result<(),
 }
 
 /// The log must end where the row says.
-async fn check_end(session: &Session, journal: Position) -> Result<(), StorageError> {
+async fn check_end(session: &ServerSession, journal: Position) -> Result<(), StorageError> {
     let sql = "SELECT number, chain FROM log ORDER BY number DESC LIMIT 1";
     let end = match session.query(sql, &[]).await?.first() {
         None => Position::START,
@@ -128,7 +132,7 @@ async fn check_end(session: &Session, journal: Position) -> Result<(), StorageEr
     )))
 }
 
-async fn shelves(session: &Session, shared: &Shared) -> Result<Vec<Shelf>, StorageError> {
+async fn shelves(session: &ServerSession, shared: &Shared) -> Result<Vec<Shelf>, StorageError> {
     let sql = "SELECT name, quantity, stocked, sold, version FROM stock
                WHERE position IS NOT NULL ORDER BY position";
     let found = session.query(sql, &[]).await?;

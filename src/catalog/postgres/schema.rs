@@ -1,6 +1,6 @@
 //! The tables, and `toystore catalog --migrate`, which creates and upgrades them.
 
-use super::session::Session;
+use super::session::ServerSession;
 use crate::storage::StorageError;
 use crate::wire::identity::StoreId;
 use crate::wire::order::Chain;
@@ -72,14 +72,14 @@ pub enum Migration {
 }
 
 /// Creates the tables, or upgrades them, in one transaction.
-pub(super) async fn migrate(primary: &Session) -> Result<Migration, StorageError> {
+pub(super) async fn migrate(primary: &ServerSession) -> Result<Migration, StorageError> {
     primary.run(&format!("BEGIN; {LOCK}")).await?;
     let migration = migrate_locked(primary).await;
     primary.run(if migration.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
     migration
 }
 
-async fn migrate_locked(primary: &Session) -> Result<Migration, StorageError> {
+async fn migrate_locked(primary: &ServerSession) -> Result<Migration, StorageError> {
     let row = primary.query_one("SELECT to_regclass('cluster') IS NOT NULL", &[]).await?;
     if row.get::<_, bool>(0) {
         let row = primary.query_one("SELECT schema, store FROM cluster", &[]).await?;

@@ -47,7 +47,7 @@ pub(super) struct Login {
 }
 
 /// A connection to one server. It ends when it is dropped, and is never made anew.
-pub(super) struct Session {
+pub(super) struct ServerSession {
     pub(super) server: Address,
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
@@ -76,7 +76,7 @@ impl Login {
     }
 
     /// Connects and logs in. The caller sets the time limit.
-    pub(super) async fn dial(&self, server: &Address) -> Result<Session, StorageError> {
+    pub(super) async fn dial(&self, server: &Address) -> Result<ServerSession, StorageError> {
         let config = self.config(server);
         let warnings = Arc::new(Warnings::default());
         let failed = |error| classify(server, &error);
@@ -94,7 +94,7 @@ impl Login {
                 client
             }
         };
-        Ok(Session { server: server.clone(), client, statements: Mutex::default(), warnings })
+        Ok(ServerSession { server: server.clone(), client, statements: Mutex::default(), warnings })
     }
 
     fn config(&self, server: &Address) -> Config {
@@ -155,7 +155,7 @@ impl Warnings {
     }
 }
 
-impl Session {
+impl ServerSession {
     /// Prepares a statement, once.
     pub(super) async fn prepare(&self, sql: &'static str) -> Result<Statement, StorageError> {
         let known = || self.statements.lock().unwrap_or_else(PoisonError::into_inner);

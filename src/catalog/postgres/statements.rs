@@ -23,7 +23,8 @@ pub(super) const SET_PAST: &str = "
     UPDATE cluster SET beat = beat + 1, in_doubt = $2 WHERE id = 1 AND term = $1 RETURNING 1";
 
 /// A batch is one statement: a client that is paused in the middle of a transaction of several
-/// would hold the row, and a takeover would wait for it.
+/// would hold the row, and a takeover would wait for it. A toy without a row is a division by zero,
+/// so that nothing is written.
 pub(super) const COMMIT: &str = "
     WITH fence AS (
         UPDATE cluster SET beat = beat + 1, length = $4, chain = $5
@@ -43,8 +44,7 @@ pub(super) const COMMIT: &str = "
         SELECT * FROM unnest($16::text[], $17::text[], $18::bigint[], $19::bigint[])
         WHERE EXISTS (SELECT FROM fence)
     )
-    SELECT 1 / (CASE WHEN (SELECT count(*) FROM shelves) = cardinality($6::text[]) THEN 1 ELSE 0 END)
-    FROM fence";
+    SELECT 1 / ((SELECT count(*) FROM shelves) = cardinality($6::text[]))::integer FROM fence";
 
 pub(super) const NOTE_SESSIONS: &str = "
     WITH fence AS (

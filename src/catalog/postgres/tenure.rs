@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::queue::CallQueue;
 use super::reads::{self, LOAD_LIMIT, in_time};
 use super::rows::{Columns, natural, signed};
-use super::session::Session;
+use super::session::ServerSession;
 use super::statements::{
     BEAT, CLAIM, COMMIT, LEAVE, NOTE_SESSIONS, SET_LEADERSHIP, SET_PAST, STANDBYS,
 };
@@ -33,7 +33,7 @@ use crate::wire::term::{CatalogId, Term};
 
 /// Begins a term. `None` if something was written since `seen`.
 pub(super) async fn claim(
-    session: &Session,
+    session: &ServerSession,
     seen: Beat,
     own: CatalogId,
     standbys: u32,
@@ -47,7 +47,7 @@ pub(super) async fn claim(
 /// Makes a write, and looks afterwards how many synchronous standbys there are. The row is what the
 /// statement returned, none if its fence did not hold.
 async fn write(
-    session: &Session,
+    session: &ServerSession,
     standbys: u32,
     sql: &'static str,
     parameters: &[&(dyn ToSql + Sync)],
@@ -88,7 +88,7 @@ impl PostgresTenure {
         shared: Arc<Shared>,
         term: Term,
         runtime: &Handle,
-        sessions: [Session; 3],
+        sessions: [ServerSession; 3],
     ) -> Self {
         let (end, is_over) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let [writes, reads, beats] =
