@@ -5,12 +5,6 @@
 //! primary. A [`Tenure`](tenure) has three connections to that one server, one for writes, one for
 //! reads and one for beats, and none of them is ever made anew.
 //!
-//! # Which server is the primary
-//!
-//! The one that is not in recovery; of several, the one with the highest timeline, which is the one
-//! that was promoted last. A server that was promoted although it lacked writes shows an older term
-//! or a shorter journal than is known to be on standbys, and is refused.
-//!
 //! # When a write is on the standbys
 //!
 //! A commit waits for them, if the server is told to, and three things may let it end too early: a
@@ -20,6 +14,7 @@
 //! [`Lost`](StorageError::Lost).
 
 mod password;
+mod primary;
 mod queue;
 mod reads;
 mod rows;
@@ -29,7 +24,6 @@ mod statements;
 mod tenure;
 mod tls;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,34 +33,25 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::rows::natural;
+use self::primary::{DIAL_LIMIT, Primary, Servers};
+use self::rows::{chain_of, natural};
 pub use self::schema::Migration;
-use self::session::{Login, ServerSession};
+use self::session::Login;
 use self::tenure::PostgresTenure;
 use super::shared::{Beat, Observed, SharedDatabase, Tenure};
-use crate::roles::{Address, PostgresSettings, ToyRole};
+use crate::roles::{CatalogRole, Engine, PostgresSettings, ToyRole};
 use crate::storage::{Outcome, StorageError};
+use crate::wire::order::Position;
 use crate::wire::term::{CatalogId, Term};
 
-/// For one server to connect, log in and answer; and for all of them, since they are asked at once.
-const DIAL_LIMIT: Duration = Duration::from_millis(400);
 /// For a beat, a look-up, a commit or a claim. A standby on the next machine takes milliseconds;
 /// the lease is longer.
 const CALL_LIMIT: Duration = Duration::from_millis(600);
 
-/// What a server says of itself: whether it is in recovery, its timeline, how many synchronous
-/// standbys it has, and whether this user may see what they do.
-const PROBE: &str = "
-    SELECT pg_is_in_recovery(),
-        CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
-        END,
-        (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')),
-        pg_has_role('pg_read_all_stats', 'USAGE')";
-
 /// Who rules, and how many synchronous standbys have that row: all that was written before it was
 /// read.
 const OBSERVE: &str = "
-    SELECT schema, store, term, beat, holder, length,
+    SELECT schema, store, term, beat, holder, length, chain,
         (SELECT count(*) FROM pg_stat_replication
          WHERE sync_state IN ('sync', 'quorum') AND flush_lsn >= pg_current_wal_lsn())
     FROM cluster";
@@ -81,13 +66,11 @@ pub struct Database {
 
 /// What the jobs on the thread share.
 struct Shared {
-    login: Login,
+    servers: Servers,
     own: CatalogId,
     standbys: u32,
     toys: Vec<ToyRole>,
     initial: u64,
-    /// The connections with which this process stands by.
-    sessions: Mutex<HashMap<Address, Arc<ServerSession>>>,
     sighted: Mutex<Sighted>,
 }
 
@@ -105,14 +88,6 @@ struct Written {
     length: u64,
 }
 
-/// A server that is not in recovery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Primary {
-    server: Address,
-    timeline: String,
-    standbys: u32,
-}
-
 impl Database {
     /// The database of `settings`, for the catalog `own`, and the thread that serves it. Nothing is
     /// connected yet. The catalog sells `toys`, new ones with a quantity of `initial`.
@@ -127,12 +102,11 @@ impl Database {
         initial: u64,
     ) -> Result<Self, StorageError> {
         let shared = Shared {
-            login: Login::new(&settings.database)?,
+            servers: Servers::new(Login::new(&settings.database)?, settings.standbys),
             own,
             standbys: settings.standbys,
             toys: toys.to_vec(),
             initial,
-            sessions: Mutex::default(),
             sighted: Mutex::default(),
         };
         let (runtime, thread) = start_thread()?;
@@ -147,7 +121,7 @@ impl Database {
     pub async fn migrate(&self) -> Result<Migration, StorageError> {
         let shared = Arc::clone(&self.shared);
         self.on_thread(async move {
-            let (primary, session) = shared.find_primary().await?;
+            let (primary, session) = shared.servers.find_primary().await?;
             let migration = schema::migrate(&session).await?;
             log::debug!("the primary is {}", primary.server);
             Ok(migration)
@@ -170,6 +144,27 @@ impl Database {
     }
 }
 
+/// Creates the tables of the database that `catalog` names, or upgrades them. Returns what was done.
+///
+/// # Errors
+///
+/// If `catalog` is on SQLite, there is no primary, or the tables are newer than this executable.
+pub async fn migrate(catalog: &CatalogRole) -> Result<String, StorageError> {
+    let Engine::Postgres(settings) = &catalog.engine else {
+        return Err(StorageError::Unusable(
+            "there is nothing to migrate: [catalog] has no `database`, and SQLite's files are \
+             upgraded when the catalog starts"
+                .into(),
+        ));
+    };
+    // Which catalog this would be does not matter.
+    let database = Database::new(settings, CatalogId(0), &catalog.toys, catalog.initial_stock)?;
+    Ok(match database.migrate().await? {
+        Migration::Created(store) => format!("created store {store}\n"),
+        Migration::Current(store) => format!("store {store} is up to date\n"),
+    })
+}
+
 impl SharedDatabase for Database {
     fn observe(&self) -> Outcome<'_, Observed> {
         let shared = Arc::clone(&self.shared);
@@ -187,7 +182,7 @@ impl SharedDatabase for Database {
 
 impl Shared {
     async fn observe(&self) -> Result<Observed, StorageError> {
-        let (primary, session) = self.find_primary().await?;
+        let (primary, session) = self.servers.find_primary().await?;
         let row = timeout(DIAL_LIMIT, session.query_one(OBSERVE, &[])).await;
         let row = row.map_err(|_late| session.lost("it does not say who rules"))??;
         schema::check(row.get(0))?;
@@ -195,15 +190,16 @@ impl Shared {
         let beat = Beat { term: Term(natural(&row, 2)?), count: natural(&row, 3)? };
         let holder: Option<i64> = row.get(4);
         let holder = holder.and_then(|id| u32::try_from(id).ok()).map(CatalogId);
-        let journal = Written { term: beat.term, length: natural(&row, 5)? };
-        let is_safe = row.get::<_, i64>(6) >= i64::from(self.standbys);
-        self.compare(&primary, journal)?;
+        let journal = Position { length: natural(&row, 5)?, chain: chain_of(&row, 6)? };
+        let is_safe = row.get::<_, i64>(7) >= i64::from(self.standbys);
+        let found = Written { term: beat.term, length: journal.length };
+        self.compare(&primary, found)?;
         if is_safe {
-            self.confirm(journal);
+            self.confirm(found);
         }
         self.sighted().primary = Some(primary.clone());
         let Primary { server, standbys, .. } = primary;
-        Ok(Observed { beat, holder, store, primary: server.to_string(), standbys })
+        Ok(Observed { beat, holder, store, journal, primary: server.to_string(), standbys })
     }
 
     /// Refuses a primary that lacks what is known to be on standbys.
@@ -232,52 +228,6 @@ impl Shared {
         self.sighted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks all servers at once, and returns the primary with a connection to it.
-    async fn find_primary(&self) -> Result<(Primary, Arc<ServerSession>), StorageError> {
-        let probes = self.login.servers().iter().map(|server| async move {
-            let probed = timeout(DIAL_LIMIT, self.probe(server)).await;
-            let late = || Err(StorageError::Lost(format!("{server}: it does not answer")));
-            let probed = probed.unwrap_or_else(|_late| late());
-            if probed.is_err() {
-                self.sessions().remove(server);
-            }
-            probed
-        });
-        let mut best: Option<(Primary, Arc<ServerSession>)> = None;
-        let mut problems = Vec::new();
-        for probed in join_all(probes).await {
-            match probed {
-                Ok(Some(found))
-                    if best.as_ref().is_none_or(|(it, _)| found.0.timeline > it.timeline) =>
-                {
-                    best = Some(found);
-                }
-                Ok(_) => {}
-                Err(problem) => problems.push(problem),
-            }
-        }
-        best.ok_or_else(|| no_primary(&problems))
-    }
-
-    /// Asks one server. `None` if it is in recovery.
-    async fn probe(
-        &self,
-        server: &Address,
-    ) -> Result<Option<(Primary, Arc<ServerSession>)>, StorageError> {
-        let known = self.sessions().get(server).cloned();
-        let session = match known {
-            Some(session) => session,
-            None => Arc::new(self.login.dial(server).await?),
-        };
-        let probed = probe(&session, self.standbys).await?;
-        self.sessions().insert(server.clone(), Arc::clone(&session));
-        Ok(probed.map(|primary| (primary, session)))
-    }
-
-    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Arc<ServerSession>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn claim(
         self: &Arc<Self>,
         seen: Beat,
@@ -285,7 +235,7 @@ impl Shared {
     ) -> Result<Option<PostgresTenure>, StorageError> {
         let primary = self.sighted().primary.clone();
         let primary = primary.ok_or_else(|| StorageError::Lost("no primary was seen".into()))?;
-        let dialled = (0..3).map(|_| self.dial_primary(&primary));
+        let dialled = (0..3).map(|_| self.servers.dial_primary(&primary));
         let dialled = timeout(DIAL_LIMIT, join_all(dialled)).await;
         let dialled = dialled.map_err(|_late| {
             StorageError::Lost(format!("{}: it does not answer", primary.server))
@@ -298,44 +248,6 @@ impl Shared {
             PostgresTenure::new(Arc::clone(self), term, runtime, [writes, reads, beats])
         }))
     }
-
-    /// Connects to the server that was seen to be the primary, if it still is the same.
-    async fn dial_primary(&self, primary: &Primary) -> Result<ServerSession, StorageError> {
-        let session = self.login.dial(&primary.server).await?;
-        let probed = probe(&session, self.standbys).await?;
-        if probed.is_some_and(|now| now.timeline == primary.timeline) {
-            return Ok(session);
-        }
-        Err(session.lost("it is no longer the primary that it was"))
-    }
-}
-
-/// Asks a server what it is. `None` if it is in recovery.
-async fn probe(session: &ServerSession, standbys: u32) -> Result<Option<Primary>, StorageError> {
-    let row = session.query_one(PROBE, &[]).await?;
-    if row.get(0) {
-        return Ok(None);
-    }
-    if standbys > 0 && !row.get::<_, bool>(3) {
-        return Err(StorageError::Unusable(format!(
-            "{}: this user may not see the standbys; GRANT pg_read_all_stats to it, or set \
-             `standbys` to 0 if the storage replicates itself",
-            session.server
-        )));
-    }
-    let standbys = u32::try_from(row.get::<_, i64>(2)).unwrap_or(u32::MAX);
-    Ok(Some(Primary { server: session.server.clone(), timeline: row.get(1), standbys }))
-}
-
-/// The error when no server is the primary. What a person must mend comes first.
-fn no_primary(problems: &[StorageError]) -> StorageError {
-    let list = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let is_a_persons = |problem: &StorageError| matches!(problem, StorageError::Unusable(_));
-    if problems.iter().any(is_a_persons) {
-        return StorageError::Unusable(list);
-    }
-    let others = if list.is_empty() { "all servers are in recovery".into() } else { list };
-    StorageError::Lost(format!("no server is the primary: {others}"))
 }
 
 /// The thread has ended before a job was done.
