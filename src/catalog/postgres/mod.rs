@@ -144,7 +144,7 @@ impl Database {
     }
 }
 
-/// Creates the tables of the database that `catalog` names, or upgrades them. Returns what was done.
+/// Creates the tables of the database that `catalog` names, or upgrades them. Returns what it did.
 ///
 /// # Errors
 ///
