@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::backup::{self, Fate, Newer, SavedDatabase};
+use crate::backup::{self, Newer};
 use crate::catalog::postgres;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
@@ -19,7 +19,7 @@ use crate::process::{self, RoleError, fail};
 use crate::roles::{Role, Roles};
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
-use crate::{catalog, client, cluster, frontend, health, order, trace};
+use crate::{catalog, certs, client, cluster, frontend, health, order, trace};
 
 /// An online toy store of three microservices with caching, replication and fault tolerance.
 #[derive(Parser)]
@@ -60,6 +60,12 @@ enum Command {
     /// the catalog from starting. Epochs are counted from 0 again, sessions are forgotten, and a
     /// toy's stock is what a restock leaves. Orders and keys are not touched.
     Repair,
+    /// Make certificates, to try TLS between roles.
+    ///
+    /// An authority signs one certificate for each host that roles.toml names. The files are those
+    /// that [tls] in roles.toml names, by default in the folder `tls` beside it; what is there
+    /// stays. A host needs the authority's certificate, and the two files with its own name.
+    Certs,
     /// Back up the databases of this roles.toml's data folder, while the store runs.
     ///
     /// The folder DIR gets a copy of the catalog's and each replica's database that is in the data
@@ -185,6 +191,7 @@ pub fn run() -> ExitCode {
         Command::Client(arguments) => with_roles(&config, |roles| {
             system.block_on(client::run(arguments, &roles.frontend_addresses()))
         }),
+        Command::Certs => with_roles(&config, |roles| told_outcome(certs::make(roles))),
         Command::Repair => with_roles(&config, |roles| told_outcome(mend::repair(roles))),
         Command::Rebuild(arguments) => {
             with_roles(&config, |roles| told_outcome(mend::rebuild(roles, &arguments.from)))
@@ -259,7 +266,11 @@ fn play_in(
     process::start_log();
     cluster::leave_session_of_supervisor();
     process::raise_file_limit();
-    let roles = &match roles.clone().join_run() {
+    let roles = match roles.clone().join_run() {
+        Ok(roles) => roles,
+        Err(error) => return fail(&error),
+    };
+    let roles = &match roles.with_certificates(Some(role)) {
         Ok(roles) => roles,
         Err(error) => return fail(&error),
     };
@@ -313,24 +324,8 @@ fn back_up(roles: &Roles, to: &Path) -> ExitCode {
 fn restore(roles: &Roles, arguments: &RestoreArguments) -> ExitCode {
     let newer = if arguments.discard_newer { Newer::Discarded } else { Newer::Kept };
     match backup::restore(roles, &arguments.from, newer) {
-        Ok(fates) => {
-            print(&fates.iter().map(|(saved, fate)| told(saved, fate)).collect::<String>())
-        }
+        Ok(fates) => print(&fates.iter().map(|(saved, fate)| fate.told(saved)).collect::<String>()),
         Err(error) => fail(&error),
-    }
-}
-
-/// A line on what happened to a role's database.
-fn told(SavedDatabase { role, orders, .. }: &SavedDatabase, fate: &Fate) -> String {
-    match fate {
-        Fate::Restored => format!("{role}: restored, {orders} orders\n"),
-        Fate::Replaced(aside) => {
-            format!("{role}: restored, {orders} orders; what was there is {}\n", aside.display())
-        }
-        Fate::Kept(present) => {
-            format!("{role}: kept, {present} orders; the backup has {orders} of them\n")
-        }
-        Fate::NotHere => format!("{role}: not restored, it is not in roles.toml\n"),
     }
 }
 

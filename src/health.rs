@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock;
-use crate::roles::{Address, Role};
+use crate::roles::{Access, Address, Role};
 use crate::server::{self, Allow, ErrorReply};
 use crate::transport::{CallError, Http};
 use crate::wire::reply;
@@ -126,7 +126,7 @@ impl Health {
 ///
 /// If it is not, or does not answer.
 pub async fn probe(address: &Address) -> Result<Health, CallError> {
-    Http::new(address, None).get("/readyz", PROBE_LIMIT).await
+    Http::new(address, Access::default()).get("/readyz", PROBE_LIMIT).await
 }
 
 /// Asks whether a process lives at `address`.
@@ -135,7 +135,7 @@ pub async fn probe(address: &Address) -> Result<Health, CallError> {
 ///
 /// If none answers.
 pub async fn probe_alive(address: &Address) -> Result<Health, CallError> {
-    Http::new(address, None).get("/healthz", PROBE_LIMIT).await
+    Http::new(address, Access::default()).get("/healthz", PROBE_LIMIT).await
 }
 
 /// Why a role is not ready, in its own words if it answered.

@@ -48,6 +48,8 @@ pub mod storage; // what the databases share: SQLite, on threads of its own
 
 // What every role needs.
 
+pub mod tls; // certificates, as rustls takes them
+
 pub mod roles; // roles.toml: who runs where
 
 pub mod descriptors; // how many connections and calls a process may have open
@@ -79,6 +81,8 @@ pub mod failpoint; // places where a test can end a role
 pub mod trace; // toystore trace: events for the viewers that people have
 
 pub mod backup; // copies of a store's databases, and back
+
+pub mod certs; // certificates for a trial of TLS
 
 pub mod mend; // rebuilds and repairs a catalog's database
 

@@ -93,10 +93,10 @@ pub fn listen(roles: &Roles, role: Role) -> Result<TcpListener, RoleError> {
 
 /// Says who else could make calls between roles.
 fn warn_of_strangers(roles: &Roles, role: Role, is_loopback: bool) {
-    if !is_loopback {
+    if !is_loopback && roles.tls.is_none() {
         log::warn!(
             "{role} is reached without TLS: a program that can read the network can read the \
-             secret; keep the roles in a private network or a tunnel"
+             secret; set [tls] in roles.toml, or keep the roles in a private network or a tunnel"
         );
     }
     match roles.secret.as_ref().map(Secret::origin) {

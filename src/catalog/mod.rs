@@ -117,13 +117,15 @@ pub async fn run_beside_others(
     shutdown.spawn("the terms", Arc::clone(&catalog).run(connect, shutdown.clone()));
     agreement::start(roles, &identity, over_sockets(roles, &identity), &shutdown);
 
+    let tls = roles.tls_server().cloned();
     let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(role));
     let seat = Seat::Shared(Arc::clone(&catalog));
     let routes = move |config: &mut _, calls: &mut _| {
         routes::configure(config, calls, &seat, secret.as_ref());
     };
     let served =
-        server::serve(listener, &hosts, None, routes, &metrics.role, shutdown.stop()).await;
+        server::serve(listener, &hosts, None, routes, tls.as_ref(), &metrics.role, shutdown.stop())
+            .await;
     catalog.leave().await;
     shutdown.end(served).await
 }
@@ -166,14 +168,23 @@ async fn run_alone(
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
     agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
+    let tls = roles.tls_server().cloned();
     let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
     let last = Arc::clone(&service);
     let seat = Seat::Alone(service);
     let routes = move |config: &mut _, calls: &mut _| {
         routes::configure(config, calls, &seat, secret.as_ref());
     };
-    let served =
-        server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
+    let served = server::serve(
+        listener,
+        &hosts,
+        None,
+        routes,
+        tls.as_ref(),
+        &last.metrics.role,
+        shutdown.stop(),
+    )
+    .await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Cluster, RoleName, VerbError, VerbResult};
+use crate::roles::Roles;
 use crate::transport::Http;
 use crate::wire::calls::{Call as _, Caller, GetCatalogStatus};
 use crate::wire::identity::{Addressee, StoreId};
@@ -40,10 +41,12 @@ pub(super) async fn call(cluster: &Cluster, arguments: CallArguments) -> VerbRes
         )));
     }
     let roles = cluster.roles.clone().join_run()?;
-    let store = store(cluster, roles.secret.as_ref()).await;
+    let roles =
+        roles.with_certificates(None).map_err(|error| VerbError::Problem(error.to_string()))?;
+    let store = store(&roles).await;
     let meant_for = Some(Addressee { role: role.to_string(), store });
     let caller = Caller { meant_for, ..Caller::default() };
-    let http = Http::new(cluster.address_of(role), roles.secret.as_ref());
+    let http = Http::new(cluster.address_of(role), roles.access());
     let answer = http.exchange(&path, data, ANSWER_LIMIT, &caller).await;
     let (status, body) = answer.map_err(|error| {
         let address = cluster.address_of(role);
@@ -59,8 +62,8 @@ pub(super) async fn call(cluster: &Cluster, arguments: CallArguments) -> VerbRes
 }
 
 /// Which store this is, if the catalog says it.
-async fn store(cluster: &Cluster, secret: Option<&crate::roles::Secret>) -> Option<StoreId> {
-    let catalog = Http::new(cluster.roles.catalog.first_address(), secret);
+async fn store(roles: &Roles) -> Option<StoreId> {
+    let catalog = Http::new(roles.catalog.first_address(), roles.access());
     let path = format!("/internal{}", GetCatalogStatus {}.path());
     let report: CatalogReport = catalog.get(&path, STORE_LIMIT).await.ok()?;
     report.store

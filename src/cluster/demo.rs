@@ -13,7 +13,7 @@ use super::start::{POLL_INTERVAL, start_all, start_one};
 use super::terminal::{complain, say};
 use super::{Cluster, VerbError, VerbResult, stop};
 use crate::clock;
-use crate::roles::Role;
+use crate::roles::{Access, Role};
 use crate::transport::Http;
 use crate::wire::replication::ReplicaId;
 
@@ -143,7 +143,7 @@ async fn last_orders(cluster: &Cluster) -> Option<Vec<Value>> {
 }
 
 async fn view(cluster: &Cluster) -> Option<Value> {
-    let frontend = Http::new(cluster.address_of(Role::Frontend(1)), None);
+    let frontend = Http::new(cluster.address_of(Role::Frontend(1)), Access::default());
     frontend.get("/cluster", ANSWER_LIMIT).await.ok()
 }
 

@@ -61,6 +61,7 @@ pub async fn run(
     tasks::start(&service, &remote, roles, &shutdown);
     agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
+    let tls = roles.tls_server().cloned();
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let limit = roles.rate_limit;
     let last = Arc::clone(&service);
@@ -72,8 +73,16 @@ pub async fn run(
         page::routes(config, &page, &events);
         document::routes(config, &document);
     };
-    let served =
-        server::serve(listener, &hosts, limit, routes, &last.metrics.role, shutdown.stop()).await;
+    let served = server::serve(
+        listener,
+        &hosts,
+        limit,
+        routes,
+        tls.as_ref(),
+        &last.metrics.role,
+        shutdown.stop(),
+    )
+    .await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

@@ -63,12 +63,21 @@ pub async fn run(
     service.metrics.role.register(metrics);
     tasks::start(&service, &remote, &shutdown);
 
+    let tls = roles.tls_server().cloned();
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Order(id)));
     let last = Arc::clone(&service);
     let routes =
         move |config: &mut _, calls: &mut _| routes::configure(config, calls, &service, &roles);
-    let served =
-        server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
+    let served = server::serve(
+        listener,
+        &hosts,
+        None,
+        routes,
+        tls.as_ref(),
+        &last.metrics.role,
+        shutdown.stop(),
+    )
+    .await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

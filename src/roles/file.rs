@@ -13,6 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::engine::CatalogTable;
+use super::tls::TlsTable;
 use super::{
     Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, RateLimit, Roles, Secret,
     ToyRole, TraceSettings,
@@ -36,6 +37,7 @@ struct File {
     #[serde(default = "default_cache")]
     cache: CacheSettings,
     rate_limit: Option<RateLimit>,
+    tls: Option<TlsTable>,
     #[serde(default = "default_trace")]
     trace: TraceSettings,
 }
@@ -92,6 +94,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         .collect();
     orders.sort_by_key(|order| order.id);
     Ok(Roles {
+        folder: folder.to_owned(),
         data_dir: folder.join(file.data_dir.into_inner()),
         frontends,
         catalog: CatalogRole {
@@ -105,6 +108,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         trace: file.trace,
         secret: file.secret.map(Spanned::into_inner),
         hosts: file.hosts,
+        tls: file.tls.map(|tls| tls.in_folder(folder)),
         rate_limit: file.rate_limit,
     })
 }
@@ -292,6 +296,7 @@ fn brackets(line: &str) -> Option<&'static str> {
         "[[catalog]]" => Some("write [catalog]; there can be only one"),
         "[[rate_limit]]" => Some("write [rate_limit]; there can be only one"),
         "[[cache]]" => Some("write [cache]; there can be only one"),
+        "[[tls]]" => Some("write [tls]; there can be only one"),
         "[[trace]]" => Some("write [trace]; there can be only one"),
         _ => None,
     }

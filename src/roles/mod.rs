@@ -9,6 +9,7 @@ mod engine;
 mod file;
 mod role;
 mod run_secret;
+mod tls;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -20,12 +21,15 @@ pub use self::database::{
     CatalogProcess, CatalogRole, DatabaseTls, DatabaseUrl, Engine, PostgresSettings,
 };
 pub use self::role::Role;
+pub use self::tls::{Access, Tls};
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::{Price, ToyName};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Roles {
+    /// The folder of the file.
+    pub folder: PathBuf,
     /// The folder of databases, logs and pid files.
     pub data_dir: PathBuf,
     /// The front-ends, in the file's order.
@@ -40,6 +44,8 @@ pub struct Roles {
     pub trace: TraceSettings,
     /// The secret that guards the calls between roles.
     pub secret: Option<Secret>,
+    /// TLS between roles.
+    pub tls: Option<Tls>,
     /// How often one host may ask a front-end; unlimited without it.
     pub rate_limit: Option<RateLimit>,
     /// Hosts that requests may name besides the address that they reach: those that a reverse

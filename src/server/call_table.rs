@@ -52,7 +52,10 @@ impl CallTable {
     }
 
     /// Compares in constant time, so that the time an answer takes tells nothing of the secret.
-    pub(super) fn greet(&self, hello: &Hello<'_>) -> Welcome {
+    pub(super) fn greet(&self, hello: &Hello<'_>, needs_tls: bool) -> Welcome {
+        if needs_tls {
+            return Welcome::Refused { status: 403, message: ErrorReply::NeedsTls.to_string() };
+        }
         let Some(expected) = &self.secret else { return Welcome::Accepted };
         let given = hello.secret.as_deref().unwrap_or_default();
         if given.as_bytes().ct_eq(expected.reveal().as_bytes()).into() {

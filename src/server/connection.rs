@@ -155,6 +155,7 @@ impl AsyncWrite for Connection {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = &*self.0;
         let mut intake = socket.intake.borrow_mut();
+        ready!(Pin::new(&mut intake.stream).poll_flush(cx))?;
         (intake.unread, intake.handed) = (0, 0);
         socket.weigh(&intake);
         let is_idle = socket.is_idle(&intake);

@@ -70,7 +70,7 @@ async fn greet(
     let mut frames = Incoming::behind_the_preface(socket);
     let first = frames.next().await?;
     let (hello, _) = frame::read::<Hello<'_>>(&first).ok()?;
-    let mut welcome = table.greet(&hello);
+    let mut welcome = table.greet(&hello, socket.refuses_calls());
     if welcome == Welcome::Accepted {
         if table.secret.is_some() {
             socket.is_of_a_role();
@@ -311,7 +311,7 @@ impl Answers {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
         }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut intake.stream).poll_flush(cx)
     }
 
     /// Notes in the socket how much waits for a caller that does not read.

@@ -7,10 +7,9 @@
 
 use std::cell::RefMut;
 
-use tokio::net::TcpStream;
-
 use super::framing::Framing;
 use super::socket::Socket;
+use super::stream::Stream;
 use super::unserved::LastAnswer;
 
 /// The largest head: several times what browsers and proxies send.
@@ -23,7 +22,7 @@ const MOST_PIPELINED_BYTES: usize = 4 << 10;
 
 /// A socket, and what was read from it.
 pub(super) struct Intake {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) framing: Framing,
     /// What was read and is not handed on.
     pub(super) held: Vec<u8>,
@@ -57,7 +56,7 @@ pub(super) enum Parking {
 }
 
 impl Intake {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
             framing: Framing::default(),

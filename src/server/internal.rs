@@ -62,16 +62,19 @@ impl Endpoints for InternalEndpoints<'_> {
         let state = state.clone();
         let is_guarded = self.is_guarded;
         let respond = move |request: HttpRequest, call: C| {
-            if is_guarded && let Some(socket) = request.conn_data::<Rc<Socket>>() {
+            let socket = request.conn_data::<Rc<Socket>>();
+            if is_guarded && let Some(socket) = socket {
                 socket.is_of_a_role();
             }
+            let is_refused = socket.is_some_and(|socket| socket.refuses_calls());
             let origin = origin::sent(request.headers());
             let meant_for = meant_for(request.headers());
             let message = message(request.headers());
             let timing = TimingNote::default();
             let caller = Caller { origin, meant_for, message, timing: timing.clone() };
-            let answered = answer(state.clone(), call, caller);
+            let answered = (!is_refused).then(|| answer(state.clone(), call, caller));
             async move {
+                let Some(answered) = answered else { return ErrorReply::NeedsTls.into_response() };
                 match answered.await {
                     Ok(answer) => timed(data(answer), timing.get()),
                     Err(refusal) => ErrorReply::from(refusal).into_response(),

@@ -30,6 +30,7 @@ mod serving;
 mod site;
 mod slots;
 mod socket;
+mod stream;
 mod unserved;
 
 use std::future::ready;
@@ -76,6 +77,7 @@ pub use self::unserved::unserved;
 use crate::descriptors::Descriptors;
 use crate::metrics::{Metrics, RequestsOfThread};
 use crate::roles::{Host, RateLimit};
+use crate::tls::TlsServer;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
 /// How long a connection that is to close, because its request's body is unread, waits for its
@@ -89,7 +91,8 @@ const DRAIN_SECONDS: u64 = 12;
 
 /// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted, and
 /// counts it in `metrics`. On a loopback address only requests to that address or to one of `hosts`
-/// are answered; those who ask more often than the limit allows are refused.
+/// are answered; those who ask more often than the limit allows are refused. With `tls`, clients
+/// may use TLS, and calls between roles must.
 ///
 /// # Errors
 ///
@@ -99,6 +102,7 @@ pub async fn serve<F>(
     hosts: &[Host],
     limit: Option<RateLimit>,
     routes: F,
+    tls: Option<&TlsServer>,
     metrics: &Metrics,
     stop: CancellationToken,
 ) -> io::Result<()>
@@ -119,6 +123,7 @@ where
         limit: limit.map(|limit| Arc::new(RequestLimit::new(limit))),
         connections: metrics.connections.clone(),
         stop: stop.clone(),
+        tls: tls.cloned(),
     };
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
     let requests = metrics.requests.clone();

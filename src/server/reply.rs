@@ -28,6 +28,8 @@ pub enum ErrorReply {
     BadRequest(String),
     /// 403: a call between roles without the right secret.
     Forbidden,
+    /// 403: a call between roles without TLS, where roles have it.
+    NeedsTls,
     /// 403: the request was sent by a web page of another site.
     OtherSite,
     /// 421: the request's `Host` is no name of this role.
@@ -118,7 +120,7 @@ impl ResponseError for ErrorReply {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Forbidden | Self::OtherSite => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::NeedsTls | Self::OtherSite => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::OutOfStock => StatusCode::CONFLICT,
@@ -157,6 +159,9 @@ impl fmt::Display for ErrorReply {
             Self::Forbidden => f.write_str(
                 "calls between roles carry the store's secret: give every role the same roles.toml \
                  and data_dir; a person can make this call with `toystore call ROLE PATH`",
+            ),
+            Self::NeedsTls => f.write_str(
+                "calls between roles use TLS here: give every role a roles.toml with [tls]",
             ),
             Self::OtherSite => f.write_str(
                 "a web page of another site sent this request; only pages of this address may \

@@ -29,7 +29,9 @@ use super::metrics::Open;
 use super::rate::{FORGET_INTERVAL, RequestLimit};
 use super::slots::{Slots, Supply};
 use super::socket::{Ending, Holder, PeerHost, Socket};
+use super::stream::Stream;
 use super::unserved::{LastAnswer, Unserved};
+use crate::tls::TlsServer;
 use crate::wire::frame::PREFACE;
 
 /// How often the clock ticks while the server stops.
@@ -44,6 +46,7 @@ pub(super) struct Serving<H> {
     calls: Rc<CallTable>,
     slots: Rc<Slots>,
     connections: IntGauge,
+    tls: Option<TlsServer>,
 }
 
 /// What a server's threads have in common.
@@ -53,6 +56,7 @@ pub(super) struct Terms {
     pub(super) limit: Option<Arc<RequestLimit>>,
     pub(super) connections: IntGauge,
     pub(super) stop: CancellationToken,
+    pub(super) tls: Option<TlsServer>,
 }
 
 /// A connection that is served. Dropping it frees what it has.
@@ -76,9 +80,9 @@ impl<H> Serving<H> {
     /// Starts the clock, too, which goes on until the thread ends.
     pub(super) fn new(http: H, calls: Rc<CallTable>, terms: Terms) -> Self {
         let slots = Rc::new(Slots::new(terms.supply));
-        let connections = terms.connections.clone();
+        let (connections, tls) = (terms.connections.clone(), terms.tls.clone());
         rt::spawn(watch(Rc::clone(&slots), terms));
-        Self { http: Rc::new(http), calls, slots, connections }
+        Self { http: Rc::new(http), calls, slots, connections, tls }
     }
 }
 
@@ -124,6 +128,7 @@ where
         let (http, slots) = (Rc::clone(&self.http), Rc::clone(&self.slots));
         let calls = Rc::clone(&self.calls);
         let open = Open::new(&self.connections);
+        let stream = Stream::new(stream, self.tls.as_ref());
         Box::pin(async move {
             if let Ok(peer) = peer {
                 let socket = slots.admit(stream, PeerHost::from(peer.ip()));

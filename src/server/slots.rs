@@ -19,11 +19,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 
-use tokio::net::TcpStream;
-
 use super::limits::{BATCH, Occupant, PATIENCE, choose, deadline, may_park};
 use super::queue::Queue;
 use super::socket::{Ending, Holder, Load, PeerHost, Socket, Stage, Standing};
+use super::stream::Stream;
 use super::unserved::Unserved;
 
 /// Bytes held for clients, beyond which those who do not move are ended, and beyond which all may
@@ -90,7 +89,7 @@ impl Slots {
     }
 
     /// Takes an accepted socket in, and ends others for it if need be.
-    pub(super) fn admit(&self, stream: TcpStream, host: PeerHost) -> Rc<Socket> {
+    pub(super) fn admit(&self, stream: Stream, host: PeerHost) -> Rc<Socket> {
         let socket = Rc::new(Socket::new(stream, host, Rc::clone(&self.load), self.now.get()));
         if self.load.places.get() < self.supply.places || self.make_room(host) {
             self.load.places.set(self.load.places.get() + 1);

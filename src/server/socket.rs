@@ -21,10 +21,10 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::intake::{Intake, Parking};
+use super::stream::Stream;
 use super::unserved::Unserved;
 
 /// One accepted socket.
@@ -32,6 +32,8 @@ pub(super) struct Socket {
     /// Whom it is shared out to.
     pub(super) host: PeerHost,
     pub(super) intake: RefCell<Intake>,
+    /// Whether other roles reach this one by TLS only.
+    needs_tls: bool,
     /// Where it is among its thread's sockets.
     pub(super) index: Cell<usize>,
     pub(super) standing: Cell<Standing>,
@@ -133,9 +135,10 @@ pub(super) struct Load {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, host: PeerHost, load: Rc<Load>, now: u32) -> Self {
+    pub(super) fn new(stream: Stream, host: PeerHost, load: Rc<Load>, now: u32) -> Self {
         Self {
             host,
+            needs_tls: stream.is_new(),
             intake: RefCell::new(Intake::new(stream)),
             index: Cell::new(0),
             standing: Cell::new(Standing::Stranger),
@@ -199,6 +202,11 @@ impl Socket {
     /// Whether it lives without a place.
     pub(super) fn is_surplus(&self) -> bool {
         self.standing.get() == Standing::Surplus && self.ending().is_none()
+    }
+
+    /// Whether calls between roles are refused, as they came over a network that others may read.
+    pub(super) fn refuses_calls(&self) -> bool {
+        self.needs_tls && !self.intake.borrow().stream.is_tls()
     }
 
     /// Notes that the client has sent the store's secret, so that it is another role.

@@ -14,9 +14,9 @@ use std::task::{Context, Poll, ready};
 
 use actix_web::web::{Buf as _, Bytes};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::request_id;
+use super::stream::Stream;
 use crate::wire::reply::{Failure, Problem};
 
 /// The most bytes of a head that actix writes for an answer without a body: a status line,
@@ -59,7 +59,7 @@ impl LastAnswer {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        mut stream: Pin<&mut TcpStream>,
+        mut stream: Pin<&mut Stream>,
     ) -> Poll<io::Result<()>> {
         while !self.rest.is_empty() {
             match ready!(stream.as_mut().poll_write(cx, &self.rest))? {

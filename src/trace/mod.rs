@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use crate::clock;
 use crate::process::fail;
-use crate::roles::{Roles, RolesError};
+use crate::roles::{Access, Roles, RolesError};
 use crate::transport::{CallError, Http};
 use crate::wire::event::{EventLog, EventsError, EventsHeader, TraceEvent};
 
@@ -121,7 +121,7 @@ async fn fetch(arguments: &TraceArguments, roles: &Roles) -> Result<EventLog, Tr
     };
     let mut problems = Vec::new();
     for frontend in &roles.frontends {
-        let http = Http::new(&frontend.address, None);
+        let http = Http::new(&frontend.address, Access::default());
         match http.get::<Answer>(&path, TIME_LIMIT).await {
             Ok(answer) => return Ok(EventLog { header: answer.header, events: answer.events }),
             Err(CallError::Refused { message, .. }) => problems.push(message),

@@ -14,20 +14,24 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use tokio::io::AsyncWriteExt as _;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, Notify, Semaphore, oneshot};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use super::http::{CONNECT_TIMEOUT, IDLE_TIMEOUT, MOST_CALLS, in_one_line, refusal};
 use super::{CallError, LARGEST_MESSAGE, Unreachable};
 use crate::clock;
-use crate::roles::{Address, Secret};
+use crate::roles::{Access, Address, Secret};
+use crate::tls::{self, TlsClient};
 use crate::wire::calls::Caller;
 use crate::wire::frame::{self, AnswerHead, CallHead, Hello, PREFACE, Welcome};
 
@@ -38,6 +42,7 @@ const HTTP_ONLY_PERIOD: Duration = Duration::from_secs(10);
 pub(super) struct Frames {
     address: Address,
     secret: Option<Secret>,
+    tls: Option<(TlsConnector, Option<ServerName<'static>>)>,
     current: RefCell<Option<Rc<Channel>>>,
     /// Held while connecting, so that calls that begin meanwhile wait for the same connection.
     connecting: Mutex<()>,
@@ -71,10 +76,15 @@ struct Channel {
 }
 
 impl Frames {
-    pub(super) fn new(address: &Address, secret: Option<&Secret>) -> Self {
+    pub(super) fn new(address: &Address, access: Access<'_>) -> Self {
+        let tls = access.tls.map(|TlsClient(config)| {
+            let name = tls::server_name(address.host().as_str());
+            (TlsConnector::from(Arc::clone(config)), name)
+        });
         Self {
             address: address.clone(),
-            secret: secret.cloned(),
+            secret: access.secret.cloned(),
+            tls,
             current: RefCell::default(),
             connecting: Mutex::default(),
             http_only_until: Cell::default(),
@@ -128,8 +138,20 @@ impl Frames {
                 .await
                 .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
                 .map_err(|error| NotConnected::Failed(not_connected(&error)))?;
-        let (reader, writer) = self.greet(stream).await?;
-        let channel = Channel::open(reader, writer);
+        stream.set_nodelay(true).map_err(|error| NotConnected::Failed(broken(&error)))?;
+        let channel = match &self.tls {
+            None => {
+                let (reader, mut writer) = stream.into_split();
+                let reader = self.greet(reader, &mut writer).await?;
+                Channel::open(reader, writer)
+            }
+            Some((connector, name)) => {
+                let stream = secured(connector, name.as_ref(), stream).await?;
+                let (reader, mut writer) = tokio::io::split(stream);
+                let reader = self.greet(reader, &mut writer).await?;
+                Channel::open(reader, writer)
+            }
+        };
         *self.current.borrow_mut() = Some(Rc::clone(&channel));
         Ok(channel)
     }
@@ -144,17 +166,16 @@ impl Frames {
     }
 
     /// Says what follows on the connection, and waits until the server agrees.
-    async fn greet(
+    async fn greet<R: AsyncRead + Unpin>(
         &self,
-        mut stream: TcpStream,
-    ) -> Result<(FramedRead<OwnedReadHalf, LengthDelimitedCodec>, OwnedWriteHalf), NotConnected>
-    {
+        reader: R,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<FramedRead<R, LengthDelimitedCodec>, NotConnected> {
         let mut first = BytesMut::from(PREFACE);
         let secret = self.secret.as_ref().map(|secret| Cow::Borrowed(secret.reveal()));
         frame::write(&mut first, &Hello { secret }, |_| {});
-        let sent = stream.set_nodelay(true).and(stream.write_all(&first).await);
+        let sent = write(writer, &first).await;
         sent.map_err(|error| NotConnected::Failed(broken(&error)))?;
-        let (reader, writer) = stream.into_split();
         let mut reader = FramedRead::new(reader, frame::codec(LARGEST_MESSAGE));
         let welcome = match reader.next().await {
             Some(Ok(frame)) => frame::read::<Welcome>(&frame).map(|(welcome, _)| welcome).ok(),
@@ -165,7 +186,7 @@ impl Frames {
             None => return Err(NotConnected::Failed(closed())),
         };
         match welcome {
-            Some(Welcome::Accepted) => Ok((reader, writer)),
+            Some(Welcome::Accepted) => Ok(reader),
             Some(Welcome::Refused { status, message }) => {
                 let message = in_one_line(&message);
                 Err(NotConnected::Failed(CallError::Refused { status, message }))
@@ -180,8 +201,8 @@ impl Frames {
 
 impl Channel {
     fn open(
-        reader: FramedRead<OwnedReadHalf, LengthDelimitedCodec>,
-        writer: OwnedWriteHalf,
+        reader: FramedRead<impl AsyncRead + Unpin + 'static, LengthDelimitedCodec>,
+        writer: impl AsyncWrite + Unpin + 'static,
     ) -> Rc<Self> {
         let now = clock::now();
         let channel = Rc::new(Self {
@@ -224,7 +245,7 @@ impl Channel {
     }
 
     /// Writes what has gathered, until the connection breaks or rests for too long.
-    async fn write(&self, mut writer: OwnedWriteHalf) {
+    async fn write(&self, mut writer: impl AsyncWrite + Unpin) {
         loop {
             let gathered = self.outgoing.borrow_mut().split();
             if gathered.is_empty() {
@@ -233,14 +254,14 @@ impl Channel {
                 if waited.is_err() && self.waiting.borrow().is_empty() {
                     return;
                 }
-            } else if writer.write_all(&gathered).await.is_err() {
+            } else if write(&mut writer, &gathered).await.is_err() {
                 return;
             }
         }
     }
 
     /// Hands out answers until the connection breaks.
-    async fn read(&self, mut reader: FramedRead<OwnedReadHalf, LengthDelimitedCodec>) {
+    async fn read(&self, mut reader: FramedRead<impl AsyncRead + Unpin, LengthDelimitedCodec>) {
         while let Some(Ok(frame)) = reader.next().await {
             let frame = frame.freeze();
             let Ok((head, body)) = frame::read::<AnswerHead>(&frame) else { return };
@@ -289,6 +310,33 @@ impl Drop for Waiting {
             }
         }
         channel.end_if_left();
+    }
+}
+
+/// Writes bytes and sees them off; TLS would keep some until more come.
+async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes).await?;
+    writer.flush().await
+}
+
+/// Begins TLS, within the time that connecting may take.
+async fn secured(
+    connector: &TlsConnector,
+    name: Option<&ServerName<'static>>,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, NotConnected> {
+    let failed = |why| NotConnected::Failed(CallError::Unreachable(Unreachable::Uncertified(why)));
+    let Some(name) = name else {
+        return Err(failed("no certificate can be for its host's name".to_owned()));
+    };
+    let connected = connector.connect(name.clone(), stream);
+    match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(failed(error.to_string()))
+        }
+        Ok(Err(error)) => Err(NotConnected::Failed(broken(&error))),
+        Err(_elapsed) => Err(NotConnected::Failed(CallError::Unreachable(Unreachable::Silent))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Calls over HTTP, by awc.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -12,7 +13,8 @@ use super::{
     CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE, REQUEST_ID,
     SERVER_TIMING, TRACEPARENT, Unreachable, parse,
 };
-use crate::roles::{Address, Secret};
+use crate::roles::{Access, Address};
+use crate::tls::TlsClient;
 use crate::wire::calls::Caller;
 use crate::wire::reply::{Data, Failure, Problem};
 use crate::wire::timing::{ServerTiming, TimingNote};
@@ -35,20 +37,21 @@ const LONGEST_MESSAGE_TEXT: usize = 2_000;
 /// An HTTP server, as one thread reaches it.
 #[derive(Clone)]
 pub struct Http {
+    scheme: &'static str,
     address: Address,
     client: awc::Client,
     authorization: Option<HeaderValue>,
 }
 
 impl Http {
-    /// A server at `address`, to be asked with the secret if there is one.
+    /// A server at `address`, to be asked with this access.
     ///
     /// # Panics
     ///
     /// Never: that a secret fits a header is checked when `roles.toml` is read.
     #[must_use]
-    pub fn new(address: &Address, secret: Option<&Secret>) -> Self {
-        Self::with_limit(address, secret, MOST_CALLS)
+    pub fn new(address: &Address, access: Access<'_>) -> Self {
+        Self::with_limit(address, access, MOST_CALLS)
     }
 
     /// A server at `address`, of which one thread asks at most `most_calls` at once; further calls
@@ -58,11 +61,15 @@ impl Http {
     ///
     /// Never, as above.
     #[must_use]
-    pub fn with_limit(address: &Address, secret: Option<&Secret>, most_calls: usize) -> Self {
-        let connector = awc::Connector::new()
+    pub fn with_limit(address: &Address, access: Access<'_>, most_calls: usize) -> Self {
+        let Access { secret, tls } = access;
+        let mut connector = awc::Connector::new()
             .timeout(CONNECT_TIMEOUT)
             .conn_keep_alive(IDLE_TIMEOUT)
             .limit(most_calls);
+        if let Some(TlsClient(config)) = tls {
+            connector = connector.rustls_0_23(Arc::clone(config));
+        }
         let client = awc::Client::builder()
             .connector(connector)
             .disable_redirects()
@@ -74,7 +81,8 @@ impl Http {
             value.set_sensitive(true);
             value
         });
-        Self { address: address.clone(), client, authorization }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        Self { scheme, address: address.clone(), client, authorization }
     }
 
     /// Asks for `path`; returns the answer's `data`.
@@ -143,7 +151,7 @@ impl Http {
         time_limit: Duration,
         caller: &Caller,
     ) -> awc::ClientRequest {
-        let url = format!("http://{}{path}", self.address);
+        let url = format!("{}://{}{path}", self.scheme, self.address);
         let mut request = self.client.request(method, url).timeout(time_limit);
         if let Some(authorization) = &self.authorization {
             request = request.insert_header((AUTHORIZATION, authorization.clone()));
@@ -216,6 +224,11 @@ fn classify(error: &SendRequestError) -> CallError {
         && cause.kind() == io::ErrorKind::ConnectionRefused
     {
         return CallError::Unreachable(Unreachable::ConnectionRefused);
+    }
+    if let SendRequestError::Connect(ConnectError::Io(cause)) = error
+        && cause.kind() == io::ErrorKind::InvalidData
+    {
+        return CallError::Unreachable(Unreachable::Uncertified(cause.to_string()));
     }
     let timed_out = matches!(
         error,

@@ -23,7 +23,7 @@ use self::frames::Frames;
 pub use self::http::Http;
 use crate::events::Exchange;
 use crate::identity::Identity;
-use crate::roles::{Address, Role, Secret};
+use crate::roles::{Access, Address, Role};
 use crate::wire::calls::{Call, Caller, Method};
 use crate::wire::term::WhoRules;
 use crate::wire::timing::{ServerTiming, TimingNote};
@@ -125,6 +125,8 @@ pub enum Unreachable {
     ConnectionRefused,
     /// It did not answer in time.
     Silent,
+    /// What is at its address did not prove by TLS that it is a role of this store.
+    Uncertified(String),
     /// The connection broke, or the answer made no sense.
     Broken(String),
     /// It is one of several catalogs, and does not rule.
@@ -145,11 +147,11 @@ impl Peer {
     pub fn framed(
         role: Role,
         address: &Address,
-        secret: Option<&Secret>,
+        access: Access<'_>,
         http: Http,
         own: &Arc<Identity>,
     ) -> Self {
-        Self::linked(role, Link::Framed(Rc::new(Frames::new(address, secret)), http), own)
+        Self::linked(role, Link::Framed(Rc::new(Frames::new(address, access)), http), own)
     }
 
     /// The peer that runs `role`, on a simulated network.
@@ -291,17 +293,24 @@ impl Peer {
         }
     }
 
+    fn is_stranger(&self, says: &str, advice: &str) {
+        if self.own.is_stranger(self.role, says) {
+            log::error!(
+                "another process answers at the address of {}: {says}; {advice}, and end processes \
+                 that roles.toml does not name",
+                self.role
+            );
+        }
+    }
+
     /// Says once, and not with each call, that another process is at the peer's address.
     fn recognize(&self, error: Option<&CallError>) {
         match error {
             Some(CallError::Refused { status: MISDIRECTED, message }) => {
-                if self.own.is_stranger(self.role, message) {
-                    log::error!(
-                        "another process answers at the address of {}: {message}; give all roles \
-                         the same roles.toml, and end processes that it does not name",
-                        self.role
-                    );
-                }
+                self.is_stranger(message, "give all roles the same roles.toml");
+            }
+            Some(CallError::Unreachable(error @ Unreachable::Uncertified(_))) => {
+                self.is_stranger(&error.to_string(), "use certificates of one authority");
             }
             Some(CallError::Unreachable(_)) => {}
             Some(CallError::Refused { .. }) | None => {
@@ -346,6 +355,10 @@ impl fmt::Display for Unreachable {
         match self {
             Self::ConnectionRefused => f.write_str("the connection was refused"),
             Self::Silent => f.write_str("it did not answer in time"),
+            Self::Uncertified(why) => write!(
+                f,
+                "it did not prove by TLS that it is what [tls] in roles.toml trusts: {why}"
+            ),
             Self::Broken(how) => f.write_str(how),
             Self::NotRuling(standing) => standing.fmt(f),
         }

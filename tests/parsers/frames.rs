@@ -17,7 +17,7 @@ use proptest::sample::Index;
 use serde_json::json;
 use tokio_util::codec::Decoder as _;
 use toystore::identity::Identity;
-use toystore::roles::{Address, Role};
+use toystore::roles::{Access, Address, Role};
 use toystore::transport::{CallError, Http, LARGEST_MESSAGE, Peer};
 use toystore::wire::calls::{Caller, GetStatus, MessageTag, PATHS};
 use toystore::wire::frame::{self, AnswerHead, CallHead, Hello, PREFACE, Welcome};
@@ -202,7 +202,13 @@ impl FakeServer {
         let own = Identity::new(Role::Catalog, None);
         system.block_on(async {
             let (role, address) = (Role::Order(ReplicaId(1)), &self.address);
-            let peer = Peer::framed(role, address, None, Http::new(address, None), &own);
+            let peer = Peer::framed(
+                role,
+                address,
+                Access::default(),
+                Http::new(address, Access::default()),
+                &own,
+            );
             peer.call(&GetStatus {}, Duration::from_secs(10)).await
         })
     }

@@ -10,8 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
 use toystore::identity::Identity;
-use toystore::roles::Address;
-use toystore::roles::Role;
+use toystore::roles::{Access, Address, Role};
 use toystore::transport::{CallError, Http, Peer};
 use toystore::wire::calls::GetStatus;
 use toystore::wire::replication::{ReplicaId, ReplicaStatus};
@@ -48,7 +47,8 @@ impl FakePeer {
         *self.answer.lock().expect("no handler panics") = answer;
         let own = Identity::new(Role::Catalog, None);
         let role = Role::Order(ReplicaId(1));
-        let peer = system.block_on(async { Peer::new(role, Http::new(&self.address, None), &own) });
+        let peer = system
+            .block_on(async { Peer::new(role, Http::new(&self.address, Access::default()), &own) });
         system.block_on(peer.call(&GetStatus {}, Duration::from_secs(10)))
     }
 }

@@ -612,6 +612,8 @@ pub(crate) fn roles(
     let address = |port: usize| Address::try_from(format!("127.0.0.1:{port}")).expect("an address");
     let toy = |name: &ToyName| ToyRole { name: name.clone(), price: Price::from_cents(999) };
     Roles {
+        folder: PathBuf::new(),
+        tls: None,
         data_dir: PathBuf::from("simulated"),
         frontends: frontends
             .iter()

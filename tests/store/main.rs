@@ -25,5 +25,6 @@ mod open_files;
 mod operations;
 mod overload;
 mod start;
+mod tls;
 mod traces;
 mod verbs;

@@ -93,7 +93,7 @@ pub(super) async fn run(cluster: &Cluster) -> VerbResult {
     // It has no /metrics: its requests are a person's clicks.
     let metrics = Metrics::new("lab", &[]);
     let mut served =
-        Box::pin(server::serve(listener, &[], None, routes, &metrics, closing.clone()));
+        Box::pin(server::serve(listener, &[], None, routes, None, &metrics, closing.clone()));
     let outcome = tokio::select! {
         () = signals.next() => Ok(()),
         ended = &mut served => {

@@ -1,0 +1,173 @@
+//! TLS between roles: what `[tls]` in `roles.toml` names, as rustls takes it.
+//!
+//! An authority of the store's own signs a certificate for each host. A caller checks that what
+//! answers at an address has a certificate for the host of this address; then it shows the secret.
+//! So the secret, and all calls between roles, are safe from those who read or change the network.
+//!
+//! ```text
+//! caller                                  role at catalog.example:8081
+//!   |--- hello --------------------------------►|
+//!   |◄-- certificate of catalog.example --------|
+//!   |    (signed by the authority? for this host? else no call is made)
+//!   |=== secret, calls and answers =============|
+//! ```
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// What stands for a role's host in the names of files.
+pub const HOST: &str = "{host}";
+
+/// Where the certificates are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authority's certificate.
+    pub authority: PathBuf,
+    /// The certificate of a role's host; [`HOST`] stands for it.
+    pub certificate: PathBuf,
+    /// The key of that certificate, likewise.
+    pub key: PathBuf,
+}
+
+/// How a role, or a person's command, calls roles.
+#[derive(Clone)]
+pub struct TlsClient(pub Arc<ClientConfig>);
+
+/// How a role is called.
+#[derive(Clone)]
+pub struct TlsServer(pub Arc<ServerConfig>);
+
+/// Why there can be no TLS. The message says what to do.
+#[derive(Debug)]
+pub struct TlsError {
+    path: PathBuf,
+    problem: String,
+}
+
+impl TlsFiles {
+    /// Returns the certificate of `host` and its key.
+    #[must_use]
+    pub fn of_host(&self, host: &str) -> (PathBuf, PathBuf) {
+        // A host in brackets is an IPv6 address; not every file system takes its colons.
+        let name = host.trim_matches(['[', ']']).replace(':', "_");
+        let of = |path: &Path| PathBuf::from(path.to_string_lossy().replace(HOST, &name));
+        (of(&self.certificate), of(&self.key))
+    }
+
+    /// Reads what a caller needs.
+    ///
+    /// # Errors
+    ///
+    /// If the authority's certificate is missing or is none.
+    ///
+    /// # Panics
+    ///
+    /// Never: ring has what the protocol's versions need.
+    pub fn client(&self) -> Result<TlsClient, TlsError> {
+        let path = &self.authority;
+        let mut authorities = RootCertStore::empty();
+        for certificate in certificates(path)? {
+            authorities.add(certificate).map_err(|error| TlsError::new(path, error))?;
+        }
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring has what these versions need")
+            .with_root_certificates(authorities)
+            .with_no_client_auth();
+        Ok(TlsClient(Arc::new(config)))
+    }
+
+    /// Reads what a role on `host` needs.
+    ///
+    /// # Errors
+    ///
+    /// If the host's certificate or key is missing, or they do not belong together.
+    ///
+    /// # Panics
+    ///
+    /// Never, as above.
+    pub fn server(&self, host: &str) -> Result<TlsServer, TlsError> {
+        let (certificate, key) = self.of_host(host);
+        let chain = certificates(&certificate)?;
+        let secret = PrivateKeyDer::from_pem_file(&key).map_err(|error| unread(&key, &error))?;
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring has what these versions need")
+            .with_no_client_auth()
+            .with_single_cert(chain, secret)
+            .map_err(|error| TlsError::new(&key, error))?;
+        Ok(TlsServer(Arc::new(config)))
+    }
+}
+
+/// The name by which the certificate of a host is checked. `None` if no certificate can have it.
+#[must_use]
+pub fn server_name(host: &str) -> Option<ServerName<'static>> {
+    ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).ok()
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(default_provider())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| unread(path, &error))?;
+    let found: Result<Vec<_>, _> = found.collect();
+    let found = found.map_err(|error| unread(path, &error))?;
+    if found.is_empty() {
+        return Err(TlsError::new(path, "it has no certificate"));
+    }
+    Ok(found)
+}
+
+fn unread(path: &Path, error: &pem::Error) -> TlsError {
+    TlsError::new(path, in_words(error))
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds are of malformed text")]
+fn in_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(cause) => cause.to_string(),
+        pem::Error::NoItemsFound => "it has no certificate or key in PEM format".to_owned(),
+        other => format!("it is no PEM file: {other}"),
+    }
+}
+
+impl TlsError {
+    fn new(path: &Path, problem: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), problem: problem.to_string() }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, problem } = self;
+        write!(
+            f,
+            "{}, which [tls] in roles.toml names, cannot be used: {problem}; `toystore certs` \
+             makes certificates for a trial",
+            path.display()
+        )
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsClient")
+    }
+}
+
+impl fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsServer")
+    }
+}

@@ -1,0 +1,171 @@
+//! TLS between roles, with certificates that `toystore certs` makes.
+#![expect(clippy::unwrap_used, reason = "a failure here is a test's failure")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use actix_web::rt::net::TcpListener;
+use tokio::io::AsyncReadExt as _;
+use toystore::roles::{Access, Address, Roles};
+use toystore::transport::{CallError, Http};
+use toystore::wire::calls::{Call as _, Caller, GetStatus};
+use toystore::wire::replication::ReplicaStatus;
+
+use crate::eventually::eventually;
+use crate::processes::{Cluster, Settings, buy, get};
+
+const SECRET: &str = "correct-horse-battery";
+const SETTINGS: Settings = Settings {
+    frontends: 1,
+    cache: true,
+    capacity: 1000,
+    initial_stock: 100,
+    restock_interval_ms: 200,
+    secret: Some(SECRET),
+};
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A store with `[tls]`, of which nothing runs.
+fn prepare() -> Cluster {
+    let cluster = Cluster::prepare(SETTINGS);
+    let text = std::fs::read_to_string(cluster.roles()).unwrap();
+    std::fs::write(cluster.roles(), format!("{text}[tls]\n")).unwrap();
+    cluster
+}
+
+fn certs(roles: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
+    command.arg("certs").arg("--config").arg(roles).output().unwrap()
+}
+
+fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What a person with this roles.toml shows and demands.
+fn with_certificates(roles: &Path) -> Roles {
+    Roles::read(roles).unwrap().with_certificates(None).unwrap()
+}
+
+fn address(text: &str) -> Address {
+    Address::try_from(text.to_owned()).unwrap()
+}
+
+#[actix_web::test]
+async fn a_store_with_tls_sells_and_refuses_calls_between_roles_in_plain() {
+    let mut cluster = prepare();
+    let done = printed(&certs(&cluster.roles()));
+    assert!(done.contains("made ") && done.contains("authority.pem"), "{done}");
+    cluster.start_everything().await;
+    let frontend = cluster.frontends[0].clone();
+    let (status, body) = buy(&frontend, "Tux", 1, "a").await.unwrap();
+    assert_eq!((status, &body["data"]["order_number"]), (200, &0.into()), "clients may use HTTP");
+    let roles = with_certificates(&cluster.roles());
+    let encrypted = Http::new(&address(&frontend), roles.access());
+    let answer = encrypted.exchange("/orders/0", None, LIMIT, &Caller::default()).await;
+    let (status, body) = answer.expect("clients may use HTTPS");
+    assert_eq!(status, 200, "{body:?}");
+
+    let path = format!("/internal{}", GetStatus {}.path());
+    let replica = address(&cluster.address("order-1"));
+    let answer = Http::new(&replica, roles.access()).get::<ReplicaStatus>(&path, LIMIT).await;
+    answer.expect("a call over TLS is answered");
+    let plain = Access { tls: None, ..roles.access() };
+    let refused = Http::new(&replica, plain).get::<ReplicaStatus>(&path, LIMIT).await;
+    let Err(CallError::Refused { status: 403, message }) = refused else {
+        panic!("it is refused: {refused:?}");
+    };
+    assert!(message.contains("TLS"), "{message}");
+    let log = cluster.log("catalog");
+    assert!(!log.contains("WARN"), "{log}");
+    cluster.check_databases(100).await;
+}
+
+#[actix_web::test]
+async fn a_replica_whose_certificate_another_authority_signed_is_no_replica() {
+    let mut cluster = prepare();
+    printed(&certs(&cluster.roles()));
+    let text = std::fs::read_to_string(cluster.roles()).unwrap();
+    let own = "[tls]\nauthority = \"own/authority.pem\"\ncertificate = \"own/{host}.pem\"\n\
+               key = \"own/{host}.key\"";
+    let own = text.replace("[tls]", own);
+    cluster.give_own_roles("order-3", &own);
+    printed(&certs(&cluster.own_roles("order-3")));
+    cluster.start_all(&["catalog", "order-1", "order-2", "frontend"]);
+    cluster.start_role("order-3");
+    let frontend = cluster.frontends[0].clone();
+    for role in ["order-1", "frontend"] {
+        eventually(&format!("{role} says that order-3 is not trusted"), async || {
+            cluster.log(role).contains("did not prove by TLS")
+        })
+        .await;
+    }
+    // A new store hears every replica before it sells; this one says whom it cannot hear.
+    let (status, body) = get(&frontend, "/readyz").await.unwrap();
+    assert_eq!(status, 503, "{body}");
+    cluster.kill("order-3");
+    cluster.give_own_roles("order-3", &text);
+    cluster.start_role("order-3");
+    eventually("with the right certificate it is one", async || {
+        matches!(buy(&frontend, "Tux", 1, "a").await, Ok((200, _)))
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_process_without_a_certificate_is_not_shown_the_secret() {
+    let mut cluster = prepare();
+    printed(&certs(&cluster.roles()));
+    let listener = TcpListener::bind(cluster.address("order-3")).await.unwrap();
+    cluster.start_all(&["catalog", "order-1", "order-2", "frontend"]);
+    for _ in 0..10 {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut heard = vec![0; 4_096];
+        let count = stream.read(&mut heard).await.unwrap();
+        let heard = &heard[..count];
+        assert!(!heard.windows(SECRET.len()).any(|it| it == SECRET.as_bytes()));
+        assert!(heard.first().is_none_or(|first| *first == 22), "a call begins in plain");
+    }
+}
+
+#[actix_web::test]
+async fn a_certificate_that_is_missing_is_named_with_what_to_do() {
+    let mut cluster = prepare();
+    cluster.start_role("catalog");
+    assert!(!cluster.await_end("catalog").await.success());
+    let log = cluster.log("catalog");
+    assert!(log.contains("authority.pem") && log.contains("toystore certs"), "{log}");
+}
+
+#[test]
+fn certificates_that_are_there_stay_and_keys_are_for_their_user_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let cluster = prepare();
+    printed(&certs(&cluster.roles()));
+    let folder = cluster.roles().with_file_name("tls");
+    let read = || {
+        let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap()).collect();
+        files.sort_by_key(std::fs::DirEntry::file_name);
+        files
+            .into_iter()
+            .map(|it| {
+                let path = it.path();
+                let is_key = path.extension().is_some_and(|kind| kind == "key");
+                let mode = it.metadata().unwrap().permissions().mode() & 0o777;
+                assert!(!is_key || mode == 0o600, "{path:?} has mode {mode:o}");
+                (path.clone(), std::fs::read(path).unwrap())
+            })
+            .collect::<Vec<_>>()
+    };
+    let before = read();
+    assert_eq!(before.len(), 4, "an authority and a host, each with a certificate and a key");
+    let again = printed(&certs(&cluster.roles()));
+    assert!(again.contains("is there already") && !again.contains("made"), "{again}");
+    assert_eq!(read(), before);
+    // A host that is lost gets another certificate of the same authority.
+    let host = before.iter().find(|(path, _)| path.to_string_lossy().contains("/127.")).unwrap();
+    std::fs::remove_file(&host.0).unwrap();
+    assert!(printed(&certs(&cluster.roles())).contains("made"));
+}
