@@ -73,7 +73,7 @@ pub fn over_http<'a>(roles: &'a Roles, own: &'a Arc<Identity>) -> impl Fn(Role) 
     let peers = roles.in_start_order().len();
     let most_calls = Descriptors::of_this_process().calls_to_each_of(peers);
     move |role| {
-        let address = roles.address_of(role).expect("only the roles of roles.toml are asked");
+        let address = roles.way_to(role).expect("only the roles of roles.toml are asked");
         Peer::new(role, Http::with_limit(address, roles.secret.as_ref(), most_calls), own)
     }
 }

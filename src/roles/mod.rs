@@ -4,7 +4,9 @@
 //! roles with one address or a negative price is an error that names the line, the key and what is
 //! allowed.
 
+mod collector;
 mod file;
+mod links;
 mod run_secret;
 
 use std::fmt;
@@ -16,6 +18,8 @@ use serde::Deserialize;
 
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::{Price, ToyName};
+pub use collector::Collector;
+pub use links::LINKS;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub struct Roles {
     /// Hosts that requests may name besides the address that they reach: those that a reverse
     /// proxy passes on.
     pub hosts: Vec<Host>,
+    /// Where this process reaches other roles, if not at their addresses: a laboratory's links.
+    pub links: Vec<(Role, Address)>,
 }
 
 /// A front-end's settings.
@@ -95,11 +101,12 @@ pub struct CacheSettings {
 }
 
 /// What a role records of what it does.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct TraceSettings {
     /// How many events of clients' requests are kept in memory; the oldest leave first.
     pub events: usize,
+    /// Where front-ends send the spans of requests, if anywhere.
+    pub otlp: Option<Collector>,
 }
 
 /// How often one host may ask each front-end.
