@@ -11,7 +11,8 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
 source ./toolchain.sh
 
 readonly PACKAGES=(prometheus shellcheck sqlite3)           # a package has the name of its command
-readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/deploy/test.sh) # commands
+readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/hosts/test.sh
+  eval/deploy/test.sh) # commands
 
 report=$(mktemp)
 trap 'rm -f -- "$report"' EXIT

@@ -27,7 +27,7 @@ use crate::agreement;
 use crate::events::EventRecorder;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
-use crate::roles::{Role, Roles};
+use crate::roles::{Engine, Role, Roles};
 use crate::runtime::{self, Runtime};
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -60,9 +60,13 @@ fn refuse_to_start_over(roles: &Roles, journal: u64) -> Result<(), RoleError> {
 pub async fn run(
     listener: TcpListener,
     roles: &Roles,
+    role: Role,
     without: &[ReplicaId],
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
+    if let Engine::Postgres(_) = roles.catalog.engine {
+        return Err(RoleError::Engine(role));
+    }
     let settings = &roles.catalog;
     let path = roles.file_of(Role::Catalog, "db");
     let is_new = ["db", "marker"].iter().all(|kind| !roles.file_of(Role::Catalog, kind).exists());
