@@ -1,5 +1,5 @@
-//! What `toystore link` does: it asks the laboratory of a running store to cut, hold, slow or mend a
-//! link between two roles.
+//! What `toystore link` does: it asks the laboratory of a running store to cut, hold, slow or mend
+//! a link between two roles.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::lab::links::{LinkCondition, LinkView, Passage};
-use super::lab::place::Place;
+use super::lab::place::LabPlace;
 use super::terminal::say;
 use super::{Cluster, RoleName, VerbError, VerbResult};
 use crate::wire::reply::{Data, Failure};
@@ -52,7 +52,7 @@ struct LabLinks {
 
 /// Changes a link, or lists all.
 pub(super) async fn link(cluster: &Cluster, arguments: &LinkArguments) -> VerbResult {
-    let Some(place) = Place::find(&cluster.roles) else {
+    let Some(place) = LabPlace::find(&cluster.roles) else {
         let up = cluster.invocation.verb("up --lab");
         let problem =
             "no laboratory runs for this store, and only that has links; run the store by";
@@ -88,7 +88,7 @@ fn show(link: &LinkView) {
 
 /// Asks the laboratory as its page does.
 async fn ask<A: DeserializeOwned>(
-    place: &Place,
+    place: &LabPlace,
     path: &str,
     body: Option<LinkCondition>,
 ) -> Result<A, VerbError> {

@@ -40,7 +40,7 @@ use clap::{Args, Subcommand};
 use crate::process::fail;
 use crate::roles::{Role, Roles, RolesError};
 use invocation::Invocation;
-use lab::place::Place;
+use lab::place::LabPlace;
 pub use launch::leave_session_of_supervisor;
 pub use processes::MARK;
 
@@ -90,7 +90,8 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct UpArguments {
     /// Stay, and let the web page kill, stop and start roles, cut and slow the links between them,
-    /// and put load on the store; Ctrl-C closes the store. Only on loopback addresses; the page's address is printed, with a token.
+    /// and put load on the store; Ctrl-C closes the store. Only on loopback addresses; the page's
+    /// address is printed, with a token.
     #[arg(long)]
     lab: bool,
 }
@@ -110,7 +111,7 @@ struct Cluster {
     roles: Roles,
     invocation: Invocation,
     /// The laboratory that the roles are started in, if there is one.
-    lab: Option<Place>,
+    lab: Option<LabPlace>,
 }
 
 /// Why a verb did not succeed.
@@ -158,7 +159,7 @@ impl Cluster {
             Verb::Status(arguments) => status::status(self, &arguments).await,
             Verb::Start(name) => {
                 let role = self.role("start", name)?;
-                let cluster = Self { lab: Place::find(&self.roles), ..self.clone() };
+                let cluster = Self { lab: LabPlace::find(&self.roles), ..self.clone() };
                 start::start_one(&cluster, role).await
             }
             Verb::Stop(name) => stop::stop(self, self.running_role("stop", name)?).await,

@@ -18,7 +18,7 @@ use links::{Link, State, Way};
 use serde::{Deserialize, Serialize};
 
 use super::Lab;
-use super::place::Route;
+use super::place::WayBetween;
 use super::roles::LabRefusal;
 use crate::cluster::terminal::say;
 use crate::roles::{Role, Roles};
@@ -85,8 +85,8 @@ impl Links {
     }
 
     /// Where each role reaches the others.
-    pub(super) fn routes(&self) -> Vec<Route> {
-        let route = |link: &ProxiedLink| Route {
+    pub(super) fn routes(&self) -> Vec<WayBetween> {
+        let route = |link: &ProxiedLink| WayBetween {
             from: link.from.to_string(),
             to: link.to.to_string(),
             address: link.proxy.address(),

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::links::Links;
 use self::load::StartedLoad;
-use self::place::Place;
+use self::place::LabPlace;
 use super::foreground::EndingSignals;
 use super::start::start_ready;
 use super::terminal::{complain, say};
@@ -118,7 +118,7 @@ impl Lab {
         let address = listener.local_addr().map_err(failed)?;
         let links = Links::open(&cluster.roles).map_err(failed)?;
         let token = format!("{:032x}", rand::random::<u128>());
-        let place = Place::new(address, &token, links.routes());
+        let place = LabPlace::new(address, &token, links.routes());
         if let Err(error) = place.write(&cluster.roles) {
             let folder = cluster.roles.data_dir.display();
             complain(format_args!(

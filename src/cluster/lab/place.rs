@@ -23,22 +23,22 @@ const CONNECT_LIMIT: Duration = Duration::from_millis(200);
 
 /// Where a laboratory is, and what its roles are told of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::cluster) struct Place {
+pub(in crate::cluster) struct LabPlace {
     pub(in crate::cluster) address: SocketAddr,
     pub(in crate::cluster) token: String,
-    routes: Vec<Route>,
+    routes: Vec<WayBetween>,
 }
 
 /// Where a role reaches another one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Route {
+pub(super) struct WayBetween {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) address: SocketAddr,
 }
 
-impl Place {
-    pub(super) fn new(address: SocketAddr, token: &str, routes: Vec<Route>) -> Self {
+impl LabPlace {
+    pub(super) fn new(address: SocketAddr, token: &str, routes: Vec<WayBetween>) -> Self {
         Self { address, token: token.to_owned(), routes }
     }
 
