@@ -15,6 +15,7 @@ use crate::mend::{self, MendError};
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{LINKS, Role, Roles};
+use crate::wire::event::EventLog;
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
 use crate::{catalog, client, cluster, frontend, health, order, trace};
@@ -148,9 +149,10 @@ struct ProbeArguments {
     wait: u64,
 }
 
-/// Parses the command line and runs the command.
+/// Parses the command line and runs the command. `simulate` runs the simulator with a seed: it uses
+/// the services, and is no part of them.
 #[must_use]
-pub fn run() -> ExitCode {
+pub fn run(simulate: fn(u64) -> EventLog) -> ExitCode {
     let line = CommandLine::parse();
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();
@@ -180,7 +182,7 @@ pub fn run() -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
-        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
+        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config, simulate)),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
             Ok(text) => print(&text),
