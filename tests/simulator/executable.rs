@@ -20,6 +20,7 @@ mod network;
 mod observer;
 mod paths;
 mod runs;
+mod shared;
 mod world;
 
 use toystore::wire::event::EventLog;

@@ -51,6 +51,7 @@ mod network;
 mod observer;
 mod paths;
 mod runs;
+mod shared;
 mod transcript;
 mod world;
 

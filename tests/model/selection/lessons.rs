@@ -65,8 +65,8 @@ const SILENT: Text = Text {
         "Their orders, once the link is back",
     ],
     broken: "Front-end 1 sends its purchases to a replica that it does not reach. That lasts.",
-    instead: "Three checks bring no answer. Front-end 1 nominates the next replica, and front-end 2 \
-              follows.",
+    instead: "Three checks bring no answer. Front-end 1 nominates the next replica, and front-end \
+              2 follows.",
     code: &[(SELECTION, "nominee"), (HEALTH, "condition")],
 };
 
@@ -118,8 +118,8 @@ const RECORD: Text = Text {
             The front-ends have heard of a newer epoch and keep to it; every batch is refused.",
     why: "Whose record decides over batches must decide over the leadership. A role that hears an \
           older record from the catalog takes it over, and the leader steps down.",
-    question: "The catalog was restored and knows of no leader. The roles know that replica 2 leads \
-               in epoch 1. What follows?",
+    question: "The catalog was restored and knows of no leader. The roles know that replica 2 \
+               leads in epoch 1. What follows?",
     asked: Asked::BeforeTheEnd,
     choices: &[
         "No purchase is answered, for good",

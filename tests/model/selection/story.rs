@@ -53,7 +53,7 @@ impl Choosing {
                     s.deliver(node(id), FRONTENDS[number], name);
                     (if is_leader { &mut leads } else { &mut follows }).push(replica(id));
                 }
-                _ => {
+                HealthCheck::Answered(_) | HealthCheck::Missed | HealthCheck::Gone => {
                     s.lose(&call);
                     silent.push(replica(id));
                 }
@@ -69,13 +69,7 @@ impl Choosing {
         }
     }
 
-    fn tell_arrival(
-        &self,
-        memory: &mut Memory,
-        number: usize,
-        states: (&State, &State),
-        s: &mut Scene,
-    ) {
+    fn tell_arrival(memory: &mut Memory, number: usize, states: (&State, &State), s: &mut Scene) {
         let (before, after) = states;
         let Some((nominee, _)) = before.frontends[number].nominating else { return };
         let Some(call) = memory.0[number].take() else { return };
@@ -101,7 +95,7 @@ impl Choosing {
         memory.0[number] = Some(s.send(node(nominee.id), FRONTENDS[number], "answer"));
     }
 
-    fn tell_report(&self, number: usize, states: (&State, &State), s: &mut Scene) {
+    fn tell_report(number: usize, states: (&State, &State), s: &mut Scene) {
         let record = states.1.stock.status().leadership;
         s.deliver(FRONTENDS[number], CATALOG, "who leads?");
         s.deliver(CATALOG, FRONTENDS[number], leadership(record));
@@ -112,40 +106,34 @@ impl Choosing {
         }
     }
 
-    fn tell_stray(&self, step: Step, states: (&State, &State), s: &mut Scene) {
-        let (before, after) = states;
-        match step {
-            Step::Mislead(id) => {
-                s.deliver(STRANGER, node(id), "a far newer epoch");
-                s.say(format!(
-                    "A message from no role of this store tells {} of an epoch that was never \
-                     given.",
-                    replica(id)
-                ));
-                let knows =
-                    |state: &State| state.replicas[place(id)].as_ref().map(Core::leadership);
-                if knows(before) == knows(after) {
-                    s.deliver(node(id), CATALOG, "is there a newer epoch?");
-                    s.deliver(CATALOG, node(id), "no");
-                    s.say("It asks the catalog, which knows of none.");
-                } else {
-                    s.say("It believes that.");
-                }
-            }
-            _ => {
-                s.deliver(STRANGER, CATALOG, "acquire, ending a far newer epoch");
-                s.say(
-                    "A message from no role of this store asks for the leadership. It names an \
-                       epoch that was never given.",
-                );
-                if before.stock == after.stock {
-                    s.local(CATALOG, "refuse");
-                    s.say("The catalog knows no such epoch, and changes nothing.");
-                } else {
-                    s.local(CATALOG, "epoch 9,007,199,…");
-                    s.say("The catalog gives the next one.");
-                }
-            }
+    fn tell_rumour(id: ReplicaId, states: (&State, &State), s: &mut Scene) {
+        s.deliver(STRANGER, node(id), "a far newer epoch");
+        s.say(format!(
+            "A message from no role of this store tells {} of an epoch that was never given.",
+            replica(id)
+        ));
+        let knows = |state: &State| state.replicas[place(id)].as_ref().map(Core::leadership);
+        if knows(states.0) == knows(states.1) {
+            s.deliver(node(id), CATALOG, "is there a newer epoch?");
+            s.deliver(CATALOG, node(id), "no");
+            s.say("It asks the catalog, which knows of none.");
+        } else {
+            s.say("It believes that.");
+        }
+    }
+
+    fn tell_claim(states: (&State, &State), s: &mut Scene) {
+        s.deliver(STRANGER, CATALOG, "acquire, ending a far newer epoch");
+        s.say(
+            "A message from no role of this store asks for the leadership. It names an epoch that \
+             was never given.",
+        );
+        if states.0.stock == states.1.stock {
+            s.local(CATALOG, "refuse");
+            s.say("The catalog knows no such epoch, and changes nothing.");
+        } else {
+            s.local(CATALOG, "epoch 9,007,199,…");
+            s.say("The catalog gives the next one.");
         }
     }
 }
@@ -174,7 +162,7 @@ impl Told for Choosing {
                 let (who, whom) = (capital(&frontend(number)), replica(nominee.id));
                 s.say(format!("{who} nominates {whom}."));
             }
-            Step::Arrive(number) => self.tell_arrival(memory, number, states, s),
+            Step::Arrive(number) => Self::tell_arrival(memory, number, states, s),
             Step::Hear(number) => {
                 if let Some(answer) = memory.0[number].take() {
                     s.receive(&answer);
@@ -225,8 +213,9 @@ impl Told for Choosing {
                        leadership is the one of then: none.",
                 );
             }
-            Step::Report(number) => self.tell_report(number, states, s),
-            Step::Mislead(_) | Step::Acquire(_) => self.tell_stray(*step, states, s),
+            Step::Report(number) => Self::tell_report(number, states, s),
+            Step::Mislead(id) => Self::tell_rumour(id, states, s),
+            Step::Acquire(_) => Self::tell_claim(states, s),
         }
     }
 
