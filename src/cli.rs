@@ -15,7 +15,6 @@ use crate::mend::{self, MendError};
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{LINKS, Role, Roles};
-use crate::wire::event::EventLog;
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
 use crate::{catalog, client, cluster, frontend, health, order, trace};
@@ -149,10 +148,9 @@ struct ProbeArguments {
     wait: u64,
 }
 
-/// Parses the command line and runs the command. `simulate` runs the simulator with a seed: it uses
-/// the services, and is no part of them.
+/// Parses the command line and runs the command.
 #[must_use]
-pub fn run(simulate: fn(u64) -> EventLog) -> ExitCode {
+pub fn run() -> ExitCode {
     let line = CommandLine::parse();
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();
@@ -182,7 +180,7 @@ pub fn run(simulate: fn(u64) -> EventLog) -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
-        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config, simulate)),
+        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
             Ok(text) => print(&text),
