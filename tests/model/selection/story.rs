@@ -45,19 +45,18 @@ impl Choosing {
         let (mut leads, mut follows, mut silent) = (Vec::new(), Vec::new(), Vec::new());
         for id in self.ids() {
             let call = s.send(FRONTENDS[number], node(id), "health check");
-            match self.check(before, number, id) {
-                HealthCheck::Answered(status) if !before.cuts.contains(&(number, id)) => {
-                    s.receive(&call);
-                    let is_leader = status.state == ReplicaState::Leader;
-                    let name = if is_leader { "leads" } else { "follows" };
-                    s.deliver(node(id), FRONTENDS[number], name);
-                    (if is_leader { &mut leads } else { &mut follows }).push(replica(id));
-                }
-                HealthCheck::Answered(_) | HealthCheck::Missed | HealthCheck::Gone => {
-                    s.lose(&call);
-                    silent.push(replica(id));
-                }
-            }
+            // What it says, whether the front-end heeds it or not.
+            let cut = before.cuts.contains(&(number, id));
+            let Some(answers) = before.replicas[place(id)].as_ref().filter(|_| !cut) else {
+                s.lose(&call);
+                silent.push(replica(id));
+                continue;
+            };
+            s.receive(&call);
+            let is_leader = answers.leads().is_some();
+            let name = if is_leader { "leads" } else { "follows" };
+            s.deliver(node(id), FRONTENDS[number], name);
+            (if is_leader { &mut leads } else { &mut follows }).push(replica(id));
         }
         s.say(format!("{} checks the health of all replicas.", capital(&frontend(number))));
         for (who, says) in
@@ -246,7 +245,11 @@ impl Told for Choosing {
 
     fn is_at_rest(&self, state: &State) -> bool {
         let waits = |one: &FrontEnd| one.nominating.is_some();
-        !state.frontends.iter().any(waits) && agree(state, state.stock.status().leadership)
+        let record = state.stock.status().leadership;
+        let is_cut = |leader| (0..2).any(|number| state.cuts.contains(&(number, leader)));
+        !state.frontends.iter().any(waits)
+            && agree(state, record)
+            && !record.leader.is_some_and(is_cut)
     }
 
     fn goes_on(step: &Step) -> bool {
