@@ -143,7 +143,7 @@ impl Lab {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         let listener = listener.expect("it is served once");
         let lab = Arc::clone(self);
-        let routes = move |config: &mut _| routes::configure(config, &lab);
+        let routes = move |config: &mut _, _no_calls: &mut _| routes::configure(config, &lab);
         // It has no /metrics: its requests are a person's clicks.
         let metrics = Metrics::new("lab", &[]);
         let ended = server::serve(listener, &[], None, routes, &metrics, closing).await;
