@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Tests the store on hosts of its own (run.sh, one round of each kind of fault), that the judge finds
-# what is wrong, and that a run that is interrupted leaves nothing behind. Takes about two minutes.
-# Needs root, or a sudo that asks for no password, and iproute2, python3, sqlite3 and curl.
+# Tests the store on hosts of its own (run.sh, one round of each kind of fault): on SQLite, on
+# PostgreSQL, and on PostgreSQL with Patroni. Also that the judge finds what is wrong, and that a run
+# that is interrupted leaves nothing behind. Takes about four minutes. Needs root, or a sudo that asks
+# for no password, and iproute2, python3, sqlite3 and curl; postgresql, etcd-server and python3-venv.
 #
 # What a missing tool leaves out, it says; with CI set that is a failure. The last line is the sum:
 # `N passed, N failed`.
@@ -29,6 +30,12 @@ main() {
   if get_ready >"$work/set-up.log" 2>&1; then
     run an_interrupted_run_leaves_nothing_behind_and_disturbs_no_other
     run clients_see_no_error_and_no_stale_read_while_hosts_die_and_come_back
+    if get_postgres >"$work/set-up.log" 2>&1; then
+      run no_order_is_lost_while_catalogs_and_servers_of_postgresql_die_and_come_back
+      run no_order_is_lost_when_patroni_replaces_a_server_that_was_killed
+    else
+      leave_out 'hosts with PostgreSQL' "$(tail -n 1 -- "$work/set-up.log")"
+    fi
   else
     leave_out 'hosts in network namespaces' "$(tail -n 1 -- "$work/set-up.log")"
   fi
@@ -61,6 +68,16 @@ an_interrupted_run_leaves_nothing_behind_and_disturbs_no_other() {
 clients_see_no_error_and_no_stale_read_while_hosts_die_and_come_back() {
   run_hosts "$work/data" sqlite 1 "$OUT_SECONDS" "$UP_SECONDS"
   grep -q '^| leader loses power | 1 |' "$work/data/hosts/sqlite/summary.md"
+}
+
+no_order_is_lost_while_catalogs_and_servers_of_postgresql_die_and_come_back() {
+  run_hosts "$work/data" postgres 1 "$OUT_SECONDS" "$UP_SECONDS"
+  grep -q '^| primary crashes, a standby is promoted | 1 |' "$work/data/hosts/postgres/summary.md"
+}
+
+no_order_is_lost_when_patroni_replaces_a_server_that_was_killed() {
+  run_hosts "$work/data" patroni 1 "$OUT_SECONDS" "$UP_SECONDS"
+  grep -q "^| the primary's server is killed | 1 |" "$work/data/hosts/patroni/summary.md"
 }
 
 # --- how they are written -------------------------------------------------------------------------
@@ -117,6 +134,18 @@ get_ready() {
     { echo 'network namespaces cannot be made here' && return 1; }
   "${as_root[@]}" ip netns delete "toystore-test-$$"
   [[ -n ${TOYSTORE_BIN:-} ]] || (cd -- "$repo" && cargo build --quiet --features failpoints --locked)
+}
+
+# The same for the tests with PostgreSQL.
+get_postgres() {
+  local missing=()
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+  command -v etcd >/dev/null || missing+=(etcd-server)
+  /usr/bin/python3 -c 'import ensurepip' || missing+=(python3-venv)
+  ((${#missing[@]} == 0)) || install_packages "${missing[@]}" || {
+    echo "${missing[*]} is missing; get it with: sudo apt-get install -y ${missing[*]}"
+    return 1
+  }
 }
 
 run_hosts() { # RESULTS [ARGUMENT]…
