@@ -47,8 +47,6 @@ pub(super) const FILES: &[Embedded] = embedded![
     JSON "lessons/epoch-on-disk-first.json",
     JSON "lessons/deposed-leaders-redirect.json",
     JSON "lessons/misses-are-forgiven.json",
-    JSON "lessons/idle-leaders-are-replaced.json",
-    JSON "lessons/silent-leaders-are-replaced.json",
     JSON "lessons/only-the-catalog-is-believed.json",
     JSON "lessons/epochs-grow-by-one.json",
     JSON "lessons/the-record-counts.json",

@@ -28,48 +28,6 @@ const MISSES: Text = Text {
     code: &[(HEALTH, "MOST_MISSES"), (SELECTION, "nominee")],
 };
 
-const IDLE: Text = Text {
-    id: "idle-leaders-are-replaced",
-    topic: Topic::Leadership,
-    title: "A leader that has forgotten that it leads",
-    rule: "A replica says in each health check whether it leads. A leader by the catalog's record \
-           that says for three checks that it does not is replaced.",
-    wrong: "The leader's process is killed and started again before a check notices. The new \
-            process does not lead, and all others believe that it does. No purchase is answered.",
-    why: "A process that was started again has a new memory: it leads only after it was nominated. \
-          That its address answers is not enough; what counts is what it says of itself.",
-    question: "Replica 2 leads. Its process is killed, and started again at once. Who sells?",
-    asked: Asked::BeforeTheEnd,
-    choices: &["No replica", "Replica 2", "Replica 1"],
-    broken: "Both front-ends send their purchases to replica 2, which does not lead. That lasts.",
-    instead: "Replica 2 answers that it follows. After three such answers it is nominated anew.",
-    code: &[(SELECTION, "checked"), (SELECTION, "leader_condition")],
-};
-
-const SILENT: Text = Text {
-    id: "silent-leaders-are-replaced",
-    topic: Topic::Leadership,
-    title: "A leader that one front-end does not reach",
-    rule: "A front-end that does not hear from the leader for three checks nominates another \
-           replica, also while others reach the leader.",
-    wrong: "The network between front-end 1 and the leader is cut. Front-end 1 goes on believing \
-            what the leader said last, so its clients wait for nothing.",
-    why: "Only a leader that all front-ends reach serves all clients. A leader that works for some \
-          may be replaced, since the catalog refuses its batches from the next epoch on.",
-    question: "The link between front-end 1 and the leader is cut for good; front-end 2 still \
-               reaches it. What do the clients of front-end 1 get?",
-    asked: Asked::BeforeTheEnd,
-    choices: &[
-        "No answer",
-        "Their orders, through front-end 2",
-        "Their orders, once the link is back",
-    ],
-    broken: "Front-end 1 sends its purchases to a replica that it does not reach. That lasts.",
-    instead: "Three checks bring no answer. Front-end 1 nominates the next replica, and front-end \
-              2 follows.",
-    code: &[(SELECTION, "nominee"), (HEALTH, "condition")],
-};
-
 const BELIEVED: Text = Text {
     id: "only-the-catalog-is-believed",
     topic: Topic::Leadership,
@@ -172,14 +130,10 @@ fn rules() -> Vec<(Text, Rule, Left, &'static str, May)> {
     const NOTHING: Left =
         Left { checks: 6, crashes: 0, restarts: 0, cuts: 0, losses: 0, strays: 0, restores: 0 };
     let loss = Left { losses: 1, ..NOTHING };
-    let crash = Left { crashes: 1, restarts: 1, ..NOTHING };
-    let cut = Left { cuts: 1, ..NOTHING };
     let stray = Left { strays: 1, ..NOTHING };
     let restore = Left { restores: 1, ..NOTHING };
     vec![
         (MISSES, Rule::MissesAreForgiven, loss, CALM, at_the_leader),
-        (IDLE, Rule::IdleLeadersAreReplaced, crash, RESTS, at_the_leader),
-        (SILENT, Rule::SilentLeadersAreReplaced, cut, RESTS, at_the_leader),
         (BELIEVED, Rule::OnlyTheCatalogIsBelieved, stray, GIVEN, one_front_end),
         (COUNTED_BY_ONE, Rule::EpochsGrowByOne, stray, COUNTED, one_front_end),
         (RECORD, Rule::TheRecordCounts, restore, RESTS, after_a_choice),
