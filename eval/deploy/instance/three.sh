@@ -76,7 +76,7 @@ get_packages() {
   [[ -e /etc/postgresql-common/createcluster.conf ]] ||
     install -m 644 /dev/stdin /etc/postgresql-common/createcluster.conf <<<'create_main_cluster = false'
   apt update
-  apt install --no-install-recommends postgresql patroni etcd-server etcd-client
+  apt install --no-install-recommends postgresql patroni python3-etcd etcd-server etcd-client
 }
 
 apt() {
