@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -17,6 +16,7 @@ use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{Role, Roles};
 use crate::wire::replication::ReplicaId;
+use crate::wire::term::CatalogId;
 use crate::{catalog, client, cluster, frontend, health, order, trace};
 
 /// An online toy store of three microservices with caching, replication and fault tolerance.
@@ -88,6 +88,9 @@ enum Command {
 
 #[derive(Args)]
 struct CatalogArguments {
+    /// The id of a [[catalog.process]] of roles.toml, where `database` is set.
+    #[arg(long)]
+    id: Option<u32>,
     /// Sell without hearing this replica, such as order-3, which is lost for good (repeatable).
     ///
     /// A catalog whose database is new, restored or copied hears every replica before it sells,
@@ -160,7 +163,7 @@ pub fn run() -> ExitCode {
             let lost = lost_replicas(roles, &arguments.without);
             lost.map_or_else(
                 |problem| fail(&problem),
-                |lost| play_in(&system, roles, Role::Catalog, &lost),
+                |lost| play_in(&system, roles, catalog_role(arguments.id), &lost),
             )
         }),
         Command::Order(arguments) => play(&system, &config, Role::Order(ReplicaId(arguments.id))),
@@ -220,11 +223,16 @@ fn play(system: &actix_web::rt::SystemRunner, config: &Path, role: Role) -> Exit
     with_roles(config, |roles| play_in(system, roles, role, &[]))
 }
 
+/// The catalog, or one of several.
+fn catalog_role(id: Option<u32>) -> Role {
+    id.map_or(Role::Catalog, |id| Role::CatalogProcess(CatalogId(id)))
+}
+
 /// The replicas of `--without`.
 fn lost_replicas(roles: &Roles, without: &[Role]) -> Result<Vec<ReplicaId>, String> {
     let replica = |role: &Role| match role {
         Role::Order(id) if roles.address_of(*role).is_some() => Ok(*id),
-        Role::Order(_) | Role::Catalog | Role::Frontend(_) => {
+        Role::Order(_) | Role::Catalog | Role::CatalogProcess(_) | Role::Frontend(_) => {
             Err(format!("--without {role}: roles.toml has no order replica of this name"))
         }
     };
@@ -253,7 +261,9 @@ fn play_in(
         let stop = process::stop_on_signals().map_err(RoleError::Serve)?;
         let served = async {
             match role {
-                Role::Catalog => catalog::run(listener, roles, without, stop).await,
+                Role::Catalog | Role::CatalogProcess(_) => {
+                    catalog::run(listener, roles, role, without, stop).await
+                }
                 Role::Order(id) => order::run(listener, roles, id, stop).await,
                 Role::Frontend(number) => frontend::run(listener, roles, number, stop).await,
             }
@@ -339,21 +349,5 @@ async fn probe(arguments: &ProbeArguments, roles: &Roles) -> ExitCode {
     match health::await_ready(address, Duration::from_secs(arguments.wait)).await {
         Ok(_health) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{} at {address} is not ready: {error}", arguments.role)),
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let numbered = |prefix| name.strip_prefix(prefix).and_then(|number| number.parse().ok());
-        let role = match name {
-            "catalog" => Some(Self::Catalog),
-            "frontend" => Some(Self::Frontend(1)),
-            _ => numbered("order-")
-                .map(|id| Self::Order(ReplicaId(id)))
-                .or_else(|| numbered("frontend-").map(Self::Frontend)),
-        };
-        role.ok_or_else(|| format!("no role is called {name}; try catalog, order-1 or frontend"))
     }
 }

@@ -24,7 +24,7 @@ impl Neighbours {
     pub fn new(roles: &Roles, own: Option<ReplicaId>, connect: impl Fn(Role) -> Peer) -> Self {
         let others = roles.orders.iter().map(|order| order.id).filter(|id| Some(*id) != own);
         Self {
-            catalog: connect(Role::Catalog),
+            catalog: connect(roles.catalog.first_role()),
             replicas: others.map(|id| (id, connect(Role::Order(id)))).collect(),
         }
     }

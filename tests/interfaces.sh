@@ -65,6 +65,7 @@ a_purchase_says_where_its_time_went() {
 
 # The stream of events does not end, so that nothing would be compared with it.
 every_answer_is_in_the_document() {
+  cd -- "$work" # where it keeps what it found
   "$tools/bin/st" --config-file "$here/schemathesis.toml" run \
     "http://127.0.0.1:${ports[0]}/openapi.json" \
     --seed 1 --max-examples 25 --max-time 60 --workers 2 --request-timeout 15 --no-color \

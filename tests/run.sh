@@ -10,8 +10,11 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
 # shellcheck source=toolchain.sh
 source ./toolchain.sh
 
-readonly PACKAGES=(prometheus shellcheck sqlite3)           # a package has the name of its command
-readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/deploy/test.sh) # commands
+# A package has the name of its command, or stands after it. Those from wrk on are for eval/bench.
+readonly PACKAGES=(prometheus shellcheck sqlite3 valgrind wrk nginx:nginx-light varnishd:varnish
+  etcd:etcd-server pg_ctlcluster:postgresql psql:postgresql-client)
+readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/hosts/test.sh
+  eval/deploy/test.sh benches/counts.sh) # commands
 
 report=$(mktemp)
 trap 'rm -f -- "$report"' EXIT
@@ -47,8 +50,9 @@ set_up_tests() {
 
 get_packages() {
   local package missing=()
+  PATH=$PATH:/usr/sbin # where a person's PATH may not look
   for package in "${PACKAGES[@]}"; do
-    command -v "$package" >/dev/null || missing+=("$package")
+    command -v "${package%:*}" >/dev/null || missing+=("${package#*:}")
   done
   ((${#missing[@]} > 0)) || return 0
   if ! install_packages "${missing[@]}"; then

@@ -55,8 +55,8 @@ const CASES: [(&str, Make); 12] = [
     ("encode the answer to a batch", encode_an_answer),
     ("encode the answer to a query", encode_a_toy),
     ("link an order to the chain", link_an_order),
-    ("look up and commit a batch, SQLite", commit_a_batch),
-    ("append a batch to a log, SQLite", append_a_batch),
+    ("look up and commit a batch in SQLite", commit_a_batch),
+    ("append a batch to a log in SQLite", append_a_batch),
 ];
 
 /// Returns all cases.

@@ -17,27 +17,19 @@ build_load() { # PROFILE
   load=${CARGO_TARGET_DIR:-$repo/target}/${1/dev/debug}/load
 }
 
-# Debian's, all of them. Their own services are not started.
+# All of them are Debian's.
 need_peer() { # COMMAND PACKAGE
   PATH=$PATH:/usr/sbin:$(postgres_folder)
-  command -v "$1" >/dev/null || install_peer "$2"
-  command -v "$1" >/dev/null || PATH=$PATH:$(postgres_folder)
+  command -v "$1" >/dev/null || install_peer "$2" || true
+  PATH=$PATH:$(postgres_folder)
   command -v "$1" >/dev/null || fail "$1 is missing; get it with: sudo apt-get install -y $2"
 }
 
-# Installs Debian packages as toolchain.sh does. While it does, no package starts a service: this
-# machine may have others on the ports that they use by default.
-install_peer() { # PACKAGE…
-  local policy=/usr/sbin/policy-rc.d is_ours=false
-  if ((EUID == 0)) && [[ ! -e $policy ]]; then
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod +x "$policy"
-    is_ours=true
-  fi
+install_peer() (
   # shellcheck source=toolchain.sh
-  (source "$repo/toolchain.sh" && install_packages "$@") || true
-  [[ $is_ours == false ]] || rm -f -- "$policy"
-}
+  source "$repo/toolchain.sh"
+  install_packages "$1"
+)
 
 postgres_folder() {
   local folders=(/usr/lib/postgresql/*/bin)

@@ -66,7 +66,7 @@ pub fn back_up(roles: &Roles, to: &Path) -> Result<Manifest, BackupError> {
     }
     let replicas = roles.orders.iter().map(|order| Role::Order(order.id));
     let present: Vec<Role> = replicas
-        .chain([Role::Catalog])
+        .chain(roles.catalog.roles())
         .filter(|role| roles.file_of(*role, "db").exists())
         .collect();
     if present.is_empty() {

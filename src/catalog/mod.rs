@@ -11,6 +11,7 @@ mod metrics;
 pub mod remote;
 pub mod routes;
 pub mod service;
+pub mod shared;
 pub mod storage;
 pub mod tasks;
 
@@ -26,7 +27,7 @@ use crate::agreement;
 use crate::events::EventRecorder;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
-use crate::roles::{Role, Roles};
+use crate::roles::{Engine, Role, Roles};
 use crate::runtime::{self, Runtime};
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -59,9 +60,13 @@ fn refuse_to_start_over(roles: &Roles, journal: u64) -> Result<(), RoleError> {
 pub async fn run(
     listener: TcpListener,
     roles: &Roles,
+    role: Role,
     without: &[ReplicaId],
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
+    if let Engine::Postgres(_) = roles.catalog.engine {
+        return Err(RoleError::Engine(role));
+    }
     let settings = &roles.catalog;
     let path = roles.file_of(Role::Catalog, "db");
     let is_new = ["db", "marker"].iter().all(|kind| !roles.file_of(Role::Catalog, kind).exists());
@@ -78,7 +83,7 @@ pub async fn run(
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
     let database = journal.metrics();
     let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
-    let storage = Box::new(journal);
+    let storage = Arc::new(journal);
     let (service, jobs) = Service::new(storage, loaded, roles, shutdown.clone(), runtime, recorder);
     service.metrics.role.register(database);
     service.forgo(without).await.map_err(|error| RoleError::Without(error.to_string()))?;

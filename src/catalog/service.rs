@@ -43,7 +43,7 @@ pub(super) const MOST_JOBS: usize = 64;
 pub struct Service {
     /// Decisions take microseconds, and none of them awaits anything.
     core: Mutex<Core>,
-    pub(super) storage: Box<dyn Storage>,
+    pub(super) storage: Arc<dyn Storage>,
     pub(super) runtime: Arc<dyn Runtime>,
     jobs: mpsc::Sender<Job>,
     /// A session acknowledged an invalidation, or ended.
@@ -94,7 +94,7 @@ impl Service {
     /// [writing task](super::tasks).
     #[must_use]
     pub fn new(
-        storage: Box<dyn Storage>,
+        storage: Arc<dyn Storage>,
         loaded: Loaded,
         roles: &Roles,
         shutdown: Shutdown,
@@ -270,20 +270,18 @@ impl Service {
         &self,
         work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, CatalogError> {
-        work.await.map_err(|error| match error {
-            StorageError::Full(_) | StorageError::ReadOnly(_) | StorageError::Busy(_) => {
-                if self.refused_writes.happened(&error.to_string(), self.runtime.now()) {
-                    log::error!("{error}");
-                }
-                if let Some(why) = error.unwritable() {
-                    self.decide(|core, _| core.write_refused(why));
-                }
-                CatalogError::Storage(error)
-            }
-            StorageError::Broken(..) | StorageError::Corrupt(..) => {
+        work.await.map_err(|error| {
+            if !error.is_refusal() {
                 self.shutdown.fail(error);
-                CatalogError::Ending
+                return CatalogError::Ending;
             }
+            if self.refused_writes.happened(&error.to_string(), self.runtime.now()) {
+                log::error!("{error}");
+            }
+            if let Some(why) = error.unwritable() {
+                self.decide(|core, _| core.write_refused(why));
+            }
+            CatalogError::Storage(error)
         })
     }
 

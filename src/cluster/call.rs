@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Cluster, RoleName, VerbError, VerbResult};
-use crate::roles::Role;
 use crate::transport::Http;
 use crate::wire::calls::{Call as _, Caller, GetCatalogStatus};
 use crate::wire::identity::{Addressee, StoreId};
@@ -61,7 +60,7 @@ pub(super) async fn call(cluster: &Cluster, arguments: CallArguments) -> VerbRes
 
 /// Which store this is, if the catalog says it.
 async fn store(cluster: &Cluster, secret: Option<&crate::roles::Secret>) -> Option<StoreId> {
-    let catalog = Http::new(cluster.address_of(Role::Catalog), secret);
+    let catalog = Http::new(cluster.roles.catalog.first_address(), secret);
     let path = format!("/internal{}", GetCatalogStatus {}.path());
     let report: CatalogReport = catalog.get(&path, STORE_LIMIT).await.ok()?;
     report.store

@@ -42,11 +42,13 @@ pub(super) fn make_secret(cluster: &Cluster, role: Role, starts: Starts) -> Verb
             complain(format_args!("cannot write {}: {error}", path.display()));
             Ok(())
         }
-        Role::Catalog | Role::Order(_) => Err(VerbError::Problem(format!(
-            "cannot write {}, the secret of this run: {error}; make the folder writable, or set \
-             `secret` in roles.toml",
-            path.display()
-        ))),
+        Role::Catalog | Role::CatalogProcess(_) | Role::Order(_) => {
+            Err(VerbError::Problem(format!(
+                "cannot write {}, the secret of this run: {error}; make the folder writable, or \
+                 set `secret` in roles.toml",
+                path.display()
+            )))
+        }
     }
 }
 

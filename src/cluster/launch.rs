@@ -13,6 +13,7 @@ use super::terminal::complain;
 use super::{Cluster, VerbError, guard, lab};
 use crate::roles::Role;
 use crate::wire::replication::ReplicaId;
+use crate::wire::term::CatalogId;
 
 /// The first descriptor after standard input, output and error.
 const FIRST_OTHER_DESCRIPTOR: i32 = 3;
@@ -47,7 +48,9 @@ fn outputs(cluster: &Cluster, role: Role) -> Result<(Stdio, Stdio), VerbError> {
             complain(format_args!("{problem}; {role} goes on without a log"));
             Ok((Stdio::null(), Stdio::null()))
         }
-        (Err(problem), Role::Catalog | Role::Order(_)) => Err(VerbError::Problem(problem)),
+        (Err(problem), Role::Catalog | Role::CatalogProcess(_) | Role::Order(_)) => {
+            Err(VerbError::Problem(problem))
+        }
     }
 }
 
@@ -55,6 +58,7 @@ fn command(cluster: &Cluster, role: Role) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     match role {
         Role::Catalog => command.arg("catalog"),
+        Role::CatalogProcess(CatalogId(id)) => command.args(["catalog", "--id", &id.to_string()]),
         Role::Order(ReplicaId(id)) => command.args(["order", "--id", &id.to_string()]),
         Role::Frontend(1) => command.arg("frontend"),
         Role::Frontend(number) => command.args(["frontend", "--id", &number.to_string()]),

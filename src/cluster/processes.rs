@@ -11,6 +11,7 @@ use rustix::process::{Pid, geteuid};
 use crate::pid_lock::FileId;
 use crate::roles::{Role, Roles};
 use crate::wire::replication::ReplicaId;
+use crate::wire::term::CatalogId;
 
 /// The environment variable that marks a role's process with the canonical path of the `roles.toml`
 /// that it was started for.
@@ -121,6 +122,7 @@ pub(super) fn holder(pid_file: &Path) -> Option<Pid> {
 pub(super) fn start_rank(role: Role) -> (u8, u32) {
     match role {
         Role::Catalog => (0, 0),
+        Role::CatalogProcess(CatalogId(id)) => (0, id),
         Role::Order(ReplicaId(id)) => (1, id),
         Role::Frontend(number) => (2, number),
     }
@@ -148,7 +150,7 @@ fn role_of_arguments(command_line: &[u8]) -> Option<Role> {
         .ok()?;
     let id = || words.iter().skip_while(|word| **word != "--id").nth(1)?.parse().ok();
     match *words.get(1)? {
-        "catalog" => Some(Role::Catalog),
+        "catalog" => Some(id().map_or(Role::Catalog, |id| Role::CatalogProcess(CatalogId(id)))),
         "order" => Some(Role::Order(ReplicaId(id()?))),
         "frontend" => Some(Role::Frontend(id().unwrap_or(1))),
         _ => None,
@@ -173,6 +175,8 @@ mod tests {
     fn a_command_line_tells_its_role() {
         let role = |text: &str| role_of_arguments(text.replace(' ', "\0").as_bytes());
         assert_eq!(role("/x/toystore catalog --config /r"), Some(Role::Catalog));
+        let second = Role::CatalogProcess(CatalogId(2));
+        assert_eq!(role("/x/toystore catalog --id 2 --config /r"), Some(second));
         assert_eq!(role("toystore order --id 3 --config /r"), Some(Role::Order(ReplicaId(3))));
         assert_eq!(role("toystore frontend --config /r"), Some(Role::Frontend(1)));
         assert_eq!(role("toystore frontend --id 2 --config /r"), Some(Role::Frontend(2)));

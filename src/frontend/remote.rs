@@ -126,7 +126,7 @@ impl Remote {
     /// Asks a role for what it has recorded. `None` if it does not answer.
     pub(super) async fn events(&self, role: Role, query: &EventsQuery) -> Option<RoleEvents> {
         let peer = match role {
-            Role::Catalog => &self.neighbours.catalog,
+            Role::Catalog | Role::CatalogProcess(_) => &self.neighbours.catalog,
             Role::Order(id) => self.neighbours.replica(id),
             Role::Frontend(number) => &self.frontends.iter().find(|(id, _)| *id == number)?.1,
         };

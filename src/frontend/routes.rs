@@ -7,12 +7,12 @@
 //! | `POST /orders` | a purchase: the order's number |
 //! | `GET /orders/<number>` | one order |
 //! | `GET /cluster` | the state of everything |
-//! | `GET /trace`, `GET /trace/<id>` | what the store did for requests ([`traces`](super::traces)) |
+//! | `GET /trace`, `GET /trace/<id>` | what the store did for requests (`traces`) |
 //! | `GET /healthz`, `GET /readyz` | whether it lives, can serve |
 //! | `GET /metrics` | what it counts, for Prometheus |
-//! | `GET /openapi.json`, `GET /docs` | the document of all this ([`document`](super::document)) |
-//! | `GET /`, `GET /page/…` | the web page ([`page`](super::page)) |
-//! | `GET /events` | what changes, as it does ([`events`](super::page::events)) |
+//! | `GET /openapi.json`, `GET /docs` | the document of all this (`document`) |
+//! | `GET /`, `GET /page/…` | the web page (`page`) |
+//! | `GET /events` | what changes, as it does (`events`) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
 //! | `POST /internal/events` | front-ends: what this one has recorded |
 //! | `GET /internal/cache-view` | another front-end: what is in the cache |

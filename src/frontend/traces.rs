@@ -225,7 +225,7 @@ fn others(service: &Service, roles: &Roles) -> impl Iterator<Item = Role> {
 fn lanes(roles: &Roles) -> Vec<String> {
     let frontends = roles.frontends.iter().map(|frontend| Role::Frontend(frontend.id));
     let orders = roles.orders.iter().map(|order| Role::Order(order.id));
-    let all = frontends.chain([Role::Catalog]).chain(orders);
+    let all = frontends.chain(roles.catalog.roles()).chain(orders);
     all.map(|role| role.to_string()).collect()
 }
 

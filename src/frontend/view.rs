@@ -151,7 +151,7 @@ impl Service {
             Some(report.next_restock_ms?.saturating_sub(milliseconds(passed)))
         });
         CatalogView {
-            address: roles.address.to_string(),
+            address: roles.first_address().to_string(),
             state: if self.catalog_answers() { CatalogState::Up } else { CatalogState::Down },
             last_order: heard.and_then(|(report, _)| report.status.journal.last()),
             next_restock_ms: restock,

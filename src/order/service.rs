@@ -272,16 +272,15 @@ impl Service {
     ) -> Result<T, OrderError> {
         work.await.map_err(|error| {
             let message = error.to_string();
-            match error {
-                StorageError::Full(_) | StorageError::ReadOnly(_) | StorageError::Busy(_) => {
-                    if self.conditions.refused_writes.happened(&message, self.runtime.now()) {
-                        log::error!("{message}");
-                    }
-                    if let Some(why) = error.unwritable() {
-                        self.decide(|core, _| core.disk_refused(why));
-                    }
-                }
-                StorageError::Broken(..) | StorageError::Corrupt(..) => self.shutdown.fail(error),
+            if !error.is_refusal() {
+                self.shutdown.fail(error);
+                return OrderError::Storage(message);
+            }
+            if self.conditions.refused_writes.happened(&message, self.runtime.now()) {
+                log::error!("{message}");
+            }
+            if let Some(why) = error.unwritable() {
+                self.decide(|core, _| core.disk_refused(why));
             }
             OrderError::Storage(message)
         })

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::engine::CatalogTable;
 use super::{
     Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, RateLimit, Roles, Secret,
     ToyRole, TraceSettings,
@@ -30,7 +31,7 @@ struct File {
     #[serde(default)]
     hosts: Vec<Host>,
     frontend: Spanned<Vec<FrontendTable>>,
-    catalog: CatalogTable,
+    catalog: Spanned<CatalogTable>,
     order: Spanned<Vec<OrderTable>>,
     #[serde(default = "default_cache")]
     cache: CacheSettings,
@@ -44,17 +45,6 @@ struct File {
 struct FrontendTable {
     id: Option<Spanned<u32>>,
     address: Spanned<Address>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CatalogTable {
-    address: Spanned<Address>,
-    #[serde(default = "default_restock_interval_ms")]
-    restock_interval_ms: Spanned<u64>,
-    #[serde(default = "default_initial_stock")]
-    initial_stock: Spanned<u64>,
-    toys: Spanned<Vec<Spanned<ToyRole>>>,
 }
 
 #[derive(Deserialize)]
@@ -77,16 +67,20 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
     let file: File = toml::from_str(text).map_err(|error| validator.explain(&error))?;
     validator.data_dir(&file.data_dir)?;
     validator.addresses(&file)?;
-    validator.toys(&file.catalog.toys)?;
-    let interval = &file.catalog.restock_interval_ms;
+    let catalog = file.catalog.get_ref();
+    validator.toys(&catalog.toys)?;
+    let interval = &catalog.restock_interval_ms;
     validator.range("restock_interval_ms", interval, LONGEST_INTERVAL_MS)?;
-    validator.range("initial_stock", &file.catalog.initial_stock, LARGEST_STOCK)?;
-    validator.replicas(&file.order)?;
+    validator.range("initial_stock", &catalog.initial_stock, LARGEST_STOCK)?;
+    let ids = file.order.get_ref().iter().map(|order| &order.id);
+    validator.ids("[[order]]", &file.order, ids)?;
     if let Some(secret) = &file.secret {
         validator.secret(secret)?;
     }
 
     let frontends = validator.frontends(file.frontend.into_inner())?;
+    let at = file.catalog.span().start;
+    let catalog = file.catalog.into_inner();
     let mut orders: Vec<OrderRole> = file
         .order
         .into_inner()
@@ -101,10 +95,10 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         data_dir: folder.join(file.data_dir.into_inner()),
         frontends,
         catalog: CatalogRole {
-            address: file.catalog.address.into_inner(),
-            restock_interval: Duration::from_millis(file.catalog.restock_interval_ms.into_inner()),
-            initial_stock: file.catalog.initial_stock.into_inner(),
-            toys: file.catalog.toys.into_inner().into_iter().map(Spanned::into_inner).collect(),
+            engine: validator.engine(at, &catalog, folder)?,
+            restock_interval: Duration::from_millis(catalog.restock_interval_ms.into_inner()),
+            initial_stock: catalog.initial_stock.into_inner(),
+            toys: catalog.toys.into_inner().into_iter().map(Spanned::into_inner).collect(),
         },
         orders,
         cache: file.cache,
@@ -116,7 +110,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
 }
 
 /// Finds what is wrong with a file.
-struct Validator<'a> {
+pub(super) struct Validator<'a> {
     text: &'a str,
 }
 
@@ -173,11 +167,15 @@ impl Validator<'_> {
         self.line_at(value.span().start)
     }
 
-    fn line_at(&self, place: usize) -> usize {
+    pub(super) fn line_at(&self, place: usize) -> usize {
         self.text.bytes().take(place).filter(|byte| *byte == b'\n').count() + 1
     }
 
-    fn fail<T, R>(&self, value: &Spanned<T>, problem: impl fmt::Display) -> Result<R, String> {
+    pub(super) fn fail<T, R>(
+        &self,
+        value: &Spanned<T>,
+        problem: impl fmt::Display,
+    ) -> Result<R, String> {
         Err(format!("line {}: {problem}", self.line(value)))
     }
 
@@ -198,7 +196,10 @@ impl Validator<'_> {
         let frontends = file.frontend.get_ref().iter().map(|frontend| &frontend.address);
         let orders = file.order.get_ref().iter().map(|order| &order.address);
         let mut lines = HashMap::new();
-        for address in std::iter::once(&file.catalog.address).chain(orders).chain(frontends) {
+        let CatalogTable { address, process, .. } = file.catalog.get_ref();
+        let processes = process.iter().flat_map(Spanned::get_ref);
+        let catalogs = address.iter().chain(processes.map(|process| &process.address));
+        for address in catalogs.chain(orders).chain(frontends) {
             let line = self.line(address);
             if let Some(first) = lines.insert(address.get_ref(), line) {
                 let problem = format!(
@@ -214,22 +215,27 @@ impl Validator<'_> {
         Ok(())
     }
 
-    fn replicas(&self, orders: &Spanned<Vec<OrderTable>>) -> Result<(), String> {
+    /// Checks the ids of the tables with this header, of which there must be one.
+    pub(super) fn ids<'a, T>(
+        &self,
+        header: &str,
+        tables: &Spanned<T>,
+        ids: impl Iterator<Item = &'a Spanned<u32>>,
+    ) -> Result<(), String> {
         let mut lines = HashMap::new();
-        for order in orders.get_ref() {
-            let id = *order.id.get_ref();
+        for spanned in ids {
+            let id = *spanned.get_ref();
             if id == 0 {
-                return self.fail(&order.id, "id is 0; it must be a whole number, 1 or more");
+                return self.fail(spanned, "id is 0; it must be a whole number, 1 or more");
             }
-            if let Some(first) = lines.insert(id, self.line(&order.id)) {
-                let problem = format!(
-                    "id {id} is used on line {first} already; each [[order]] needs its own"
-                );
-                return self.fail(&order.id, problem);
+            if let Some(first) = lines.insert(id, self.line(spanned)) {
+                let problem =
+                    format!("id {id} is used on line {first} already; each {header} needs its own");
+                return self.fail(spanned, problem);
             }
         }
         if lines.is_empty() {
-            return self.fail(orders, "at least one [[order]] is needed");
+            return self.fail(tables, format!("at least one {header} is needed"));
         }
         Ok(())
     }
@@ -282,6 +288,7 @@ fn brackets(line: &str) -> Option<&'static str> {
     match line.split('#').next().unwrap_or_default().trim() {
         "[frontend]" => Some("write [[frontend]], even if there is only one"),
         "[order]" => Some("write [[order]], once for each replica"),
+        "[catalog.process]" => Some("write [[catalog.process]], once for each catalog"),
         "[[catalog]]" => Some("write [catalog]; there can be only one"),
         "[[rate_limit]]" => Some("write [rate_limit]; there can be only one"),
         "[[cache]]" => Some("write [cache]; there can be only one"),
@@ -317,20 +324,13 @@ fn default_data_dir() -> Spanned<String> {
     Spanned::new(0..0, "data".into())
 }
 
-fn default_restock_interval_ms() -> Spanned<u64> {
-    Spanned::new(0..0, 10_000)
-}
-
-fn default_initial_stock() -> Spanned<u64> {
-    Spanned::new(0..0, 100)
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
 
-    use super::super::Role;
+    use super::super::{Engine, Role};
     use super::*;
+    use crate::wire::term::CatalogId;
 
     const SHIPPED: &str = include_str!("../../roles.toml");
 
@@ -404,6 +404,51 @@ mod tests {
         assert!(problem_of("127.0.0.1:8092", "127.0.0.1:8091").contains("is used on line"));
         assert!(problem_of("id = 2", "id = 1").contains("id 1 is used on line"));
         assert!(problem_of("id = 1", "id = 0").contains("1 or more"));
+    }
+
+    const PROCESSES: &str = "database = \"postgres://toystore@db/toys\"
+        process = [{ id = 2, address = \"c2:80\" }, { id = 1, address = \"c1:80\" }]";
+
+    #[test]
+    fn several_catalogs_share_a_database() {
+        let text = SHIPPED.replacen("address = \"127.0.0.1:8081\"", PROCESSES, 1);
+        let roles = parse(&text, Path::new("/store")).unwrap();
+        let names: Vec<String> = roles.in_start_order().iter().map(Role::to_string).collect();
+        assert_eq!(names, ["catalog-1", "catalog-2", "order-1", "order-2", "order-3", "frontend"]);
+        let address = roles.address_of(Role::CatalogProcess(CatalogId(1)));
+        assert_eq!(address.unwrap().as_str(), "c1:80");
+        assert!(roles.address_of(Role::Catalog).is_none());
+        let Engine::Postgres(settings) = roles.catalog.engine else { unreachable!() };
+        assert_eq!(settings.standbys, 1);
+        assert_eq!(settings.database.to_string(), "postgres://toystore@db:5432/toys");
+    }
+
+    #[test]
+    fn what_contradicts_the_engine_is_refused_with_the_line_and_the_allowed_keys() {
+        let address = "address = \"127.0.0.1:8081\"";
+        let line = 1 + SHIPPED[..SHIPPED.find(address).unwrap()].matches('\n').count();
+        let with = |text: &str| problem_of(address, text);
+        for (text, problem) in [
+            (format!("standbys = 1\n{address}"), "standbys: only with `database`; allowed"),
+            (format!("process = []\n{address}"), "[[catalog.process]]: only with `database`"),
+            (format!("{address}\n{PROCESSES}"), "address: not with `database`"),
+            (PROCESSES.replace("id = 2", "id = 1"), "id 1 is used on line"),
+            (PROCESSES.replace("c2:80", "c1:80"), "address c1:80 is used on line"),
+            ("database = \"postgres://a@b/c\"".into(), "at least one [[catalog.process]]"),
+            ("database = \"postgres://a:b@b/c\"".into(), "PGPASSWORD"),
+            (format!("standbys = 17\n{PROCESSES}"), "standbys is 17; it must be from 0 to 16"),
+            (format!("standby = 1\n{PROCESSES}"), "unknown key `standby`, allowed: `address`"),
+        ] {
+            let said = with(&text);
+            assert!(said.starts_with("line ") && said.contains(problem), "{text}: {said}");
+            let place = said.trim_start_matches("line ").split(':').next().unwrap();
+            assert!(place.parse::<usize>().unwrap() >= line, "{said}");
+        }
+        let missing = with("");
+        assert!(missing.contains("missing key `address`"), "{missing}");
+        let text = format!("{SHIPPED}\n[catalog.process]\nid = 1\naddress = \"c:80\"");
+        let brackets = parse(&text, Path::new("")).unwrap_err();
+        assert!(brackets.contains("write [[catalog.process]]"), "{brackets}");
     }
 
     #[test]

@@ -4,16 +4,22 @@
 //! roles with one address or a negative price is an error that names the line, the key and what is
 //! allowed.
 
+mod database;
+mod engine;
 mod file;
+mod role;
 mod run_secret;
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use self::database::{
+    CatalogProcess, CatalogRole, DatabaseTls, DatabaseUrl, Engine, PostgresSettings,
+};
+pub use self::role::Role;
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::{Price, ToyName};
 
@@ -48,19 +54,6 @@ pub struct FrontendRole {
     pub id: u32,
     /// Where it listens.
     pub address: Address,
-}
-
-/// The catalog's settings.
-#[derive(Clone, Debug)]
-pub struct CatalogRole {
-    /// Its address.
-    pub address: Address,
-    /// How often it restocks the toys that are sold out.
-    pub restock_interval: Duration,
-    /// The quantity of each toy at first and after a restock.
-    pub initial_stock: u64,
-    /// The toys, in catalog order.
-    pub toys: Vec<ToyRole>,
 }
 
 /// A toy in the catalog.
@@ -139,17 +132,6 @@ pub enum SecretOrigin {
     Run,
 }
 
-/// One process of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The catalog.
-    Catalog,
-    /// An order replica.
-    Order(ReplicaId),
-    /// A front-end, numbered from 1 on.
-    Frontend(u32),
-}
-
 /// What is wrong with `roles.toml`. The message names the file, the line, the key and what is
 /// allowed.
 #[derive(Debug)]
@@ -190,14 +172,14 @@ impl Roles {
     pub fn in_start_order(&self) -> Vec<Role> {
         let orders = self.orders.iter().map(|order| Role::Order(order.id));
         let frontends = self.frontends.iter().map(|frontend| Role::Frontend(frontend.id));
-        std::iter::once(Role::Catalog).chain(orders).chain(frontends).collect()
+        self.catalog.roles().into_iter().chain(orders).chain(frontends).collect()
     }
 
     /// Returns a role's address. `None` if the file has no such role.
     #[must_use]
     pub fn address_of(&self, role: Role) -> Option<&Address> {
         match role {
-            Role::Catalog => Some(&self.catalog.address),
+            Role::Catalog | Role::CatalogProcess(_) => self.catalog.address_of(role),
             Role::Order(id) => {
                 self.orders.iter().find(|order| order.id == id).map(|order| &order.address)
             }
@@ -324,17 +306,6 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Catalog => f.write_str("catalog"),
-            Self::Order(id) => write!(f, "order-{id}"),
-            Self::Frontend(1) => f.write_str("frontend"),
-            Self::Frontend(number) => write!(f, "frontend-{number}"),
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! This is a thin layer between the socket and actix, for what actix does not let a service decide:
 //! how much a client may have under way, and what becomes of a request that the parser cannot read
-//! (see [`unserved`](super::unserved)). What has been read stays in the [`Socket`] until the
+//! (see [`unserved`](mod@super::unserved)). What has been read stays in the [`Socket`] until the
 //! dispatcher may have it.
 
 use std::io;

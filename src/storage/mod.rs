@@ -57,6 +57,14 @@ pub enum StorageError {
     Broken(PathBuf, String),
     /// The database contains what no run of the store can have written.
     Corrupt(PathBuf, String),
+    /// On a database that several catalogs share: another catalog rules. Nothing has changed.
+    Deposed,
+    /// On such a database: it did not answer as it should, and why. Whether the last write was
+    /// made is unknown.
+    Lost(String),
+    /// On such a database: no catalog can use it before a person has acted, and why. Nothing has
+    /// changed.
+    Unusable(String),
 }
 
 /// The outcome of a request to a database.
@@ -222,13 +230,31 @@ pub(crate) fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
 }
 
 impl StorageError {
+    /// Returns whether the database refused the job and can do others: nothing has changed.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Full(_) | Self::ReadOnly(_) | Self::Busy(_) => true,
+            Self::Broken(..)
+            | Self::Corrupt(..)
+            | Self::Deposed
+            | Self::Lost(_)
+            | Self::Unusable(_) => false,
+        }
+    }
+
     /// Returns why the disk takes no writes, if that is the error.
     #[must_use]
     pub fn unwritable(&self) -> Option<Unwritable> {
         match self {
             Self::Full(_) => Some(Unwritable::Full),
             Self::ReadOnly(_) => Some(Unwritable::ReadOnly),
-            Self::Busy(_) | Self::Broken(..) | Self::Corrupt(..) => None,
+            Self::Busy(_)
+            | Self::Broken(..)
+            | Self::Corrupt(..)
+            | Self::Deposed
+            | Self::Lost(_)
+            | Self::Unusable(_) => None,
         }
     }
 }
@@ -258,6 +284,9 @@ impl fmt::Display for StorageError {
             Self::Corrupt(path, problem) => {
                 write!(f, "the database {} is damaged: {problem}", path.display())
             }
+            Self::Deposed => f.write_str("another catalog rules"),
+            Self::Lost(problem) => write!(f, "the database is lost: {problem}"),
+            Self::Unusable(problem) => write!(f, "the database cannot be used: {problem}"),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::properties::{is_clear, is_plain};
 
 const SHIPPED: &str = include_str!("../../roles.toml");
 /// Words that mean something in the file.
-const WORDS: [&str; 21] = [
+const WORDS: [&str; 24] = [
     "\n",
     "=",
     "[[frontend]]\n",
@@ -27,6 +27,9 @@ const WORDS: [&str; 21] = [
     "address = \"127.0.0.1:8080\"\n",
     "secret = \"sixteen letters!\"\n",
     "hosts = [\"shop.example.org\", \"[::1]\"]\n",
+    "[[catalog.process]]\n",
+    "standbys = 2\n",
+    "database = \"postgres://toystore@localhost:5501/toystore\"\n",
     "true",
     "-1",
     "\"",
@@ -39,11 +42,21 @@ const WORDS: [&str; 21] = [
     "\\u0000",
 ];
 
+/// Databases, in the ways that are allowed.
+const URLS: [&str; 4] = [
+    "postgres://toystore@127.0.0.1:5501,127.0.0.1:5502,127.0.0.1:5503/toystore",
+    "postgresql://a%20b@[::1],db/c%2Fd?sslmode=disable",
+    "postgres://toystore@db.example.org/toystore?sslmode=verify-full",
+    "postgres://t@db/t?sslmode=verify-full&sslrootcert=/etc/ssl/certs/the%20authority.pem",
+];
+
 /// A file with everything in it, in all the ways that are allowed.
 #[derive(Clone, Debug)]
 struct File {
     data_dir: String,
     secret: Option<String>,
+    /// The URL's end, and how many standbys.
+    database: Option<(&'static str, u32)>,
     /// The catalog's, the replicas', and then the front-ends'.
     ports: Vec<u16>,
     replicas: Vec<u32>,
@@ -68,9 +81,10 @@ prop_compose! {
         names in btree_set("[^\\p{Cc}]{1,30}", 1..5),
         prices in vec(price(), 5),
         cache in option::of((any::<bool>(), any::<u32>())),
+        database in option::of((proptest::sample::select(&URLS[..]), 0..=16_u32)),
     ) -> File {
         let (ports, toys) = (ports.into_iter().collect(), names.into_iter().zip(prices).collect());
-        File { data_dir, secret, ports, replicas, interval_ms, stock, toys, cache }
+        File { data_dir, secret, database, ports, replicas, interval_ms, stock, toys, cache }
     }
 }
 
@@ -82,10 +96,17 @@ impl File {
         if let Some(secret) = &self.secret {
             writeln!(text, "secret = {}", json!(secret)).expect("memory");
         }
-        let (catalog, interval, stock) = (address(), self.interval_ms, self.stock);
+        let (address_of_catalog, interval, stock) = (address(), self.interval_ms, self.stock);
+        let engine = match self.database {
+            None => address_of_catalog,
+            Some((url, standbys)) => {
+                let process = format!("process = [{{ id = 1, {address_of_catalog} }}]");
+                format!("database = {}\nstandbys = {standbys}\n{process}", json!(url))
+            }
+        };
         writeln!(
             text,
-            "[catalog]\n{catalog}\nrestock_interval_ms = {interval}\ninitial_stock = {stock}\n\
+            "[catalog]\n{engine}\nrestock_interval_ms = {interval}\ninitial_stock = {stock}\n\
              toys = ["
         )
         .expect("memory");

@@ -16,7 +16,7 @@ use toystore::order::core::Core;
 use toystore::order::service::Waiter;
 use toystore::process::RoleError;
 use toystore::roles::{
-    Address, CacheSettings, CatalogRole, FrontendRole, OrderRole, Role, Roles, ToyRole,
+    Address, CacheSettings, CatalogRole, Engine, FrontendRole, OrderRole, Role, Roles, ToyRole,
     TraceSettings,
 };
 use toystore::runtime::Runtime;
@@ -207,7 +207,7 @@ impl Cluster {
         if !loaded.sessions.is_empty() {
             self.world.reached("a restarted catalog waited for earlier sessions");
         }
-        let storage = Box::new(CatalogStorage::new(env, self));
+        let storage = Arc::new(CatalogStorage::new(env, self));
         let (service, jobs) = catalog::service::Service::new(
             storage,
             loaded,
@@ -277,7 +277,7 @@ impl Cluster {
         let (network, env, own) = (Rc::clone(&self.network), env.clone(), Arc::clone(own));
         move |role| {
             let node = match role {
-                Role::Catalog => Node::Catalog,
+                Role::Catalog | Role::CatalogProcess(_) => Node::Catalog,
                 Role::Order(id) => Node::replica(id),
                 Role::Frontend(number) => Node::Frontend(number),
             };
@@ -509,7 +509,7 @@ pub(crate) fn roles(
             .map(|id| FrontendRole { id: *id, address: address(8_000 + *id as usize) })
             .collect(),
         catalog: CatalogRole {
-            address: address(8_081),
+            engine: Engine::Sqlite { address: address(8_081) },
             restock_interval,
             initial_stock,
             toys: toys.iter().map(toy).collect(),

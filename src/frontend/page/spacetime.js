@@ -6,6 +6,7 @@
 //   selected    the `seq` of the selected event, or null
 //   window      {from, to}: indexes of the events in view, `to` not included; null: all, or as many as fit
 //   heartbeats  "collapsed" (default) or "shown"
+//   start       the `seq` of the event that a diagram without a selected event is scrolled to, or null
 //   until       the `seq` of the last event that has happened yet, or null; later ones are drawn faint
 //   diverged    the `seq` of the event from which on two runs differ, or null: a line is drawn there
 //   follow      true: the selected event is scrolled into view when it changes
@@ -37,7 +38,7 @@ const MAP_WIDTH = 56;
 const ZOOMS = [1, 2, 4, 8, 16, 32];
 
 const DEFAULTS = {
-  axis: "order", selected: null, window: null, heartbeats: "collapsed", until: null, diverged: null, follow: true,
+  axis: "order", selected: null, window: null, heartbeats: "collapsed", start: null, until: null, diverged: null, follow: true,
   controls: true, detail: true, label: "Space-time diagram", onSelect: () => {}, onAxis: () => {},
 };
 
@@ -58,7 +59,7 @@ class Spacetime {
     this.detailed = null;
     this.build(container);
     this.setLog(log);
-    if (this.options.follow) this.reveal(this.selectedIndex());
+    this.begin();
     this.observer = new ResizeObserver(() => this.layOut());
     this.observer.observe(this.scroll);
   }
@@ -114,7 +115,8 @@ class Spacetime {
       if (["until", "diverged"].some((name) => before[name] !== this.options[name])) this.tiles = null;
       this.redraw();
     }
-    if (this.options.follow && before.selected !== this.options.selected) this.reveal(this.selectedIndex());
+    if (before.start !== this.options.start) this.begin();
+    else if (this.options.follow && before.selected !== this.options.selected) this.reveal(this.selectedIndex());
   }
 
   destroy() {
@@ -125,6 +127,17 @@ class Spacetime {
 
   selectedIndex() {
     return this.indexOf.get(this.options.selected) ?? -1;
+  }
+
+  /** Scrolls to what is to be seen first: the selected event, or the one that the log is about. */
+  begin() {
+    const selected = this.selectedIndex();
+    const start = this.indexOf.get(this.options.start) ?? -1;
+    if (selected >= 0) {
+      if (this.options.follow) this.reveal(selected);
+    } else if (start >= 0) {
+      this.showIndex(start, 2 * ROW);
+    }
   }
 
   // ---- layout
@@ -424,14 +437,14 @@ class Spacetime {
     this.showIndex(Math.min(this.model.events.length - 1, Math.max(0, Math.floor(share * this.model.events.length))));
   }
 
-  /** Brings an event into the middle, in another window if need be. */
-  showIndex(index) {
+  /** Brings an event into the middle or so far below the top, in another window if need be. */
+  showIndex(index, below = this.scroll.clientHeight / 2) {
     if (index < this.window.from || index >= this.window.to) {
       this.middle = index;
       this.layOut();
     }
     const y = this.placed.y(index);
-    if (y !== undefined) this.scroll.scrollTop = y - this.scroll.clientHeight / 2;
+    if (y !== undefined) this.scroll.scrollTop = y - below;
   }
 
   reveal(index) {

@@ -165,6 +165,8 @@ export function mount(root, context) {
     const options = {
       axis: shown.query.get("axis") === "time" ? "time" : "order",
       selected: Number.isNaN(selected) ? null : selected,
+      // Before it there may be changes of no request, as when the store has just been started.
+      start: events.find(({ trace }) => trace === shown.trace)?.seq ?? null,
       label: `What the store did: ${title.textContent}`,
       onSelect: (event) => note("event", event === null ? null : String(event.seq)),
       onAxis: (axis) => note("axis", axis === "order" ? null : axis),

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::json;
-use toystore::roles::{Roles, Secret};
+use toystore::roles::{
+    Address, CatalogProcess, CatalogRole, Engine, PostgresSettings, Roles, Secret,
+};
 
 use super::{is_clear, words};
 
@@ -49,7 +51,7 @@ fn is_right(roles: &Roles) {
     let orders = roles.orders.iter().map(|order| &order.address);
     let frontends = roles.frontends.iter().map(|frontend| &frontend.address);
     let addresses: Vec<_> =
-        std::iter::once(&catalog.address).chain(frontends).chain(orders).collect();
+        catalog_addresses(roles).into_iter().chain(frontends).chain(orders).collect();
     let different: HashSet<_> = addresses.iter().collect();
     assert_eq!(different.len(), addresses.len(), "{addresses:?}");
     for address in addresses {
@@ -72,6 +74,27 @@ fn is_right(roles: &Roles) {
         assert!(secret.reveal().len() >= 16);
         assert!(secret.reveal().bytes().all(|byte| byte.is_ascii_graphic()));
     }
+}
+
+fn catalog_addresses(roles: &Roles) -> Vec<&Address> {
+    let listed = roles.catalog.roles().into_iter().map(|role| roles.address_of(role));
+    listed.map(|address| address.expect("each catalog has one")).collect()
+}
+
+/// The keys of `[catalog]` that depend on the engine.
+fn engine(catalog: &CatalogRole) -> String {
+    let settings = match &catalog.engine {
+        Engine::Sqlite { address } => return format!("address = \"{address}\""),
+        Engine::Postgres(settings) => settings,
+    };
+    let PostgresSettings { database, standbys, processes } = settings;
+    let processes: Vec<String> = processes
+        .iter()
+        .map(|CatalogProcess { id, address }| format!("{{ id = {id}, address = \"{address}\" }}"))
+        .collect();
+    let processes = processes.join(", ");
+    let database = json!(database.to_string());
+    format!("database = {database}\nstandbys = {standbys}\nprocess = [{processes}]")
 }
 
 /// Everything that was read, the secret included.
@@ -107,8 +130,8 @@ fn print(roles: &Roles) -> String {
     });
     let toys: Vec<String> = toys.collect();
     line(format_args!(
-        "[catalog]\naddress = \"{}\"\nrestock_interval_ms = {}\ninitial_stock = {}\ntoys = [{}]",
-        catalog.address,
+        "[catalog]\n{}\nrestock_interval_ms = {}\ninitial_stock = {}\ntoys = [{}]",
+        engine(catalog),
         catalog.restock_interval.as_millis(),
         catalog.initial_stock,
         toys.join(", "),

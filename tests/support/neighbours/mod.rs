@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use toystore::process::RoleError;
-use toystore::roles::Roles;
+use toystore::roles::{Role, Roles};
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::Purchase;
 use toystore::wire::quantity::Quantity;
@@ -129,7 +129,7 @@ impl Store {
     fn run_catalog_without(&self, lost: &[ReplicaId]) -> Running<CatalogRole> {
         let lost = lost.to_vec();
         self.run(&self.catalog, async move |listener, roles, stop| {
-            toystore::catalog::run(listener, &roles, &lost, stop).await
+            toystore::catalog::run(listener, &roles, Role::Catalog, &lost, stop).await
         })
     }
 

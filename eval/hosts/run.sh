@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# What clients notice when hosts die, are cut off and come back. Every role is on a host of its own: a
+# network namespace with an address of its own (network.sh). Four clients shop through two
+# front-ends meanwhile (shop.py), and judge.py compares what they were told with each other and with
+# all databases. Needs root.
+#
+#   eval/hosts/run.sh [sqlite [ROUNDS [OUT_SECONDS [UP_SECONDS]]]]     (3 rounds, 3 s out, 3 s up)
+#   eval/hosts/run.sh draw                                             (only the table)
+#
+# Leaves data/SHAPE/faults.jsonl, history.jsonl.gz, the databases, machine.json and summary.md.
+
+set -euo pipefail
+# shellcheck source=eval/cluster.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../cluster.sh"
+here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+# shellcheck source=eval/hosts/network.sh
+source "$here/network.sh"
+# shellcheck source=eval/hosts/store.sh
+source "$here/store.sh"
+
+readonly CLIENTS=4 SEED=1
+readonly QUIET_SECONDS=2 # before the first fault
+usage='eval/hosts/run.sh [sqlite [ROUNDS [OUT_SECONDS [UP_SECONDS]]]], or draw, or --help'
+shape=sqlite
+shopper= # the process of the clients; it ends with its host, if the run breaks off
+
+main() {
+  case ${1-} in
+    sqlite) shift ;;
+  esac
+  record=$record/$shape
+  take_arguments 3 "$@"
+  local rounds=${1:-3} out=${2:-3} up=${3:-3} round toys
+  need_all
+  build
+  write_machine "$results/machine.json"
+  before_the_end=remove_network
+  open_store
+  say "hosts: the hosts are the namespaces $prefix-*"
+  toys=$(sed -n 's/^ *{ name = "\([^"]*\)".*/\1/p' "$repo/roles.toml" | paste -sd ,)
+  ip netns exec "$prefix-clients" python3 "$here/shop.py" "$results/history.jsonl" "$CLIENTS" \
+    "$SEED" "$toys" "$(address_of frontend):$PORT" "$(address_of frontend-2):$PORT" \
+    </dev/null >"$work/clients/log" 2>&1 &
+  shopper=$!
+  sleep "$QUIET_SECONDS"
+  for ((round = 1; round <= rounds; round++)); do go_wrong "$out" "$up"; done
+  end_shopping
+  copy_databases "$results"
+  present
+  keep_results
+}
+
+need_all() {
+  ((EUID == 0)) || fail 'network namespaces need root; try it with sudo'
+  need ip 'sudo apt-get install -y iproute2'
+  need python3 'sudo apt-get install -y python3'
+  need_sqlite3
+  need_curl
+}
+
+# A round of faults, one after the other.
+go_wrong() { # OUT_SECONDS UP_SECONDS
+  local leader followers
+  leader=$(leader)
+  hurt "$@" sells 'leader loses power' power "$leader"
+  leader=$(leader)
+  hurt "$@" sells 'leader is cut off' cut "$leader"
+  leader=$(leader)
+  hurt "$@" sells 'follower crashes' crash "$(followers "$leader" | head -n 1)"
+  mapfile -t followers < <(followers "$(leader)")
+  hurt "$@" sells 'both followers are cut off' cut "${followers[@]}"
+  hurt "$@" sells 'front-end loses power' power frontend
+  hurt "$@" sells 'front-end is cut off' cut frontend-2
+  hurt "$@" sells 'front-end crashes' crash frontend
+  go_wrong_at_the_catalog "$@"
+}
+
+# On SQLite there is one catalog: while it is away nothing is sold, and what is not in a cache under
+# a lease cannot be read.
+go_wrong_at_the_catalog() { # OUT_SECONDS UP_SECONDS
+  hurt "$@" stands 'catalog crashes' crash catalog
+  hurt "$@" stands 'catalog loses power' power catalog
+  hurt "$@" stands 'catalog is cut off' cut catalog
+}
+
+# A line in faults.jsonl says when, and at which front-ends or by which answer attempts may fail.
+hurt() { # OUT_SECONDS UP_SECONDS sells|stands NAME crash|power|cut HOST…
+  local from to unavailable=false host out=
+  [[ $3 == sells ]] || unavailable=true
+  for host in "${@:6}"; do
+    [[ $host != frontend* ]] || out+=${out:+,}\"$(address_of "$host"):$PORT\"
+  done
+  from=$(uptime_seconds)
+  take_out "${@:5}"
+  for host in "${@:6}"; do ! is_reached "$host" || broken "$host is reached, though it is out"; done
+  sleep "$1"
+  [[ $4 != leader* ]] || leader "$6" >/dev/null
+  bring_back "${@:5}"
+  to=$(uptime_seconds)
+  printf '{"name":"%s","hosts":"%s","from":%s,"to":%s,"frontends":[%s],"unavailable":%s}\n' \
+    "$4" "${*:6}" "$from" "$to" "$out" "$unavailable" | tee -a -- "$results/faults.jsonl" >&2
+  kill -0 "$shopper" 2>/dev/null || broken 'the clients ended before their time'
+  sleep "$2"
+}
+
+uptime_seconds() { cut -d ' ' -f 1 /proc/uptime; }
+
+# The clients fetch each of their orders once more, and end.
+end_shopping() {
+  local status=0
+  kill -TERM "$shopper"
+  wait "$shopper" || status=$?
+  ((status == 0)) || broken "the clients failed (exit status $status)"
+}
+
+present() {
+  local status=0
+  [[ ! -e $results/history.jsonl.gz ]] || gzip -d -- "$results/history.jsonl.gz"
+  summarize >"$results/summary.md" || status=$?
+  cat -- "$results/summary.md"
+  ((status == 0)) || broken 'something is wrong'
+  gzip -n -- "$results/history.jsonl"
+}
+
+summarize() {
+  cat <<TEXT
+# Hosts that die, are cut off and come back: the store on $shape
+
+Written by \`eval/hosts/run.sh\` from the files beside it; the machine is in \`machine.json\`. A request counts for the fault that
+began last before it ended. Attempts that failed were made again by the client, under the same key; no request failed.
+
+TEXT
+  python3 "$here/judge.py" "$results" "$AMPLE_STOCK"
+}
+
+# What is in the evaluation is not of this experiment.
+update_evaluation() { true; }
+
+# What an experiment that found something wrong leaves is no record, but has to be looked into.
+broken() { # HOW
+  local kept
+  kept=$(mktemp -d)
+  remove_network # lest a database change while it is copied
+  cp -r -- "$work/." "$kept"
+  fail "$1; see $kept"
+}
+
+main "$@"

@@ -1,0 +1,138 @@
+# shellcheck shell=bash
+# A store whose roles are on hosts of their own, which die, are cut off, and come back. Sourced, with
+# network.sh, by run.sh. A host has the name of its role, and a folder in `$work` for its files.
+# shellcheck disable=SC2154 # variables of cluster.sh and network.sh
+
+readonly PORT=8080          # of every role: each has an address of its own
+readonly READY_SECONDS=60   # for a role to be ready
+readonly IN_STEP_SECONDS=60 # for the replicas to have all orders, after the last fault
+frontends=(frontend frontend-2)
+replicas=(order-1 order-2 order-3)
+catalogs=(catalog)
+databases=() # hosts of PostgreSQL
+
+open_store() {
+  local host
+  make_network
+  for host in clients "${databases[@]}" "${catalogs[@]}" "${replicas[@]}" "${frontends[@]}"; do
+    add_host "$host"
+    mkdir -- "$work/$host"
+  done
+  secret=$(od -An -N 16 -t x1 /dev/urandom | tr -d ' \n')
+  for host in "${catalogs[@]}" "${replicas[@]}" "${frontends[@]}"; do
+    write_roles >"$work/$host/roles.toml"
+  done
+  open_database
+  for host in "${catalogs[@]}" "${replicas[@]}" "${frontends[@]}"; do start_role "$host"; done
+  for host in "${catalogs[@]}" "${replicas[@]}" "${frontends[@]}"; do await_role "$host"; done
+}
+
+# The file that ships, with the hosts' addresses. It is the same on all hosts.
+write_roles() {
+  sed -e "s|^# secret = .*|secret = \"$secret\"|" \
+    -e "s|^initial_stock = .*|initial_stock = $AMPLE_STOCK|" \
+    -e "s|127\.0\.0\.1:8080|$(address_of frontend):$PORT|" \
+    -e "s|127\.0\.0\.1:8091|$(address_of order-1):$PORT|" \
+    -e "s|127\.0\.0\.1:8092|$(address_of order-2):$PORT|" \
+    -e "s|127\.0\.0\.1:8093|$(address_of order-3):$PORT|" \
+    -e "/^\[catalog\]/i [[frontend]]\naddress = \"$(address_of frontend-2):$PORT\"\n" \
+    "$repo/roles.toml" | write_catalogs
+}
+
+write_catalogs() { sed "s|127\.0\.0\.1:8081|$(address_of catalog):$PORT|"; }
+
+open_database() { true; }
+
+start_role() { # ROLE
+  # shellcheck disable=SC2086 # `order --id 1` is three words
+  start_on "$1" "$work/$1/log" "$TOYSTORE_BIN" ${1/-/ --id } --config "$work/$1/roles.toml"
+}
+
+await_role() { # ROLE
+  on "$1" "$TOYSTORE_BIN" probe "$1" --wait "$READY_SECONDS" --config "$work/$1/roles.toml" \
+    >"$work/probe.log" 2>&1 </dev/null || {
+    cat -- "$work/probe.log" >&2
+    tail -n 20 -- "$work/$1/log" >&2
+    fail "$1 is not ready within $READY_SECONDS s"
+  }
+}
+
+# What the first front-end that answers knows of the cluster.
+get_cluster() {
+  local frontend
+  for frontend in "${frontends[@]}"; do
+    ! on clients curl --fail --silent --max-time 2 "http://$(address_of "$frontend"):$PORT/cluster" ||
+      return 0
+  done
+  return 1
+}
+
+# Prints the host of the replica that leads, when there is one, and not the one that is out.
+leader() { # [OUT]
+  local deadline=$((SECONDS + READY_SECONDS)) cluster
+  while ((SECONDS < deadline)); do
+    cluster=$(get_cluster 2>/dev/null) || cluster=
+    if [[ $cluster =~ \"leader\":\ *([0-9]+) && order-${BASH_REMATCH[1]} != "${1-}" ]]; then
+      printf 'order-%s\n' "${BASH_REMATCH[1]}"
+      return
+    fi
+    sleep 0.1
+  done
+  fail "no replica leads within $READY_SECONDS s; the front-end says: ${cluster:-nothing}"
+}
+
+followers() { printf '%s\n' "${replicas[@]}" | grep -vx -- "$1"; } # LEADER
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+# Whether the role on a host answers the clients.
+is_reached() { # HOST
+  on clients curl --fail --silent --output /dev/null --connect-timeout 1 --max-time 5 \
+    "http://$(address_of "$1"):$PORT/healthz"
+}
+
+take_out() { # crash | power | cut HOST…
+  local host
+  for host in "${@:2}"; do
+    [[ $1 == crash ]] || unplug "$host"
+    [[ $1 == cut ]] || kill_all_on "$host"
+  done
+}
+
+bring_back() { # crash | power | cut HOST…
+  local host
+  for host in "${@:2}"; do
+    plug "$host"
+    [[ $1 == cut ]] || start_role "$host"
+  done
+  for host in "${@:2}"; do
+    await_role "$host"
+    is_reached "$host" || fail "$host is not reached, though it is back"
+  done
+}
+
+# --- what the databases have ----------------------------------------------------------------------
+
+# Copies the orders of every database, and the stock, to a folder, when the replicas are in step.
+copy_databases() { # FOLDER
+  local deadline=$((SECONDS + IN_STEP_SECONDS)) replica
+  while true; do
+    copy_journal "$1"
+    for replica in "${replicas[@]}"; do
+      query "$replica" 'SELECT number, name, quantity FROM orders ORDER BY number' \
+        >"$1/$replica.orders"
+    done
+    if (($(sha256sum -- "$1"/*.orders | cut -d ' ' -f 1 | sort -u | wc -l) == 1)) ||
+      ((SECONDS >= deadline)); then
+      return
+    fi
+    sleep 0.5
+  done
+}
+
+copy_journal() { # FOLDER
+  query catalog 'SELECT number, name, quantity FROM journal ORDER BY number' >"$1/journal.orders"
+  query catalog 'SELECT name, quantity FROM products' >"$1/stock"
+}
+
+query() { sqlite3 -readonly "$work/$1/data/$1.db" "$2"; } # ROLE SQL

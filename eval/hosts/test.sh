@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Tests the store on hosts of its own (run.sh, one round of each kind of fault), that the judge finds
+# what is wrong, and that a run that is interrupted leaves nothing behind. Takes about two minutes.
+# Needs root, or a sudo that asks for no password, and iproute2, python3, sqlite3 and curl.
+#
+# What a missing tool leaves out, it says; with CI set that is a failure. The last line is the sum:
+# `N passed, N failed`.
+
+set -euo pipefail
+unset CDPATH
+
+here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+repo=$(readlink -f -- "$here/../..")
+# shellcheck source=toolchain.sh
+source "$repo/toolchain.sh"
+target=${CARGO_TARGET_DIR:-$repo/target}
+work=$(cd -- "$(mktemp -d)" && pwd -P)
+as_root=()
+passed=0
+failed=0
+readonly TOOLS=(ip:iproute2 python3:python3 sqlite3:sqlite3 curl:curl)
+readonly OPEN_SECONDS=90 # for a run to have its hosts, and to remove them
+readonly OUT_SECONDS=3 UP_SECONDS=1 # of each fault
+
+main() {
+  trap clean_up EXIT
+  trap 'exit 130' INT TERM HUP
+  run the_judge_finds_what_is_wrong
+  if get_ready >"$work/set-up.log" 2>&1; then
+    run an_interrupted_run_leaves_nothing_behind_and_disturbs_no_other
+    run clients_see_no_error_and_no_stale_read_while_hosts_die_and_come_back
+  else
+    leave_out 'hosts in network namespaces' "$(tail -n 1 -- "$work/set-up.log")"
+  fi
+  printf '%s passed, %s failed\n' "$passed" "$failed"
+  ((failed == 0))
+}
+
+# --- the tests ------------------------------------------------------------------------------------
+
+the_judge_finds_what_is_wrong() { python3 "$here/judge_test.py"; }
+
+# The first run is still there when the second has been interrupted, and is interrupted then.
+an_interrupted_run_leaves_nothing_behind_and_disturbs_no_other() {
+  local first second name
+  begin first
+  begin second
+  first=$(hosts_of first)
+  second=$(hosts_of second)
+  [[ $first != "$second" ]]
+  interrupt second
+  [[ -z $(names "$second") ]]
+  [[ $(names "$first" | wc -l) == 8 ]]
+  for name in $(names "$first"); do
+    [[ $name == *-switch || -n $("${as_root[@]}" ip netns pids "$name") ]]
+  done
+  interrupt first
+  [[ -z $(names "$first") ]]
+}
+
+clients_see_no_error_and_no_stale_read_while_hosts_die_and_come_back() {
+  run_hosts "$work/data" sqlite 1 "$OUT_SECONDS" "$UP_SECONDS"
+  grep -q '^| leader loses power | 1 |' "$work/data/hosts/sqlite/summary.md"
+}
+
+# --- how they are written -------------------------------------------------------------------------
+
+run() { # TEST
+  local status
+  set +e # here, so that `set -e` counts within
+  (set -e && "$1") >"$work/test.log" 2>&1 </dev/null
+  status=$?
+  set -e
+  if ((status == 0)); then
+    printf 'ok      %s\n' "${1//_/ }"
+    passed=$((passed + 1))
+  else
+    printf 'FAILED  %s\n' "${1//_/ }"
+    sed 's/^/    /' -- "$work/test.log"
+    failed=$((failed + 1))
+  fi
+  interrupt_all
+}
+
+clean_up() {
+  interrupt_all
+  rm -rf -- "$work"
+}
+
+# What a test that failed, or was interrupted, has left.
+interrupt_all() {
+  local file
+  for file in "$work"/*.group; do
+    [[ ! -e $file ]] || interrupt "$(basename -- "$file" .group)" >/dev/null 2>&1 || true
+  done
+}
+
+leave_out() { # WHAT REASON
+  printf 'left out: %s: %s\n' "$1" "$2"
+  [[ -z ${CI:-} ]] || failed=$((failed + 1))
+}
+
+# The last line says what is missing.
+get_ready() {
+  local tool
+  if ((EUID != 0)); then
+    sudo -n true || { echo 'network namespaces need root; try it with sudo' && return 1; }
+    as_root=(sudo -n)
+  fi
+  for tool in "${TOOLS[@]}"; do
+    command -v "${tool%%:*}" || install_packages "${tool##*:}" || {
+      echo "${tool%%:*} is missing; get it with: sudo apt-get install -y ${tool##*:}"
+      return 1
+    }
+  done
+  "${as_root[@]}" ip netns add "toystore-test-$$" ||
+    { echo 'network namespaces cannot be made here' && return 1; }
+  "${as_root[@]}" ip netns delete "toystore-test-$$"
+  [[ -n ${TOYSTORE_BIN:-} ]] || (cd -- "$repo" && cargo build --quiet --features failpoints --locked)
+}
+
+run_hosts() { # RESULTS [ARGUMENT]…
+  "${as_root[@]}" env TOYSTORE_BIN="${TOYSTORE_BIN:-$target/debug/toystore}" EVAL_RESULTS="$1" \
+    "$here/run.sh" "${@:2}"
+}
+
+# Starts a run in a process group of its own, and waits until clients shop.
+begin() { # NAME
+  local deadline=$((SECONDS + OPEN_SECONDS))
+  set -m
+  run_hosts "$work/$1" sqlite >"$work/$1.log" 2>&1 &
+  set +m
+  echo $! >"$work/$1.group"
+  until grep -q '^{"name"' "$work/$1.log"; do
+    if ((SECONDS >= deadline)) || ! kill -0 "$!"; then
+      cat -- "$work/$1.log"
+      return 1
+    fi
+    sleep 0.1
+  done
+}
+
+# Does to a run what Ctrl-C does, and waits for its end.
+interrupt() { # NAME
+  local group deadline=$((SECONDS + OPEN_SECONDS))
+  group=$(<"$work/$1.group")
+  rm -- "$work/$1.group"
+  "${as_root[@]}" kill -INT -- "-$group"
+  while "${as_root[@]}" kill -0 -- "-$group" 2>/dev/null; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+  cat -- "$work/$1.log"
+}
+
+hosts_of() { sed -n 's/^hosts: the hosts are the namespaces \(.*\)-\*$/\1/p' "$work/$1.log"; } # NAME
+
+names() { "${as_root[@]}" ip netns list | grep -o "^$1-[^ ]*" || true; } # PREFIX
+
+main "$@"
