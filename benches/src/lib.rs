@@ -8,10 +8,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use toystore::catalog::core::stock::Stock;
 use toystore::catalog::core::history::History;
 use toystore::catalog::core::sessions::Sessions;
 use toystore::catalog::core::steps::ReceivedBatch;
+use toystore::catalog::core::stock::Stock;
 use toystore::catalog::core::{Core, WriteOutcome};
 use toystore::catalog::journal::Journal;
 use toystore::frontend::core::cache::{Cache, Lookup};
@@ -19,10 +19,12 @@ use toystore::order::order_log::OrderLog;
 use toystore::roles::ToyRole;
 use toystore::wire::lease::{FillRequest, Registration, SessionId, Version};
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
-use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase, Verdict};
+use toystore::wire::purchase::{
+    CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase, Verdict,
+};
 use toystore::wire::quantity::Quantity;
-use toystore::wire::reply::Data;
 use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
+use toystore::wire::reply::Data;
 use toystore::wire::toy::{Price, Toy, ToyName};
 use toystore::wire::trace::RequestOrigin;
 
@@ -149,7 +151,8 @@ fn decide_a_batch() -> Box<dyn FnMut()> {
     let (_, stock) = journal(&folder());
     let (toy_index, request) = (stock.toy_index(), batch(0, Position::START));
     Box::new(move || {
-        black_box(stock.plan_batch(&toy_index, &request, &HashMap::new(), |_| true)).expect("it leads");
+        black_box(stock.plan_batch(&toy_index, &request, &HashMap::new(), |_| true))
+            .expect("it leads");
     })
 }
 
@@ -160,7 +163,8 @@ fn lock_decide_publish() -> Box<dyn FnMut()> {
     let mut next = 0;
     Box::new(move || {
         for number in 0..TOYS {
-            let _reply = core.fill(&FillRequest { name: toy_name(number), session: Some(session) }, now);
+            let _reply =
+                core.fill(&FillRequest { name: toy_name(number), session: Some(session) }, now);
         }
         let received = ReceivedBatch::new(batch(next, core.status().journal));
         let locked = received.lock(&mut core, HashMap::new(), now).expect("it leads");

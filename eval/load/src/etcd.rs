@@ -142,10 +142,8 @@ fn take(toy: usize, known: u64, left: u64, key: &str, order: &str) -> Message {
     const CREATED: u64 = 1;
     const MODIFIED: u64 = 2;
     let stock = stock_key(toy);
-    let is_known = Message::default()
-        .integer(2, MODIFIED)
-        .bytes(3, stock.as_bytes())
-        .integer(6, known);
+    let is_known =
+        Message::default().integer(2, MODIFIED).bytes(3, stock.as_bytes()).integer(6, known);
     let is_new = Message::default().integer(2, CREATED).bytes(3, key.as_bytes()).integer(5, 0);
     let do_put = |put: &Message| Message::default().message(2, put);
     let range = Message::default().bytes(1, stock.as_bytes());

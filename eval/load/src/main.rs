@@ -80,7 +80,8 @@ fn shop(
         "etcd-transaction" => System::EtcdTransaction,
         _ => return Err(USAGE.into()),
     };
-    let addresses = addresses.iter().map(|it| it.parse()).collect::<Result<Vec<SocketAddr>, _>>()?;
+    let addresses =
+        addresses.iter().map(|it| it.parse()).collect::<Result<Vec<SocketAddr>, _>>()?;
     if addresses.is_empty() {
         return Err(USAGE.into());
     }

@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_when_it_is_complete() {
-        let order = b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\n\r\n{\"data\":{\"order_number\":1}}\n";
+        let order =
+            b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\n\r\n{\"data\":{\"order_number\":1}}\n";
         assert!(parse(order).unwrap().is_some_and(|answer| answer.is_ok()));
         for end in 0..order.len() {
             assert!(parse(&order[..end]).unwrap().is_none(), "{end} bytes");

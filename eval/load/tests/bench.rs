@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the rows need that a machine may lack. `tests/run.sh` installs it.
-const PROGRAMS: [&str; 7] =
-    ["curl", "etcd", "nginx", "pg_ctlcluster", "psql", "varnishd", "wrk"];
+const PROGRAMS: [&str; 7] = ["curl", "etcd", "nginx", "pg_ctlcluster", "psql", "varnishd", "wrk"];
 
 #[test]
 fn every_row_of_the_comparison_can_be_measured() {
@@ -28,8 +27,7 @@ fn every_row_of_the_comparison_can_be_measured() {
         .env("TOYSTORE_BIN", &store)
         .output()
         .expect("the script can be run");
-    let (out, error) =
-        (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    let (out, error) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{out}\n{error}");
     let rows = [
         "cached queries, 256 connections: per second",

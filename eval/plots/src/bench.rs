@@ -110,13 +110,19 @@ impl Record {
                 "cached",
                 "cached queries",
                 "bare",
-                [(Figure::Rate, "per second", Goal::AtLeast(0.97)), (Figure::Each, EACH, Goal::AtMost(1.03))],
+                [
+                    (Figure::Rate, "per second", Goal::AtLeast(0.97)),
+                    (Figure::Each, EACH, Goal::AtMost(1.03)),
+                ],
             ),
             (
                 "uncached",
                 "queries without a cache",
                 "nginx",
-                [(Figure::Each, EACH, Goal::AtMost(1.0)), (Figure::P50, "p50, ms", Goal::AtMost(1.0))],
+                [
+                    (Figure::Each, EACH, Goal::AtMost(1.0)),
+                    (Figure::P50, "p50, ms", Goal::AtMost(1.0)),
+                ],
             ),
         ] {
             for clients in self.clients(row)? {
@@ -198,7 +204,9 @@ impl Record {
                 };
                 rows.iter().filter(is_it).map(|row| Ok(row.number("ready_ms")? / 1_000.0)).collect()
             };
-            let (Some(first), cold, warm) = (rows.first(), of("cold")?, of("warm")?) else { continue };
+            let (Some(first), cold, warm) = (rows.first(), of("cold")?, of("warm")?) else {
+                continue;
+            };
             let goal = Goal::Below(2.0);
             self.lines.push(format!(
                 "| {} with {} orders, read from the disk: seconds to start | {} | from memory | {} | \
@@ -249,7 +257,8 @@ impl Record {
             ("idle_percent", "processor time when idle, % of a core", Goal::AtMost(3.0)),
         ] {
             let of = |count: f64| -> Result<Vec<f64>, Problem> {
-                let rows = rows.iter().filter(|row| row.number("replicas").is_ok_and(|it| it == count));
+                let rows =
+                    rows.iter().filter(|row| row.number("replicas").is_ok_and(|it| it == count));
                 rows.map(|row| row.number(column)).collect()
             };
             let (many_of, few_of) = (of(many)?, of(few)?);
@@ -296,7 +305,11 @@ impl Record {
                     let spread_of = |figure, digits| -> Result<String, Problem> {
                         let samples: Vec<f64> =
                             of(figure)?.into_iter().filter(|sample| sample.is_finite()).collect();
-                        if samples.is_empty() { Ok(String::new()) } else { spread(&samples, digits) }
+                        if samples.is_empty() {
+                            Ok(String::new())
+                        } else {
+                            spread(&samples, digits)
+                        }
                     };
                     lines.push(format!(
                         "| {row} | {name} | {clients} | {} | {} | {} | {} | {} |",
@@ -433,7 +446,8 @@ fn measured(data: &Path) -> Result<String, Problem> {
         group.1.push(field("load_average_before")?.parse()?);
     }
     let mut text =
-        "\n| rows | at commit | on | load average of the machine before |\n|---|---|---|---|".to_owned();
+        "\n| rows | at commit | on | load average of the machine before |\n|---|---|---|---|"
+            .to_owned();
     for ((date, commit), (rows, loads)) in groups {
         let (least, most) = extremes(&loads).ok_or("a row has a load")?;
         write!(text, "\n| {} | `{commit}` | {date} | {least} to {most} |", rows.join(", "))?;
@@ -468,7 +482,8 @@ fn rounded(ratio: f64) -> String {
 /// A number with commas between its thousands.
 fn grouped(value: f64) -> String {
     let text = value.to_string();
-    let (whole, rest) = text.split_once('.').map_or((text.as_str(), ""), |(whole, rest)| (whole, rest));
+    let (whole, rest) =
+        text.split_once('.').map_or((text.as_str(), ""), |(whole, rest)| (whole, rest));
     let mut grouped = String::new();
     for (place, digit) in whole.chars().enumerate() {
         if place > 0 && (whole.len() - place).is_multiple_of(3) {

@@ -35,11 +35,7 @@ pub(crate) fn update(document: &Path, experiments: &Path, names: &[&str]) -> Res
 }
 
 /// The files of a name in each experiment's `data` or in a folder there, sorted.
-fn files_named(
-    name: &str,
-    experiments: &Path,
-    names: &[&str],
-) -> Result<Vec<PathBuf>, Problem> {
+fn files_named(name: &str, experiments: &Path, names: &[&str]) -> Result<Vec<PathBuf>, Problem> {
     let mut found = Vec::new();
     let entries = |folder: &Path| -> Result<Vec<PathBuf>, Problem> {
         let entries = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
