@@ -10,6 +10,7 @@ readonly OUTAGE_RATE=500    # orders per second while a leader fails: one each 2
 readonly OUTAGE_SECONDS=5   # longer than a leader is missed
 readonly BEFORE_FAULT=1.5   # seconds
 readonly CROWD=1000         # clients that may not make a leader look stopped
+readonly CONNECT_SECONDS=3 CONNECTED_PER_S=32 # how long PostgreSQL's clients may take to connect
 readonly START_LIMIT=600    # seconds for a role to be ready
 readonly CATCH_UP_SHARE=10  # of the orders that a start reads; a replica fetches so many
 readonly FIGURES=round,system,clients,requests,errors,conflicts,seconds,p50_ms,p99_ms,longest_ms,longest_gap_ms,processor_s,load_processor_s
@@ -142,41 +143,53 @@ order() { # SYSTEM PIDS ADDRESS
     }' "$work/load.csv" | note
 }
 
-# The same with pgbench: one statement takes the stock and enters the order under its key.
+# The same with pgbench: one statement takes the stock and enters the order under its key. pgbench
+# counts the time in which it connects, too, so the measurement begins when all are connected.
 order_of_postgres() {
-  local before after TIMEFORMAT='%U %S'
+  local before after begin end
   cat >"$work/order.sql" <<'SQL'
 \set toy random(1, 12)
 WITH taken AS (
   UPDATE products SET quantity = quantity - 1 WHERE id = :toy AND quantity >= 1 RETURNING id)
 INSERT INTO orders (key, toy, quantity) SELECT gen_random_uuid(), id, 1 FROM taken;
 SQL
-  # shellcheck disable=SC2086 # process ids are words
-  before=$(processor_time_of_all ${peers[postgres]})
   rm -f -- "$work"/pgbench_log.*
-  { time (cd -- "$work" && "$(postgres_folder)/pgbench" --no-vacuum --protocol prepared \
-    --client "$clients" --jobs 1 --time "$seconds" --file "$work/order.sql" --log \
-    --host "$peer_address" --port "$((PEER_PORT + 31))" --username toystore postgres \
-    >"$work/pgbench.txt" 2>&1 </dev/null); } 2>"$work/time" ||
-    fail "pgbench: $(cat -- "$work/pgbench.txt")"
-  # Its processes end with their connections, and what they used is counted when they have ended.
-  await postgres has_no_clients
+  (cd -- "$work" && exec "$(postgres_folder)/pgbench" --no-vacuum --protocol prepared \
+    --client "$clients" --jobs 1 --time "$((seconds + CONNECT_SECONDS + clients / CONNECTED_PER_S))" \
+    --file "$work/order.sql" --log --host "$peer_address" --port "$((PEER_PORT + 31))" \
+    --username toystore postgres) >"$work/pgbench.txt" 2>&1 </dev/null &
+  client=$!
+  await postgres has_clients "$clients"
   # shellcheck disable=SC2086 # process ids are words
-  after=$(processor_time_of_all ${peers[postgres]})
-  cut -d ' ' -f 3 -- "$work"/pgbench_log.* | sort -n | awk -v start="$round,postgres,$clients" \
-    -v seconds="$seconds" -v before="$before" -v after="$after" -v used="$(cat -- "$work/time")" '
-    { took[NR] = $1 / 1000 }
-    function at(share) { return took[int((NR - 1) * share) + 1] }
-    END {
-      split(used, load, " ")
-      printf "%s,%d,0,0,%.3f,%.3f,%.3f,%.3f,,%.2f,%.3f\n", start, NR, seconds, at(0.5), at(0.99),
-        took[NR], after - before, load[1] + load[2]
-    }' | note
+  before=$(processor_time_of_all ${peers[postgres]}),$(processor_time_of_all "$client")
+  begin=$(now_us)
+  sleep "$seconds"
+  # shellcheck disable=SC2086 # process ids are words
+  after=$(processor_time_of_all ${peers[postgres]}),$(processor_time_of_all "$client")
+  end=$(now_us)
+  wait "$client" || fail "pgbench: $(cat -- "$work/pgbench.txt")"
+  client=
+  # A line has how long it took, and when it ended.
+  awk -v begin="$begin" -v end="$end" '
+    { at = $5 * 1e6 + $6 }
+    at > begin && at <= end { print $3 }' "$work"/pgbench_log.* | sort -n |
+    awk -v start="$round,postgres,$clients" -v us="$((end - begin))" -v before="$before" \
+      -v after="$after" '
+      { took[NR] = $1 / 1000 }
+      function at(share) { return took[int((NR - 1) * share) + 1] }
+      END {
+        if (!NR) exit 1
+        split(before, was, ","); split(after, is, ",")
+        printf "%s,%d,0,0,%.3f,%.3f,%.3f,%.3f,,%.2f,%.2f\n", start, NR, us / 1e6, at(0.5), at(0.99),
+          took[NR], is[1] - was[1], is[2] - was[2]
+      }' | note || fail "no order of PostgreSQL's was made: $(cat -- "$work/pgbench.txt")"
 }
 
-has_no_clients() {
+has_clients() { # NUMBER
   [[ $(ask_postgres 1 "SELECT count(*) FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()") == 0 ]]
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL") \
+    -ge $(($1 / 2)) && $(ask_postgres 1 "SELECT count(*) FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()") -ge $1 ]]
 }
 
 # The store's own client queries at a fixed rate, alone and while others order.

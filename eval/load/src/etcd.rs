@@ -76,19 +76,19 @@ impl Etcd {
             self.call("Put", &put(&key, &order)).await?;
             return Ok(0);
         };
-        let shelf = shelves.0[toy].lock().await;
+        let known = shelves.0[toy].lock().await;
         for conflicts in 0..MOST_CONFLICTS {
-            let (quantity, known) = shelf.get();
+            let (quantity, revision_known) = known.get();
             let left = quantity.checked_sub(1).ok_or("a toy is sold out")?;
-            let answer = self.call("Txn", &take(toy, known, left, &key, &order)).await?;
+            let answer = self.call("Txn", &take(toy, revision_known, left, &key, &order)).await?;
             if integer(&answer, 2) == 1 {
-                shelf.set((left, revision(&answer)));
+                known.set((left, revision(&answer)));
                 return Ok(conflicts);
             }
             // Of the only response, the range, and of that the only pair.
             let pair = bytes(bytes(bytes(&answer, 3), 1), 2);
             let quantity = std::str::from_utf8(bytes(pair, 5))?.parse()?;
-            shelf.set((quantity, integer(pair, 3)));
+            known.set((quantity, integer(pair, 3)));
         }
         Err("another client was first, again and again".into())
     }

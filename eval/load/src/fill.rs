@@ -62,7 +62,7 @@ fn purchase(number: u64, toys: &[ToyRole]) -> Purchase {
     }
 }
 
-/// A number whose bits look drawn (the last step of the generator SplitMix64).
+/// A number whose bits look drawn (the last step of the generator `SplitMix64`).
 fn scattered(number: u64) -> u64 {
     let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

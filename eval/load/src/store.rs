@@ -53,7 +53,6 @@ impl Store {
 }
 
 /// Reads an answer. `None` if it is not complete.
-#[expect(clippy::type_complexity, reason = "an answer that is read may say that nothing was sold")]
 fn parse(bytes: &[u8]) -> Result<Option<Result<(), Problem>>, Problem> {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut head = httparse::Response::new(&mut headers);

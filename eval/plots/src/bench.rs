@@ -427,7 +427,9 @@ impl Figure {
 
 /// Which rows were measured where and when: a line for each commit and day.
 fn measured(data: &Path) -> Result<String, Problem> {
-    let mut groups: BTreeMap<(String, String), (Vec<&str>, Vec<f64>)> = BTreeMap::new();
+    /// Rows, and the load before each.
+    type Group<'a> = (Vec<&'a str>, Vec<f64>);
+    let mut groups: BTreeMap<(String, String), Group<'_>> = BTreeMap::new();
     for row in ROWS {
         let path = data.join(row).join("machine.json");
         if !path.is_file() {
