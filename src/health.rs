@@ -17,6 +17,7 @@ use crate::roles::{Address, Role};
 use crate::server::{self, Allow, ErrorReply};
 use crate::transport::{CallError, Http};
 use crate::wire::reply;
+use crate::wire::term::{Duty, Term};
 
 /// How long a probe waits for one answer.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
@@ -30,6 +31,24 @@ pub struct Health {
     pub role: String,
     /// The process's id.
     pub pid: u32,
+    /// Of a catalog that shares its database with others: that database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseHealth>,
+}
+
+/// The database of a catalog that shares it with others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DatabaseHealth {
+    /// Its kind: `postgresql`.
+    pub engine: String,
+    /// Whether this catalog rules or stands by.
+    pub duty: Option<Duty>,
+    /// The newest term that this catalog has seen.
+    pub term: Option<Term>,
+    /// The server that it found to be the primary: host and port.
+    pub primary: Option<String>,
+    /// How many synchronous standbys that has.
+    pub standbys: Option<u32>,
 }
 
 /// A role that knows whether it can do its work.
@@ -40,6 +59,11 @@ pub trait Readiness: Send + Sync {
     ///
     /// If the role is not ready.
     fn readiness(&self) -> Result<(), String>;
+
+    /// The role's database, if that is no file of its own.
+    fn database(&self) -> Option<DatabaseHealth> {
+        None
+    }
 }
 
 /// Tells that the process lives.
@@ -50,7 +74,11 @@ pub trait Readiness: Send + Sync {
     responses((status = 200, description = "The process lives.", body = reply::Data<Health>))
 )]
 fn healthz(role: Role) -> HttpResponse {
-    server::data(Health { role: role.to_string(), pid: std::process::id() })
+    server::data(health(role, None))
+}
+
+fn health(role: Role, database: Option<DatabaseHealth>) -> Health {
+    Health { role: role.to_string(), pid: std::process::id(), database }
 }
 
 /// Tells whether the role can serve or, in the error's message, why it cannot.
@@ -65,7 +93,7 @@ fn healthz(role: Role) -> HttpResponse {
 )]
 fn readyz(role: Role, readiness: &dyn Readiness) -> HttpResponse {
     match readiness.readiness() {
-        Ok(()) => healthz(role),
+        Ok(()) => server::data(health(role, readiness.database())),
         Err(missing) => ErrorReply::Unavailable(missing).into_response(),
     }
 }

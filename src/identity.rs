@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::events::EventRecorder;
 use crate::roles::Role;
+use crate::rulers::Rulers;
 use crate::wire::calls::{Call, Caller, Endpoints, GetRoles, Refusal};
 use crate::wire::identity::{Addressee, ListedRole, StoreId};
 
@@ -29,6 +30,8 @@ pub struct Identity {
     has_strangers: AtomicBool,
     /// What this process's `roles.toml` says.
     listed: OnceLock<Vec<ListedRole>>,
+    /// Which of several catalogs rules.
+    rulers: Rulers,
     recorder: EventRecorder,
 }
 
@@ -48,6 +51,7 @@ impl Identity {
             strangers: Mutex::default(),
             has_strangers: AtomicBool::new(false),
             listed: OnceLock::new(),
+            rulers: Rulers::default(),
             recorder,
         })
     }
@@ -56,6 +60,12 @@ impl Identity {
     #[must_use]
     pub fn recorder(&self) -> &EventRecorder {
         &self.recorder
+    }
+
+    /// Returns what this process has heard of several catalogs.
+    #[must_use]
+    pub fn rulers(&self) -> &Rulers {
+        &self.rulers
     }
 
     /// Returns the role.

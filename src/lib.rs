@@ -38,6 +38,8 @@ pub mod events; // what a process has done lately, and how that is put together 
 
 pub mod identity; // who this process is, and whom it takes calls for
 
+pub mod rulers; // which of several catalogs rules, as this process has heard
+
 pub mod agreement; // whether two roles.toml agree on who is where
 
 pub mod transport; // one call to another role
@@ -49,6 +51,8 @@ pub mod storage; // what the databases share: SQLite, on threads of its own
 pub mod roles; // roles.toml: who runs where
 
 pub mod descriptors; // how many connections and calls a process may have open
+
+pub mod catalogs; // the catalog, or several of which one rules, as others call it
 
 pub mod neighbours; // the catalog and the replicas, as others reach them
 

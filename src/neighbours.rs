@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::catalogs::Catalogs;
 use crate::descriptors::Descriptors;
 use crate::identity::Identity;
 use crate::roles::{Role, Roles};
@@ -14,7 +15,7 @@ use crate::wire::trace::RequestOrigin;
 /// One thread's connections to them.
 pub struct Neighbours {
     /// The catalog.
-    pub catalog: Peer,
+    pub catalog: Catalogs,
     replicas: Vec<(ReplicaId, Peer)>,
 }
 
@@ -24,7 +25,7 @@ impl Neighbours {
     pub fn new(roles: &Roles, own: Option<ReplicaId>, connect: impl Fn(Role) -> Peer) -> Self {
         let others = roles.orders.iter().map(|order| order.id).filter(|id| Some(*id) != own);
         Self {
-            catalog: connect(roles.catalog.first_role()),
+            catalog: Catalogs::new(roles, &connect),
             replicas: others.map(|id| (id, connect(Role::Order(id)))).collect(),
         }
     }

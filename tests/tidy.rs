@@ -22,12 +22,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("roles/", &["wire"]),
     ("descriptors.rs", &[]),
     ("events/", &["wire", "roles", "runtime", "clock"]),
-    ("identity.rs", &["wire", "roles", "events"]),
+    ("rulers.rs", &["wire"]),
+    ("identity.rs", &["wire", "roles", "events", "rulers"]),
     ("transport/", &["wire", "roles", "identity", "events"]),
     ("agreement.rs", &["wire", "roles", "identity", "transport", "shutdown"]),
     ("metrics/", &[]),
     ("storage/", &["wire", "failpoint", "metrics"]),
-    ("neighbours.rs", &["wire", "roles", "identity", "transport", "descriptors"]),
+    ("catalogs.rs", &["wire", "roles", "identity", "transport", "runtime", "rulers"]),
+    ("neighbours.rs", &["wire", "roles", "identity", "transport", "descriptors", "catalogs"]),
     ("runtime.rs", &["clock"]),
     ("repeats.rs", &[]),
     ("shutdown.rs", &["process", "runtime"]),
@@ -46,7 +48,7 @@ const BACKUP: [&str; 8] =
     ["wire", "roles", "storage", "pid_lock", "process", "clock", "failpoint", "catalog::journal"];
 
 /// What a service may use besides its own files.
-const SERVICE: [&str; 17] = [
+const SERVICE: [&str; 18] = [
     "wire",
     "roles",
     "events",
@@ -54,6 +56,7 @@ const SERVICE: [&str; 17] = [
     "identity",
     "agreement",
     "transport",
+    "catalogs",
     "neighbours",
     "server",
     "health",

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::core::history::Hearing;
+use super::errors::CatalogError;
 use super::journal::marker::Past;
-use super::service::{CatalogError, Service};
+use super::service::Service;
 use super::tasks::Holders;
 use crate::wire::calls::LogReport;
 use crate::wire::order::Position;
@@ -32,13 +33,13 @@ impl Service {
             self.check(replica)?;
             self.hear(replica, log).await?;
         }
-        Ok(self.catalog_report())
+        self.catalog_report()
     }
 
     /// Returns the catalog's status, and which catalog it is.
-    pub(super) fn catalog_report(&self) -> CatalogReport {
+    pub(super) fn catalog_report(&self) -> Result<CatalogReport, CatalogError> {
         let restock_at = *self.restock_at.lock().expect("nothing panics under this lock");
-        self.decide(|core, now| CatalogReport {
+        let report = |core: &mut Core, now| CatalogReport {
             status: core.status(),
             // The id of an emptied database is given to no process: the store that the replicas
             // hold has another one, and comes back.
@@ -48,7 +49,8 @@ impl Service {
             stopped: core.stops().err().map(|stopped| stopped.to_string()),
             next_restock_ms: restock_at
                 .and_then(|at| u64::try_from(at.saturating_duration_since(now).as_millis()).ok()),
-        })
+        };
+        self.rule(|ruling, now| report(ruling.core(), now))
     }
 
     /// Notes where a replica's log ends. A log that contradicts the journal stops sales, also after

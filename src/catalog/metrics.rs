@@ -2,7 +2,8 @@
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use super::service::{CatalogError, MOST_JOBS, Service};
+use super::errors::CatalogError;
+use super::service::{MOST_JOBS, Service};
 use crate::health::Readiness as _;
 use crate::metrics::{Metrics, PURCHASES, SECONDS, Scraped, count};
 use crate::wire::calls;
@@ -12,7 +13,7 @@ use crate::wire::purchase::{CommitReply, Decision, Verdict};
 pub(super) const ROUTES: &[&str] = &["/healthz", "/readyz", "/metrics"];
 
 /// What the catalog counts.
-pub(super) struct CatalogMetrics {
+pub struct CatalogMetrics {
     /// What every role counts.
     pub(super) role: Metrics,
     /// How long changes wait for front-ends to drop toys.
@@ -41,7 +42,10 @@ pub(super) struct CatalogMetrics {
 }
 
 impl CatalogMetrics {
-    pub(super) fn new() -> Self {
+    /// Counters at 0.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "what is registered is no default")]
+    pub fn new() -> Self {
         let role = Metrics::new("catalog", &[ROUTES, calls::PATHS].concat());
         Self {
             invalidation_seconds: role.histogram(
@@ -100,6 +104,14 @@ impl CatalogMetrics {
         }
     }
 
+    /// Sets what a catalog that stands by has.
+    pub(super) fn stands_by(&self, is_ready: bool) {
+        self.ready.set(is_ready.into());
+        for gauge in [&self.waiting, &self.sessions, &self.locked_toys, &self.sells] {
+            gauge.set(0);
+        }
+    }
+
     /// Counts a batch of so many purchases that is answered.
     pub(super) fn batch(&self, purchases: usize, answer: &Result<CommitReply, CatalogError>) {
         let reason = match answer {
@@ -115,6 +127,7 @@ impl CatalogMetrics {
             Err(CatalogError::Busy) => 2,
             Err(
                 CatalogError::Ending
+                | CatalogError::NotRuling(_)
                 | CatalogError::UnknownFrontend(_)
                 | CatalogError::UnknownReplica(_),
             ) => 3,

@@ -4,14 +4,19 @@
 //! ([`core::sessions`]). Around it, `service` answers what other roles ask, `tasks` is the one task
 //! that writes and what else the catalog does on its own time, and [`journal`] is the database.
 
+mod condition;
 pub mod core;
+pub mod errors;
 mod hearings;
 pub mod journal;
-mod metrics;
+pub mod metrics;
+mod reign;
 pub mod remote;
 pub mod routes;
+pub mod seat;
 pub mod service;
 pub mod shared;
+pub mod sharing;
 pub mod storage;
 pub mod tasks;
 
@@ -21,10 +26,15 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use self::journal::Journal;
+use self::metrics::CatalogMetrics;
 use self::remote::Remote;
-use self::service::Service;
+use self::seat::Seat;
+use self::service::{Kept, Service};
+use self::shared::SharedDatabase;
+use self::sharing::SharingCatalog;
 use crate::agreement;
 use crate::events::EventRecorder;
+use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
 use crate::roles::{Engine, Role, Roles};
@@ -33,6 +43,7 @@ use crate::server;
 use crate::shutdown::Shutdown;
 use crate::storage::log_table;
 use crate::wire::replication::ReplicaId;
+use crate::wire::term::CatalogId;
 
 /// Refuses to start beside a replica's database that holds orders which the journal lacks: the
 /// catalog's database was removed or replaced, and the next orders would get numbers that were
@@ -51,8 +62,8 @@ fn refuse_to_start_over(roles: &Roles, journal: u64) -> Result<(), RoleError> {
     }
 }
 
-/// Runs the catalog on `listener` until `stop` is cancelled. It does not wait to hear the replicas
-/// `without`, which are lost for good.
+/// Runs the catalog, or one of several, on `listener` until `stop` is cancelled. It does not wait
+/// to hear the replicas `without`, which are lost for good.
 ///
 /// # Errors
 ///
@@ -64,9 +75,55 @@ pub async fn run(
     without: &[ReplicaId],
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
-    if let Engine::Postgres(_) = roles.catalog.engine {
-        return Err(RoleError::Engine(role));
+    match &roles.catalog.engine {
+        Engine::Sqlite { .. } => run_alone(listener, roles, without, stop).await,
+        Engine::Postgres(_) => Err(RoleError::Engine(role)),
     }
+}
+
+/// Runs one of several catalogs, which share `database`, on `listener` until `stop` is cancelled.
+///
+/// # Errors
+///
+/// If it cannot serve, or an invariant is found broken. A database that fails ends no more than a
+/// term.
+pub async fn run_beside_others(
+    listener: TcpListener,
+    roles: &Roles,
+    id: CatalogId,
+    database: (Arc<dyn SharedDatabase>, u32),
+    without: &[ReplicaId],
+    stop: CancellationToken,
+) -> Result<(), RoleError> {
+    let role = Role::CatalogProcess(id);
+    let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
+    let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
+    let recorder = EventRecorder::new(role, roles.trace.events, &runtime);
+    let identity = Identity::recording(role, None, recorder);
+    let metrics = Arc::new(CatalogMetrics::new());
+    let kept = Kept { runtime, identity: Arc::clone(&identity), metrics: Arc::clone(&metrics) };
+    let catalog = SharingCatalog::new(id, database, roles, without, kept);
+    let (all, own) = (roles.clone(), Arc::clone(&identity));
+    let connect = move || Remote::new(&all, over_http(&all, &own));
+    shutdown.spawn("the terms", Arc::clone(&catalog).run(connect, shutdown.clone()));
+    agreement::start(roles, &identity, over_http(roles, &identity), &shutdown);
+
+    let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(role));
+    let seat = Seat::Shared(Arc::clone(&catalog));
+    let routes = move |config: &mut _| routes::configure(config, &seat, secret.as_ref());
+    let served =
+        server::serve(listener, &hosts, None, routes, &metrics.role, shutdown.stop()).await;
+    catalog.leave().await;
+    shutdown.end(served).await
+}
+
+/// Runs the one catalog of a store.
+async fn run_alone(
+    listener: TcpListener,
+    roles: &Roles,
+    without: &[ReplicaId],
+    stop: CancellationToken,
+) -> Result<(), RoleError> {
     let settings = &roles.catalog;
     let path = roles.file_of(Role::Catalog, "db");
     let is_new = ["db", "marker"].iter().all(|kind| !roles.file_of(Role::Catalog, kind).exists());
@@ -100,7 +157,8 @@ pub async fn run(
 
     let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
     let last = Arc::clone(&service);
-    let routes = move |config: &mut _| routes::configure(config, &service, secret.as_ref());
+    let seat = Seat::Alone(service);
+    let routes = move |config: &mut _| routes::configure(config, &seat, secret.as_ref());
     let served =
         server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;

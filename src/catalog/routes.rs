@@ -5,6 +5,7 @@
 //! | `GET /healthz`, `GET /readyz` | anyone | whether it lives, can serve |
 //! | `GET /metrics` | anyone | what it counts, for Prometheus |
 //! | `GET /internal/catalog-status` | people | [`CatalogReport`](crate::wire::replication::CatalogReport) |
+//! | `GET /internal/term` | front-ends, replicas | [`TermReport`](crate::wire::term::TermReport), of one of several catalogs |
 //! | `POST /internal/report` | replicas, front-ends | [`CatalogReport`](crate::wire::replication::CatalogReport) |
 //! | `GET /internal/toys` | front-ends | all toys |
 //! | `POST /internal/toy` | front-ends | [`FillReply`](crate::wire::lease::FillReply) |
@@ -17,17 +18,15 @@
 //! | `POST /internal/events` | front-ends | [`RoleEvents`](crate::wire::recording::RoleEvents) |
 //! | `GET /internal/order/{number}` | replicas | [`OrderReply`](crate::wire::replication::OrderReply) |
 
-use std::sync::Arc;
-
 use actix_web::web::ServiceConfig;
 
-use super::service::{CatalogError, Service};
+use super::seat::Seat;
 use crate::health;
 use crate::identity::Guarded;
-use crate::roles::{Role, Secret};
+use crate::roles::Secret;
 use crate::server;
 use crate::wire::calls::{
-    EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetToys, LogReport, Refusal,
+    EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetTerm, GetToys, LogReport,
 };
 use crate::wire::lease::{FillRequest, Registration, Renewal};
 use crate::wire::order::OrderNumber;
@@ -35,43 +34,38 @@ use crate::wire::purchase::CommitRequest;
 use crate::wire::recording::EventsQuery;
 use crate::wire::replication::Acquisition;
 
-pub(super) fn configure(
-    config: &mut ServiceConfig,
-    service: &Arc<Service>,
-    secret: Option<&Secret>,
-) {
-    health::routes(config, Role::Catalog, Arc::clone(service) as _);
-    server::metrics(config, Arc::clone(service) as _);
-    server::internal(config, secret, |endpoints| internal(endpoints, service));
+pub(super) fn configure(config: &mut ServiceConfig, seat: &Seat, secret: Option<&Secret>) {
+    health::routes(config, seat.identity().role(), seat.readiness());
+    server::metrics(config, seat.scraped());
+    server::internal(config, secret, |endpoints| internal(endpoints, seat));
 }
 
 /// Registers the answers to other roles' calls.
-pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
-    let endpoints = &mut Guarded::new(endpoints, &service.identity);
-    endpoints.on(service, async |service, call: EventsQuery, _| {
-        Ok(service.identity.recorder().events(&call))
-    });
-    endpoints.on(service, async |service, GetCatalogStatus {}, _| Ok(service.catalog_report()));
-    endpoints.on(service, async |service, call: LogReport, _| Ok(service.report(call).await?));
-    endpoints.on(service, async |service, GetToys {}, _| Ok(service.toys()));
-    endpoints.on(service, async |service, call: FillRequest, _| Ok(service.toy(&call)));
-    endpoints.on(service, async |service, call: Renewal, _| Ok(service.renew(call.session)));
+pub fn internal(endpoints: &mut impl Endpoints, seat: &Seat) {
+    let endpoints = &mut Guarded::new(endpoints, seat.identity());
     endpoints
-        .on(service, async |service, call: Registration, _| Ok(service.register(call).await?));
-    endpoints
-        .on(service, async |service, call: EndSession, _| Ok(service.end(call.session).await?));
-    endpoints.on(service, async |service, call: CommitRequest, caller| {
-        Ok(service.commit(call, &caller.timing).await?)
-    });
-    endpoints.on(service, async |service, call: Acquisition, _| Ok(service.acquire(call).await?));
-    endpoints.on(service, async |service, call: GetJournal, _| Ok(service.rows(call.from).await?));
-    endpoints.on(service, async |service, call: GetOrder, _| {
-        Ok(service.order(OrderNumber(call.number)).await?)
-    });
-}
-
-impl From<CatalogError> for Refusal {
-    fn from(error: CatalogError) -> Self {
-        Self::Unavailable(error.to_string())
+        .on(seat, async |seat, call: EventsQuery, _| Ok(seat.identity().recorder().events(&call)));
+    if let Seat::Shared(catalog) = seat {
+        endpoints.on(catalog, async |catalog, GetTerm {}, _| Ok(catalog.report()));
     }
+    endpoints
+        .on(seat, async |seat, GetCatalogStatus {}, _| Ok(seat.service()?.catalog_report()?));
+    endpoints.on(seat, async |seat, call: LogReport, _| Ok(seat.service()?.report(call).await?));
+    endpoints.on(seat, async |seat, GetToys {}, _| Ok(seat.service()?.toys()?));
+    endpoints.on(seat, async |seat, call: FillRequest, _| Ok(seat.service()?.toy(&call)?));
+    endpoints.on(seat, async |seat, call: Renewal, _| Ok(seat.service()?.renew(call.session)?));
+    endpoints
+        .on(seat, async |seat, call: Registration, _| Ok(seat.service()?.register(call).await?));
+    endpoints
+        .on(seat, async |seat, call: EndSession, _| Ok(seat.service()?.end(call.session).await?));
+    endpoints.on(seat, async |seat, call: CommitRequest, caller| {
+        Ok(seat.service()?.commit(call, &caller.timing).await?)
+    });
+    endpoints
+        .on(seat, async |seat, call: Acquisition, _| Ok(seat.service()?.acquire(call).await?));
+    endpoints
+        .on(seat, async |seat, call: GetJournal, _| Ok(seat.service()?.rows(call.from).await?));
+    endpoints.on(seat, async |seat, call: GetOrder, _| {
+        Ok(seat.service()?.order(OrderNumber(call.number)).await?)
+    });
 }

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::core::history::{History, Stopped};
+use super::core::ruling::{NotRuling, Ruling};
 use super::core::sessions::{Push, Sessions};
 use super::core::stock::Stock;
-use super::core::{Core, NewSession, WriteOutcome};
+use super::core::term::Lease;
+use super::core::{Core, NewSession};
+use super::errors::CatalogError;
 use super::journal::Loaded;
 use super::journal::marker::Past;
 use super::metrics::CatalogMetrics;
@@ -29,9 +32,8 @@ use crate::wire::lease::{
 };
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
-use crate::wire::replication::{
-    Acquisition, AcquisitionReply, CatalogStatus, MOST_ROWS, OrderReply, ReplicaId,
-};
+use crate::wire::replication::{Acquisition, AcquisitionReply, MOST_ROWS, OrderReply, ReplicaId};
+use crate::wire::term::Term;
 use crate::wire::timing::{TimedPart, TimingNote};
 use crate::wire::toy::{Toy, ToyName};
 
@@ -59,7 +61,20 @@ pub struct Service {
     pub identity: Arc<Identity>,
     /// When toys that are sold out are restocked next.
     pub(super) restock_at: Mutex<Option<Instant>>,
-    pub(super) metrics: CatalogMetrics,
+    pub(super) metrics: Arc<CatalogMetrics>,
+    /// The term that this catalog rules; 0 if it shares its database with no other.
+    pub term: Term,
+}
+
+/// What a catalog's process keeps from one term to the next.
+#[derive(Clone)]
+pub struct Kept {
+    /// The machine.
+    pub runtime: Arc<dyn Runtime>,
+    /// Who the process is.
+    pub identity: Arc<Identity>,
+    /// What it counts.
+    pub metrics: Arc<CatalogMetrics>,
 }
 
 /// What the writing task is asked to do, and where its answer goes.
@@ -70,28 +85,9 @@ pub enum Job {
     Acquire(Acquisition, oneshot::Sender<Result<AcquisitionReply, CatalogError>>),
 }
 
-/// Why the catalog could not do what it was asked.
-#[derive(Debug)]
-pub enum CatalogError {
-    /// The database did not do it, and nothing has changed.
-    Storage(StorageError),
-    /// Too many batches wait.
-    Busy,
-    /// The catalog is shutting down.
-    Ending,
-    /// A leader's log is longer than the journal.
-    LogBeyondJournal,
-    /// The journal may not sell.
-    Stopped(Stopped),
-    /// The catalog's roles.toml has no such front-end.
-    UnknownFrontend(u32),
-    /// The catalog's roles.toml has no such order replica.
-    UnknownReplica(ReplicaId),
-}
-
 impl Service {
-    /// A catalog that begins with what its database held. Returns it with the jobs for its
-    /// [writing task](super::tasks).
+    /// A catalog that shares its database with no other, and begins with what that held. Returns it
+    /// with the jobs for its [writing task](super::tasks).
     #[must_use]
     pub fn new(
         storage: Arc<dyn Storage>,
@@ -100,6 +96,22 @@ impl Service {
         shutdown: Shutdown,
         runtime: Arc<dyn Runtime>,
         recorder: EventRecorder,
+    ) -> (Arc<Self>, mpsc::Receiver<Job>) {
+        let identity = Identity::recording(Role::Catalog, Some(loaded.store), recorder);
+        let kept = Kept { runtime, identity, metrics: Arc::new(CatalogMetrics::new()) };
+        let rule = (Term::default(), Lease::Alone);
+        Self::begin(storage, loaded, roles, shutdown, kept, rule)
+    }
+
+    /// A catalog that rules a term.
+    #[must_use]
+    pub fn begin(
+        storage: Arc<dyn Storage>,
+        loaded: Loaded,
+        roles: &Roles,
+        shutdown: Shutdown,
+        Kept { runtime, identity, metrics }: Kept,
+        (term, lease): (Term, Lease),
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let now = runtime.now();
         let initial = roles.catalog.initial_stock;
@@ -119,7 +131,7 @@ impl Service {
         let sessions = Sessions::new(boot, earlier, now);
         let (jobs, queue) = mpsc::channel(MOST_JOBS);
         let frontends = roles.frontends.iter().map(|frontend| frontend.id);
-        let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now);
+        let core = Core::new(stock.at_boot(boot), sessions, history, frontends, now).within(lease);
         let service = Self {
             core: Mutex::new(core),
             storage,
@@ -130,44 +142,39 @@ impl Service {
             shutdown,
             replicas: roles.orders.iter().map(|order| order.id).collect(),
             refused_writes: Repeats::default(),
-            identity: Identity::recording(Role::Catalog, Some(loaded.store), recorder),
+            identity,
             restock_at: Mutex::new(None),
-            metrics: CatalogMetrics::new(),
+            metrics,
+            term,
         };
         (Arc::new(service), queue)
     }
 
     /// Returns one toy; the asking front-end becomes its holder if it may.
-    pub(super) fn toy(&self, request: &FillRequest) -> FillReply {
-        self.decide(|core, now| core.fill(request, now))
+    pub(super) fn toy(&self, request: &FillRequest) -> Result<FillReply, CatalogError> {
+        self.rule(|ruling, now| ruling.fill(request, now))
     }
 
     /// Returns all toys, in catalog order.
-    pub(super) fn toys(&self) -> Vec<Toy> {
-        self.decide(|core, _| core.toys())
-    }
-
-    /// Returns who leads, and where the journal ends.
-    #[must_use]
-    pub fn status(&self) -> CatalogStatus {
-        self.decide(|core, _| core.status())
+    pub(super) fn toys(&self) -> Result<Vec<Toy>, CatalogError> {
+        self.rule(|ruling, _| ruling.toys())
     }
 
     /// Begins a session. It is on disk before the front-end learns of it, so that a catalog that
     /// restarts knows which sessions to wait for.
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, CatalogError> {
-        let registering = self.decide(|core, now| core.register(request, now));
+        let registering = self.rule(|ruling, now| ruling.register(request, now))?;
         let Some(NewSession { session, ended }) = registering else {
             return Err(CatalogError::UnknownFrontend(request.frontend));
         };
         self.store(self.storage.note_sessions(Some(session), ended)).await?;
         log::info!("front-end {} begins session {session}", request.frontend);
-        Ok(self.decide(|core, _| core.registered(session)))
+        self.rule(|ruling, _| ruling.registered(session))
     }
 
     /// Prolongs a session, if it may be.
-    pub(super) fn renew(&self, session: SessionId) -> RenewalReply {
-        self.decide(|core, now| core.renew(session, now))
+    pub(super) fn renew(&self, session: SessionId) -> Result<RenewalReply, CatalogError> {
+        self.rule(|ruling, now| ruling.renew(session, now))
     }
 
     /// Ends the session of a front-end that shuts down, so that no purchase waits for its lease.
@@ -222,7 +229,7 @@ impl Service {
 
     /// Returns one order, or that the journal ends before it.
     pub(super) async fn order(&self, number: OrderNumber) -> Result<OrderReply, CatalogError> {
-        if !self.decide(|core, _| core.has_order(number)) {
+        if !self.rule(|ruling, _| ruling.has_order(number))? {
             // A journal that may not sell may lack orders that were acknowledged.
             self.decide(|core, _| core.has_every_order()).map_err(CatalogError::Stopped)?;
             return Ok(OrderReply::Unknown);
@@ -292,7 +299,29 @@ impl Service {
         }
     }
 
-    /// Makes a decision.
+    /// Makes a decision that only the catalog that rules may make.
+    pub(super) fn rule<T>(
+        &self,
+        decision: impl FnOnce(&mut Ruling<'_>, Instant) -> T,
+    ) -> Result<T, CatalogError> {
+        let ruled = |core: &mut Core, now| Ok(decision(&mut core.ruling(now)?, now));
+        self.decide(ruled).map_err(|NotRuling| CatalogError::NotRuling(self.term))
+    }
+
+    /// Ends the term: nothing is answered from memory any more. (A decision that panicked has ended
+    /// it before.)
+    pub(super) fn step_down(&self) {
+        if let Ok(mut core) = self.core.lock() {
+            core.lease().end();
+        }
+    }
+
+    /// Returns how many orders the journal has, as far as this catalog knows.
+    pub(super) fn journal_length(&self) -> u64 {
+        self.core.lock().map_or(0, |core| core.status().journal.length)
+    }
+
+    /// Makes a decision, at a time that is read under the lock.
     ///
     /// # Panics
     ///
@@ -316,43 +345,5 @@ impl Readiness for Service {
             return Ok(());
         }
         Err("no write to the database has completed for 1 s".into())
-    }
-}
-
-impl CatalogError {
-    /// Returns what this error says about a change that was to be stored.
-    pub(super) fn stored(&self) -> WriteOutcome {
-        match self {
-            Self::Ending => WriteOutcome::Unknown,
-            Self::Storage(_)
-            | Self::Busy
-            | Self::LogBeyondJournal
-            | Self::Stopped(_)
-            | Self::UnknownFrontend(_)
-            | Self::UnknownReplica(_) => WriteOutcome::Unchanged,
-        }
-    }
-}
-
-impl std::fmt::Display for CatalogError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Storage(error) => error.fmt(f),
-            Self::Stopped(stopped) => stopped.fmt(f),
-            Self::Busy => f.write_str("too many batches wait; retry in a moment"),
-            Self::Ending => f.write_str("the catalog is shutting down; retry when it is back"),
-            Self::UnknownFrontend(number) => write!(
-                f,
-                "the catalog's roles.toml has no front-end {number}; give all roles the same file"
-            ),
-            Self::UnknownReplica(id) => write!(
-                f,
-                "the catalog's roles.toml has no order replica {id}; give all roles the same file"
-            ),
-            Self::LogBeyondJournal => f.write_str(
-                "the log is longer than the journal: one of the two databases belongs to another \
-                 store",
-            ),
-        }
     }
 }

@@ -12,10 +12,12 @@
 
 use std::sync::Arc;
 
+pub use super::core::term::Beat;
 use super::journal::Loaded;
 use super::storage::Storage;
 use crate::storage::Outcome;
 use crate::wire::identity::StoreId;
+use crate::wire::order::Position;
 use crate::wire::term::{CatalogId, Term};
 
 /// A database that several catalogs share.
@@ -52,15 +54,6 @@ pub trait Tenure: Storage {
     fn leave(&self) -> Outcome<'_, ()>;
 }
 
-/// How far the ruling catalog has come: each of its writes that are fenced counts on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Beat {
-    /// The term.
-    pub term: Term,
-    /// How many writes there were, in this term or since the first.
-    pub count: u64,
-}
-
 /// What a catalog that stands by sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
@@ -70,6 +63,8 @@ pub struct Observed {
     pub holder: Option<CatalogId>,
     /// The store.
     pub store: StoreId,
+    /// The journal's end.
+    pub journal: Position,
     /// The server, as a person would name it: host and port.
     pub primary: String,
     /// How many synchronous standbys it has.

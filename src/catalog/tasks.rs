@@ -21,8 +21,9 @@ use tokio::sync::mpsc;
 use super::core::steps::{BatchReply, GRACE, LockedToys, ReceivedBatch, Restock};
 use super::core::stock::Change;
 use super::core::{Core, WriteOutcome};
+use super::errors::CatalogError;
 use super::remote::Remote;
-use super::service::{CatalogError, Job, Service};
+use super::service::{Job, Service};
 use crate::events::Traces;
 use crate::failpoint;
 use crate::shutdown::Shutdown;
@@ -122,7 +123,8 @@ impl Service {
         let origins = request.purchases.iter().filter(known).map(|one| one.origin.clone());
         holders.origins.replace(origins.collect());
         // Only the leader's log counts: anyone may name another one.
-        if let Err(leadership) = self.decide(|core, _| core.led_by(request.leader, request.epoch)) {
+        let led = self.rule(|ruling, _| ruling.led_by(request.leader, request.epoch))?;
+        if let Err(leadership) = led {
             return Ok(CommitReply::Deposed(leadership));
         }
         // The plan's own line of defence: nothing is written for a leader whose log contradicts the
@@ -209,7 +211,7 @@ impl Service {
         self.hear(request.nominee, request.log).await?;
         let prefix = self.store(self.storage.rows(request.log.length, 0)).await?;
         let prefix = prefix.map(|rows| rows.after);
-        let reply = self.decide(|core, _| core.acquire(&request, prefix));
+        let reply = self.rule(|ruling, _| ruling.acquire(&request, prefix))?;
         let is_won = matches!(reply, AcquisitionReply::Won { .. });
         self.metrics.acquisitions[usize::from(!is_won)].inc();
         if let AcquisitionReply::Won { leadership, .. } = reply {
@@ -283,6 +285,9 @@ impl Service {
         let stored = self.store(self.storage.commit(change.clone())).await;
         let took = self.runtime.now() - began;
         self.metrics.write_seconds.observe(took.as_secs_f64());
+        if stored.is_ok() {
+            self.decide(|core, _| core.lease().acknowledged(began));
+        }
         failpoint::pass(failpoint::CATALOG_COMMITTED);
         stored
     }

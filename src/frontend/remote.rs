@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::catalogs::Catalogs;
 use crate::events::Traces;
 use crate::neighbours::Neighbours;
 use crate::roles::{Role, Roles};
@@ -60,6 +61,11 @@ impl Remote {
             neighbours: Neighbours::new(roles, None, connect),
             largest_list: listed.sum(),
         }
+    }
+
+    /// The catalog, or several.
+    pub(super) fn catalogs(&self) -> &Catalogs {
+        &self.neighbours.catalog
     }
 
     /// The traces of the request that calls are made for.
@@ -126,7 +132,7 @@ impl Remote {
     /// Asks a role for what it has recorded. `None` if it does not answer.
     pub(super) async fn events(&self, role: Role, query: &EventsQuery) -> Option<RoleEvents> {
         let peer = match role {
-            Role::Catalog | Role::CatalogProcess(_) => &self.neighbours.catalog,
+            Role::Catalog | Role::CatalogProcess(_) => self.neighbours.catalog.process(role)?,
             Role::Order(id) => self.neighbours.replica(id),
             Role::Frontend(number) => &self.frontends.iter().find(|(id, _)| *id == number)?.1,
         };

@@ -28,6 +28,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Starts a front-end's tasks, which end with `shutdown`.
 pub fn start(service: &Arc<Service>, remote: &Rc<Remote>, roles: &Roles, shutdown: &Shutdown) {
     let own = || (Arc::clone(service), Rc::clone(remote));
+    for watch in remote.catalogs().watchers(&service.runtime) {
+        shutdown.spawn("the watch of a catalog", watch);
+    }
     let (tasks, remote) = own();
     shutdown.spawn("the check of the catalog", tasks.check_catalog(remote));
     if roles.cache.enabled {

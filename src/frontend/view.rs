@@ -8,11 +8,12 @@ use super::core::feed::{Feed, Seen};
 use super::service::Service;
 use crate::roles::{Role, Roles};
 use crate::wire::cluster::{
-    CacheView, CatalogState, CatalogView, ClusterView, FrontendView, FrontendViewState,
-    ReplicaView, ReplicaViewState,
+    CacheView, CatalogProcessState, CatalogProcessView, CatalogState, CatalogView, ClusterView,
+    FrontendView, FrontendViewState, ReplicaView, ReplicaViewState,
 };
 use crate::wire::lease::Invalidation;
 use crate::wire::replication::{ReplicaId, ReplicaState, ReplicaStatus};
+use crate::wire::term::{CatalogId, Duty};
 
 /// How long another front-end's answer counts: some times as long as from one question to the next.
 const SIGHTING_LIMIT: Duration = Duration::from_secs(2);
@@ -133,6 +134,7 @@ impl Service {
             leader,
             replicas,
             catalog_answers: self.catalog_answers(),
+            ruler: self.identity.rulers().ruler(),
             has_lease: self.settings.enabled.then_some(has_lease),
             frontends: self.watched.others(self.number, now),
             stopped: self.stopped(),
@@ -150,14 +152,39 @@ impl Service {
             let passed = now.saturating_duration_since(*asked);
             Some(report.next_restock_ms?.saturating_sub(milliseconds(passed)))
         });
+        let ruler = self.identity.rulers().ruler();
+        let processes = self.catalog_processes(ruler.map(|(_, id)| id));
+        let active = processes.iter().find(|it| it.state == CatalogProcessState::Active);
+        let last = processes.iter().find(|it| Some(it.id) == ruler.map(|(_, id)| id));
         CatalogView {
-            address: roles.first_address().to_string(),
+            address: last
+                .map_or_else(|| roles.first_address().to_string(), |it| it.address.clone()),
+            active: active.map(|it| it.id),
+            term: active.and(ruler).map(|(term, _)| term),
             state: if self.catalog_answers() { CatalogState::Up } else { CatalogState::Down },
             last_order: heard.and_then(|(report, _)| report.status.journal.last()),
             next_restock_ms: restock,
             restock_interval_ms: milliseconds(roles.restock_interval),
             initial_stock: roles.initial_stock,
+            processes,
         }
+    }
+
+    /// Several catalogs, of which `ruler` rules or ruled last.
+    fn catalog_processes(&self, ruler: Option<CatalogId>) -> Vec<CatalogProcessView> {
+        let roles = &self.watched.roles;
+        let view = |role| {
+            let Role::CatalogProcess(id) = role else { return None };
+            let state = match self.identity.rulers().duty(id) {
+                // One that ruled earlier says so until it hears of its end.
+                Some(Duty::Active) if Some(id) == ruler => CatalogProcessState::Active,
+                Some(Duty::Active | Duty::Standby) => CatalogProcessState::Standby,
+                None => CatalogProcessState::Down,
+            };
+            let address = roles.address_of(role)?.to_string();
+            Some(CatalogProcessView { id, address, state })
+        };
+        roles.catalog.roles().into_iter().filter_map(view).collect()
     }
 
     fn frontend_views(&self, now: Instant) -> Vec<FrontendView> {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::catalogs::Catalogs;
 use crate::neighbours::Neighbours;
 use crate::roles::{Role, Roles};
 use crate::server;
@@ -33,6 +34,11 @@ impl Remote {
     #[must_use]
     pub fn new(roles: &Roles, id: ReplicaId, connect: impl Fn(Role) -> Peer) -> Self {
         Self(Neighbours::new(roles, Some(id), connect))
+    }
+
+    /// The catalog, or several.
+    pub(super) fn catalogs(&self) -> &Catalogs {
+        &self.0.catalog
     }
 
     /// The other replicas.

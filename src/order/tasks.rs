@@ -42,6 +42,9 @@ const HINT_PAUSE: Duration = Duration::from_millis(5);
 /// Starts a replica's tasks, which end with `shutdown`.
 pub fn start(service: &Arc<Service>, remote: &Rc<Remote>, shutdown: &Shutdown) {
     let own = || (Arc::clone(service), Rc::clone(remote));
+    for watch in remote.catalogs().watchers(&service.runtime) {
+        shutdown.spawn("the watch of a catalog", watch);
+    }
     let (tasks, remote) = own();
     shutdown.spawn("the self-check", tasks.check_self(remote));
     let (tasks, remote) = own();

@@ -71,6 +71,9 @@ impl Endpoints for HttpEndpoints<'_> {
                     Ok(answer) => timed(data(answer), timing.get()),
                     Err(Refusal::Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
                     Err(Refusal::Misdirected(why)) => ErrorReply::Misdirected(why).into_response(),
+                    Err(Refusal::NotRuling(standing)) => {
+                        ErrorReply::NotRuling(standing).into_response()
+                    }
                 }
             }
         };

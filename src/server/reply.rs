@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::methods::Allow;
 use crate::transport::SERVER_TIMING;
 use crate::wire::reply::{self, Failure, Problem};
+use crate::wire::term::WhoRules;
 use crate::wire::timing::ServerTiming;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -40,6 +41,8 @@ pub enum ErrorReply {
     TooLarge(usize),
     /// 421: a call between roles that is meant for another process, and which process this is.
     Misdirected(String),
+    /// 421: one of several catalogs does not rule, and who does.
+    NotRuling(WhoRules),
     /// 422: the idempotency key belongs to another purchase.
     KeyReused,
     /// 429: the host asks more often than it may; it may come again in this many seconds.
@@ -101,7 +104,9 @@ impl ResponseError for ErrorReply {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::OutOfStock => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Misdirected(_) | Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::Misdirected(_) | Self::NotRuling(_) | Self::OtherHost => {
+                StatusCode::MISDIRECTED_REQUEST
+            }
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -110,7 +115,8 @@ impl ResponseError for ErrorReply {
 
     fn error_response(&self) -> HttpResponse {
         let status = self.status_code();
-        let error = Problem { code: status.as_u16(), message: self.to_string() };
+        let standing = if let Self::NotRuling(standing) = self { Some(*standing) } else { None };
+        let error = Problem { code: status.as_u16(), message: self.to_string(), standing };
         let body = serde_json::to_vec(&Failure { error });
         let mut response = json(status, body.expect("an error can be written as JSON").into());
         if let Self::MethodNotAllowed(allow) = self {
@@ -132,6 +138,7 @@ impl fmt::Display for ErrorReply {
             Self::BadRequest(problem) | Self::Unavailable(problem) | Self::Misdirected(problem) => {
                 f.write_str(problem)
             }
+            Self::NotRuling(standing) => standing.fmt(f),
             Self::Forbidden => f.write_str(
                 "calls between roles carry the store's secret: give every role the same roles.toml \
                  and data_dir; a person can make this call with `toystore call ROLE PATH`",

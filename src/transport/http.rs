@@ -14,7 +14,7 @@ use super::{
 };
 use crate::roles::{Address, Secret};
 use crate::wire::calls::Caller;
-use crate::wire::reply::{Data, Failure};
+use crate::wire::reply::{Data, Failure, Problem};
 use crate::wire::timing::{ServerTiming, TimingNote};
 
 /// Connecting takes a round trip; a machine that has not answered by then is taken to be away.
@@ -255,6 +255,9 @@ fn in_words(error: &SendRequestError) -> String {
 fn refusal(status: u16, body: &[u8]) -> CallError {
     // It may be logged, so it gets no line of its own.
     let message = match serde_json::from_slice::<Failure>(body) {
+        Ok(Failure { error: Problem { standing: Some(standing), .. } }) => {
+            return CallError::Unreachable(Unreachable::NotRuling(standing));
+        }
         Ok(failure) => in_one_line(&failure.error.message),
         Err(_not_ours) => {
             String::from_utf8_lossy(body).escape_debug().take(LONGEST_QUOTE).collect()

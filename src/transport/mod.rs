@@ -21,6 +21,7 @@ use crate::events::Exchange;
 use crate::identity::Identity;
 use crate::roles::Role;
 use crate::wire::calls::{Call, Caller, Method};
+use crate::wire::term::WhoRules;
 use crate::wire::timing::{ServerTiming, TimingNote};
 use crate::wire::trace::RequestOrigin;
 
@@ -120,6 +121,8 @@ pub enum Unreachable {
     Silent,
     /// The connection broke, or the answer made no sense.
     Broken(String),
+    /// It is one of several catalogs, and does not rule.
+    NotRuling(WhoRules),
 }
 
 impl Peer {
@@ -158,6 +161,12 @@ impl Peer {
     #[must_use]
     pub fn timing(&self) -> ServerTiming {
         self.timing.get()
+    }
+
+    /// Returns the process that makes the calls.
+    #[must_use]
+    pub fn own(&self) -> &Arc<Identity> {
+        &self.own
     }
 
     /// Returns the client's request that calls are made for.
@@ -290,6 +299,7 @@ impl fmt::Display for Unreachable {
             Self::ConnectionRefused => f.write_str("the connection was refused"),
             Self::Silent => f.write_str("it did not answer in time"),
             Self::Broken(how) => f.write_str(how),
+            Self::NotRuling(standing) => standing.fmt(f),
         }
     }
 }

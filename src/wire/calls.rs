@@ -24,6 +24,7 @@ use super::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership, LogEnd,
     Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
+use super::term::{TermReport, WhoRules};
 use super::timing::TimingNote;
 use super::toy::Toy;
 use super::trace::{RequestOrigin, TraceId};
@@ -91,6 +92,8 @@ pub enum Refusal {
     Unavailable(String),
     /// The call is meant for another process: HTTP status 421 with this message.
     Misdirected(String),
+    /// It is one of several catalogs, and another one rules: HTTP status 421, with who does.
+    NotRuling(WhoRules),
 }
 
 /// Where a service registers how it answers calls: an HTTP server, or a simulated network.
@@ -129,6 +132,10 @@ pub struct GetToys {}
 /// Asks the catalog for its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetCatalogStatus {}
+
+/// Asks one of several catalogs whether it rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetTerm {}
 
 /// Tells the catalog how long the logs of replicas are, and asks for its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,6 +242,7 @@ calls! {
     Post "/end"             EndSession       => () { purpose!(Change); };
     // The catalog, asked by front-ends and replicas.
     Get  "/catalog-status"  GetCatalogStatus => CatalogReport { purpose!(Heartbeat); };
+    Get  "/term"            GetTerm          => TermReport { purpose!(Heartbeat); };
     Post "/report"          LogReport        => CatalogReport { purpose!(Heartbeat); };
     // The catalog, asked by replicas.
     Post "/commit"          CommitRequest    => CommitReply {
@@ -307,6 +315,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(why) | Self::Misdirected(why) => f.write_str(why),
+            Self::NotRuling(standing) => standing.fmt(f),
         }
     }
 }

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::order::OrderNumber;
 use super::replication::{Epoch, ReplicaId};
+use super::term::{CatalogId, Term};
 use super::toy::ToyName;
 
 /// The data of `GET /cluster`.
@@ -37,8 +38,17 @@ pub struct ClusterView {
 /// The catalog, as a front-end sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CatalogView {
-    /// Its address.
+    /// Its address; of several, that of the one that rules, or ruled last.
     pub address: String,
+    /// Of several catalogs that share a database, the one that rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<CatalogId>,
+    /// Its term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<Term>,
+    /// All of several catalogs, by ascending id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<CatalogProcessView>,
     /// Whether it answers.
     pub state: CatalogState,
     /// The number of the journal's last order.
@@ -52,6 +62,29 @@ pub struct CatalogView {
     /// The quantity of each toy at first and after a restock.
     #[serde(default)]
     pub initial_stock: u64,
+}
+
+/// One of several catalogs, as a front-end sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CatalogProcessView {
+    /// Its id.
+    pub id: CatalogId,
+    /// Its address.
+    pub address: String,
+    /// What it does.
+    pub state: CatalogProcessState,
+}
+
+/// What one of several catalogs does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CatalogProcessState {
+    /// It rules.
+    Active,
+    /// It stands by.
+    Standby,
+    /// It does not answer.
+    Down,
 }
 
 /// Whether the catalog answers.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::order::OrderNumber;
+use super::term::WhoRules;
 
 /// A reply to a request that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -26,6 +27,10 @@ pub struct Problem {
     pub code: u16,
     /// What happened, for a person to read.
     pub message: String,
+    /// To other roles: who rules, if one of several catalogs refuses since it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub standing: Option<WhoRules>,
 }
 
 /// The data of a reply to a granted purchase: `{"order_number":10}`.

@@ -40,6 +40,36 @@ pub struct Term(#[serde(deserialize_with = "count::deserialize")] pub u64);
 #[schema(value_type = u32, example = 1)]
 pub struct CatalogId(pub u32);
 
+/// What a catalog that does not rule knows of the one that does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WhoRules {
+    /// The newest term that it has seen.
+    pub term: Term,
+    /// The catalog that has claimed it and not left it, if that is another one.
+    pub holder: Option<CatalogId>,
+}
+
+/// What one of several catalogs answers to the question who rules (`GET /internal/term`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TermReport {
+    /// The catalog that answers.
+    pub id: CatalogId,
+    /// Whether it rules.
+    pub duty: Duty,
+    /// The newest term that it has seen: its own, if it rules.
+    pub term: Term,
+}
+
+/// What one of several catalogs does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Duty {
+    /// It rules: it answers and sells.
+    Active,
+    /// It waits until the one that rules is gone.
+    Standby,
+}
+
 impl Term {
     /// Returns the term after this one.
     #[must_use]
@@ -57,5 +87,16 @@ impl fmt::Display for Term {
 impl fmt::Display for CatalogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for WhoRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.holder {
+            Some(holder) => {
+                write!(f, "this catalog stands by: catalog-{holder} rules, term {}", self.term)
+            }
+            None => write!(f, "this catalog stands by: none rules since term {}", self.term),
+        }
     }
 }

@@ -113,9 +113,9 @@ bodies! {
     a_list_of_toys: vec(toy(), 0..4).prop_map(|data| Data { data });
     a_receipt: count().prop_map(|number| Receipt { order_number: OrderNumber(number) });
     an_error: (any::<u16>(), any::<String>())
-        .prop_map(|(code, message)| Failure { error: Problem { code, message } });
+        .prop_map(|(code, message)| Failure { error: Problem { code, message, standing: None } });
     a_word_of_health: (any::<String>(), any::<u32>())
-        .prop_map(|(role, pid)| Health { role, pid });
+        .prop_map(|(role, pid)| Health { role, pid, database: None });
 }
 
 fn value_of_some_kind() -> impl Strategy<Value = &'static str> {

@@ -1,6 +1,6 @@
 //! The cluster: which machines there are, what is on their disks, and which services run on them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,13 +11,17 @@ use tokio_util::sync::CancellationToken;
 use toystore::catalog::core::history::Stopped;
 use toystore::catalog::core::stock::Shelf;
 use toystore::catalog::journal::marker::Past;
+use toystore::catalog::metrics::CatalogMetrics;
+use toystore::catalog::seat::Seat;
+use toystore::catalog::service::Kept;
+use toystore::catalog::sharing::SharingCatalog;
 use toystore::identity::Identity;
 use toystore::order::core::Core;
 use toystore::order::service::Waiter;
 use toystore::process::RoleError;
 use toystore::roles::{
-    Address, CacheSettings, CatalogRole, Engine, FrontendRole, OrderRole, Role, Roles, ToyRole,
-    TraceSettings,
+    Address, CacheSettings, CatalogProcess, CatalogRole, DatabaseUrl, Engine, FrontendRole,
+    OrderRole, PostgresSettings, Role, Roles, ToyRole, TraceSettings,
 };
 use toystore::runtime::Runtime;
 use toystore::shutdown::Shutdown;
@@ -28,6 +32,7 @@ use toystore::wire::order::{Order, OrderNumber, Position};
 use toystore::wire::purchase::IdempotencyKey;
 use toystore::wire::replication::{Epoch, ReplicaId};
 use toystore::wire::reply::Data;
+use toystore::wire::term::{CatalogId, Term};
 use toystore::wire::toy::{Price, Toy, ToyName};
 use toystore::{catalog, frontend, order};
 
@@ -39,8 +44,12 @@ use super::machine::Machine;
 use super::message::{Node, PlaceOrder, ShowOrder, ShowToy, Shown};
 use super::network::{Conditions, Handlers, Network};
 use super::observer::Observer;
+use super::shared::{Client, SharedBase};
 use super::transcript::Transcript;
 use super::world::{Env, World};
+
+/// One in so many seeds has two catalogs, which share a database.
+const SHARED_EVERY: u64 = 4;
 
 /// A store with its machines, network and judge.
 pub(crate) struct Cluster {
@@ -56,6 +65,11 @@ pub(crate) struct Cluster {
     pub(crate) clients: u32,
     roles: Roles,
     catalog: RefCell<Option<Arc<catalog::service::Service>>>,
+    /// The database that several catalogs share, if the store has several.
+    pub(crate) shared: OnceCell<Rc<SharedBase>>,
+    candidates: RefCell<BTreeMap<u32, Arc<SharingCatalog>>>,
+    /// The newest term of which the judge has seen what its catalog shows.
+    shown_term: Cell<Term>,
     running: RefCell<BTreeMap<u32, Arc<order::service::Service>>>,
     /// What ends each process.
     shutdowns: RefCell<BTreeMap<Node, Shutdown>>,
@@ -111,7 +125,10 @@ impl Cluster {
         let clients = u32::try_from(world.draw(2..7)).expect("few");
         let capacity = 1 + draw(&world, toys.len());
         let restock_interval = world.draw_time(Duration::from_millis(200)..Duration::from_secs(4));
-        let roles = roles(&replicas, &frontends, &toys, initial, capacity, restock_interval);
+        let mut roles = roles(&replicas, &frontends, &toys, initial, capacity, restock_interval);
+        if world.seed.is_multiple_of(SHARED_EVERY) {
+            roles.catalog.engine = several_catalogs();
+        }
         let cluster = Self::with_roles(world, roles, clients, drifts);
         if cluster.world.chance(300_000) {
             let longest_delay =
@@ -132,11 +149,16 @@ impl Cluster {
         let replicas: Vec<_> = roles.orders.iter().map(|order| order.id).collect();
         let frontends: Vec<_> = (1..).zip(&roles.frontends).map(|(number, _)| number).collect();
         let toys: Vec<_> = roles.catalog.toys.iter().map(|toy| toy.name.clone()).collect();
-        let servers = [Node::Catalog, Node::World].into_iter();
+        let shared = match &roles.catalog.engine {
+            Engine::Sqlite { .. } => Vec::new(),
+            Engine::Postgres(_) => vec![Node::Database],
+        };
+        let catalogs = catalogs_of(&roles);
+        let servers = catalogs.chain([Node::World]).chain(shared.iter().copied());
         let servers = servers.chain(replicas.iter().copied().map(Node::replica));
         let servers = servers.chain(frontends.iter().copied().map(Node::Frontend));
         for node in servers.chain((1..=clients).map(Node::Client)) {
-            let is_exact = matches!(node, Node::World | Node::Client(_));
+            let is_exact = matches!(node, Node::World | Node::Client(_) | Node::Database);
             world.add_machine(node, drifts && !is_exact);
         }
         let shelves = toys.iter().map(|name| shelf(name, roles.catalog.initial_stock)).collect();
@@ -154,6 +176,9 @@ impl Cluster {
             clients,
             roles,
             catalog: RefCell::default(),
+            shared: OnceCell::new(),
+            candidates: RefCell::default(),
+            shown_term: Cell::default(),
             running: RefCell::default(),
             shutdowns: RefCell::default(),
             last_invalidation: RefCell::default(),
@@ -163,6 +188,14 @@ impl Cluster {
             shown: Cell::default(),
             world,
         });
+        if !shared.is_empty() {
+            let base = SharedBase::new(&cluster);
+            // What the first term will show.
+            let shelves = cluster.journal.read(|journal| journal.shelves.clone());
+            let initial = cluster.roles.catalog.initial_stock;
+            cluster.judge.published(&cluster.world, &shelves, initial);
+            assert!(cluster.shared.set(base).is_ok(), "a store has one database");
+        }
         cluster.network.heal();
         let observer = Rc::downgrade(&(Rc::clone(&cluster) as Rc<dyn Observer>));
         cluster.network.observe(observer);
@@ -178,7 +211,19 @@ impl Cluster {
     pub(crate) fn servers(&self) -> Vec<Node> {
         let replicas = self.replicas.iter().copied().map(Node::replica);
         let frontends = self.frontends.iter().copied().map(Node::Frontend);
-        [Node::Catalog].into_iter().chain(replicas).chain(frontends).collect()
+        self.catalogs().into_iter().chain(replicas).chain(frontends).collect()
+    }
+
+    /// The catalog's machine, or those of several.
+    pub(crate) fn catalogs(&self) -> Vec<Node> {
+        catalogs_of(&self.roles).collect()
+    }
+
+    /// The catalog that rules the newest term, of several.
+    pub(crate) fn ruler(&self) -> Option<Node> {
+        let candidates = self.candidates.borrow();
+        let terms = candidates.iter().filter_map(|(id, it)| Some((it.service()?.term, *id)));
+        terms.max().map(|(_, id)| Node::Candidate(id))
     }
 
     /// Starts a process that does not run.
@@ -197,7 +242,8 @@ impl Cluster {
             Node::Catalog => self.start_catalog(&env, &shutdown, runtime),
             Node::Replica(id) => self.start_replica(&env, ReplicaId(id), &shutdown, runtime),
             Node::Frontend(number) => self.start_frontend(&env, number, &shutdown, runtime),
-            Node::Client(_) | Node::World => unreachable!("they never stop"),
+            Node::Candidate(id) => self.start_candidate(&env, id, &shutdown, runtime),
+            Node::Client(_) | Node::Database | Node::World => unreachable!("they never stop"),
         };
         self.network.listen(node, handlers);
     }
@@ -222,11 +268,33 @@ impl Cluster {
         let interval = self.roles.catalog.restock_interval;
         catalog::tasks::start(&service, jobs, remote, interval, shutdown);
         let mut handlers = Handlers::default();
-        catalog::routes::internal(&mut handlers, &service);
+        catalog::routes::internal(&mut handlers, &Seat::Alone(Arc::clone(&service)));
         *self.catalog.borrow_mut() = Some(service);
         self.shown.set(None);
         self.look(Node::Catalog);
         self.judge.look_at_journal(self);
+        handlers
+    }
+
+    fn start_candidate(
+        self: &Rc<Self>,
+        env: &Env,
+        id: u32,
+        shutdown: &Shutdown,
+        runtime: Arc<dyn Runtime>,
+    ) -> Handlers {
+        let identity = events::identity(&self.world, env.node, None);
+        let base = self.shared.get().expect("several catalogs share a database");
+        let database = Arc::new(Client::new(base, env, CatalogId(id)));
+        let metrics = Arc::new(CatalogMetrics::new());
+        let kept = Kept { runtime, identity: Arc::clone(&identity), metrics };
+        let candidate = SharingCatalog::new(CatalogId(id), (database, 1), &self.roles, &[], kept);
+        let (connect, roles) = (self.connect(env, &identity), self.roles.clone());
+        let connect = move || catalog::remote::Remote::new(&roles, &connect);
+        shutdown.spawn("the terms", Arc::clone(&candidate).run(connect, shutdown.clone()));
+        let mut handlers = Handlers::default();
+        catalog::routes::internal(&mut handlers, &Seat::Shared(Arc::clone(&candidate)));
+        self.candidates.borrow_mut().insert(id, candidate);
         handlers
     }
 
@@ -273,11 +341,12 @@ impl Cluster {
         handlers
     }
 
-    fn connect(&self, env: &Env, own: &Arc<Identity>) -> impl Fn(Role) -> Peer {
+    fn connect(&self, env: &Env, own: &Arc<Identity>) -> impl Fn(Role) -> Peer + use<> {
         let (network, env, own) = (Rc::clone(&self.network), env.clone(), Arc::clone(own));
         move |role| {
             let node = match role {
-                Role::Catalog | Role::CatalogProcess(_) => Node::Catalog,
+                Role::Catalog => Node::Catalog,
+                Role::CatalogProcess(id) => Node::Candidate(id.0),
                 Role::Order(id) => Node::replica(id),
                 Role::Frontend(number) => Node::Frontend(number),
             };
@@ -309,8 +378,18 @@ impl Cluster {
                 drop(ended);
                 self.logs[&id].crash();
             }
+            Node::Candidate(id) => {
+                let ended = self.candidates.borrow_mut().remove(&id);
+                let ruled = ended.as_ref().is_some_and(|it| it.service().is_some());
+                if ruled {
+                    self.world.reached("a catalog that ruled crashed");
+                }
+                drop(ended);
+            }
             Node::Frontend(_) => self.world.reached("a front-end crashed"),
-            Node::Client(_) | Node::World => unreachable!("they never crash"),
+            Node::Client(_) | Node::Database | Node::World => {
+                unreachable!("they never crash")
+            }
         }
     }
 
@@ -392,15 +471,28 @@ impl Cluster {
     fn look(&self, node: Node) {
         events::after_step(&self.world, node);
         match node {
-            Node::Catalog => self.look_at_catalog(),
+            Node::Catalog => {
+                let service = self.catalog.borrow();
+                service.iter().for_each(|service| self.look_at_catalog(service));
+            }
+            Node::Candidate(id) => self.look_at_candidate(id),
             Node::Replica(id) => self.look_at_replica(ReplicaId(id)),
-            Node::Frontend(_) | Node::Client(_) | Node::World => {}
+            Node::Frontend(_) | Node::Client(_) | Node::Database | Node::World => {}
         }
     }
 
-    fn look_at_catalog(&self) {
-        let service = self.catalog.borrow();
-        let Some(service) = &*service else { return };
+    /// What the catalog of an earlier term believes concerns only those whom it answers.
+    fn look_at_candidate(&self, id: u32) {
+        let service = self.candidates.borrow().get(&id).and_then(|it| it.service());
+        let Some(service) = service.filter(|it| it.term >= self.shown_term.get()) else { return };
+        if self.shown_term.replace(service.term) != service.term {
+            self.world.reached("another catalog ruled");
+            self.shown.set(None);
+        }
+        self.look_at_catalog(&service);
+    }
+
+    fn look_at_catalog(&self, service: &catalog::service::Service) {
         let (shown, shelves) = service.decide(|core, _| {
             let sum = |of: fn(&Shelf) -> u64| core.shelves().iter().map(of).sum();
             let shown = [
@@ -448,7 +540,11 @@ impl Cluster {
         match node {
             Node::Catalog => self.journal.is_writing(),
             Node::Replica(id) => self.logs[&id].is_writing(),
-            Node::Frontend(_) | Node::Client(_) | Node::World => false,
+            Node::Candidate(_)
+            | Node::Frontend(_)
+            | Node::Client(_)
+            | Node::Database
+            | Node::World => false,
         }
     }
 
@@ -456,9 +552,22 @@ impl Cluster {
         match node {
             Node::Catalog => self.journal.set_health(health),
             Node::Replica(id) => self.logs[&id].set_health(health),
-            Node::Frontend(_) | Node::Client(_) | Node::World => {}
+            Node::Candidate(_)
+            | Node::Frontend(_)
+            | Node::Client(_)
+            | Node::Database
+            | Node::World => {}
         }
     }
+}
+
+/// The machines of the catalogs of `roles`.
+fn catalogs_of(roles: &Roles) -> impl Iterator<Item = Node> + use<> {
+    let nodes = roles.catalog.roles().into_iter().map(|role| match role {
+        Role::CatalogProcess(CatalogId(id)) => Node::Candidate(id),
+        Role::Catalog | Role::Order(_) | Role::Frontend(_) => Node::Catalog,
+    });
+    nodes.collect::<Vec<_>>().into_iter()
 }
 
 /// Answers what clients ask a front-end.
@@ -524,6 +633,20 @@ pub(crate) fn roles(
         rate_limit: None,
         hosts: Vec::new(),
     }
+}
+
+/// Two catalogs, which share a database.
+fn several_catalogs() -> Engine {
+    let database = "postgres://toystore@127.0.0.1:5501/toystore".to_owned();
+    let process = |id: u32| CatalogProcess {
+        id: CatalogId(id),
+        address: Address::try_from(format!("127.0.0.1:{}", 8_080 + id)).expect("an address"),
+    };
+    Engine::Postgres(PostgresSettings {
+        database: DatabaseUrl::try_from(database).expect("a URL"),
+        standbys: 1,
+        processes: vec![process(1), process(2)],
+    })
 }
 
 fn shelf(name: &ToyName, quantity: u64) -> Shelf {

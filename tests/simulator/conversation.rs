@@ -220,6 +220,8 @@ fn lane(node: Node) -> (u8, u32) {
         Node::Frontend(number) => (1, number),
         Node::Replica(id) => (2, id),
         Node::Catalog | Node::World => (3, 0),
+        Node::Candidate(id) => (3, id),
+        Node::Database => (4, 0),
     }
 }
 
@@ -227,6 +229,8 @@ fn lane(node: Node) -> (u8, u32) {
 fn node(node: Node) -> String {
     match node {
         Node::Catalog => "catalog".into(),
+        Node::Candidate(id) => format!("catalog-{id}"),
+        Node::Database => "database".into(),
         Node::Replica(id) => format!("order-{id}"),
         Node::Frontend(1) => "frontend".into(),
         Node::Frontend(number) => format!("frontend-{number}"),

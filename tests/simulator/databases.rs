@@ -45,7 +45,7 @@ impl Log {
         }
     }
 
-    fn rows(&self, from: u64, most: u64) -> Option<Rows> {
+    pub(crate) fn rows(&self, from: u64, most: u64) -> Option<Rows> {
         let skipped = usize::try_from(from).ok()?;
         let after = match skipped.checked_sub(1) {
             None => Position::START,
@@ -119,7 +119,7 @@ impl Journal {
     }
 
     /// One transaction. A database would refuse a key's second decision.
-    fn apply(&mut self, change: &Change) {
+    pub(crate) fn apply(&mut self, change: &Change) {
         assert_eq!(change.after, self.log.end(), "the journal grows at its end");
         for shelf in &change.shelves {
             let row = self.shelves.iter_mut().find(|row| row.toy.name == shelf.toy.name);

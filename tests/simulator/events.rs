@@ -22,6 +22,7 @@ use toystore::wire::calls::{Call, Caller, Endpoints, MessageTag, Refusal};
 use toystore::wire::event::{EventKind, EventLog, EventSource, EventsHeader, TraceEvent};
 use toystore::wire::identity::StoreId;
 use toystore::wire::replication::ReplicaId;
+use toystore::wire::term::CatalogId;
 
 use super::cluster::Cluster;
 use super::message::Node;
@@ -71,10 +72,11 @@ pub(crate) fn recorder(world: &Rc<World>, node: Node) -> EventRecorder {
     }
     let place = match node {
         Node::Catalog => 1,
+        Node::Candidate(id) => 0x400 + u64::from(id),
         Node::Replica(id) => 0x100 + u64::from(id),
         Node::Frontend(number) => 0x200 + u64::from(number),
         Node::Client(number) => 0x300 + u64::from(number),
-        Node::World => unreachable!("it is no process"),
+        Node::Database | Node::World => unreachable!("it is no process"),
     };
     let first_message = place << 48 | world.generation(node) << 32;
     let clock = ExactClock { world: SendWrapper::new(Rc::clone(world)), first_message };
@@ -137,7 +139,7 @@ pub(crate) fn log(cluster: &Cluster, seed: u64) -> EventLog {
     let clients = (1..=cluster.clients).map(Node::Client);
     let frontends = cluster.frontends.iter().copied().map(Node::Frontend);
     let replicas = cluster.replicas.iter().copied().map(Node::replica);
-    let nodes = clients.chain(frontends).chain([Node::Catalog]).chain(replicas);
+    let nodes = clients.chain(frontends).chain(cluster.catalogs()).chain(replicas);
     let mut header = EventsHeader::new(EventSource::Simulator, nodes.map(name_of).collect());
     header.seed = Some(seed);
     let mut log = EventLog { header, events: events.happened };
@@ -196,17 +198,21 @@ fn name_both_ends(events: &mut [TraceEvent]) {
 fn role_of(node: Node) -> Role {
     match node {
         Node::Catalog => Role::Catalog,
+        Node::Candidate(id) => Role::CatalogProcess(CatalogId(id)),
         Node::Replica(id) => Role::Order(ReplicaId(id)),
         Node::Frontend(number) => Role::Frontend(number),
-        Node::Client(_) | Node::World => NO_ROLE,
+        Node::Client(_) | Node::Database | Node::World => NO_ROLE,
     }
 }
 
 fn name_of(node: Node) -> String {
     match node {
         Node::Client(number) => format!("client-{number}"),
+        Node::Database => "database".to_owned(),
         Node::World => "world".to_owned(),
-        Node::Catalog | Node::Replica(_) | Node::Frontend(_) => role_of(node).to_string(),
+        Node::Catalog | Node::Candidate(_) | Node::Replica(_) | Node::Frontend(_) => {
+            role_of(node).to_string()
+        }
     }
 }
 

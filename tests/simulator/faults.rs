@@ -44,8 +44,23 @@ enum Fault {
     Exchange,
     /// The catalog's database is restored from a backup that was taken a while ago.
     Restore,
+    /// Several catalogs and their database.
+    Shared(SharedFault),
     /// A stranger names epochs that were never given, and logs and sessions that are not.
     Stranger,
+}
+
+/// A fault of several catalogs and the database that they share.
+#[derive(Clone, Copy, Debug)]
+enum SharedFault {
+    /// One of the catalogs does not reach the database.
+    CutFromDatabase,
+    /// The database is away, or has another primary afterwards.
+    Failover,
+    /// It has too few standbys.
+    FewStandbys,
+    /// The catalog that rules is paused, or killed.
+    CatalogStops,
 }
 
 const FAULTS: [Fault; 15] = [
@@ -66,11 +81,21 @@ const FAULTS: [Fault; 15] = [
     Fault::Stranger,
 ];
 
+const SHARED_FAULTS: [SharedFault; 4] = [
+    SharedFault::CutFromDatabase,
+    SharedFault::Failover,
+    SharedFault::FewStandbys,
+    SharedFault::CatalogStops,
+];
+
 /// Injects faults until `end`. Each seed draws which kinds, and how often: a run in which
 /// everything fails all the time never gets far enough for what is rare.
 pub(crate) fn start(cluster: &Rc<Cluster>, end: Duration) {
     let world = Rc::clone(&cluster.world);
-    let kinds: Vec<Fault> = FAULTS.into_iter().filter(|_| world.chance(450_000)).collect();
+    let shared = SHARED_FAULTS.into_iter().filter(|_| cluster.shared.get().is_some());
+    let shared = shared.map(Fault::Shared);
+    let kinds: Vec<Fault> =
+        FAULTS.into_iter().chain(shared).filter(|_| world.chance(450_000)).collect();
     let longest_peace = world.draw_time(Duration::from_millis(100)..Duration::from_secs(3));
     let env = Env { world, node: Node::World };
     if kinds.is_empty() {
@@ -94,6 +119,10 @@ pub(crate) fn start(cluster: &Rc<Cluster>, end: Duration) {
 pub(crate) fn heal(cluster: &Rc<Cluster>) {
     cluster.world.trace(Node::World, || "repairs everything".to_owned());
     cluster.network.heal();
+    if let Some(base) = cluster.shared.get() {
+        base.set_away(false);
+        base.set_standbys(1);
+    }
     for node in cluster.servers() {
         cluster.set_health(node, Health::Healthy);
         cluster.world.resume(node);
@@ -183,6 +212,7 @@ async fn inject(env: &Env, cluster: &Rc<Cluster>, kind: Fault) {
                 cluster.network.mend(Node::Frontend(*frontend), one);
             }
         }
+        Fault::Shared(kind) => inject_beside(env, cluster, kind, length).await,
         Fault::FullDisk => fail_disk(env, cluster, one, Health::Full, length).await,
         Fault::SlowDisk => fail_disk(env, cluster, one, Health::Slow, length).await,
         Fault::FailingDisk => fail_disk(env, cluster, one, Health::Failing, length).await,
@@ -202,8 +232,54 @@ async fn inject(env: &Env, cluster: &Rc<Cluster>, kind: Fault) {
     }
 }
 
+/// Faults of several catalogs and the database that they share.
+async fn inject_beside(env: &Env, cluster: &Rc<Cluster>, kind: SharedFault, length: Duration) {
+    match kind {
+        SharedFault::CutFromDatabase => {
+            let catalogs = cluster.catalogs();
+            let one = catalogs[draw(env, catalogs.len())];
+            cut_both_ways(cluster, one, Node::Database);
+            env.sleep(length).await;
+            mend_both_ways(cluster, one, Node::Database);
+        }
+        SharedFault::Failover => {
+            let base = cluster.shared.get().expect("several catalogs share a database");
+            base.set_away(true);
+            if env.world.chance(500_000) {
+                env.world.reached("the shared database changed its primary");
+                base.changes_primary();
+            }
+            env.sleep(length).await;
+            base.set_away(false);
+        }
+        SharedFault::FewStandbys => {
+            let base = cluster.shared.get().expect("several catalogs share a database");
+            base.set_standbys(0);
+            env.sleep(length).await;
+            base.set_standbys(1);
+        }
+        SharedFault::CatalogStops => {
+            let Some(one) = cluster.ruler() else { return };
+            if env.world.chance(500_000) {
+                cluster.crash(one);
+                env.sleep(length).await;
+                cluster.start(one);
+            } else if env.world.is_up(one) && !env.world.is_paused(one) {
+                env.world.reached("a catalog that ruled was paused");
+                env.world.pause(one);
+                env.sleep(length).await;
+                env.world.resume(one);
+            }
+        }
+    }
+}
+
 /// A backup, and so long afterwards the catalog's end and a restore.
 async fn restore(env: &Env, cluster: &Rc<Cluster>, length: Duration) {
+    // A database that several catalogs share has no such backup here.
+    if cluster.shared.get().is_some() {
+        return;
+    }
     let backup = cluster.journal.read(Journal::clone);
     env.sleep(length).await;
     cluster.crash(Node::Catalog);
@@ -221,6 +297,8 @@ async fn mislead(env: &Env, cluster: &Cluster) {
     let log = Position { length, ..Position::START };
     let leadership = Leadership { epoch, leader: Some(replica) };
     let start = Rows::none(Position::START);
+    let catalogs = cluster.catalogs();
+    let catalog = if catalogs.len() == 1 { catalogs[0] } else { catalogs[draw(env, 2)] };
     for _ in 0..=draw(env, 4) {
         let (to, message): (Node, Rc<dyn Message>) = match draw(env, 7) {
             0 => (Node::replica(replica), Rc::new(leadership)),
@@ -230,16 +308,16 @@ async fn mislead(env: &Env, cluster: &Cluster) {
                 let append = AppendRequest { leadership, rows, leader_length, origins };
                 (Node::replica(replica), Rc::new(append))
             }
-            3 => (Node::Catalog, Rc::new(Acquisition { nominee: replica, seen: epoch, log })),
+            3 => (catalog, Rc::new(Acquisition { nominee: replica, seen: epoch, log })),
             4 => {
                 let relayed = vec![(replica, log)];
-                (Node::Catalog, Rc::new(LogReport { own: Some((replica, log)), relayed }))
+                (catalog, Rc::new(LogReport { own: Some((replica, log)), relayed }))
             }
-            5 => (Node::Catalog, Rc::new(EndSession { session: SessionId::FORGOTTEN })),
+            5 => (catalog, Rc::new(EndSession { session: SessionId::FORGOTTEN })),
             _ => {
                 let purchases = Vec::new();
                 let batch = CommitRequest { leader: replica, epoch, log, purchases };
-                (Node::Catalog, Rc::new(batch))
+                (catalog, Rc::new(batch))
             }
         };
         let answer = cluster.network.call(env, to, message, Caller::default(), PATIENCE).await;

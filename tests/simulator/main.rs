@@ -50,6 +50,7 @@ mod message;
 mod network;
 mod observer;
 mod paths;
+mod shared;
 mod transcript;
 mod world;
 

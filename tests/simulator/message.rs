@@ -14,6 +14,10 @@ use toystore::wire::toy::ToyName;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Node {
     Catalog,
+    /// One of several catalogs.
+    Candidate(u32),
+    /// The database that several catalogs share.
+    Database,
     Replica(u32),
     Frontend(u32),
     Client(u32),
@@ -69,6 +73,8 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Catalog => "catalog".to_owned(),
+            Self::Candidate(id) => format!("catalog {id}"),
+            Self::Database => "database".to_owned(),
             Self::Replica(id) => format!("replica {id}"),
             Self::Frontend(number) => format!("front-end {number}"),
             Self::Client(number) => format!("client {number}"),

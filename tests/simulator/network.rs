@@ -15,6 +15,7 @@ use toystore::roles::Role;
 use toystore::transport::{self, CallError, Message, Peer, Unreachable};
 use toystore::wire::calls::{Call, Caller, Endpoints, Refusal};
 use toystore::wire::replication::ReplicaId;
+use toystore::wire::term::CatalogId;
 
 use super::events;
 use super::message::Node;
@@ -89,6 +90,9 @@ impl Endpoints for Handlers {
                     Err(Refusal::Misdirected(message)) => {
                         Err(CallError::Refused { status: transport::MISDIRECTED, message })
                     }
+                    Err(Refusal::NotRuling(standing)) => {
+                        Err(CallError::Unreachable(Unreachable::NotRuling(standing)))
+                    }
                 }
             })
         };
@@ -153,9 +157,10 @@ impl Network {
     pub(crate) fn peer(self: &Rc<Self>, env: &Env, to: Node, own: &Arc<Identity>) -> Peer {
         let role = match to {
             Node::Catalog => Role::Catalog,
+            Node::Candidate(id) => Role::CatalogProcess(CatalogId(id)),
             Node::Replica(id) => Role::Order(ReplicaId(id)),
             Node::Frontend(number) => Role::Frontend(number),
-            Node::Client(_) | Node::World => unreachable!("they are not called"),
+            Node::Client(_) | Node::Database | Node::World => unreachable!("they are not called"),
         };
         let link = Link { network: Rc::clone(self), env: env.clone(), to };
         Peer::simulated(role, Rc::new(link), own)
@@ -321,7 +326,7 @@ impl Network {
     }
 
     /// Whether a message arrives; ends when it does, or would have.
-    async fn travels(&self, from: Node, to: Node) -> bool {
+    pub(crate) async fn travels(&self, from: Node, to: Node) -> bool {
         if self.world.is_steady() {
             self.env().sleep(STEADY_DELAY).await;
             return !self.is_cut(from, to);
@@ -345,6 +350,11 @@ impl Network {
             return false;
         }
         true
+    }
+
+    /// Notes that a rare path was reached.
+    pub(crate) fn reached(&self, path: &'static str) {
+        self.world.reached(path);
     }
 
     fn is_cut(&self, from: Node, to: Node) -> bool {

@@ -194,7 +194,7 @@ impl Observer for Cluster {
             }
             Some(AppendReply::Synced { .. }) | None => {}
         }
-        if let (Some(OrderReply::Unknown), Node::Catalog) = (cast(reply), to) {
+        if let (Some(OrderReply::Unknown), Node::Catalog | Node::Candidate(_)) = (cast(reply), to) {
             world.reached("an order was confirmed not to be there");
         }
         if let (Some(rows), Node::Replica(id)) = (cast::<Rows>(reply), from) {

@@ -433,9 +433,8 @@ impl FromStr for Role {
 
     fn from_str(name: &str) -> Result<Self, String> {
         match name.parse::<toystore::roles::Role>()? {
-            toystore::roles::Role::Catalog | toystore::roles::Role::CatalogProcess(_) => {
-                Ok(Self(Node::Catalog))
-            }
+            toystore::roles::Role::Catalog => Ok(Self(Node::Catalog)),
+            toystore::roles::Role::CatalogProcess(id) => Ok(Self(Node::Candidate(id.0))),
             toystore::roles::Role::Order(id) => Ok(Self(Node::replica(id))),
             toystore::roles::Role::Frontend(number) => Ok(Self(Node::Frontend(number))),
         }

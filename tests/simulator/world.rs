@@ -37,6 +37,7 @@ const LONGEST_STALL: Duration = Duration::from_millis(1_500);
 pub(crate) struct World {
     /// Since the beginning.
     time: Cell<Duration>,
+    pub(crate) seed: u64,
     /// What exact clocks show at the beginning.
     beginning: Instant,
     random: RefCell<ChaCha8Rng>,
@@ -105,6 +106,7 @@ impl World {
     pub(crate) fn new(seed: u64, beginning: Instant, traces: bool, timing: Timing) -> Rc<Self> {
         Rc::new(Self {
             time: Cell::new(Duration::ZERO),
+            seed,
             beginning,
             random: RefCell::new(ChaCha8Rng::seed_from_u64(seed)),
             tasks: RefCell::default(),

@@ -5,6 +5,7 @@
 //! toys is another. Each is one method of [`Core`]. The server calls it under one lock, and the
 //! simulator between two events, so nothing can happen in between.
 //!
+//! [`term`] decides which of several catalogs rules, and [`ruling`] is what only that one may do.
 //! [`claims`] and [`history`] decide whether the journal may sell at all. [`stock`] decides
 //! purchases, restocks and leaders; [`batch`] is the part for many purchases at once; [`sessions`]
 //! decides when a toy may change; [`steps`] takes a change through all of this.
@@ -12,25 +13,24 @@
 pub mod batch;
 pub mod claims;
 pub mod history;
+pub mod ruling;
 pub mod sessions;
 pub mod steps;
 pub mod stock;
+pub mod term;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use self::history::{History, Stopped};
-use self::sessions::{LEASE_MS, Push, Sessions};
+use self::sessions::{Push, Sessions};
 use self::steps::LockedToys;
 use self::stock::{Change, Shelf, Stock, ToyIndex};
-use crate::wire::lease::{
-    Fill, FillReply, FillRequest, Registered, Registration, RenewalReply, SessionId, Version,
-};
-use crate::wire::order::{OrderNumber, Position, Rows};
-use crate::wire::replication::{
-    Acquisition, AcquisitionReply, CatalogStatus, Epoch, Leadership, ReplicaId, Unwritable,
-};
-use crate::wire::toy::{Toy, ToyName};
+use self::term::Lease;
+use crate::wire::lease::{SessionId, Version};
+use crate::wire::order::Rows;
+use crate::wire::replication::{CatalogStatus, Leadership, ReplicaId, Unwritable};
+use crate::wire::toy::ToyName;
 
 /// The catalog is not ready while no write to its database has completed for this long.
 const LONGEST_STALL: Duration = Duration::from_secs(1);
@@ -49,6 +49,8 @@ pub struct Core {
     write_completed: Instant,
     /// Why the database takes no writes, since it last refused one.
     unwritable: Option<Unwritable>,
+    /// For how long it may answer from memory.
+    lease: Lease,
 }
 
 /// A session that has begun. The front-end may be told once it is on disk.
@@ -83,8 +85,30 @@ impl Core {
     ) -> Self {
         let (toy_index, frontends) = (stock.toy_index(), frontends.into_iter().collect());
         let (write_completed, unwritable) = (now, None);
-        let claims = BTreeMap::new();
-        Self { stock, sessions, toy_index, history, claims, frontends, write_completed, unwritable }
+        let (claims, lease) = (BTreeMap::new(), Lease::Alone);
+        Self {
+            stock,
+            sessions,
+            toy_index,
+            history,
+            claims,
+            frontends,
+            write_completed,
+            unwritable,
+            lease,
+        }
+    }
+
+    /// The same catalog, which shares its database with others and has claimed a term of this
+    /// lease.
+    #[must_use]
+    pub fn within(self, lease: Lease) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// Returns for how long it may answer from memory.
+    pub fn lease(&mut self) -> &mut Lease {
+        &mut self.lease
     }
 
     /// Goes on without replicas that are lost for good. Returns whether any of them was missing.
@@ -168,7 +192,8 @@ impl Core {
         now < self.write_completed + LONGEST_STALL
     }
 
-    /// Returns who leads, and where the journal ends.
+    /// Returns who leads, and where the journal ends, as far as this catalog knows. (Others are
+    /// told by a [`Ruling`](ruling::Ruling).)
     #[must_use]
     pub fn status(&self) -> CatalogStatus {
         self.stock.status()
@@ -178,44 +203,6 @@ impl Core {
     #[must_use]
     pub fn shelves(&self) -> &[Shelf] {
         self.stock.shelves()
-    }
-
-    /// Returns all toys, in catalog order.
-    #[must_use]
-    pub fn toys(&self) -> Vec<Toy> {
-        self.stock.shelves().iter().map(|shelf| shelf.toy.clone()).collect()
-    }
-
-    /// Returns one toy. The front-end that asks becomes a holder of it, if it may.
-    pub fn fill(&mut self, request: &FillRequest, now: Instant) -> FillReply {
-        let Some(&place) = self.toy_index.get(&request.name) else { return FillReply::Unknown };
-        let hold = |id| self.sessions.hold(id, &request.name, now);
-        let cacheable_under = request.session.and_then(hold);
-        let Shelf { toy, version, .. } = self.stock.shelves()[place].clone();
-        FillReply::Found(Fill { toy, version, cacheable_under })
-    }
-
-    /// Begins a session. Returns `None` if `roles.toml` has no such front-end.
-    pub fn register(&mut self, request: Registration, now: Instant) -> Option<NewSession> {
-        if !self.frontends.contains(&request.frontend) {
-            return None;
-        }
-        let may_end = |id: &SessionId| self.sessions.may_end(request.frontend, *id);
-        let previous = request.previous.filter(may_end);
-        let session = self.sessions.register(request.frontend, previous, now);
-        Some(NewSession { session, ended: previous.into_iter().collect() })
-    }
-
-    /// Returns the answer to a registration whose session is on disk.
-    #[must_use]
-    pub fn registered(&self, session: SessionId) -> Registered {
-        let toys = self.stock.shelves().iter().map(|shelf| shelf.toy.name.clone()).collect();
-        Registered { session, lease_ms: LEASE_MS, toys }
-    }
-
-    /// Renews a session, if it may be renewed.
-    pub fn renew(&mut self, session: SessionId, now: Instant) -> RenewalReply {
-        self.sessions.renew(session, now)
     }
 
     /// Ends the session of a front-end that has emptied its cache. Returns false if no front-end
@@ -288,31 +275,6 @@ impl Core {
         let published = self.status().journal.length.saturating_sub(rows.after.length);
         rows.orders.truncate(usize::try_from(published).unwrap_or(usize::MAX));
         rows
-    }
-
-    /// Returns whether an order with this number is published.
-    #[must_use]
-    pub fn has_order(&self, number: OrderNumber) -> bool {
-        number.0 < self.status().journal.length
-    }
-
-    /// Checks that `replica` leads, in `epoch`.
-    ///
-    /// # Errors
-    ///
-    /// The current leadership, if it does not.
-    pub fn led_by(&self, replica: ReplicaId, epoch: Epoch) -> Result<(), Leadership> {
-        self.stock.led_by(replica, epoch)
-    }
-
-    /// Decides whether the nominee becomes leader. The answer is valid once the leadership is on
-    /// disk and [adopted](Core::adopt_leadership).
-    ///
-    /// `prefix` is the journal's position at the length of the nominee's log, if the journal is
-    /// that long.
-    #[must_use]
-    pub fn acquire(&self, request: &Acquisition, prefix: Option<Position>) -> AcquisitionReply {
-        self.stock.plan_acquisition(request, prefix)
     }
 
     /// Publishes a leadership that is on disk.

@@ -229,14 +229,22 @@ mod tests {
         let now = crate::clock::now();
         let mut core =
             Core::new(stock(1), Sessions::new(1, [], now), History::continued(), [1], now);
-        let session =
-            core.register(Registration { frontend: 1, previous: None }, now).unwrap().session;
+        let session = core
+            .ruling(now)
+            .unwrap()
+            .register(Registration { frontend: 1, previous: None }, now)
+            .unwrap()
+            .session;
         assert_eq!(holder(&mut core, session, now), Some(session));
         (core, session, now)
     }
 
     fn holder(core: &mut Core, session: SessionId, now: Instant) -> Option<SessionId> {
-        match core.fill(&FillRequest { name: "Tux".into(), session: Some(session) }, now) {
+        match core
+            .ruling(now)
+            .unwrap()
+            .fill(&FillRequest { name: "Tux".into(), session: Some(session) }, now)
+        {
             FillReply::Found(fill) => fill.cacheable_under,
             FillReply::Unknown => None,
         }
@@ -286,7 +294,7 @@ mod tests {
         assert_eq!(holder(&mut core, session, now), None, "the toy is about to change");
         let committed = planned.publish(&mut core, WriteOutcome::Durable).unwrap();
         assert_eq!(committed.orders().len(), 1);
-        assert_eq!(core.toys()[0].quantity, 0);
+        assert_eq!(core.ruling(now).unwrap().toys()[0].quantity, 0);
         assert_eq!(holder(&mut core, session, now), Some(session));
     }
 
@@ -296,9 +304,9 @@ mod tests {
         let later = now + LEASE + MARGIN;
         let planned = lock(&mut core, later).plan(&core, later).unwrap();
         assert!(planned.publish(&mut core, WriteOutcome::Unchanged).is_none());
-        assert_eq!(core.toys()[0].quantity, 1);
+        assert_eq!(core.ruling(later).unwrap().toys()[0].quantity, 1);
         let session = Registration { frontend: 1, previous: Some(session) };
-        let session = core.register(session, later).unwrap().session;
+        let session = core.ruling(later).unwrap().register(session, later).unwrap().session;
         assert_eq!(holder(&mut core, session, later), Some(session));
     }
 
@@ -309,7 +317,7 @@ mod tests {
         let planned = lock(&mut core, later).plan(&core, later).unwrap();
         assert!(planned.publish(&mut core, WriteOutcome::Unknown).is_none());
         let session = Registration { frontend: 1, previous: Some(session) };
-        let session = core.register(session, later).unwrap().session;
+        let session = core.ruling(later).unwrap().register(session, later).unwrap().session;
         assert_eq!(holder(&mut core, session, later), None);
     }
 
@@ -348,7 +356,7 @@ mod tests {
         let later = now + LEASE + MARGIN;
         sell(&mut core, later);
         let session = Registration { frontend: 1, previous: Some(session) };
-        let session = core.register(session, later).unwrap().session;
+        let session = core.ruling(later).unwrap().register(session, later).unwrap().session;
         holder(&mut core, session, later);
         let (change, again) = Restock::lock(&mut core, later).unwrap().plan(&core, later);
         assert!(change.is_empty());
@@ -357,6 +365,6 @@ mod tests {
         core.acknowledged(session, &restock.locked_toys().toys);
         let (change, again) = restock.plan(&core, later);
         core.publish(&change, WriteOutcome::Durable);
-        assert_eq!((core.toys()[0].quantity, again), (100, None));
+        assert_eq!((core.ruling(later).unwrap().toys()[0].quantity, again), (100, None));
     }
 }

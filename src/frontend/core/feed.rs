@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::wire::cluster::{FeedEvent, FeedKind, FrontendViewState, ReplicaViewState};
 use crate::wire::order::OrderNumber;
 use crate::wire::replication::{Epoch, ReplicaId};
+use crate::wire::term::{CatalogId, Term};
 use crate::wire::toy::ToyName;
 
 /// The events that are kept: some minutes of a store in which much fails.
@@ -30,6 +31,8 @@ pub struct Seen {
     pub replicas: Vec<(ReplicaId, ReplicaViewState, Option<OrderNumber>)>,
     /// Whether the catalog answers.
     pub catalog_answers: bool,
+    /// The catalog that rules, of several, and its term.
+    pub ruler: Option<(Term, CatalogId)>,
     /// Whether the front-end has a lease, without which it answers nothing from its cache; `None`
     /// if it has no cache.
     pub has_lease: Option<bool>,
@@ -82,6 +85,9 @@ impl Feed {
                 (_, _) => continue,
             };
             self.say(FeedKind::Frontend, &format!("{role} {word}"), at_ms);
+        }
+        if let Some((term, id)) = seen.ruler.filter(|ruler| before.ruler != Some(*ruler)) {
+            self.say(FeedKind::Catalog, &format!("catalog-{id} rules, term {term}"), at_ms);
         }
         match (before.catalog_answers, seen.catalog_answers) {
             (true, false) => self.say(FeedKind::Catalog, "the catalog does not answer", at_ms),
@@ -223,6 +229,7 @@ mod tests {
             leader: leader.map(ReplicaId),
             replicas: replicas.collect(),
             catalog_answers: true,
+            ruler: None,
             has_lease: Some(true),
             frontends: Vec::new(),
             stopped: None,

@@ -14,6 +14,7 @@ const STATES = {
   syncing: "is catching up",
   down: "does not answer",
 };
+const CATALOGS = { active: "rules", standby: "stands by", down: "does not answer" };
 const FRONTENDS = { own: "this page's", up: "answers", down: "does not answer", unasked: "not asked yet" };
 
 export function mount(root, context) {
@@ -149,7 +150,11 @@ function replicasPanel() {
       for (const frontend of frontends ?? []) {
         set(frontend.role, "frontend", frontend.state, [FRONTENDS[frontend.state], "", "", frontend.address]);
       }
-      set("catalog", "catalog", catalog.state, [catalog.state === "up" ? "answers" : "does not answer", text(journal), "", catalog.address]);
+      for (const { id, state, address } of catalog.processes ?? []) {
+        const last = state === "active" ? text(journal) : "";
+        set(`catalog-${id}`, "catalog", state === "down" ? "down" : "up", [CATALOGS[state], last, "", address]);
+      }
+      if (!catalog.processes?.length) set("catalog", "catalog", catalog.state, [catalog.state === "up" ? "answers" : "does not answer", text(journal), "", catalog.address]);
       for (const { id, address, state, last_order: last } of replicas) {
         const behind = state === "down" || journal === null ? "" : String(Math.max(0, journal - (last ?? -1)));
         set(`order-${id}`, "order", state, [STATES[state], state === "down" ? "" : text(last), behind, address]);

@@ -1,0 +1,72 @@
+//! What one of several catalogs says of itself: whether it is ready, and what it counts.
+
+use prometheus::{IntCounter, IntGauge};
+
+use super::sharing::SharingCatalog;
+use crate::health::{DatabaseHealth, Readiness};
+use crate::metrics::{Metrics, Scraped, count};
+use crate::wire::term::Duty;
+
+/// What a catalog that shares its database counts, besides what each catalog counts.
+pub(super) struct SharingMetrics {
+    /// Terms that this process began.
+    pub(super) terms: IntCounter,
+    term: IntGauge,
+    active: IntGauge,
+    standbys: IntGauge,
+}
+
+impl SharingMetrics {
+    pub(super) fn new(role: &Metrics) -> Self {
+        Self {
+            terms: role.counter("terms_begun_total", "Terms that this process began to rule."),
+            term: role.gauge("term", "The newest term that this process has seen."),
+            active: role.gauge("active", "1 if this catalog rules, 0 if it stands by."),
+            standbys: role.gauge(
+                "database_standbys",
+                "Synchronous standbys of the database, when it was last asked.",
+            ),
+        }
+    }
+}
+
+impl Readiness for SharingCatalog {
+    fn readiness(&self) -> Result<(), String> {
+        if let Ok(service) = self.ruling() {
+            return service.readiness();
+        }
+        let (observed, problem) = self.database();
+        match (observed, problem) {
+            (Some(_), None) => Ok(()),
+            (_, Some(problem)) => Err(problem),
+            (None, None) => Err("the database has not answered yet".into()),
+        }
+    }
+
+    fn database(&self) -> Option<DatabaseHealth> {
+        let (observed, _) = Self::database(self);
+        let report = self.report();
+        Some(DatabaseHealth {
+            engine: "postgresql".into(),
+            duty: Some(report.duty),
+            term: Some(report.term),
+            primary: observed.as_ref().map(|observed| observed.primary.clone()),
+            standbys: observed.as_ref().map(|observed| observed.standbys),
+        })
+    }
+}
+
+impl Scraped for SharingCatalog {
+    fn scrape(&self) -> &Metrics {
+        let (metrics, report) = (&self.metrics, self.report());
+        match self.ruling() {
+            Ok(service) => drop(service.scrape()),
+            Err(_) => self.kept.metrics.stands_by(self.readiness().is_ok()),
+        }
+        metrics.term.set(count(report.term.0));
+        metrics.active.set((report.duty == Duty::Active).into());
+        let (observed, _) = Self::database(self);
+        metrics.standbys.set(observed.map_or(0, |observed| observed.standbys.into()));
+        &self.kept.metrics.role
+    }
+}

@@ -1,0 +1,179 @@
+//! A term that one of several catalogs rules: how it begins, what keeps it, and how it ends.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::core::term::Lease;
+use super::journal::Loaded;
+use super::journal::marker::Past;
+use super::remote::Remote;
+use super::service::Service;
+use super::shared::{Beaten, Tenure};
+use super::sharing::SharingCatalog;
+use super::storage::Storage;
+use super::tasks;
+use crate::process::RoleError;
+use crate::runtime::Runtime;
+use crate::shutdown::Shutdown;
+use crate::storage::StorageError;
+use crate::wire::event::EventKind;
+
+/// How long a claim, a beat or a farewell may take, with the database's standbys.
+pub(super) const WRITE_LIMIT: Duration = Duration::from_millis(600);
+/// How long it may take to read the stock: 100,000 toys take about a tenth of it.
+const LOAD_LIMIT: Duration = Duration::from_secs(5);
+
+/// A term that this process rules.
+#[derive(Clone)]
+pub(super) struct Reign {
+    pub(super) service: Arc<Service>,
+    pub(super) tenure: Arc<dyn Tenure>,
+    pub(super) shutdown: Shutdown,
+}
+
+impl SharingCatalog {
+    /// Rules a term until it ends.
+    ///
+    /// # Errors
+    ///
+    /// If the term could not begin, or an invariant was found broken.
+    pub(super) async fn reign(
+        &self,
+        tenure: Arc<dyn Tenure>,
+        sent: Instant,
+        connect: &impl Fn() -> Remote,
+    ) -> Result<(), RoleError> {
+        let mut lease = Lease::claimed(sent);
+        let loaded = match self.load(&*tenure, &mut lease).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.database_failed(&error);
+                return Err(error.into());
+            }
+        };
+        let reign = self.begin(tenure, loaded, lease, connect());
+        if let Err(error) = reign.service.forgo(&self.without).await {
+            log::warn!("--without was not noted: {error}");
+        }
+        self.state().reign = Some(reign.clone());
+        self.metrics.terms.inc();
+        let (service, recorder) = (&reign.service, self.kept.identity.recorder());
+        recorder.change(EventKind::Local, "term.begin", || format!("term {}", service.term));
+        log::info!("catalog-{} rules from now on, term {}", self.id, service.term);
+        reign.shutdown.stop().cancelled().await;
+
+        reign.service.step_down();
+        {
+            let mut state = self.state();
+            state.reign = None;
+            state.longest_journal = state.longest_journal.max(reign.service.journal_length());
+        }
+        recorder.change(EventKind::Local, "term.end", || format!("term {}", service.term));
+        match reign.shutdown.clone().end(Ok(())).await {
+            Err(RoleError::Storage(error)) => {
+                log::warn!("catalog-{} rules no more, term {}: {error}", self.id, service.term);
+                self.state().problem = Some(error.to_string());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn begin(
+        &self,
+        tenure: Arc<dyn Tenure>,
+        loaded: Loaded,
+        lease: Lease,
+        remote: Remote,
+    ) -> Reign {
+        let shutdown = Shutdown::new(CancellationToken::new(), Arc::clone(self.runtime()));
+        let rule = (tenure.term(), lease);
+        let storage: Arc<dyn Storage> = Arc::clone(&tenure) as _;
+        let (kept, roles) = (self.kept.clone(), &self.roles);
+        let (service, jobs) = Service::begin(storage, loaded, roles, shutdown.clone(), kept, rule);
+        tasks::start(&service, jobs, remote, roles.catalog.restock_interval, &shutdown);
+        let beats =
+            beat(Arc::clone(&service), Arc::clone(&tenure), self.standbys, shutdown.clone());
+        shutdown.spawn("the beats", beats);
+        Reign { service, tenure, shutdown }
+    }
+
+    /// Reads what the term begins with, while beats keep it.
+    async fn load(&self, tenure: &dyn Tenure, lease: &mut Lease) -> Result<Loaded, StorageError> {
+        let mut loading = pin!(self.limited(LOAD_LIMIT, tenure.load()));
+        let mut loaded = loop {
+            let due = lease.beat_due(self.runtime().now());
+            let beat = async {
+                self.runtime().sleep_until(due).await;
+                (self.runtime().now(), self.limited(WRITE_LIMIT, tenure.beat()).await)
+            };
+            tokio::select! {
+                biased;
+                loaded = &mut loading => break loaded?,
+                (sent, beaten) = beat => {
+                    is_enough(beaten?, self.standbys)?;
+                    lease.acknowledged(sent);
+                }
+            }
+        };
+        let longest = std::mem::replace(&mut self.state().longest_journal, loaded.journal.length);
+        if loaded.journal.length < longest {
+            log::error!(
+                "the database went back from {longest} orders to {}: every replica is heard before \
+                 anything is sold",
+                loaded.journal.length
+            );
+            self.limited(WRITE_LIMIT, tenure.set_past(Past::InDoubt)).await?;
+            loaded.past = Past::InDoubt;
+        }
+        Ok(loaded)
+    }
+}
+
+/// Writes that the catalog lives whenever it has written nothing else, until the term ends.
+async fn beat(service: Arc<Service>, tenure: Arc<dyn Tenure>, standbys: u32, term: Shutdown) {
+    let runtime = Arc::clone(&service.runtime);
+    loop {
+        let due = service.decide(|core, now| core.lease().beat_due(now));
+        if due > runtime.now() {
+            runtime.sleep_until(due).await;
+            continue;
+        }
+        let sent = runtime.now();
+        let beaten = within(&runtime, WRITE_LIMIT, tenure.beat()).await;
+        match beaten.and_then(|beaten| is_enough(beaten, standbys)) {
+            Ok(()) => service.decide(|core, _| core.lease().acknowledged(sent)),
+            Err(error) => {
+                term.fail(error);
+                return;
+            }
+        }
+    }
+}
+
+pub(super) async fn within<T>(
+    runtime: &Arc<dyn Runtime>,
+    limit: Duration,
+    work: impl Future<Output = Result<T, StorageError>>,
+) -> Result<T, StorageError> {
+    let elapsed =
+        |_| StorageError::Lost(format!("it did not answer within {} ms", limit.as_millis()));
+    runtime.timeout(limit, work).await.map_err(elapsed)?
+}
+
+fn is_enough(Beaten { standbys }: Beaten, needed: u32) -> Result<(), StorageError> {
+    if standbys >= needed {
+        return Ok(());
+    }
+    Err(StorageError::Lost(too_few(standbys, needed)))
+}
+
+pub(super) fn too_few(standbys: u32, needed: u32) -> String {
+    format!(
+        "it has {standbys} synchronous standbys, and `standbys` in roles.toml asks for {needed}; \
+         start them, or see docs/operations.md"
+    )
+}

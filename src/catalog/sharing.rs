@@ -1,0 +1,269 @@
+//! A catalog that shares its database with others: it stands by, rules a term, and stands by again.
+//!
+//! ```text
+//!            ┌──────────────────────────────────────────────────────────────┐
+//!            ▼                                                              │
+//! observe, every 100 ms ─► claim ─► load, beats ─► a Service and its tasks ─┤
+//!                                                                           │
+//!                      any error of the database, or too few standbys ──────┘
+//! ```
+//!
+//! The [core](super::core::term) decides when to claim and how long to rule. Each term has a
+//! [`Service`] of its own, with a core, tasks and connections that end with it. What ends a term
+//! does not end the process: it stands by, and may claim a later one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::condition::SharingMetrics;
+use super::core::term::{ClaimDecision, POLL_INTERVAL, Sighting, Succession};
+use super::reign::{Reign, WRITE_LIMIT, too_few, within};
+use super::remote::Remote;
+use super::service::{Kept, Service};
+use super::shared::{Observed, SharedDatabase, Tenure};
+use crate::identity::Identity;
+use crate::process::RoleError;
+use crate::repeats::Repeats;
+use crate::roles::Roles;
+use crate::runtime::Runtime;
+use crate::shutdown::Shutdown;
+use crate::storage::StorageError;
+use crate::wire::replication::ReplicaId;
+use crate::wire::term::{CatalogId, Duty, Term, TermReport, WhoRules};
+
+/// How long a look at the database may take: less than other catalogs wait for a beat.
+const OBSERVE_LIMIT: Duration = Duration::from_millis(500);
+/// How long a catalog stands by after a term that it could not begin, so that another one may try.
+const FAILED_TERM_PAUSE: Duration = Duration::from_secs(2);
+/// A look at the database that is older says nothing of whether it answers.
+const OBSERVATION_LASTS: Duration = Duration::from_secs(1);
+
+/// One of several catalogs, shared by all threads.
+pub struct SharingCatalog {
+    pub(super) id: CatalogId,
+    pub(super) database: Arc<dyn SharedDatabase>,
+    /// How many synchronous standbys the database must have.
+    pub(super) standbys: u32,
+    pub(super) roles: Roles,
+    pub(super) without: Vec<ReplicaId>,
+    pub(super) kept: Kept,
+    state: Mutex<SharingState>,
+    refusals: Repeats,
+    pub(super) metrics: SharingMetrics,
+}
+
+pub(super) struct SharingState {
+    /// What was last seen of the database, and when it was asked.
+    observed: Option<(Observed, Instant)>,
+    /// Why the database could not be used when it was last asked.
+    pub(super) problem: Option<String>,
+    /// The longest journal that this process has seen.
+    pub(super) longest_journal: u64,
+    /// The term that this process rules.
+    pub(super) reign: Option<Reign>,
+}
+
+impl SharingCatalog {
+    /// Catalog `id`, which shares `database` with others and rules only if that has so many
+    /// synchronous standbys. It does not wait to hear the replicas `without`.
+    #[must_use]
+    pub fn new(
+        id: CatalogId,
+        (database, standbys): (Arc<dyn SharedDatabase>, u32),
+        roles: &Roles,
+        without: &[ReplicaId],
+        kept: Kept,
+    ) -> Arc<Self> {
+        let state = SharingState { observed: None, problem: None, longest_journal: 0, reign: None };
+        let metrics = SharingMetrics::new(&kept.metrics.role);
+        Arc::new(Self {
+            id,
+            database,
+            standbys,
+            roles: roles.clone(),
+            without: without.to_vec(),
+            kept,
+            state: Mutex::new(state),
+            refusals: Repeats::default(),
+            metrics,
+        })
+    }
+
+    /// Stands by and rules in turn, until the process ends. `connect` gives each term its
+    /// connections to the other roles.
+    pub async fn run(self: Arc<Self>, connect: impl Fn() -> Remote, process: Shutdown) {
+        loop {
+            let (tenure, sent) = self.stand_by(&process.stop()).await;
+            match self.reign(tenure, sent, &connect).await {
+                Ok(())
+                // Another catalog may find it better.
+                | Err(RoleError::Storage(StorageError::Lost(_) | StorageError::Deposed)) => {}
+                Err(RoleError::Storage(_)) => self.runtime().sleep(FAILED_TERM_PAUSE).await,
+                // An invariant is broken.
+                Err(failure) => {
+                    process.fail(failure);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives the term up in order, if there is one, once the server has finished.
+    pub async fn leave(&self) {
+        let Some(reign) = self.state().reign.take() else { return };
+        reign.service.step_down();
+        let Reign { service, tenure, shutdown } = reign;
+        if shutdown.end(Ok(())).await.is_ok()
+            && self.limited(WRITE_LIMIT, tenure.leave()).await.is_ok()
+        {
+            log::info!("catalog-{} has left term {} in order", self.id, service.term);
+        }
+    }
+
+    /// Returns the term that this process rules.
+    ///
+    /// # Errors
+    ///
+    /// Who rules instead, as far as it is known.
+    pub(super) fn ruling(&self) -> Result<Arc<Service>, WhoRules> {
+        let state = self.state();
+        match &state.reign {
+            Some(reign) => Ok(Arc::clone(&reign.service)),
+            None => Err(state.standing(self.id)),
+        }
+    }
+
+    /// Returns the term that this process rules, if it does.
+    #[must_use]
+    pub fn service(&self) -> Option<Arc<Service>> {
+        self.ruling().ok()
+    }
+
+    /// Returns whether this process rules.
+    pub(super) fn report(&self) -> TermReport {
+        let rules = self.ruling().ok().filter(|service| service.rule(|_, _| ()).is_ok());
+        let standing = self.state().standing(self.id);
+        match rules {
+            Some(service) => TermReport { id: self.id, duty: Duty::Active, term: service.term },
+            None => TermReport { id: self.id, duty: Duty::Standby, term: standing.term },
+        }
+    }
+
+    /// Returns who the process is.
+    pub(super) fn identity(&self) -> &Arc<Identity> {
+        &self.kept.identity
+    }
+
+    /// Returns what was last seen of the database, and why it could not be used since.
+    pub(super) fn database(&self) -> (Option<Observed>, Option<String>) {
+        let now = self.runtime().now();
+        let state = self.state();
+        let fresh = state.observed.as_ref().filter(|(_, asked)| now < *asked + OBSERVATION_LASTS);
+        let seen = if state.reign.is_some() { state.observed.as_ref() } else { fresh };
+        (seen.map(|(observed, _)| observed.clone()), state.problem.clone())
+    }
+
+    /// Looks at the database until a term can be claimed. Returns it, and when the claim was sent.
+    async fn stand_by(&self, stop: &CancellationToken) -> (Arc<dyn Tenure>, Instant) {
+        let mut succession = Succession::new(self.standbys);
+        let news = Repeats::default();
+        loop {
+            let asked = self.runtime().now();
+            match self.limited(OBSERVE_LIMIT, self.database.observe()).await {
+                Ok(observed) => {
+                    let verdict = self.observed(observed, asked, &mut succession, &news);
+                    if let ClaimDecision::Claim(beat) = verdict
+                        && !stop.is_cancelled()
+                    {
+                        let sent = self.runtime().now();
+                        match self.limited(WRITE_LIMIT, self.database.claim(beat)).await {
+                            Ok(Some(tenure)) => return (tenure, sent),
+                            Ok(None) => log::debug!("another catalog was faster"),
+                            Err(error) => self.database_failed(&error),
+                        }
+                    }
+                }
+                Err(error) => self.database_failed(&error),
+            }
+            self.runtime().sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    fn observed(
+        &self,
+        observed: Observed,
+        asked: Instant,
+        succession: &mut Succession,
+        news: &Repeats,
+    ) -> ClaimDecision {
+        let now = self.runtime().now();
+        if !self.kept.identity.adopt(observed.store) {
+            let ours = self.kept.identity.store().map(|store| store.to_string());
+            self.database_failed(&StorageError::Unusable(format!(
+                "{} holds store {}, and this process belongs to store {}; give all catalogs the \
+                 same database, and start this one again",
+                observed.primary,
+                observed.store,
+                ours.unwrap_or_default()
+            )));
+            return ClaimDecision::Wait;
+        }
+        if let Some(lasted) = self.refusals.over(now) {
+            log::info!("the database answers again; it did not {lasted}");
+        }
+        let sighting =
+            Sighting { beat: observed.beat, holder: observed.holder, standbys: observed.standbys };
+        let standing = {
+            let mut state = self.state();
+            state.problem = (observed.standbys < self.standbys).then(|| {
+                let few = StorageError::Lost(too_few(observed.standbys, self.standbys));
+                few.to_string()
+            });
+            state.longest_journal = state.longest_journal.max(observed.journal.length);
+            state.observed = Some((observed, asked));
+            state.standing(self.id)
+        };
+        if news.happened(&standing.to_string(), now) {
+            log::info!("catalog-{}: {standing}", self.id);
+        }
+        succession.sighted(sighting, asked, now)
+    }
+
+    pub(super) fn database_failed(&self, error: &StorageError) {
+        let problem = error.to_string();
+        if self.refusals.happened(&problem, self.runtime().now()) {
+            log::warn!("catalog-{} cannot rule: {problem}", self.id);
+        }
+        self.state().problem = Some(problem);
+    }
+
+    /// Awaits the database for so long.
+    pub(super) async fn limited<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
+        within(self.runtime(), limit, work).await
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.kept.runtime
+    }
+
+    pub(super) fn state(&self) -> std::sync::MutexGuard<'_, SharingState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SharingState {
+    /// Who rules, as far as it is known to `own`, which does not.
+    fn standing(&self, own: CatalogId) -> WhoRules {
+        let Some((observed, _)) = &self.observed else {
+            return WhoRules { term: Term::default(), holder: None };
+        };
+        let holder = observed.holder.filter(|holder| *holder != own);
+        WhoRules { term: observed.beat.term, holder }
+    }
+}
