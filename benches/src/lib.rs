@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use toystore::catalog::core::history::History;
 use toystore::catalog::core::sessions::Sessions;
 use toystore::catalog::core::steps::ReceivedBatch;
@@ -119,14 +120,30 @@ fn order(number: u64) -> Order {
 }
 
 /// A catalog's database with all toys, and what it holds.
-fn journal(folder: &TempDir) -> (Journal, Stock) {
-    let opened = Journal::open(&folder.path().join("catalog.db"), &toy_roles(), AMPLE_STOCK);
+fn journal(folder: &Folder) -> (Journal, Stock) {
+    let opened = Journal::open(&folder.0.join("catalog.db"), &toy_roles(), AMPLE_STOCK);
     let (journal, loaded) = opened.expect("a database can be made");
     (journal, Stock::new(loaded.shelves, AMPLE_STOCK, loaded.journal, LEADER))
 }
 
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder can be made")
+/// A folder that goes with the case. (A crate for it would change what the store's own libraries are
+/// built with, and all of them would be built again.)
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is in the system's folder for such things.
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn folder() -> Folder {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("toystore-benches-{}-{number}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    std::fs::create_dir_all(&folder.0).expect("a folder can be made");
+    folder
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -138,7 +155,8 @@ fn core(now: Instant) -> (Core, SessionId) {
     let (_, stock) = journal(&folder());
     let mut core = Core::new(stock, Sessions::new(1, [], now), History::continued(), [1], now);
     let registration = Registration { frontend: 1, previous: None };
-    let session = core.register(registration, now).expect("the front-end is known").session;
+    let mut ruling = core.ruling(now).expect("it rules");
+    let session = ruling.register(registration, now).expect("the front-end is known").session;
     (core, session)
 }
 
@@ -162,9 +180,10 @@ fn lock_decide_publish() -> Box<dyn FnMut()> {
     let (mut core, session) = core(now);
     let mut next = 0;
     Box::new(move || {
+        let mut ruling = core.ruling(now).expect("it rules");
         for number in 0..TOYS {
-            let _reply =
-                core.fill(&FillRequest { name: toy_name(number), session: Some(session) }, now);
+            let request = FillRequest { name: toy_name(number), session: Some(session) };
+            black_box(ruling.fill(&request, now));
         }
         let received = ReceivedBatch::new(batch(next, core.status().journal));
         let locked = received.lock(&mut core, HashMap::new(), now).expect("it leads");
@@ -183,8 +202,9 @@ fn renew_and_fill() -> Box<dyn FnMut()> {
     let (mut core, session) = core(now);
     let request = FillRequest { name: toy_name(7), session: Some(session) };
     Box::new(move || {
-        black_box(core.renew(session, now));
-        black_box(core.fill(&request, now));
+        let mut ruling = core.ruling(now).expect("it rules");
+        black_box(ruling.renew(session, now));
+        black_box(ruling.fill(&request, now));
     })
 }
 
@@ -279,7 +299,7 @@ fn commit_a_batch() -> Box<dyn FnMut()> {
 
 fn append_a_batch() -> Box<dyn FnMut()> {
     let (folder, runtime) = (folder(), runtime());
-    let opened = OrderLog::open(&folder.path().join("order-1.db"));
+    let opened = OrderLog::open(&folder.0.join("order-1.db"));
     let (log, mut end) = opened.expect("a database can be made");
     Box::new(move || {
         let _kept = &folder;
