@@ -14,7 +14,7 @@ source ./toolchain.sh
 readonly PACKAGES=(prometheus shellcheck sqlite3 valgrind wrk nginx:nginx-light varnishd:varnish
   etcd:etcd-server pg_ctlcluster:postgresql psql:postgresql-client)
 readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/hosts/test.sh
-  eval/deploy/test.sh benches/counts.sh) # commands
+  eval/deploy/test.sh) # commands
 
 report=$(mktemp)
 trap 'rm -f -- "$report"' EXIT
