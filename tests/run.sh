@@ -10,9 +10,8 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
 # shellcheck source=toolchain.sh
 source ./toolchain.sh
 
-# A package has the name of its command, or stands after it. Those from wrk on are for eval/bench.
-readonly PACKAGES=(prometheus shellcheck sqlite3 valgrind wrk nginx:nginx-light varnishd:varnish
-  etcd:etcd-server pg_ctlcluster:postgresql psql:postgresql-client)
+# Those whose names are not those of their commands are in is_there.
+readonly PACKAGES=(etcd-server nginx-light postgresql prometheus shellcheck sqlite3 valgrind varnish wrk)
 readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/hosts/test.sh
   eval/deploy/test.sh) # commands
 
@@ -50,15 +49,25 @@ set_up_tests() {
 
 get_packages() {
   local package missing=()
-  PATH=$PATH:/usr/sbin # where a person's PATH may not look
+  PATH=$PATH:/usr/sbin # where a person's shell may not look
   for package in "${PACKAGES[@]}"; do
-    command -v "${package%:*}" >/dev/null || missing+=("${package#*:}")
+    is_there "$package" || missing+=("$package")
   done
   ((${#missing[@]} > 0)) || return 0
   if ! install_packages "${missing[@]}"; then
     printf 'left out: what needs %s; get it with: sudo apt-get install -y %s\n' \
       "${missing[*]}" "${missing[*]}"
   fi
+}
+
+is_there() { # PACKAGE
+  case $1 in
+    postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;; # not on the PATH
+    etcd-server) command -v etcd >/dev/null ;;
+    nginx-light) command -v nginx >/dev/null ;;
+    varnish) command -v varnishd >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
 }
 
 get_component() { # COMPONENT
