@@ -4,7 +4,9 @@
 # executables take turns, so that a machine that is busy at times is so for all of them. One client
 # program, that of the first executable, shops at each.
 #
-#   eval/profile/run.sh [--rounds ROUNDS] EXECUTABLE EXECUTABLE…      (10 rounds)
+#   eval/profile/run.sh [--rounds ROUNDS] [--clients CLIENTS] EXECUTABLE EXECUTABLE…
+#
+# 10 rounds of 5 clients, if nothing else is said.
 #
 # Prints a table of medians over the rounds, and leaves nothing.
 
@@ -12,9 +14,10 @@ set -euo pipefail
 # shellcheck source=eval/cluster.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../cluster.sh"
 
-readonly CLIENTS=5 ORDERS=1000 QUERIES=20000 # of each client
+readonly ORDERS=5000 QUERIES=100000 # of all clients
+clients=5
 readonly ROLES_OF_A_STORE=(catalog order-1 order-2 order-3 frontend)
-usage='eval/profile/run.sh [--rounds ROUNDS] EXECUTABLE EXECUTABLE…, or --help'
+usage='eval/profile/run.sh [--rounds ROUNDS] [--clients CLIENTS] EXECUTABLE EXECUTABLE…, or --help'
 
 main() {
   local rounds=10 round executable index
@@ -26,6 +29,11 @@ main() {
       shift 2
       ;;
   esac
+  if [[ ${1-} == --clients ]]; then
+    take_arguments 1 "${2-}"
+    clients=$2
+    shift 2
+  fi
   (($# >= 2)) || misused 'there is nothing to compare'
   executables=()
   for executable in "$@"; do
@@ -51,8 +59,8 @@ measure() { # INDEX ROUND
   open_cluster "s/^initial_stock = .*/initial_stock = $AMPLE_STOCK/" \
     's|^enabled = .*|enabled = true|'
   shop 20 0.5 >/dev/null # what is done only once
-  use "$1" order "$ORDERS" 1
-  use "$1" query "$QUERIES" 0
+  use "$1" order "$((ORDERS / clients))" 1
+  use "$1" query "$((QUERIES / clients))" 0
   tail -n 2 -- "$work/used.csv" | sed "s|^$1|round $2: $TOYSTORE_BIN|" >&2
   close_cluster
 }
@@ -65,13 +73,13 @@ use() { # INDEX TYPE ITERATIONS PROBABILITY
   before=$(time_of_roles)
   shop "$3" "$4"
   after=$(time_of_roles)
-  awk -v type="$1,$2" -v used="$after $before" -v requests="$((CLIENTS * $3))" '
+  awk -v type="$1,$2" -v used="$after $before" -v requests="$((clients * $3))" '
     BEGIN { split(used, at, " "); printf "%s,%.2f\n", type, 1e6 * (at[1] - at[2]) / requests }
   ' >>"$work/used.csv"
 }
 
 shop() { # ITERATIONS PROBABILITY
-  "${executables[0]}" client -c "$CLIENTS" -n "$1" -p "$2" --seed 1 --frontend "$address:8080" \
+  "${executables[0]}" client -c "$clients" -n "$1" -p "$2" --seed 1 --frontend "$address:8080" \
     --fail-if 'errors>0' --fail-if 'refusals>0' --format csv </dev/null >"$work/latencies.csv"
 }
 

@@ -32,6 +32,7 @@ use super::page::events::MOST_ITEMS;
 use super::remote::Remote;
 use super::service::Service;
 use super::traces;
+use crate::clock;
 use crate::events::{EventRecorder, Exchange};
 use crate::health;
 use crate::identity::Guarded;
@@ -345,7 +346,7 @@ pub(super) fn rest_of_path(request: &HttpRequest) -> Result<Cow<'_, str>, ErrorR
 fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, ErrorReply> {
     let mut sent = headers.get_all(IDEMPOTENCY_KEY);
     match (sent.next(), sent.next()) {
-        (None, _) => Ok(IdempotencyKey::from_random(rand::random())),
+        (None, _) => Ok(IdempotencyKey::drawn(clock::time_of_day().as_millis(), rand::random())),
         (Some(key), None) => IdempotencyKey::from_client(key.as_bytes()).ok_or_else(|| {
             ErrorReply::BadRequest("Idempotency-Key is 1 to 255 visible ASCII characters".into())
         }),

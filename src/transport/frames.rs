@@ -103,6 +103,7 @@ impl Frames {
         if self.http_only_until.get().is_some_and(|until| clock::now() < until) {
             return None;
         }
+        let sent = Cell::new(None);
         let answered = async {
             let _one_of_few = self.calls.acquire().await.expect("it is never closed");
             let channel = match self.channel().await {
@@ -110,11 +111,17 @@ impl Frames {
                 Err(NotConnected::HttpOnly) => return None,
                 Err(NotConnected::Failed(error)) => return Some(Err(error)),
             };
+            sent.set(Some((Rc::clone(&channel), clock::now())));
             Some(channel.send(path, body, caller).answer().await)
         };
         let answer = match actix_web::rt::time::timeout(time_limit, answered).await {
             Ok(answer) => answer?,
-            Err(_elapsed) => Err(CallError::Unreachable(Unreachable::Silent)),
+            Err(_elapsed) => {
+                if let Some((channel, since)) = sent.take() {
+                    channel.retire_if_silent(since);
+                }
+                Err(CallError::Unreachable(Unreachable::Silent))
+            }
         };
         Some(answer.and_then(|(AnswerHead { status, timing, .. }, body)| {
             caller.timing.add_all(timing);
@@ -238,10 +245,9 @@ impl Channel {
         });
         self.has_outgoing.notify_one();
         let (answer, answered) = oneshot::channel();
-        let now = clock::now();
-        self.used.set(now);
+        self.used.set(clock::now());
         self.waiting.borrow_mut().insert(id, answer);
-        Waiting { channel: Rc::clone(self), id, since: now, answered, is_answered: false }
+        Waiting { channel: Rc::clone(self), id, answered }
     }
 
     /// Writes what has gathered, until the connection breaks or rests for too long.
@@ -274,6 +280,14 @@ impl Channel {
         }
     }
 
+    /// Makes no further call on a connection on which nothing has arrived since then.
+    fn retire_if_silent(&self, since: Instant) {
+        if self.heard.get() <= since {
+            self.is_retired.set(true);
+            self.end_if_left();
+        }
+    }
+
     /// Ends the connection if no call waits and none will.
     fn end_if_left(&self) {
         if self.is_retired.get() && self.waiting.borrow().is_empty() {
@@ -286,30 +300,20 @@ impl Channel {
 struct Waiting {
     channel: Rc<Channel>,
     id: u64,
-    since: Instant,
     answered: oneshot::Receiver<(AnswerHead, Bytes)>,
-    is_answered: bool,
 }
 
 impl Waiting {
     async fn answer(mut self) -> Result<(AnswerHead, Bytes), CallError> {
-        let answer = (&mut self.answered).await;
-        self.is_answered = true;
-        answer.map_err(|_closed| closed())
+        (&mut self.answered).await.map_err(|_closed| closed())
     }
 }
 
 impl Drop for Waiting {
-    /// A call that is given up makes way, and retires a connection that is silent.
+    /// A call that is answered or given up makes way.
     fn drop(&mut self) {
-        let Self { channel, .. } = self;
-        if !self.is_answered {
-            channel.waiting.borrow_mut().remove(&self.id);
-            if channel.heard.get() <= self.since {
-                channel.is_retired.set(true);
-            }
-        }
-        channel.end_if_left();
+        self.channel.waiting.borrow_mut().remove(&self.id);
+        self.channel.end_if_left();
     }
 }
 

@@ -27,7 +27,8 @@ const CLIENT: &str = "client:";
 /// What the keys begin with that front-ends drew.
 const RANDOM: &str = "random:";
 
-/// The key that identifies a purchase for ever: the client's `Idempotency-Key`, or 128 random bits.
+/// The key that identifies a purchase for ever: the client's `Idempotency-Key`, or one that a
+/// front-end [drew](IdempotencyKey::drawn).
 ///
 /// The two kinds have different prefixes (`client:…`, `random:…`). The reply to a purchase says its
 /// key in both cases, so that a client that sent none can retry with the key that was drawn for it.
@@ -158,7 +159,20 @@ impl IdempotencyKey {
         })
     }
 
-    /// Creates a key for a purchase whose client sent none.
+    /// Draws a key for a purchase whose client sent none: the time, in milliseconds since 1970, and
+    /// the lowest 80 of some random `bits`, which cannot be guessed.
+    ///
+    /// The catalog keeps keys in their order. Keys that begin with the time stand side by side on a
+    /// few pages of the database, and those that were random throughout changed one page each.
+    /// Nothing is decided by the time; a clock that jumps costs pages.
+    #[must_use]
+    pub fn drawn(time_ms: u128, bits: u128) -> Self {
+        const RANDOM_BITS: u32 = 80;
+        let low = bits & ((1 << RANDOM_BITS) - 1);
+        Self::from_random(time_ms << RANDOM_BITS | low)
+    }
+
+    /// Creates the key with these 128 bits.
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
         Self(format!("{RANDOM}{bits:032x}").into())
@@ -227,6 +241,17 @@ mod tests {
             let key = IdempotencyKey::from_client(own.as_bytes()).unwrap();
             assert_eq!((key.as_str(), key.as_sent()), (&*format!("client:{own}"), own));
         }
+    }
+
+    #[test]
+    fn keys_that_are_drawn_one_after_the_other_are_in_this_order() {
+        let first = IdempotencyKey::drawn(1_700_000_000_000, u128::MAX);
+        let second = IdempotencyKey::drawn(1_700_000_000_001, 0);
+        assert!(first < second, "{first} {second}");
+        assert_eq!(first.as_str(), "random:018bcfe56800ffffffffffffffffffff");
+        let same_time = IdempotencyKey::drawn(1_700_000_000_000, u128::MAX - 1);
+        assert_ne!(first, same_time);
+        assert_eq!(IdempotencyKey::from_client(first.as_sent().as_bytes()), Some(first));
     }
 
     #[test]

@@ -144,11 +144,14 @@ impl Journal {
         keys: Vec<IdempotencyKey>,
     ) -> impl Future<Output = Result<KnownKeys, StorageError>> + use<> {
         self.writer.run(move |connection| {
+            // One transaction, so that SQLite takes its locks once and not for each key.
+            let reading = connection.transaction()?;
             let mut found = HashMap::new();
             for key in keys {
-                let recorded = decisions::look_up(connection, key.as_str())?;
+                let recorded = decisions::look_up(&reading, key.as_str())?;
                 found.extend(recorded.map(|recorded| (key, recorded)));
             }
+            reading.finish()?;
             Ok(found)
         })
     }
