@@ -16,7 +16,7 @@ use crate::manual::Manual;
 use crate::mend;
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
-use crate::roles::{Role, Roles};
+use crate::roles::{Engine, Role, Roles};
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
 use crate::{catalog, client, cluster, frontend, health, order, trace};
@@ -74,6 +74,12 @@ enum Command {
     /// catalog hears every replica before it sells; if one holds more orders, roll the catalog
     /// forward with `toystore rebuild`.
     Restore(RestoreArguments),
+    /// Move a store from SQLite into the database of roles.toml, or back.
+    ///
+    /// Stop the catalogs first. The chain of the orders is checked on both sides, and what was
+    /// written is read back. What the store is moved from is left as it is; no catalog may start
+    /// there again. A catalog that starts where the store was moved to hears every replica first.
+    Move(MoveArguments),
     /// Write what the store did for a request, as events or for a viewer.
     ///
     /// A front-end collects the events of all roles. Each keeps the last ones in memory, so that a
@@ -148,6 +154,17 @@ struct RestoreArguments {
 }
 
 #[derive(Args)]
+#[group(required = true, multiple = false)]
+struct MoveArguments {
+    /// The SQLite file to move from, such as data/catalog.db, into `database`.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// The SQLite file to move to, which is created, from `database`.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct ProbeArguments {
     /// The role: catalog, order-1, frontend, frontend-2, …
     role: Role,
@@ -191,6 +208,9 @@ pub fn run() -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
+        Command::Move(arguments) => {
+            with_roles(&config, |roles| told_outcome(system.block_on(moved(roles, &arguments))))
+        }
         Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
@@ -299,12 +319,32 @@ fn told_outcome(outcome: Result<String, impl Display>) -> ExitCode {
     outcome.map_or_else(|error| fail(&error), |text| print(&text))
 }
 
+/// Moves a store, while no catalog on SQLite runs in this data folder.
+async fn moved(roles: &Roles, arguments: &MoveArguments) -> Result<String, RoleError> {
+    let _lock = PidLock::take(roles, Role::Catalog)?;
+    let catalog = &roles.catalog;
+    Ok(match (&arguments.from, &arguments.to) {
+        (Some(file), _) => postgres::move_from(catalog, file).await?,
+        (None, to) => postgres::move_to(catalog, to.as_deref().unwrap_or(Path::new(""))).await?,
+    })
+}
+
 fn back_up(roles: &Roles, to: &Path) -> ExitCode {
     match backup::back_up(roles, to) {
         Ok(manifest) => {
             let each =
                 manifest.databases.iter().map(|it| format!("{}: {} orders\n", it.role, it.orders));
-            print(&(each.collect::<String>() + &format!("the backup is {}\n", to.display())))
+            let without = match roles.catalog.engine {
+                Engine::Sqlite { .. } => "",
+                Engine::Postgres(_) => {
+                    "the catalog's database is not in it: back it up with PostgreSQL's own tools\n"
+                }
+            };
+            print(
+                &(each.collect::<String>()
+                    + without
+                    + &format!("the backup is {}\n", to.display())),
+            )
         }
         Err(error) => fail(&error),
     }

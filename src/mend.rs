@@ -7,7 +7,7 @@ use crate::catalog::journal::rebuild::{self, RebuildError};
 use crate::catalog::journal::repair;
 use crate::pid_lock::PidLock;
 use crate::process::RoleError;
-use crate::roles::{CatalogRole, Role, Roles};
+use crate::roles::{CatalogRole, Engine, Role, Roles};
 use crate::storage::StorageError;
 
 /// Why nothing was mended.
@@ -19,6 +19,16 @@ pub enum MendError {
     Rebuild(RebuildError),
     /// The database cannot be used.
     Storage(StorageError),
+    /// The catalog is on PostgreSQL.
+    Postgres,
+}
+
+/// Both commands change an SQLite file.
+fn check_engine(roles: &Roles) -> Result<(), MendError> {
+    match roles.catalog.engine {
+        Engine::Sqlite { .. } => Ok(()),
+        Engine::Postgres(_) => Err(MendError::Postgres),
+    }
 }
 
 /// Rebuilds the journal from the log in a replica's database. Returns what was done.
@@ -27,6 +37,7 @@ pub enum MendError {
 ///
 /// If the catalog runs, or the two do not belong together.
 pub fn rebuild(roles: &Roles, from: &Path) -> Result<String, MendError> {
+    check_engine(roles)?;
     let _lock = PidLock::take(roles, Role::Catalog).map_err(MendError::Role)?;
     let path = roles.file_of(Role::Catalog, "db");
     let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
@@ -46,6 +57,7 @@ pub fn rebuild(roles: &Roles, from: &Path) -> Result<String, MendError> {
 ///
 /// If the catalog runs, or its database cannot be used.
 pub fn repair(roles: &Roles) -> Result<String, MendError> {
+    check_engine(roles)?;
     let _lock = PidLock::take(roles, Role::Catalog).map_err(MendError::Role)?;
     let path = roles.file_of(Role::Catalog, "db");
     let problems =
@@ -63,6 +75,12 @@ impl fmt::Display for MendError {
             Self::Role(error) => error.fmt(f),
             Self::Rebuild(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),
+            Self::Postgres => f.write_str(
+                "the catalog is on PostgreSQL, and this command mends an SQLite file; restore the \
+                 database with PostgreSQL's own tools. To rebuild it from a replica, rebuild an \
+                 SQLite file (a roles.toml with an `address` in [catalog]), and then use \
+                 `toystore move --from`",
+            ),
         }
     }
 }
