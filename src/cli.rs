@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::backup::{self, Fate, Newer, SavedDatabase};
+use crate::backup::{self, Newer};
 use crate::catalog::postgres;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
@@ -79,7 +79,7 @@ enum Command {
     /// Stop the catalogs first. The chain of the orders is checked on both sides, and what was
     /// written is read back. What the store is moved from is left as it is; no catalog may start
     /// there again. A catalog that starts where the store was moved to hears every replica first.
-    Move(MoveArguments),
+    Move(mend::MoveArguments),
     /// Write what the store did for a request, as events or for a viewer.
     ///
     /// A front-end collects the events of all roles. Each keeps the last ones in memory, so that a
@@ -154,17 +154,6 @@ struct RestoreArguments {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = false)]
-struct MoveArguments {
-    /// The SQLite file to move from, such as data/catalog.db, into `database`.
-    #[arg(long, value_name = "FILE")]
-    from: Option<PathBuf>,
-    /// The SQLite file to move to, which is created, from `database`.
-    #[arg(long, value_name = "FILE")]
-    to: Option<PathBuf>,
-}
-
-#[derive(Args)]
 struct ProbeArguments {
     /// The role: catalog, order-1, frontend, frontend-2, …
     role: Role,
@@ -208,9 +197,9 @@ pub fn run() -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
-        Command::Move(arguments) => {
-            with_roles(&config, |roles| told_outcome(system.block_on(moved(roles, &arguments))))
-        }
+        Command::Move(arguments) => with_roles(&config, |roles| {
+            told_outcome(system.block_on(mend::move_store(roles, &arguments)))
+        }),
         Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
@@ -319,16 +308,6 @@ fn told_outcome(outcome: Result<String, impl Display>) -> ExitCode {
     outcome.map_or_else(|error| fail(&error), |text| print(&text))
 }
 
-/// Moves a store, while no catalog on SQLite runs in this data folder.
-async fn moved(roles: &Roles, arguments: &MoveArguments) -> Result<String, RoleError> {
-    let _lock = PidLock::take(roles, Role::Catalog)?;
-    let catalog = &roles.catalog;
-    Ok(match (&arguments.from, &arguments.to) {
-        (Some(file), _) => postgres::move_from(catalog, file).await?,
-        (None, to) => postgres::move_to(catalog, to.as_deref().unwrap_or(Path::new(""))).await?,
-    })
-}
-
 fn back_up(roles: &Roles, to: &Path) -> ExitCode {
     match backup::back_up(roles, to) {
         Ok(manifest) => {
@@ -353,24 +332,8 @@ fn back_up(roles: &Roles, to: &Path) -> ExitCode {
 fn restore(roles: &Roles, arguments: &RestoreArguments) -> ExitCode {
     let newer = if arguments.discard_newer { Newer::Discarded } else { Newer::Kept };
     match backup::restore(roles, &arguments.from, newer) {
-        Ok(fates) => {
-            print(&fates.iter().map(|(saved, fate)| told(saved, fate)).collect::<String>())
-        }
+        Ok(fates) => print(&fates.iter().map(|(saved, fate)| fate.told(saved)).collect::<String>()),
         Err(error) => fail(&error),
-    }
-}
-
-/// A line on what happened to a role's database.
-fn told(SavedDatabase { role, orders, .. }: &SavedDatabase, fate: &Fate) -> String {
-    match fate {
-        Fate::Restored => format!("{role}: restored, {orders} orders\n"),
-        Fate::Replaced(aside) => {
-            format!("{role}: restored, {orders} orders; what was there is {}\n", aside.display())
-        }
-        Fate::Kept(present) => {
-            format!("{role}: kept, {present} orders; the backup has {orders} of them\n")
-        }
-        Fate::NotHere => format!("{role}: not restored, it is not in roles.toml\n"),
     }
 }
 

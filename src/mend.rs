@@ -1,10 +1,14 @@
-//! `toystore rebuild` and `toystore repair`: mending the database of a catalog that is stopped.
+//! `toystore rebuild`, `repair` and `move`: what is done to the database of a catalog that is
+//! stopped.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
 
 use crate::catalog::journal::rebuild::{self, RebuildError};
 use crate::catalog::journal::repair;
+use crate::catalog::postgres;
 use crate::pid_lock::PidLock;
 use crate::process::RoleError;
 use crate::roles::{CatalogRole, Engine, Role, Roles};
@@ -67,6 +71,32 @@ pub fn repair(roles: &Roles) -> Result<String, MendError> {
     }
     let lines: Vec<String> = problems.iter().map(|it| format!("mended: {it}\n")).collect();
     Ok(lines.concat())
+}
+
+/// Where a store is moved from, or to.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct MoveArguments {
+    /// The SQLite file to move from, such as data/catalog.db, into `database`.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// The SQLite file to move to, which is created, from `database`.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+/// Moves a store, while no catalog on SQLite runs in this data folder. Returns what was done.
+///
+/// # Errors
+///
+/// If a catalog runs, or what the store is moved from or to cannot be used.
+pub async fn move_store(roles: &Roles, arguments: &MoveArguments) -> Result<String, RoleError> {
+    let _lock = PidLock::take(roles, Role::Catalog)?;
+    let catalog = &roles.catalog;
+    Ok(match (&arguments.from, &arguments.to) {
+        (Some(file), _) => postgres::move_from(catalog, file).await?,
+        (None, to) => postgres::move_to(catalog, to.as_deref().unwrap_or(Path::new(""))).await?,
+    })
 }
 
 impl fmt::Display for MendError {
