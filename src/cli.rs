@@ -16,7 +16,7 @@ use crate::manual::Manual;
 use crate::mend;
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
-use crate::roles::{LINKS, Role, Roles};
+use crate::roles::{Engine, LINKS, Role, Roles};
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
 use crate::{catalog, certs, client, cluster, frontend, health, order, trace};
@@ -80,6 +80,12 @@ enum Command {
     /// catalog hears every replica before it sells; if one holds more orders, roll the catalog
     /// forward with `toystore rebuild`.
     Restore(RestoreArguments),
+    /// Move a store from SQLite into the database of roles.toml, or back.
+    ///
+    /// Stop the catalogs first. The chain of the orders is checked on both sides, and what was
+    /// written is read back. What the store is moved from is left as it is; no catalog may start
+    /// there again. A catalog that starts where the store was moved to hears every replica first.
+    Move(mend::MoveArguments),
     /// Write what the store did for a request, as events or for a viewer.
     ///
     /// A front-end collects the events of all roles. Each keeps the last ones in memory, so that a
@@ -198,6 +204,9 @@ pub fn run() -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
+        Command::Move(arguments) => with_roles(&config, |roles| {
+            told_outcome(system.block_on(mend::move_store(roles, &arguments)))
+        }),
         Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
@@ -316,7 +325,17 @@ fn back_up(roles: &Roles, to: &Path) -> ExitCode {
         Ok(manifest) => {
             let each =
                 manifest.databases.iter().map(|it| format!("{}: {} orders\n", it.role, it.orders));
-            print(&(each.collect::<String>() + &format!("the backup is {}\n", to.display())))
+            let without = match roles.catalog.engine {
+                Engine::Sqlite { .. } => "",
+                Engine::Postgres(_) => {
+                    "the catalog's database is not in it: back it up with PostgreSQL's own tools\n"
+                }
+            };
+            print(
+                &(each.collect::<String>()
+                    + without
+                    + &format!("the backup is {}\n", to.display())),
+            )
         }
         Err(error) => fail(&error),
     }
