@@ -17,6 +17,13 @@ use rcgen::{
 
 use crate::roles::{Address, Roles, Tls};
 
+/// What `toystore certs --help` says.
+pub const ABOUT: &str = "\
+Make certificates, to try TLS between roles
+
+An authority signs one certificate for each host that roles.toml names. The files are those that \
+[tls] in roles.toml names, by default in the folder `tls` beside it; what is there stays. A host \
+needs the authority's certificate, and the two files with its own name.";
 /// How long certificates are valid: longer than any trial lasts.
 const YEARS: i32 = 10;
 /// Only the user who runs a role reads its key.

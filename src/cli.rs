@@ -61,10 +61,7 @@ enum Command {
     /// toy's stock is what a restock leaves. Orders and keys are not touched.
     Repair,
     /// Make certificates, to try TLS between roles.
-    ///
-    /// An authority signs one certificate for each host that roles.toml names. The files are those
-    /// that [tls] in roles.toml names, by default in the folder `tls` beside it; what is there
-    /// stays. A host needs the authority's certificate, and the two files with its own name.
+    #[command(long_about = certs::ABOUT)]
     Certs,
     /// Back up the databases of this roles.toml's data folder, while the store runs.
     ///
@@ -276,11 +273,7 @@ fn play_in(
     cluster::leave_session_of_supervisor();
     process::raise_file_limit();
     let links = std::env::var(LINKS).unwrap_or_default();
-    let roles = match roles.clone().through(&links).and_then(Roles::join_run) {
-        Ok(roles) => roles,
-        Err(error) => return fail(&error),
-    };
-    let roles = &match roles.with_certificates(Some(role)) {
+    let roles = &match roles.clone().through(&links).and_then(|roles| roles.of_process(role)) {
         Ok(roles) => roles,
         Err(error) => return fail(&error),
     };
@@ -306,13 +299,11 @@ fn play_in(
             lost = lock.lost() => Err(lost),
         }
     });
-    match outcome {
-        Ok(()) => {
-            log::info!("{role} has ended in order");
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&error),
-    }
+    let Err(error) = outcome else {
+        log::info!("{role} has ended in order");
+        return ExitCode::SUCCESS;
+    };
+    fail(&error)
 }
 
 /// Prints what was done.

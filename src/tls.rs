@@ -47,8 +47,10 @@ pub struct TlsServer(pub Arc<ServerConfig>);
 /// Why there can be no TLS. The message says what to do.
 #[derive(Debug)]
 pub struct TlsError {
-    path: PathBuf,
-    problem: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, and what to do.
+    pub problem: String,
 }
 
 impl TlsFiles {
@@ -142,23 +144,13 @@ fn in_words(error: &pem::Error) -> String {
 
 impl TlsError {
     fn new(path: &Path, problem: impl fmt::Display) -> Self {
-        Self { path: path.to_owned(), problem: problem.to_string() }
+        let problem = format!(
+            "this file, which [tls] in roles.toml names, cannot be used: {problem}; `toystore \
+             certs` makes certificates for a trial"
+        );
+        Self { path: path.to_owned(), problem }
     }
 }
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, problem } = self;
-        write!(
-            f,
-            "{}, which [tls] in roles.toml names, cannot be used: {problem}; `toystore certs` \
-             makes certificates for a trial",
-            path.display()
-        )
-    }
-}
-
-impl std::error::Error for TlsError {}
 
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -39,24 +39,6 @@ pub enum Fate {
     NotHere,
 }
 
-impl Fate {
-    /// Says in a line what happened to a role's database.
-    #[must_use]
-    pub fn told(&self, SavedDatabase { role, orders, .. }: &SavedDatabase) -> String {
-        match self {
-            Self::Restored => format!("{role}: restored, {orders} orders\n"),
-            Self::Replaced(aside) => {
-                let aside = aside.display();
-                format!("{role}: restored, {orders} orders; what was there is {aside}\n")
-            }
-            Self::Kept(present) => {
-                format!("{role}: kept, {present} orders; the backup has {orders} of them\n")
-            }
-            Self::NotHere => format!("{role}: not restored, it is not in roles.toml\n"),
-        }
-    }
-}
-
 /// A database that is about to be put in place.
 struct Prepared {
     /// Its place among the backup's databases.

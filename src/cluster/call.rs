@@ -41,8 +41,7 @@ pub(super) async fn call(cluster: &Cluster, arguments: CallArguments) -> VerbRes
         )));
     }
     let roles = cluster.roles.clone().join_run()?;
-    let roles =
-        roles.with_certificates(None).map_err(|error| VerbError::Problem(error.to_string()))?;
+    let roles = roles.with_certificates(None)?;
     let store = store(&roles).await;
     let meant_for = Some(Addressee { role: role.to_string(), store });
     let caller = Caller { meant_for, ..Caller::default() };

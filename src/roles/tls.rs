@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Role, Roles, Secret};
+use super::{Role, Roles, RolesError, Secret};
 use crate::tls::{TlsClient, TlsError, TlsFiles, TlsServer};
 
 /// TLS between roles.
@@ -59,17 +59,28 @@ impl Tls {
 }
 
 impl Roles {
+    /// Returns the roles as the process of `role` has them: it joins the run, and has certificates.
+    ///
+    /// # Errors
+    ///
+    /// If the run's secret or a certificate cannot be read.
+    pub fn of_process(self, role: Role) -> Result<Self, RolesError> {
+        self.join_run()?.with_certificates(Some(role))
+    }
+
     /// Returns the roles with the certificates that a process needs: to call roles and, if it is
     /// one, to be called.
     ///
     /// # Errors
     ///
     /// If a file is missing or of no use.
-    pub fn with_certificates(mut self, own: Option<Role>) -> Result<Self, TlsError> {
+    pub fn with_certificates(mut self, own: Option<Role>) -> Result<Self, RolesError> {
         let host = own.and_then(|role| self.address_of(role)).map(super::Address::host);
         if let Some(tls) = &mut self.tls {
-            tls.client = Some(tls.files.client()?);
-            tls.server = host.map(|host| tls.files.server(host.as_str())).transpose()?;
+            let failed = |TlsError { path, problem }| RolesError { path, problem };
+            tls.client = Some(tls.files.client().map_err(failed)?);
+            let server = host.map(|host| tls.files.server(host.as_str())).transpose();
+            tls.server = server.map_err(failed)?;
         }
         Ok(self)
     }
