@@ -1,5 +1,6 @@
 //! The command line: run a role, act on a whole store, or shop in it.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,10 +9,11 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::backup::{self, Fate, Newer, SavedDatabase};
+use crate::catalog::postgres;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
 use crate::manual::Manual;
-use crate::mend::{self, MendError};
+use crate::mend;
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{Role, Roles};
@@ -91,6 +93,12 @@ struct CatalogArguments {
     /// The id of a [[catalog.process]] of roles.toml, where `database` is set.
     #[arg(long)]
     id: Option<u32>,
+    /// Create the tables of `database`, or upgrade them, and run no catalog.
+    ///
+    /// Run it once before the first catalog starts, and after an upgrade, with all catalogs
+    /// stopped. To run it again does nothing. A database that a newer version upgraded is refused.
+    #[arg(long, conflicts_with_all = ["id", "without"])]
+    migrate: bool,
     /// Sell without hearing this replica, such as order-3, which is lost for good (repeatable).
     ///
     /// A catalog whose database is new, restored or copied hears every replica before it sells,
@@ -159,6 +167,9 @@ pub fn run() -> ExitCode {
     match line.command {
         Command::Cluster(verb) => system.block_on(cluster::carry_out(verb, &config)),
         Command::Frontend(arguments) => play(&system, &config, Role::Frontend(arguments.id)),
+        Command::Catalog(CatalogArguments { migrate: true, .. }) => with_roles(&config, |roles| {
+            told_outcome(system.block_on(postgres::migrate(&roles.catalog)))
+        }),
         Command::Catalog(arguments) => with_roles(&config, |roles| {
             let lost = lost_replicas(roles, &arguments.without);
             lost.map_or_else(
@@ -174,9 +185,9 @@ pub fn run() -> ExitCode {
         Command::Client(arguments) => with_roles(&config, |roles| {
             system.block_on(client::run(arguments, &roles.frontend_addresses()))
         }),
-        Command::Repair => with_roles(&config, |roles| mended(mend::repair(roles))),
+        Command::Repair => with_roles(&config, |roles| told_outcome(mend::repair(roles))),
         Command::Rebuild(arguments) => {
-            with_roles(&config, |roles| mended(mend::rebuild(roles, &arguments.from)))
+            with_roles(&config, |roles| told_outcome(mend::rebuild(roles, &arguments.from)))
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
@@ -283,8 +294,8 @@ fn play_in(
     }
 }
 
-/// Prints what was done to the catalog's database.
-fn mended(outcome: Result<String, MendError>) -> ExitCode {
+/// Prints what was done.
+fn told_outcome(outcome: Result<String, impl Display>) -> ExitCode {
     outcome.map_or_else(|error| fail(&error), |text| print(&text))
 }
 

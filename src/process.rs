@@ -65,8 +65,6 @@ pub enum RoleError {
     },
     /// The role would listen beyond this machine without a secret.
     NoSecret(Role, String),
-    /// The role's database is of a kind that it cannot use.
-    Engine(Role),
     /// A task found an invariant broken.
     Panicked(&'static str),
 }
@@ -261,11 +259,6 @@ impl fmt::Display for RoleError {
                 f,
                 "{role} would listen on {address}, which other machines can reach, but roles.toml \
                  has no secret; set `secret` to the same 16 or more characters for every role"
-            ),
-            Self::Engine(role) => write!(
-                f,
-                "{role} cannot use the PostgreSQL database of roles.toml in this version; take \
-                 `database` out, and give [catalog] an `address`"
             ),
             Self::Panicked(task) => write!(
                 f,

@@ -10,7 +10,7 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
 # shellcheck source=toolchain.sh
 source ./toolchain.sh
 
-readonly PACKAGES=(prometheus shellcheck sqlite3)           # a package has the name of its command
+readonly PACKAGES=(postgresql prometheus shellcheck sqlite3) # a package has the name of its command
 readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/hosts/test.sh
   eval/deploy/test.sh) # commands
 
@@ -49,13 +49,20 @@ set_up_tests() {
 get_packages() {
   local package missing=()
   for package in "${PACKAGES[@]}"; do
-    command -v "$package" >/dev/null || missing+=("$package")
+    is_there "$package" || missing+=("$package")
   done
   ((${#missing[@]} > 0)) || return 0
   if ! install_packages "${missing[@]}"; then
     printf 'left out: what needs %s; get it with: sudo apt-get install -y %s\n' \
       "${missing[*]}" "${missing[*]}"
   fi
+}
+
+is_there() { # PACKAGE
+  case $1 in
+    postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;; # not on the PATH
+    *) command -v "$1" >/dev/null ;;
+  esac
 }
 
 get_component() { # COMPONENT

@@ -30,20 +30,49 @@ in_state() { # STATE…
   printf 'Name=instance-state-name,Values=%s' "$*"
 }
 
-tags_for() { # RESOURCE
+tags_for() { # RESOURCE [HOST]
+  local host_name='' more=''
+  if ((${2:-0} > 0)); then
+    host_name=-$2
+    more=",{Key=toystore-host,Value=$2}"
+  fi
   printf 'ResourceType=%s,Tags=[{Key=Name,Value=toystore-%s},{Key=Project,Value=toystore},%s]' \
-    "$1" "$name" "{Key=toystore-deployment,Value=$name}"
+    "$1" "$name$host_name" "{Key=toystore-deployment,Value=$name}$more"
 }
 
-# Sets `instance`, to nothing if there is none.
+# Sets `instance`, to nothing if there is none; `instances`, by host; and `shape`, if it is known.
 find_instance() {
-  local found
-  list found ec2 describe-instances --filters "$(of_deployment)" \
-    "$(in_state pending running stopping stopped)" --query 'Reservations[].Instances[].InstanceId'
-  ((${#found[@]} < 2)) ||
-    fail "there are several instances of \"$name\": ${found[*]}; try deploy.sh remove"
-  instance=${found[0]-}
+  local found id number
+  instances=()
+  found=$(look ec2 describe-instances --filters "$(of_deployment)" \
+    "$(in_state pending running stopping stopped)" \
+    --query "Reservations[].Instances[].[InstanceId, Tags[?Key=='toystore-host'].Value | [0]]")
+  while read -r id number; do
+    [[ -n $id ]] || continue
+    [[ $number != None ]] || number=0
+    [[ -z ${instances[number]-} ]] ||
+      fail "there are several instances of \"$name\": $(awk '{ printf "%s%s", NR > 1 ? " " : "", $1 }' \
+        <<<"$found"); try deploy.sh remove"
+    instances[number]=$id
+  done <<<"$found"
+  if ((${#instances[@]} > 0)); then
+    found=three
+    [[ -z ${instances[0]-} ]] || found=one
+    [[ ${shape:-$found} == "$found" && ${#instances[@]} -le $(hosts_of $found) ]] ||
+      fail "what there is of \"$name\" is not of the shape $shape; remove it first, or use another --name"
+    shape=$found
+  fi
+  set -- "${instances[@]}"
+  instance=${1-}
 }
+
+# How many instances a shape has.
+hosts_of() { # SHAPE
+  if [[ $1 == three ]]; then echo 3; else echo 1; fi
+}
+
+# The numbers of the hosts: 0 where there is one only.
+hosts() { if [[ $shape == three ]]; then echo 1 2 3; else echo 0; fi; }
 
 # The instance lets in who has the private key. It stays on this machine: EC2 gets the public half.
 ensure_key() {
@@ -97,23 +126,39 @@ ensure_group() {
       --port "$port" --cidr "$cidr" >/dev/null
   done
   say "ports ${PORTS[*]} are open to $cidr"
+  [[ $shape != three ]] || let_hosts_in
 }
 
-# Sets `subnet` and `network`. Not every zone has every type: us-east-1e has no m5a.
-choose_subnet() {
-  local zones
+# The hosts reach each other, by their private addresses: etcd, Patroni, PostgreSQL and the roles.
+let_hosts_in() {
+  local there
+  there=$(look ec2 describe-security-group-rules --filters "Name=group-id,Values=$group" \
+    --query 'SecurityGroupRules[?!IsEgress && ReferencedGroupInfo].ReferencedGroupInfo.GroupId')
+  [[ $there != "$group" ]] || return 0
+  change cloud ec2 authorize-security-group-ingress --group-id "$group" --protocol tcp \
+    --port 1024-65535 --source-group "$group" >/dev/null
+}
+
+# Sets `subnets` and `network`. Not every zone has every type: us-east-1e has no m5a. Three hosts are
+# in three zones, if there are as many.
+choose_subnets() {
+  local zones found id
+  subnets=("$subnet")
   if [[ -n $subnet ]]; then
     network=$(look ec2 describe-subnets --subnet-ids "$subnet" --query 'Subnets[0].VpcId')
   elif [[ -n $offline ]]; then
-    subnet=SUBNET
+    subnets=(SUBNET)
   else
     zones=$(look ec2 describe-instance-type-offerings --location-type availability-zone \
       --filters "Name=instance-type,Values=$type" --query 'InstanceTypeOfferings[].Location')
     [[ -n $zones ]] || fail "there is no $type in $region"
-    read -r subnet network < <(look ec2 describe-subnets --filters Name=default-for-az,Values=true \
+    found=$(look ec2 describe-subnets --filters Name=default-for-az,Values=true \
       "Name=availability-zone,Values=${zones//[[:space:]]/,}" \
-      --query 'sort_by(Subnets, &AvailabilityZone)[0].[SubnetId, VpcId]') || true
-    [[ -n $network ]] || fail "$region has no default network with $type; name a --subnet"
+      --query 'sort_by(Subnets, &AvailabilityZone)[].[SubnetId, VpcId]')
+    subnets=()
+    while read -r id network; do [[ -z $id ]] || subnets+=("$id"); done <<<"$found"
+    ((${#subnets[@]} > 0)) || fail "$region has no default network with $type; name a --subnet"
+    network=$(awk 'NR == 1 { print $2 }' <<<"$found")
   fi
   network=${network:-VPC}
 }
@@ -128,41 +173,49 @@ find_own_address() {
   is_cidr "$cidr" || fail 'cannot tell the address of this machine; say with --cidr who may connect'
 }
 
-# Sets `instance`.
-run_instance() {
-  local image device
+run_instance() { # HOST
+  local image device id
+  subnet=${subnets[($1 > 0 ? $1 - 1 : 0) % ${#subnets[@]}]}
   read -r image device < <(look ec2 describe-images --owners "$DEBIAN_OWNER" \
     --filters "Name=name,Values=$IMAGES" Name=state,Values=available \
     --query 'sort_by(Images, &CreationDate)[-1].[ImageId, RootDeviceName]') || true
   [[ -n $offline || $image == ami-* ]] || fail "there is no image $IMAGES of Debian's in $region"
   change_file "$state/user-data" sed "s/@HOURS@/$hours/" "$here/instance/bootstrap.sh"
   say "starting an instance from ${image:-IMAGE}"
-  instance=$(change cloud ec2 run-instances --image-id "${image:-IMAGE}" --instance-type "$type" \
+  id=$(change cloud ec2 run-instances --image-id "${image:-IMAGE}" --instance-type "$type" \
     --key-name "toystore-$name" --security-group-ids "$group" --subnet-id "$subnet" \
     --associate-public-ip-address --count 1 --user-data "file://$state/user-data" \
     --instance-initiated-shutdown-behavior terminate \
     --metadata-options HttpEndpoint=enabled,HttpTokens=required,HttpPutResponseHopLimit=1 \
     --block-device-mappings "DeviceName=${device:-/dev/xvda},Ebs={VolumeSize=$DISK_GB,$(
     )VolumeType=gp3,Encrypted=true,DeleteOnTermination=true}" \
-    --tag-specifications "$(tags_for instance)" "$(tags_for volume)" \
+    --tag-specifications "$(tags_for instance "$1")" "$(tags_for volume "$1")" \
     --query 'Instances[0].InstanceId')
-  instance=${instance:-INSTANCE}
+  instances[$1]=${id:-INSTANCE}
 }
 
 # A stopped instance is started; one that is about to stop is waited for first.
-wake_instance() {
+wake_instance() { # INSTANCE
   local now
-  now=$(look ec2 describe-instances --instance-ids "$instance" \
+  now=$(look ec2 describe-instances --instance-ids "$1" \
     --query 'Reservations[0].Instances[0].State.Name')
-  [[ $now != stopping ]] || change cloud ec2 wait instance-stopped --instance-ids "$instance"
-  [[ $now != stop* ]] || change cloud ec2 start-instances --instance-ids "$instance" >/dev/null
+  [[ $now != stopping ]] || change cloud ec2 wait instance-stopped --instance-ids "$1"
+  [[ $now != stop* ]] || change cloud ec2 start-instances --instance-ids "$1" >/dev/null
 }
 
 address_of() { # INSTANCE
-  local address
-  address=$(look ec2 describe-instances --instance-ids "$1" \
+  local address=''
+  [[ $1 == INSTANCE ]] || address=$(look ec2 describe-instances --instance-ids "$1" \
     --query 'Reservations[0].Instances[0].PublicIpAddress')
   [[ $address != None ]] && printf %s "${host:-${address:-ADDRESS}}"
+}
+
+# By which the hosts reach each other.
+private_address_of() { # INSTANCE
+  local address=''
+  [[ $1 == INSTANCE ]] || address=$(look ec2 describe-instances --instance-ids "$1" \
+    --query 'Reservations[0].Instances[0].PrivateIpAddress')
+  printf %s "${address:-PRIVATE-ADDRESS}"
 }
 
 # Runs a deletion once per id. A network interface may outlive its instance for some seconds, and

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Puts the store on an EC2 instance, measures it from here, and takes everything away again.
+# Puts the store on one EC2 instance or on three, measures it from here, and takes everything away
+# again.
 # `./deploy.sh help` lists the verbs; README.md beside this file has the steps and what they cost.
 #
 # What exists is found by its tags, never by a note on this machine; so every verb can be repeated,
@@ -24,34 +25,43 @@ cidr=${DEPLOY_CIDR:-}
 key=${DEPLOY_KEY:-}
 hours=${DEPLOY_HOURS:-4}
 subnet=${DEPLOY_SUBNET:-}
+shape=${DEPLOY_SHAPE:-}
 host=${DEPLOY_HOST:-}
 out=${DEPLOY_OUT:-}
+executable=${DEPLOY_EXECUTABLE:-}
 ssh_options=()
 dry_run=
 offline=         # a dry run without credentials: as if the account were empty
 state=           # the folder for the key
+instances=()     # by the number of their host: 0 where there is one only, else from 1 on
+subnets=()       # that they may be in
+addresses=()     # by which they are reached from here, in the order of their hosts
 options=()       # as given
 arguments=()     # of the verb, or for the sweep
 
 readonly LOGIN=admin               # the user of Debian's images
 readonly SSH_SECONDS=300           # an instance answers some 30 s after its start
 readonly READY_SECONDS=60
+readonly PACK=eval/deploy/instance # where the scripts for the instances are, in what is sent
 
 usage() {
   cat <<'TEXT'
-Puts the store on an EC2 instance, measures it from here, and removes everything.
+Puts the store on EC2 instances, measures it from here, and removes everything. The shape `one` is an
+instance with every role, on SQLite. The shape `three` is three instances in three zones, each with a
+front-end, a catalog, a replica, PostgreSQL, Patroni and etcd.
 
-  ./deploy.sh create     key pair, security group and instance, as far as they are missing
-  ./deploy.sh install    build the committed source on the instance and start the store there
-  ./deploy.sh status     the instance and the store; exit status 0 if the store is ready, else 1
-  ./deploy.sh cache on   set the front-end's cache (or: off) and start the store afresh
-  ./deploy.sh sweep      run ../sweep from here against the instance; what follows -- goes to it
-  ./deploy.sh fetch      databases, logs and facts about the machine
+  ./deploy.sh create     key pair, security group and instances, as far as they are missing
+  ./deploy.sh install    build the committed source on the (first) instance and start the store
+  ./deploy.sh status     the instances and the store; exit status 0 if the store is ready, else 1
+  ./deploy.sh cache on   set the front-ends' cache (or: off) and start the store afresh
+  ./deploy.sh sweep      run ../sweep from here against the (first) instance; what follows -- goes to it
+  ./deploy.sh fetch      databases, logs and facts about the machines
   ./deploy.sh remove     all that was created, also by a create that was interrupted
   ./deploy.sh all        create, install, sweep, fetch and, if all went well, remove
   ./deploy.sh help       this text
 
   --dry-run          print what would be done; works without credentials too
+  --shape one|three                                            [DEPLOY_SHAPE: one, or what there is]
   --name NAME        which deployment, if there are several    [DEPLOY_NAME: eval]
   --region REGION                                              [DEPLOY_REGION: us-east-1]
   --type TYPE        the instance's type, x86                  [DEPLOY_TYPE: m5a.xlarge]
@@ -61,6 +71,7 @@ Puts the store on an EC2 instance, measures it from here, and removes everything
   --subnet ID        where there is no default network         [DEPLOY_SUBNET: a default one]
   --host HOST        how to reach it, if not by its public address   [DEPLOY_HOST]
   --ssh-option OPT   for ssh, such as ProxyJump=bastion; repeatable
+  --executable FILE  for shape three: to install instead of building       [DEPLOY_EXECUTABLE]
   --out FOLDER       where fetch writes                        [DEPLOY_OUT: data/NAME beside this]
 
 The credentials are those of the AWS CLI: its environment, profile or role.
@@ -88,8 +99,8 @@ read_options() {
     case $1 in
       --dry-run) dry_run=1 && options+=("$1") ;;
       --) shift && arguments+=("$@") && return 0 ;;
-      --name | --region | --type | --cidr | --key | --hours | --subnet | --host | --out | \
-        --ssh-option)
+      --shape | --name | --region | --type | --cidr | --key | --hours | --subnet | --host | \
+        --out | --executable | --ssh-option)
         (($# > 1)) || fail "$1 needs a value" 2
         set_option "$1" "$2"
         options+=("$1" "$2")
@@ -112,6 +123,9 @@ set_option() { # OPTION VALUE
 check_options() { # VERB
   [[ $name =~ ^[a-z0-9][a-z0-9-]{0,39}$ ]] ||
     fail "the name \"$name\" will not do; use up to 40 lower-case letters, digits and hyphens" 2
+  [[ $shape =~ ^(one|three)?$ ]] || fail "there is no shape $shape; it is one or three" 2
+  [[ -z $executable || -x $executable ]] || fail "$executable cannot be executed" 2
+  [[ $shape != three || -z $host ]] || fail '--host names one host, not three' 2
   [[ $hours =~ ^[0-9]{1,4}$ ]] || fail "--hours $hours is no number of hours" 2
   [[ -z $cidr ]] || is_cidr "$cidr" || fail "--cidr $cidr is not of the form 203.0.113.7/32" 2
   case $1:${arguments[*]} in
@@ -143,21 +157,27 @@ check_credentials() {
 # --- the verbs ------------------------------------------------------------------------------------
 
 create() {
-  local instance group network
-  choose_subnet
+  local instance group network number
+  find_instance
+  shape=${shape:-one}
+  choose_subnets
   [[ -n $cidr ]] || find_own_address
   make_state
-  find_instance
   ensure_key
   ensure_group
-  if [[ -n $instance ]]; then
-    say "instance $instance exists already"
-    wake_instance
-  else
-    run_instance
-  fi
-  change cloud ec2 wait instance-running --instance-ids "$instance"
-  say "the instance runs at $(address_of "$instance"); next: deploy.sh install"
+  for number in $(hosts); do
+    if [[ -n ${instances[number]-} ]]; then
+      say "instance ${instances[number]} exists already"
+      wake_instance "${instances[number]}"
+    else
+      run_instance "$number"
+    fi
+  done
+  change cloud ec2 wait instance-running --instance-ids "${instances[@]}"
+  for number in $(hosts); do
+    say "instance ${instances[number]} runs at $(address_of "${instances[number]}")"
+  done
+  say 'next: deploy.sh install'
 }
 
 install() {
@@ -165,54 +185,126 @@ install() {
   commit=$(git -C "$repo" rev-parse HEAD)
   [[ -z $(git -C "$repo" status --porcelain) ]] ||
     complain "what is not committed is not installed; this is commit ${commit:0:12}"
-  find_host
+  find_hosts
+  on_each prepare "$commit"
+  if [[ $shape == three ]]; then
+    install_three "$commit"
+  else
+    change remote "sudo toystore/$PACK/install.sh $commit"
+  fi
+  await_stores
+}
+
+# Waits for a host's first boot, and sends it the source.
+prepare() { # HOST COMMIT
   wait_for_ssh
   # 2 is a warning of cloud-init's about something that did no harm.
   change remote 'sudo cloud-init status --wait >/dev/null || [ $? = 2 ]' ||
     fail 'the first boot failed; see /var/log/cloud-init-output.log on the instance'
-  say "sending commit ${commit:0:12}"
+  say "sending commit ${2:0:12}"
   send_source
-  change remote "sudo toystore/eval/deploy/instance/install.sh $commit"
-  await_store
+}
+
+# The first host builds for all, and makes the secrets, which do not stay here.
+install_three() { # COMMIT
+  local number private=() secrets=SECRETS
+  for number in $(hosts); do private+=("$(private_address_of "${instances[number]}")"); done
+  host=${addresses[0]}
+  if [[ -n $executable ]]; then
+    change send_executable
+  else
+    change remote "sudo toystore/$PACK/install.sh --build"
+  fi
+  for host in "${addresses[@]:1}"; do pass_executable "${addresses[0]}"; done
+  host=${addresses[0]}
+  [[ -n $dry_run ]] || secrets=$(remote "sudo toystore/$PACK/three.sh secrets")
+  on_each install_host "$1" "$secrets" "${private[@]}"
+}
+
+send_executable() {
+  gzip -c -- "$executable" | remote 'gunzip | sudo install -m 755 /dev/stdin /usr/local/bin/toystore'
+}
+
+pass_executable() { # FROM
+  local to=$host
+  if [[ -n $dry_run ]]; then
+    printf 'would run: ssh %s@%s cat toystore | ssh %s@%s sudo install\n' "$LOGIN" "$1" "$LOGIN" "$to"
+    return
+  fi
+  host=$1
+  remote 'gzip -c /usr/local/bin/toystore' | {
+    host=$to
+    remote 'gunzip | sudo install -m 755 /dev/stdin /usr/local/bin/toystore'
+  }
+  host=$to
+}
+
+install_host() { # HOST COMMIT SECRETS ADDRESS…
+  change remote "sudo toystore/$PACK/three.sh install $2 $1 ${*:4}" <<<"$3"
 }
 
 status() {
-  local instance launched kind state_now
+  local instance number launched kind state_now running=1 ready=1
   find_instance
   [[ -n $instance ]] || fail "there is no instance of \"$name\" in $region; try deploy.sh create"
-  read -r state_now kind launched < <(look ec2 describe-instances --instance-ids "$instance" \
-    --query 'Reservations[0].Instances[0].[State.Name, InstanceType, LaunchTime]')
-  say "$instance ($kind, $region) is $state_now since $launched$(cost_since "$launched" "$kind")"
-  [[ $state_now == running ]] || return 1
-  find_host
-  ask cluster || fail "the store does not answer at http://$host:8080/"
-  say ''
-  ask readyz >/dev/null || fail 'the store is not ready'
+  for number in "${!instances[@]}"; do
+    read -r state_now kind launched < <(look ec2 describe-instances \
+      --instance-ids "${instances[number]}" \
+      --query 'Reservations[0].Instances[0].[State.Name, InstanceType, LaunchTime]')
+    say "${instances[number]} ($kind, $region) is $state_now since $launched$(
+      cost_since "$launched" "$kind")"
+    [[ $state_now == running ]] || running=
+  done
+  [[ -n $running ]] || return 1
+  find_hosts
+  for host in "${addresses[@]}"; do
+    ask cluster || fail "the store does not answer at http://$host:8080/"
+    say ''
+    ask readyz >/dev/null || ready=
+  done
+  [[ -n $ready ]] || fail 'the store is not ready'
 }
 
 cache() {
-  find_host
-  change remote "sudo toystore/eval/deploy/instance/install.sh --cache ${arguments[0]}"
-  await_store
+  local step
+  find_hosts
+  if [[ $shape == three ]]; then
+    for step in close empty "cache ${arguments[0]}" open; do on_each three "$step"; done
+  else
+    change remote "sudo toystore/$PACK/install.sh --cache ${arguments[0]}"
+  fi
+  await_stores
 }
 
+three() { change remote "sudo toystore/$PACK/three.sh $2"; } # HOST STEP
+
 sweep() {
-  local run=$repo/eval/sweep/run.sh
-  find_host
+  local run=$repo/eval/sweep/run.sh given=()
+  find_hosts
+  host=${addresses[0]}
   [[ -n $dry_run || -x $run ]] || fail "there is no $run"
-  await_store
+  await_stores
+  host=${addresses[0]}
+  [[ $shape == three ]] || given=(--host "$host")
   # The sweep cannot restart a front-end elsewhere: it calls this command, with on or off.
-  change env SWEEP_SET_CACHE="$(quoted "$here/deploy.sh" cache "${options[@]}" --host "$host")" \
+  change env SWEEP_SET_CACHE="$(quoted "$here/deploy.sh" cache "${options[@]}" "${given[@]}")" \
     "$run" --frontend "$host:8080" --label aws "${arguments[@]}"
 }
 
 fetch() {
-  find_host
-  change mkdir -p -- "$out"
-  change_file "$out/fetched.tar.gz" remote 'sudo toystore/eval/deploy/instance/collect.sh'
-  change tar -xzf "$out/fetched.tar.gz" -C "$out"
-  change rm -- "$out/fetched.tar.gz"
+  find_hosts
+  on_each fetch_host
   say "fetched into $out"
+}
+
+# Of three hosts each has a folder.
+fetch_host() { # HOST
+  local into=$out
+  (($1 == 0)) || into=$out/host-$1
+  change mkdir -p -- "$into"
+  change_file "$into/fetched.tar.gz" remote "sudo toystore/$PACK/collect.sh"
+  change tar -xzf "$into/fetched.tar.gz" -C "$into"
+  change rm -- "$into/fetched.tar.gz"
 }
 
 remove() {
@@ -265,18 +357,49 @@ make_state() {
   change chmod 700 -- "$state"
 }
 
-# Sets `host`.
-find_host() {
-  local instance
-  [[ -z $host ]] || return 0
-  find_instance
-  if [[ -n $instance ]]; then
-    host=$(address_of "$instance") || fail "$instance has no public address; name it with --host"
-  elif [[ -n $dry_run ]]; then
-    host=ADDRESS
-  else
-    fail "there is no instance of \"$name\" in $region; try deploy.sh create"
+# Sets `addresses` and `shape`; and `host`, if there is one only.
+find_hosts() {
+  local instance number
+  if [[ -n $host ]]; then
+    shape=one addresses=("$host") instances=(INSTANCE)
+    return
   fi
+  find_instance
+  shape=${shape:-one}
+  [[ -n $instance || -n $dry_run ]] ||
+    fail "there is no instance of \"$name\" in $region; try deploy.sh create"
+  addresses=()
+  for number in $(hosts); do
+    [[ -n ${instances[number]-} || -z $instance ]] ||
+      fail "host $number is missing; try deploy.sh create"
+    instances[number]=${instances[number]-INSTANCE}
+    if [[ ${instances[number]} == INSTANCE ]]; then
+      addresses+=(ADDRESS)
+    else
+      addresses+=("$(address_of "${instances[number]}")") ||
+        fail "${instances[number]} has no public address; name it with --host"
+    fi
+  done
+  [[ $shape == three ]] || host=${addresses[0]}
+}
+
+# Does something at every host, with `host` set to its address: at all of them at once, as what is
+# installed on one waits for the others.
+on_each() { # FUNCTION [ARGUMENT]…, called with the host's number before the arguments
+  local number index=0 process failed='' processes=()
+  for number in $(hosts); do
+    host=${addresses[index]}
+    index=$((index + 1))
+    if [[ -n $dry_run || $shape == one ]]; then
+      "$1" "$number" "${@:2}"
+      continue
+    fi
+    # Not in a condition, where bash would go on after a failure.
+    ("$1" "$number" "${@:2}") &
+    processes+=($!)
+  done
+  for process in "${processes[@]}"; do wait "$process" || failed=1; done
+  [[ -z $failed ]] || fail "that failed at one of the hosts ${addresses[*]}"
 }
 
 # The host's key is taken on trust at the first connection and insisted on afterwards.
@@ -307,6 +430,10 @@ send_source() {
 }
 
 ask() { curl -fsS --max-time 5 "http://$host:8080/$1"; } # PATH
+
+await_stores() {
+  for host in "${addresses[@]}"; do await_store; done
+}
 
 await_store() {
   local end=$((SECONDS + READY_SECONDS))

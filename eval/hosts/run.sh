@@ -4,8 +4,12 @@
 # front-ends meanwhile (shop.py), and judge.py compares what they were told with each other and with
 # all databases. Needs root.
 #
-#   eval/hosts/run.sh [sqlite [ROUNDS [OUT_SECONDS [UP_SECONDS]]]]     (3 rounds, 3 s out, 3 s up)
-#   eval/hosts/run.sh draw                                             (only the table)
+#   eval/hosts/run.sh [SHAPE [ROUNDS [OUT_SECONDS [UP_SECONDS]]]]     (3 rounds, 3 s out, 3 s up)
+#   eval/hosts/run.sh [SHAPE] draw                                    (only the table)
+#
+# SHAPE is sqlite (one catalog), postgres (two catalogs, and three servers of PostgreSQL, which a
+# script manages) or patroni (the same, managed by Patroni and etcd). With patroni, a round has one
+# fault, and a second one, which takes half a minute, if there are several rounds.
 #
 # Leaves data/SHAPE/faults.jsonl, history.jsonl.gz, the databases, machine.json and summary.md.
 
@@ -20,17 +24,18 @@ source "$here/store.sh"
 
 readonly CLIENTS=4 SEED=1
 readonly QUIET_SECONDS=2 # before the first fault
-usage='eval/hosts/run.sh [sqlite [ROUNDS [OUT_SECONDS [UP_SECONDS]]]], or draw, or --help'
+usage='eval/hosts/run.sh [sqlite|postgres|patroni [ROUNDS [OUT_SECONDS [UP_SECONDS]]]], or draw, or --help'
 shape=sqlite
 shopper= # the process of the clients; it ends with its host, if the run breaks off
 
 main() {
   case ${1-} in
-    sqlite) shift ;;
+    sqlite | postgres | patroni) shape=$1 && shift ;;
   esac
   record=$record/$shape
   take_arguments 3 "$@"
   local rounds=${1:-3} out=${2:-3} up=${3:-3} round toys
+  choose_shape
   need_all
   build
   write_machine "$results/machine.json"
@@ -50,41 +55,26 @@ main() {
   keep_results
 }
 
+choose_shape() {
+  [[ $shape != sqlite ]] || return 0
+  # shellcheck source=eval/hosts/postgres.sh
+  source "$here/postgres.sh"
+  # shellcheck source=eval/hosts/patroni.sh
+  [[ $shape != patroni ]] || source "$here/patroni.sh"
+}
+
 need_all() {
   ((EUID == 0)) || fail 'network namespaces need root; try it with sudo'
   need ip 'sudo apt-get install -y iproute2'
   need python3 'sudo apt-get install -y python3'
   need_sqlite3
   need_curl
-}
-
-# A round of faults, one after the other.
-go_wrong() { # OUT_SECONDS UP_SECONDS
-  local leader followers
-  leader=$(leader)
-  hurt "$@" sells 'leader loses power' power "$leader"
-  leader=$(leader)
-  hurt "$@" sells 'leader is cut off' cut "$leader"
-  leader=$(leader)
-  hurt "$@" sells 'follower crashes' crash "$(followers "$leader" | head -n 1)"
-  mapfile -t followers < <(followers "$(leader)")
-  hurt "$@" sells 'both followers are cut off' cut "${followers[@]}"
-  hurt "$@" sells 'front-end loses power' power frontend
-  hurt "$@" sells 'front-end is cut off' cut frontend-2
-  hurt "$@" sells 'front-end crashes' crash frontend
-  go_wrong_at_the_catalog "$@"
-}
-
-# On SQLite there is one catalog: while it is away nothing is sold, and what is not in a cache under
-# a lease cannot be read.
-go_wrong_at_the_catalog() { # OUT_SECONDS UP_SECONDS
-  hurt "$@" stands 'catalog crashes' crash catalog
-  hurt "$@" stands 'catalog loses power' power catalog
-  hurt "$@" stands 'catalog is cut off' cut catalog
+  [[ $shape == sqlite ]] || find_postgres
+  [[ $shape != patroni ]] || find_patroni
 }
 
 # A line in faults.jsonl says when, and at which front-ends or by which answer attempts may fail.
-hurt() { # OUT_SECONDS UP_SECONDS sells|stands NAME crash|power|cut HOST…
+hurt() { # OUT_SECONDS UP_SECONDS sells|stands NAME KIND HOST…
   local from to unavailable=false host out=
   [[ $3 == sells ]] || unavailable=true
   for host in "${@:6}"; do
@@ -92,9 +82,8 @@ hurt() { # OUT_SECONDS UP_SECONDS sells|stands NAME crash|power|cut HOST…
   done
   from=$(uptime_seconds)
   take_out "${@:5}"
-  for host in "${@:6}"; do ! is_reached "$host" || broken "$host is reached, though it is out"; done
   sleep "$1"
-  [[ $4 != leader* ]] || leader "$6" >/dev/null
+  meanwhile "${@:6}"
   bring_back "${@:5}"
   to=$(uptime_seconds)
   printf '{"name":"%s","hosts":"%s","from":%s,"to":%s,"frontends":[%s],"unavailable":%s}\n' \

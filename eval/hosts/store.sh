@@ -9,7 +9,8 @@ readonly IN_STEP_SECONDS=60 # for the replicas to have all orders, after the las
 frontends=(frontend frontend-2)
 replicas=(order-1 order-2 order-3)
 catalogs=(catalog)
-databases=() # hosts of PostgreSQL
+databases=()         # hosts of PostgreSQL
+database_password='' # of the catalogs, if it asks for one
 
 open_store() {
   local host
@@ -45,7 +46,8 @@ open_database() { true; }
 
 start_role() { # ROLE
   # shellcheck disable=SC2086 # `order --id 1` is three words
-  start_on "$1" "$work/$1/log" "$TOYSTORE_BIN" ${1/-/ --id } --config "$work/$1/roles.toml"
+  PGPASSWORD=$database_password start_on "$1" "$work/$1/log" "$TOYSTORE_BIN" ${1/-/ --id } \
+    --config "$work/$1/roles.toml"
 }
 
 await_role() { # ROLE
@@ -53,7 +55,7 @@ await_role() { # ROLE
     >"$work/probe.log" 2>&1 </dev/null || {
     cat -- "$work/probe.log" >&2
     tail -n 20 -- "$work/$1/log" >&2
-    fail "$1 is not ready within $READY_SECONDS s"
+    broken "$1 is not ready within $READY_SECONDS s"
   }
 }
 
@@ -78,18 +80,12 @@ leader() { # [OUT]
     fi
     sleep 0.1
   done
-  fail "no replica leads within $READY_SECONDS s; the front-end says: ${cluster:-nothing}"
+  broken "no replica leads within $READY_SECONDS s; the front-end says: ${cluster:-nothing}"
 }
 
 followers() { printf '%s\n' "${replicas[@]}" | grep -vx -- "$1"; } # LEADER
 
 # --- what goes wrong ------------------------------------------------------------------------------
-
-# Whether the role on a host answers the clients.
-is_reached() { # HOST
-  on clients curl --fail --silent --output /dev/null --connect-timeout 1 --max-time 5 \
-    "http://$(address_of "$1"):$PORT/healthz"
-}
 
 take_out() { # crash | power | cut HOST…
   local host
@@ -97,18 +93,60 @@ take_out() { # crash | power | cut HOST…
     [[ $1 == crash ]] || unplug "$host"
     [[ $1 == cut ]] || kill_all_on "$host"
   done
+  for host in "${@:2}"; do ! is_reached "$host" || broken "$host is reached, though it is out"; done
 }
 
 bring_back() { # crash | power | cut HOST…
   local host
   for host in "${@:2}"; do
     plug "$host"
-    [[ $1 == cut ]] || start_role "$host"
+    [[ $1 == cut ]] || start_host "$host"
   done
-  for host in "${@:2}"; do
-    await_role "$host"
-    is_reached "$host" || fail "$host is not reached, though it is back"
-  done
+  for host in "${@:2}"; do await_host "$host"; done
+}
+
+start_host() { start_role "$1"; } # HOST
+
+await_host() { # HOST
+  await_role "$1"
+  is_reached "$1" || broken "$1 is not reached, though it is back"
+}
+
+# Whether clients could connect to the role, or server, on a host.
+is_reached() { # HOST
+  on clients timeout 1 bash -c ": <>/dev/tcp/$(address_of "$1")/$(port_on "$1")" 2>/dev/null
+}
+
+port_on() { echo "$PORT"; } # HOST
+
+# A round of faults, one after the other.
+go_wrong() { # OUT_SECONDS UP_SECONDS
+  local leader followers
+  leader=$(leader)
+  hurt "$@" sells 'leader loses power' power "$leader"
+  leader=$(leader)
+  hurt "$@" sells 'leader is cut off' cut "$leader"
+  leader=$(leader)
+  hurt "$@" sells 'follower crashes' crash "$(followers "$leader" | head -n 1)"
+  mapfile -t followers < <(followers "$(leader)")
+  hurt "$@" sells 'both followers are cut off' cut "${followers[@]}"
+  hurt "$@" sells 'front-end loses power' power frontend
+  hurt "$@" sells 'front-end is cut off' cut frontend-2
+  hurt "$@" sells 'front-end crashes' crash frontend
+  lose_catalog "$@"
+}
+
+# On SQLite there is one catalog: while it is away nothing is sold, and what is not in a cache under
+# a lease cannot be read.
+lose_catalog() { # OUT_SECONDS UP_SECONDS
+  hurt "$@" stands 'catalog crashes' crash catalog
+  hurt "$@" stands 'catalog loses power' power catalog
+  hurt "$@" stands 'catalog is cut off' cut catalog
+}
+
+# What has to be so while hosts are out.
+meanwhile() { # HOST…
+  [[ $1 != order-* ]] || leader "$1" >/dev/null
 }
 
 # --- what the databases have ----------------------------------------------------------------------

@@ -10,6 +10,7 @@ pub mod errors;
 mod hearings;
 pub mod journal;
 pub mod metrics;
+pub mod postgres;
 mod reign;
 pub mod remote;
 pub mod routes;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::journal::Journal;
 use self::metrics::CatalogMetrics;
+use self::postgres::Database;
 use self::remote::Remote;
 use self::seat::Seat;
 use self::service::{Kept, Service};
@@ -37,7 +39,7 @@ use crate::events::EventRecorder;
 use crate::identity::Identity;
 use crate::neighbours::over_http;
 use crate::process::RoleError;
-use crate::roles::{Engine, Role, Roles};
+use crate::roles::{CatalogRole, Engine, Role, Roles};
 use crate::runtime::{self, Runtime};
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -75,9 +77,16 @@ pub async fn run(
     without: &[ReplicaId],
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
-    match &roles.catalog.engine {
-        Engine::Sqlite { .. } => run_alone(listener, roles, without, stop).await,
-        Engine::Postgres(_) => Err(RoleError::Engine(role)),
+    match (&roles.catalog.engine, role) {
+        (Engine::Postgres(settings), Role::CatalogProcess(id)) => {
+            let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
+            let database = Database::new(settings, id, toys, *initial_stock)?;
+            let database: (Arc<dyn SharedDatabase>, u32) = (Arc::new(database), settings.standbys);
+            run_beside_others(listener, roles, id, database, without, stop).await
+        }
+        (Engine::Sqlite { .. } | Engine::Postgres(_), _) => {
+            run_alone(listener, roles, without, stop).await
+        }
     }
 }
 

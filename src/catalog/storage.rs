@@ -16,7 +16,8 @@ use crate::wire::replication::Leadership;
 /// A write that fails with [`Full`](crate::storage::StorageError::Full),
 /// [`ReadOnly`](crate::storage::StorageError::ReadOnly) or
 /// [`Busy`](crate::storage::StorageError::Busy) has changed nothing. After any other failure its
-/// outcome is unknown, and the catalog has to end.
+/// outcome is unknown, and the catalog has to end. Calls take effect in the order in which they are
+/// made, in whatever order they are awaited.
 pub trait Storage: Send + Sync {
     /// Looks up the decisions that were taken on any of `keys`.
     fn recorded(

@@ -7,12 +7,15 @@ mod clients;
 mod eventually;
 #[path = "../support/histories/mod.rs"]
 mod histories;
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/processes.rs"]
 mod processes;
 
 mod checkers;
 mod connections;
 mod damage;
+mod databases;
 mod disagreements;
 mod failover;
 mod full_disks;

@@ -13,10 +13,19 @@ for database in /var/lib/toystore/*.db; do
   [[ -e $database ]] || continue
   sqlite3 "file:$database?mode=ro" ".backup ${database##*/}"
 done
+# On three hosts the journal is in PostgreSQL; a standby has it, too.
+if [[ -e /etc/patroni/config.yml ]]; then
+  runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --dbname=toystore \
+    --command='SELECT number, name, quantity FROM journal ORDER BY number' >journal.txt || true
+  journalctl --quiet --no-pager --output short-iso-precise --unit etcd --unit patroni >database.log ||
+    true
+fi
 journalctl --quiet --no-pager --output short-iso-precise --unit 'toystore-*' >store.log || true
 sed '/^secret *=/d' /etc/toystore/roles.toml >roles.toml
 cp /etc/toystore/commit commit
-curl -fsS --max-time 5 http://127.0.0.1:8080/cluster >cluster.json || true
+frontend=$(sed -n 's/^address = "\(.*:8080\)"$/\1/p' roles.toml | sed -n "$(
+  cat /etc/toystore/host 2>/dev/null || echo 1)p")
+curl -fsS --max-time 5 "http://${frontend/0.0.0.0/127.0.0.1}/cluster" >cluster.json || true
 {
   uname -srm
   sed -n 's/^PRETTY_NAME=//p' /etc/os-release

@@ -1,13 +1,14 @@
 #!/bin/bash
 # Runs on the instance, as root, in the source that deploy.sh has sent. Builds the store, installs
 # its units and its roles.toml, and starts it. With --cache on|off it only changes that setting and
-# starts the store afresh, with empty databases: runs with and without the cache begin alike.
+# starts the store afresh, with empty databases: runs with and without the cache begin alike. With
+# --build it only builds, for three.sh to install the rest.
 
 set -euo pipefail
 
 source=$(readlink -f -- "$(dirname -- "$0")/../../..")
 builder=${SUDO_USER:-root}
-build=$(dirname -- "$source")/toystore-build # outside the source, so that it outlives the next one
+target=$(dirname -- "$source")/toystore-build # outside the source, so that it outlives the next one
 
 readonly ETC=/etc/toystore
 readonly UNITS=/etc/systemd/system
@@ -16,16 +17,21 @@ readonly SERVICES=(toystore-{catalog,order@1,order@2,order@3,frontend}.service)
 main() {
   case $#:${1-} in
     2:--cache) set_cache "$2" ;;
+    1:--build) build ;;
     1:*) install_commit "$1" ;;
-    *) printf 'usage: install.sh COMMIT | --cache on|off\n' >&2 && exit 2 ;;
+    *) printf 'usage: install.sh COMMIT | --build | --cache on|off\n' >&2 && exit 2 ;;
   esac
 }
 
-install_commit() { # COMMIT
+build() {
   # The compiler need not be root, and its files should not be.
-  sudo -u "$builder" env CARGO_TARGET_DIR="$build" \
+  sudo -u "$builder" env CARGO_TARGET_DIR="$target" \
     cargo build --release --locked --manifest-path "$source/Cargo.toml"
-  install -m 755 "$build/release/toystore" /usr/local/bin/toystore
+  install -m 755 "$target/release/toystore" /usr/local/bin/toystore
+}
+
+install_commit() { # COMMIT
+  build
   install -d -m 755 "$ETC"
   printf '%s\n' "$1" >"$ETC/commit"
   write_roles

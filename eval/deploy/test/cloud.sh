@@ -188,6 +188,72 @@ several_instances_of_one_name_are_refused_and_removed() {
     'terminated terminated'
 }
 
+three_instances_are_made_in_three_zones_and_reach_each_other() {
+  start_afresh
+  expect 0 deploy create --shape three --cidr 203.0.113.7/32
+  is "$(ask ec2 describe-instances --query "sort(Reservations[].Instances[].Tags[?$(
+    )Key=='toystore-host' || Key=='Name'].Value[])")" '1 2 3 toystore-eval-1 toystore-eval-2 toystore-eval-3'
+  is "$(ask ec2 describe-instances --query 'Reservations[].Instances[].InstanceType' | tr ' ' '\n' |
+    sort | uniq -c | xargs)" '3 m5a.xlarge'
+  is "$(ask ec2 describe-instances --query \
+    'Reservations[].Instances[].Placement.AvailabilityZone' | tr ' ' '\n' | sort -u | wc -l)" 3
+  # From outside as with one instance; and each from the others.
+  is "$(rules)" "22 22 tcp 203.0.113.7/32;1024 65535 tcp None;8080 8080 tcp 203.0.113.7/32;"
+  is "$(ask ec2 describe-security-group-rules --query \
+    'SecurityGroupRules[?ReferencedGroupInfo].ReferencedGroupInfo.GroupId')" "$(
+    ask ec2 describe-security-groups --filters Name=group-name,Values=toystore-eval \
+      --query 'SecurityGroups[].GroupId')"
+  template >template.json
+  expect 0 cfn-lint --regions us-east-1 --template template.json
+}
+
+a_second_create_of_three_changes_nothing_and_the_shape_is_known() {
+  : >calls
+  expect 0 deploy create --cidr 203.0.113.7/32
+  says 'exists already'
+  is "$(changes)" ''
+  expect 1 deploy create --shape one --cidr 203.0.113.7/32
+  says 'not of the shape one'
+  is "$(changes)" ''
+}
+
+a_dry_run_says_how_three_hosts_are_installed() {
+  local before
+  before=$(everything)
+  : >calls
+  expect 0 deploy install --dry-run
+  is "$(grep -c 'git archive' <<<"$output")" 3
+  says 'install.sh --build' 'sudo install'
+  local number private
+  private=$(for number in 1 2 3; do address_of_host "$number"; done | xargs)
+  for number in 1 2 3; do says "three.sh install $(git -C "$repo" rev-parse HEAD) $number $private"; done
+  expect 0 deploy cache off --dry-run
+  is "$(grep -o 'three.sh [a-z ]*' <<<"$output" | uniq -c | xargs)" \
+    '3 three.sh close 3 three.sh empty 3 three.sh cache off 3 three.sh open'
+  expect 0 deploy fetch --dry-run --out fetched
+  says fetched/host-1 fetched/host-3
+  is "$(changes)" ''
+  is "$(everything)" "$before"
+}
+
+a_host_that_is_gone_is_made_again_and_the_others_stay() {
+  local gone kept
+  gone=$(instance_of_host 2)
+  kept=$(instance_of_host 1)
+  ask ec2 terminate-instances --instance-ids "$gone"
+  expect 1 deploy install --dry-run
+  says 'host 2 is missing'
+  : >calls
+  expect 0 deploy create --cidr 203.0.113.7/32
+  is "$(changes)" 'ec2 run-instances'
+  is "$(instance_of_host 1)" "$kept"
+  [[ $(instance_of_host 2) == i-* && $(instance_of_host 2) != "$gone" ]] || die 'host 2 is not there'
+  expect 0 deploy remove
+  is "$(ask ec2 describe-instances --query 'Reservations[].Instances[].State.Name' | tr ' ' '\n' |
+    sort -u)" terminated
+  is "$(ask ec2 describe-security-groups --query 'SecurityGroups[].GroupName')" default
+}
+
 # --- how they are written -------------------------------------------------------------------------
 
 # The server that stands for AWS, with all the checks that it has; AWS's command line; and before
@@ -270,6 +336,17 @@ instance_is() { # EXPRESSION…
     Name=instance-state-name,Values=running,stopped --query "Reservations[].Instances[].[$*]"
 }
 
+instance_of_host() { # HOST
+  ask ec2 describe-instances --filters "Name=tag:toystore-host,Values=$1" \
+    Name=instance-state-name,Values=running --query 'Reservations[].Instances[].InstanceId'
+}
+
+address_of_host() { # HOST
+  ask ec2 describe-instances --filters "Name=tag:toystore-host,Values=$1" \
+    Name=instance-state-name,Values=running --query 'Reservations[].Instances[].PrivateIpAddress'
+  echo
+}
+
 rules() {
   aws_as text ec2 describe-security-group-rules \
     --query 'sort_by(SecurityGroupRules[?!IsEgress], &FromPort)[].[
@@ -307,7 +384,7 @@ start_afresh() {
 
 # What was made, as a template that cfn-lint can judge by the rules for it.
 template() {
-  local instance group
+  local instance group inside
   instance=$(aws_as json ec2 describe-instances --query \
     'Reservations[].Instances[].{InstanceType: InstanceType, ImageId: ImageId, KeyName: KeyName,
       SubnetId: SubnetId, SecurityGroupIds: NetworkInterfaces[0].Groups[].GroupId, Tags: Tags,
@@ -317,9 +394,16 @@ template() {
   group=$(aws_as json ec2 describe-security-groups \
     --filters Name=tag:toystore-deployment,Values=eval --query \
     'SecurityGroups[0].{GroupName: GroupName, GroupDescription: Description, VpcId: VpcId,
-      SecurityGroupIngress: IpPermissions[].{IpProtocol: IpProtocol, FromPort: FromPort,
+      SecurityGroupIngress: IpPermissions[?IpRanges].{IpProtocol: IpProtocol, FromPort: FromPort,
         ToPort: ToPort, CidrIp: IpRanges[0].CidrIp}}')
+  inside=$(aws_as json ec2 describe-security-groups \
+    --filters Name=tag:toystore-deployment,Values=eval --query \
+    'SecurityGroups[0].IpPermissions[?UserIdGroupPairs] | [0].{IpProtocol: IpProtocol,
+      FromPort: FromPort, ToPort: ToPort, GroupId: UserIdGroupPairs[0].GroupId,
+      SourceSecurityGroupId: UserIdGroupPairs[0].GroupId}')
   printf '{"AWSTemplateFormatVersion": "2010-09-09", "Resources": {
     "Instance": {"Type": "AWS::EC2::Instance", "Properties": %s},
-    "Group": {"Type": "AWS::EC2::SecurityGroup", "Properties": %s}}}' "$instance" "$group"
+    "Group": {"Type": "AWS::EC2::SecurityGroup", "Properties": %s}%s}}' "$instance" "$group" "$(
+    [[ $inside == null || -z $inside ]] ||
+      printf ', "Inside": {"Type": "AWS::EC2::SecurityGroupIngress", "Properties": %s}' "$inside")"
 }

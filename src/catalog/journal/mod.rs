@@ -83,6 +83,9 @@ pub struct Journal {
     room: Arc<Mutex<Room>>,
 }
 
+/// The decisions that were recorded under some keys.
+type KnownKeys = HashMap<IdempotencyKey, RecordedDecision>;
+
 /// The contents of the database when it was opened.
 #[derive(Debug)]
 pub struct Loaded {
@@ -100,6 +103,7 @@ pub struct Loaded {
     pub past: Past,
 }
 
+/// Each call is queued when its function returns, also before it is awaited.
 impl Journal {
     /// Opens the database, or creates it. Checks the journal's chain and each toy's sum, and
     /// enters the toys of `roles.toml`, new ones with a quantity of `initial`.
@@ -135,20 +139,18 @@ impl Journal {
     /// # Errors
     ///
     /// If the database failed.
-    pub async fn recorded(
+    pub fn recorded(
         &self,
         keys: Vec<IdempotencyKey>,
-    ) -> Result<HashMap<IdempotencyKey, RecordedDecision>, StorageError> {
-        self.writer
-            .run(move |connection| {
-                let mut found = HashMap::new();
-                for key in keys {
-                    let recorded = decisions::look_up(connection, key.as_str())?;
-                    found.extend(recorded.map(|recorded| (key, recorded)));
-                }
-                Ok(found)
-            })
-            .await
+    ) -> impl Future<Output = Result<KnownKeys, StorageError>> + use<> {
+        self.writer.run(move |connection| {
+            let mut found = HashMap::new();
+            for key in keys {
+                let recorded = decisions::look_up(connection, key.as_str())?;
+                found.extend(recorded.map(|recorded| (key, recorded)));
+            }
+            Ok(found)
+        })
     }
 
     /// Writes all of `change` or nothing, in one transaction that is on disk when this returns.
@@ -156,22 +158,20 @@ impl Journal {
     /// # Errors
     ///
     /// If the disk is full (nothing changed) or the database failed (unknown).
-    pub async fn commit(&self, change: Change) -> Result<(), StorageError> {
+    pub fn commit(&self, change: Change) -> impl Future<Output = Result<(), StorageError>> + use<> {
         let (marker, metrics) = (Arc::clone(&self.marker), self.metrics.clone());
-        self.writer
-            .run(move |connection| {
-                let transaction = connection.transaction()?;
-                apply(&transaction, &change)?;
-                metrics.commit(transaction, &change)?;
-                if !change.orders.is_empty() {
-                    let end = change.orders.iter().fold(change.after, Position::continued_by);
-                    let mut marker = marker.lock().unwrap_or_else(PoisonError::into_inner);
-                    // A marker that falls behind raises no alarm, it only sees less.
-                    let _falls_behind = marker.advance(end);
-                }
-                Ok(())
-            })
-            .await
+        self.writer.run(move |connection| {
+            let transaction = connection.transaction()?;
+            apply(&transaction, &change)?;
+            metrics.commit(transaction, &change)?;
+            if !change.orders.is_empty() {
+                let end = change.orders.iter().fold(change.after, Position::continued_by);
+                let mut marker = marker.lock().unwrap_or_else(PoisonError::into_inner);
+                // A marker that falls behind raises no alarm, it only sees less.
+                let _falls_behind = marker.advance(end);
+            }
+            Ok(())
+        })
     }
 
     /// Writes whether replicas must be heard before anything is sold, also after a restart.
@@ -179,9 +179,9 @@ impl Journal {
     /// # Errors
     ///
     /// If the disk is full (nothing changed) or the database failed (unknown).
-    pub async fn set_past(&self, past: Past) -> Result<(), StorageError> {
+    pub fn set_past(&self, past: Past) -> impl Future<Output = Result<(), StorageError>> + use<> {
         let (sql, in_doubt) = ("UPDATE identity SET in_doubt = ?1", past == Past::InDoubt);
-        self.writer.run(move |connection| connection.execute(sql, [in_doubt]).map(drop)).await
+        self.writer.run(move |connection| connection.execute(sql, [in_doubt]).map(drop))
     }
 
     /// Writes who leads.
@@ -189,18 +189,19 @@ impl Journal {
     /// # Errors
     ///
     /// If the disk is full (nothing changed) or the database failed (unknown).
-    pub async fn set_leadership(&self, leadership: Leadership) -> Result<(), StorageError> {
-        self.writer
-            .run(move |connection| {
-                let leader = leadership.leader.map(|ReplicaId(id)| id);
-                connection
-                    .execute(
-                        "UPDATE cluster SET epoch = ?1, leader = ?2",
-                        params![leadership.epoch.0, leader],
-                    )
-                    .map(drop)
-            })
-            .await
+    pub fn set_leadership(
+        &self,
+        leadership: Leadership,
+    ) -> impl Future<Output = Result<(), StorageError>> + use<> {
+        self.writer.run(move |connection| {
+            let leader = leadership.leader.map(|ReplicaId(id)| id);
+            connection
+                .execute(
+                    "UPDATE cluster SET epoch = ?1, leader = ?2",
+                    params![leadership.epoch.0, leader],
+                )
+                .map(drop)
+        })
     }
 
     /// Writes that a session begins and that others have ended.
@@ -208,29 +209,27 @@ impl Journal {
     /// # Errors
     ///
     /// If the disk is full (nothing changed) or the database failed (unknown).
-    pub async fn note_sessions(
+    pub fn note_sessions(
         &self,
         begun: Option<SessionId>,
         ended: Vec<SessionId>,
-    ) -> Result<(), StorageError> {
-        self.writer
-            .run(move |connection| {
-                let transaction = connection.transaction()?;
-                for session in ended {
-                    transaction.execute(
-                        "DELETE FROM sessions WHERE boot = ?1 AND serial = ?2",
-                        [session.boot, session.serial],
-                    )?;
-                }
-                if let Some(session) = begun {
-                    transaction.execute(
-                        "INSERT OR IGNORE INTO sessions (boot, serial) VALUES (?1, ?2)",
-                        [session.boot, session.serial],
-                    )?;
-                }
-                commit(transaction)
-            })
-            .await
+    ) -> impl Future<Output = Result<(), StorageError>> + use<> {
+        self.writer.run(move |connection| {
+            let transaction = connection.transaction()?;
+            for session in ended {
+                transaction.execute(
+                    "DELETE FROM sessions WHERE boot = ?1 AND serial = ?2",
+                    [session.boot, session.serial],
+                )?;
+            }
+            if let Some(session) = begun {
+                transaction.execute(
+                    "INSERT OR IGNORE INTO sessions (boot, serial) VALUES (?1, ?2)",
+                    [session.boot, session.serial],
+                )?;
+            }
+            commit(transaction)
+        })
     }
 
     /// Moves all of SQLite's write-ahead log into the database file.
@@ -238,8 +237,8 @@ impl Journal {
     /// # Errors
     ///
     /// If the database failed. Nothing is lost.
-    pub async fn checkpoint(&self) -> Result<(), StorageError> {
-        self.writer.run(checkpoint).await
+    pub fn checkpoint(&self) -> impl Future<Output = Result<(), StorageError>> + use<> {
+        self.writer.run(checkpoint)
     }
 
     /// Returns when the writing thread has completed all earlier jobs, so that a caller can tell
@@ -248,11 +247,10 @@ impl Journal {
     /// # Errors
     ///
     /// If there is no room, or the thread has ended.
-    pub async fn pulse(&self) -> Result<(), StorageError> {
+    pub fn pulse(&self) -> impl Future<Output = Result<(), StorageError>> + use<> {
         let room = Arc::clone(&self.room);
         self.writer
             .run(move |_connection| room.lock().unwrap_or_else(PoisonError::into_inner).check())
-            .await
     }
 
     /// Writes something small and removes it again, in one transaction that is on disk when this
@@ -261,17 +259,15 @@ impl Journal {
     /// # Errors
     ///
     /// If the disk is full (nothing changed) or the database failed (unknown).
-    pub async fn try_write(&self) -> Result<(), StorageError> {
-        self.writer
-            .run(|connection| {
-                let transaction = connection.transaction()?;
-                // No session has a negative number.
-                transaction
-                    .execute("INSERT OR IGNORE INTO sessions (boot, serial) VALUES (-1, 0)", [])?;
-                transaction.execute("DELETE FROM sessions WHERE boot = -1", [])?;
-                commit(transaction)
-            })
-            .await
+    pub fn try_write(&self) -> impl Future<Output = Result<(), StorageError>> + use<> {
+        self.writer.run(|connection| {
+            let transaction = connection.transaction()?;
+            // No session has a negative number.
+            transaction
+                .execute("INSERT OR IGNORE INTO sessions (boot, serial) VALUES (-1, 0)", [])?;
+            transaction.execute("DELETE FROM sessions WHERE boot = -1", [])?;
+            commit(transaction)
+        })
     }
 
     /// Returns at most `most` orders from number `from` on, with the position before them. `None`
@@ -280,8 +276,12 @@ impl Journal {
     /// # Errors
     ///
     /// If the database failed.
-    pub async fn rows(&self, from: u64, most: u64) -> Result<Option<Rows>, StorageError> {
-        self.reader.run(move |connection| rows(connection, from, most)).await
+    pub fn rows(
+        &self,
+        from: u64,
+        most: u64,
+    ) -> impl Future<Output = Result<Option<Rows>, StorageError>> + use<> {
+        self.reader.run(move |connection| rows(connection, from, most))
     }
 }
 

@@ -1,0 +1,5 @@
+//! The catalog's database on both engines: one suite for what every storage must do, and what
+//! PostgreSQL's servers may do to it.
+
+mod opened;
+mod storage;
