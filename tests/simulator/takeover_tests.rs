@@ -1,5 +1,5 @@
-//! Two catalogs, one of which is stopped, killed or cut off: the other one rules, and what the first
-//! does when it wakes up harms nothing.
+//! Two catalogs, one of which is stopped, killed or cut off: the other one rules, and what the
+//! first does when it wakes up harms nothing.
 
 use std::cell::RefCell;
 use std::rc::Rc;

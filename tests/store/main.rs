@@ -25,5 +25,6 @@ mod open_files;
 mod operations;
 mod overload;
 mod start;
+mod takeover;
 mod traces;
 mod verbs;

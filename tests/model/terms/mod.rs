@@ -287,13 +287,33 @@ impl Terms {
                 state.shown = state.shown.max(number);
             }
             Kind::Beat(term) if is_taken && term == reign.term => reign.lease.acknowledged(sent),
-            _ if !self.keeps(Rule::EndAtDoubt) && write.outcome != Outcome::Refused => {
-                reign.primary = primary;
+            Kind::Claim(_) | Kind::Commit(..) | Kind::Beat(_) => {
+                if !self.keeps(Rule::EndAtDoubt) && write.outcome != Outcome::Refused {
+                    reign.primary = primary;
+                } else {
+                    self.sights.note("a term ends at a doubt");
+                    state.catalogs[by] = Catalog::StandsBy(Succession::new(1), None);
+                }
             }
-            _ => {
-                self.sights.note("a term ends at a doubt");
-                state.catalogs[by] = Catalog::StandsBy(Succession::new(1), None);
+        }
+    }
+
+    /// Applies a write at the primary that it was sent to, if that still is one.
+    fn apply(&self, state: &mut State, place: usize) {
+        let write = state.writes[place];
+        let row = self.applied(state.visible, write.kind);
+        if write.primary != state.primary {
+            // A connection to an earlier primary reaches nothing.
+            state.writes.remove(place);
+            if write.is_awaited {
+                self.take(state, write);
             }
+        } else if let Some(row) = row {
+            state.writes[place].outcome = Outcome::Applied;
+            state.pending = Some((row, place));
+        } else {
+            self.sights.note("a write is refused");
+            state.writes[place].outcome = Outcome::Refused;
         }
     }
 
@@ -433,23 +453,7 @@ impl Model for Terms {
                 state.left.beats -= 1;
                 self.send(&mut state, catalog, kind);
             }
-            Step::Apply(place) => {
-                let write = state.writes[place];
-                // A connection to an earlier primary reaches nothing.
-                let row = self.applied(state.visible, write.kind);
-                if write.primary != state.primary {
-                    state.writes.remove(place);
-                    if write.is_awaited {
-                        self.take(&mut state, write);
-                    }
-                } else if let Some(row) = row {
-                    state.writes[place].outcome = Outcome::Applied;
-                    state.pending = Some((row, place));
-                } else {
-                    self.sights.note("a write is refused");
-                    state.writes[place].outcome = Outcome::Refused;
-                }
-            }
+            Step::Apply(place) => self.apply(&mut state, place),
             Step::Replicate => {
                 let (row, place) = state.pending.take()?;
                 (state.visible, state.durable) = (row, row);
