@@ -65,16 +65,18 @@ impl Neighbours {
     }
 }
 
-/// Connects the process that is `own` to the roles of `roles` over HTTP.
+/// Connects the process that is `own` to the roles of `roles`, by frames where a role knows them
+/// and else over HTTP.
 ///
 /// # Panics
 ///
 /// The function that is returned, if it is asked for a role that `roles` does not have.
-pub fn over_http<'a>(roles: &'a Roles, own: &'a Arc<Identity>) -> impl Fn(Role) -> Peer + 'a {
+pub fn over_sockets<'a>(roles: &'a Roles, own: &'a Arc<Identity>) -> impl Fn(Role) -> Peer + 'a {
     let peers = roles.in_start_order().len();
     let most_calls = Descriptors::of_this_process().calls_to_each_of(peers);
     move |role| {
         let address = roles.address_of(role).expect("only the roles of roles.toml are asked");
-        Peer::new(role, Http::with_limit(address, roles.secret.as_ref(), most_calls), own)
+        let secret = roles.secret.as_ref();
+        Peer::framed(role, address, secret, Http::with_limit(address, secret, most_calls), own)
     }
 }

@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("events/", &["wire", "roles", "runtime", "clock"]),
     ("rulers.rs", &["wire"]),
     ("identity.rs", &["wire", "roles", "events", "rulers"]),
-    ("transport/", &["wire", "roles", "identity", "events"]),
+    ("transport/", &["wire", "roles", "identity", "events", "clock"]),
     ("agreement.rs", &["wire", "roles", "identity", "transport", "shutdown"]),
     ("metrics/", &[]),
     ("storage/", &["wire", "failpoint", "metrics"]),

@@ -37,7 +37,7 @@ use self::sharing::SharingCatalog;
 use crate::agreement;
 use crate::events::EventRecorder;
 use crate::identity::Identity;
-use crate::neighbours::over_http;
+use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{CatalogRole, Engine, Role, Roles};
 use crate::runtime::{self, Runtime};
@@ -113,13 +113,15 @@ pub async fn run_beside_others(
     let kept = Kept { runtime, identity: Arc::clone(&identity), metrics: Arc::clone(&metrics) };
     let catalog = SharingCatalog::new(id, database, roles, without, kept);
     let (all, own) = (roles.clone(), Arc::clone(&identity));
-    let connect = move || Remote::new(&all, over_http(&all, &own));
+    let connect = move || Remote::new(&all, over_sockets(&all, &own));
     shutdown.spawn("the terms", Arc::clone(&catalog).run(connect, shutdown.clone()));
-    agreement::start(roles, &identity, over_http(roles, &identity), &shutdown);
+    agreement::start(roles, &identity, over_sockets(roles, &identity), &shutdown);
 
     let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(role));
     let seat = Seat::Shared(Arc::clone(&catalog));
-    let routes = move |config: &mut _| routes::configure(config, &seat, secret.as_ref());
+    let routes = move |config: &mut _, calls: &mut _| {
+        routes::configure(config, calls, &seat, secret.as_ref());
+    };
     let served =
         server::serve(listener, &hosts, None, routes, &metrics.role, shutdown.stop()).await;
     catalog.leave().await;
@@ -160,14 +162,16 @@ async fn run_alone(
             log::warn!("{stopped}");
         }
     }
-    let remote = Remote::new(roles, over_http(roles, &service.identity));
+    let remote = Remote::new(roles, over_sockets(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
-    agreement::start(roles, &service.identity, over_http(roles, &service.identity), &shutdown);
+    agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
     let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
     let last = Arc::clone(&service);
     let seat = Seat::Alone(service);
-    let routes = move |config: &mut _| routes::configure(config, &seat, secret.as_ref());
+    let routes = move |config: &mut _, calls: &mut _| {
+        routes::configure(config, calls, &seat, secret.as_ref());
+    };
     let served =
         server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;

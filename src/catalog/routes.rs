@@ -24,7 +24,7 @@ use super::seat::Seat;
 use crate::health;
 use crate::identity::Guarded;
 use crate::roles::Secret;
-use crate::server;
+use crate::server::{self, CallTable};
 use crate::wire::calls::{
     EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetTerm, GetToys, LogReport,
 };
@@ -34,10 +34,15 @@ use crate::wire::purchase::CommitRequest;
 use crate::wire::recording::EventsQuery;
 use crate::wire::replication::Acquisition;
 
-pub(super) fn configure(config: &mut ServiceConfig, seat: &Seat, secret: Option<&Secret>) {
+pub(super) fn configure(
+    config: &mut ServiceConfig,
+    calls: &mut CallTable,
+    seat: &Seat,
+    secret: Option<&Secret>,
+) {
     health::routes(config, seat.identity().role(), seat.readiness());
     server::metrics(config, seat.scraped());
-    server::internal(config, secret, |endpoints| internal(endpoints, seat));
+    server::internal(config, calls, secret, |endpoints| internal(endpoints, seat));
 }
 
 /// Registers the answers to other roles' calls.

@@ -33,7 +33,7 @@ use self::service::Service;
 use crate::agreement;
 use crate::events::EventRecorder;
 use crate::identity::Identity;
-use crate::neighbours::over_http;
+use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
 use crate::runtime::{self, Runtime};
@@ -56,19 +56,19 @@ pub async fn run(
     let recorder = EventRecorder::new(role, roles.trace.events, &runtime);
     let identity = Identity::recording(role, None, recorder);
     let service = Service::new(identity, number, roles, Arc::clone(&runtime));
-    let remote = Rc::new(Remote::new(roles, over_http(roles, &service.identity)));
+    let remote = Rc::new(Remote::new(roles, over_sockets(roles, &service.identity)));
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
-    agreement::start(roles, &service.identity, over_http(roles, &service.identity), &shutdown);
+    agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
     let limit = roles.rate_limit;
     let last = Arc::clone(&service);
     let (page, document) = (Page::of_this_process(), Document::of_this_version());
     let events = Events::new(&service, &roles, shutdown.stop());
-    events.start(&remote, &roles, over_http(&roles, &service.identity), &shutdown);
-    let routes = move |config: &mut _| {
-        routes::configure(config, &service, &roles);
+    events.start(&remote, &roles, over_sockets(&roles, &service.identity), &shutdown);
+    let routes = move |config: &mut _, calls: &mut _| {
+        routes::configure(config, calls, &service, &roles);
         page::routes(config, &page, &events);
         document::routes(config, &document);
     };

@@ -35,9 +35,9 @@ use super::traces;
 use crate::events::Exchange;
 use crate::health;
 use crate::identity::Guarded;
-use crate::neighbours::over_http;
+use crate::neighbours::over_sockets;
 use crate::roles::{CacheSettings, Role, Roles};
-use crate::server::{self, Allow, Connections, ErrorReply, IDEMPOTENCY_KEY};
+use crate::server::{self, Allow, CallTable, Connections, ErrorReply, IDEMPOTENCY_KEY};
 use crate::transport::{REQUEST_ID, SERVER_TIMING};
 use crate::wire::calls::{Endpoints, GetCacheView};
 use crate::wire::cluster::ClusterView;
@@ -54,9 +54,14 @@ const CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// The `Server-Timing` of a query that the cache answers.
 const CACHE_HIT: HeaderValue = HeaderValue::from_static("cache;desc=\"hit\"");
 
-pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
+pub(super) fn configure(
+    config: &mut ServiceConfig,
+    calls: &mut CallTable,
+    service: &Arc<Service>,
+    roles: &Roles,
+) {
     config.app_data(Data::from(Arc::clone(service)));
-    config.app_data(Data::new(Remote::new(roles, over_http(roles, &service.identity))));
+    config.app_data(Data::new(Remote::new(roles, over_sockets(roles, &service.identity))));
     // A path is compared with these from top to bottom.
     config
         .service(
@@ -79,7 +84,9 @@ pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, role
     traces::configure(config, roles);
     health::routes(config, Role::Frontend(service.number), Arc::clone(service) as _);
     server::metrics(config, Arc::clone(service) as _);
-    server::internal(config, roles.secret.as_ref(), |endpoints| internal(endpoints, service));
+    server::internal(config, calls, roles.secret.as_ref(), |endpoints| {
+        internal(endpoints, service);
+    });
 }
 
 /// Registers the answers to other roles' calls.

@@ -28,7 +28,7 @@ use self::storage::Storage;
 use crate::agreement;
 use crate::events::EventRecorder;
 use crate::identity::Identity;
-use crate::neighbours::over_http;
+use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
 use crate::runtime::{self, Runtime};
@@ -54,8 +54,8 @@ pub async fn run(
     let role = Role::Order(id);
     let recorder = EventRecorder::new(role, roles.trace.events, &runtime);
     let identity = Identity::recording(role, log.store(), recorder);
-    agreement::start(roles, &identity, over_http(roles, &identity), &shutdown);
-    let remote = Rc::new(Remote::new(roles, id, over_http(roles, &identity)));
+    agreement::start(roles, &identity, over_sockets(roles, &identity), &shutdown);
+    let remote = Rc::new(Remote::new(roles, id, over_sockets(roles, &identity)));
     let others = remote.others().collect();
     let metrics = log.metrics();
     let database: (Box<dyn Storage>, _) = (Box::new(log), end);
@@ -65,7 +65,8 @@ pub async fn run(
 
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Order(id)));
     let last = Arc::clone(&service);
-    let routes = move |config: &mut _| routes::configure(config, &service, &roles);
+    let routes =
+        move |config: &mut _, calls: &mut _| routes::configure(config, calls, &service, &roles);
     let served =
         server::serve(listener, &hosts, None, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;

@@ -24,9 +24,9 @@ use super::remote::Remote;
 use super::service::{OrderError, Service};
 use crate::health;
 use crate::identity::Guarded;
-use crate::neighbours::over_http;
+use crate::neighbours::over_sockets;
 use crate::roles::{Role, Roles};
-use crate::server::{self, OnBehalf as _};
+use crate::server::{self, CallTable, OnBehalf as _};
 use crate::wire::calls::{Buy, Caller, Endpoints, GetLog, GetOrder, GetRows, GetStatus, Refusal};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::Purchase;
@@ -34,11 +34,16 @@ use crate::wire::recording::EventsQuery;
 use crate::wire::replication::{AppendRequest, Leadership, Nomination};
 use crate::wire::trace::RequestOrigin;
 
-pub(super) fn configure(config: &mut ServiceConfig, service: &Arc<Service>, roles: &Roles) {
+pub(super) fn configure(
+    config: &mut ServiceConfig,
+    calls: &mut CallTable,
+    service: &Arc<Service>,
+    roles: &Roles,
+) {
     health::routes(config, Role::Order(service.id), Arc::clone(service) as _);
     server::metrics(config, Arc::clone(service) as _);
-    let remote = Rc::new(Remote::new(roles, service.id, over_http(roles, &service.identity)));
-    server::internal(config, roles.secret.as_ref(), |endpoints| {
+    let remote = Rc::new(Remote::new(roles, service.id, over_sockets(roles, &service.identity)));
+    server::internal(config, calls, roles.secret.as_ref(), |endpoints| {
         internal(endpoints, service, &remote);
     });
 }

@@ -8,6 +8,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest};
 use subtle::ConstantTimeEq as _;
 
+use super::call_table::CallTable;
 use super::methods::Allow;
 use super::reply::{ErrorReply, data, timed};
 use super::socket::Socket;
@@ -21,19 +22,21 @@ use crate::wire::timing::TimingNote;
 /// Where the paths between roles begin.
 pub(super) const INTERNAL: &str = "/internal";
 
-/// The paths between roles: `register` adds calls, which are answered under `/internal` to callers
-/// with the secret, and 403 to others.
+/// The calls between roles: `register` adds calls, which are answered as frames and under
+/// `/internal` to callers with the secret, and 403 to others.
 pub fn internal(
     config: &mut ServiceConfig,
+    calls: &mut CallTable,
     secret: Option<&Secret>,
-    register: impl FnOnce(&mut HttpEndpoints<'_>),
+    register: impl FnOnce(&mut InternalEndpoints<'_>),
 ) {
+    calls.guard(secret);
     let is_guarded = secret.is_some();
     let expected = secret.map(|secret| format!("Bearer {}", secret.reveal()));
     config.service(
         web::scope(INTERNAL)
             .guard(guard::fn_guard(move |context| is_trusted(context, expected.as_deref())))
-            .configure(|config| register(&mut HttpEndpoints { config, is_guarded })),
+            .configure(|config| register(&mut InternalEndpoints { config, calls, is_guarded })),
     );
     config.service(
         web::scope(INTERNAL)
@@ -41,19 +44,21 @@ pub fn internal(
     );
 }
 
-/// Answers calls over HTTP.
-pub struct HttpEndpoints<'a> {
+/// Answers calls that come as frames, and those that come as HTTP requests.
+pub struct InternalEndpoints<'a> {
     config: &'a mut ServiceConfig,
+    calls: &'a mut CallTable,
     /// Whether its callers have the secret.
     is_guarded: bool,
 }
 
-impl Endpoints for HttpEndpoints<'_> {
+impl Endpoints for InternalEndpoints<'_> {
     fn on<C: Call, S, F>(&mut self, state: &S, answer: impl Fn(S, C, Caller) -> F + Clone + 'static)
     where
         S: Clone + 'static,
         F: Future<Output = Result<C::Answer, Refusal>> + 'static,
     {
+        self.calls.on(state, answer.clone());
         let state = state.clone();
         let is_guarded = self.is_guarded;
         let respond = move |request: HttpRequest, call: C| {
@@ -69,11 +74,7 @@ impl Endpoints for HttpEndpoints<'_> {
             async move {
                 match answered.await {
                     Ok(answer) => timed(data(answer), timing.get()),
-                    Err(Refusal::Unavailable(why)) => ErrorReply::Unavailable(why).into_response(),
-                    Err(Refusal::Misdirected(why)) => ErrorReply::Misdirected(why).into_response(),
-                    Err(Refusal::NotRuling(standing)) => {
-                        ErrorReply::NotRuling(standing).into_response()
-                    }
+                    Err(refusal) => ErrorReply::from(refusal).into_response(),
                 }
             }
         };

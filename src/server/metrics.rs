@@ -51,11 +51,16 @@ pub(super) struct Stopwatch {
 impl Stopwatch {
     /// Begins with a request's path, decoded as the router sees it.
     pub(super) fn start(requests: &RequestsOfThread, path: &str) -> Self {
-        Self { route: requests.route_of(path), began: clock::now() }
+        Self::of_route(requests.route_of(path))
+    }
+
+    /// Begins with a request whose route is known.
+    pub(super) fn of_route(route: usize) -> Self {
+        Self { route, began: clock::now() }
     }
 
     /// Counts the answer.
-    pub(super) fn stop(self, requests: &RequestsOfThread, status: u16) {
+    pub(super) fn stop(&self, requests: &RequestsOfThread, status: u16) {
         let took: Duration = clock::now() - self.began;
         requests.answered(self.route, status, took);
     }

@@ -7,10 +7,13 @@
 //! ```text
 //! socket ─► slots ─► connection ─► actix ─► expect ─► service ─► routes
 //!           a turn   whole heads   parses   413       path and id
+//!             └────► frames ────────────────────────────────────► calls between roles
 //! ```
 
 mod body;
+mod call_table;
 mod connection;
+mod frames;
 mod framing;
 mod intake;
 mod internal;
@@ -52,8 +55,9 @@ use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
 
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
+pub use self::call_table::CallTable;
 use self::connection::{AnswerBody, Connection};
-pub use self::internal::{HttpEndpoints, internal};
+pub use self::internal::{InternalEndpoints, internal};
 pub use self::methods::Allow;
 use self::metrics::Stopwatch;
 pub use self::metrics::metrics;
@@ -99,7 +103,7 @@ pub async fn serve<F>(
     stop: CancellationToken,
 ) -> io::Result<()>
 where
-    F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    F: Fn(&mut ServiceConfig, &mut CallTable) + Clone + Send + 'static,
 {
     let address = listener.local_addr()?;
     let hosts = KnownHosts::new(address.ip(), hosts);
@@ -121,7 +125,9 @@ where
     let worker = move || {
         let (draining, terms) = (draining.clone(), terms.clone());
         let checks = Checks { hosts: hosts.clone(), limit: terms.limit.clone() };
-        let app = app(checks, routes.clone(), requests.of_thread())
+        let requests = requests.of_thread();
+        let mut calls = CallTable::new(Arc::clone(&requests));
+        let app = app(checks, &mut |config| routes(config, &mut calls), requests)
             .into_factory()
             .map_err(|error| error.error_response());
         // Its own limits of time would cost a timer per request; see `limits`.
@@ -140,9 +146,10 @@ where
             })
             .expect(fn_service(body::expect))
             .h1(map_config(app, |()| AppConfig::default()));
+        let calls = Rc::new(calls);
         fn_factory(move || {
-            let (http, terms) = (http.new_service(()), terms.clone());
-            async move { Ok::<_, ()>(Serving::new(http.await?, terms)) }
+            let (http, calls, terms) = (http.new_service(()), Rc::clone(&calls), terms.clone());
+            async move { Ok::<_, ()>(Serving::new(http.await?, calls, terms)) }
         })
     };
     let server = server.listen("http", listener, worker)?.run();
@@ -183,16 +190,16 @@ impl Checks {
 /// The service of one worker thread.
 fn app(
     checks: Checks,
-    routes: impl FnOnce(&mut ServiceConfig),
+    routes: &mut dyn FnMut(&mut ServiceConfig),
     requests: Arc<RequestsOfThread>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
         Config = (),
-        Response = ServiceResponse<impl MessageBody>,
+        Response = ServiceResponse<impl MessageBody + use<>>,
         Error = Error,
         InitError = (),
-    >,
+    > + use<>,
 > {
     App::new()
         .app_data(

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::methods::Allow;
 use crate::transport::SERVER_TIMING;
+use crate::wire::calls::Refusal;
 use crate::wire::reply::{self, Failure, Problem};
 use crate::wire::term::WhoRules;
 use crate::wire::timing::ServerTiming;
@@ -87,11 +88,29 @@ pub fn timed(mut response: HttpResponse, timing: ServerTiming) -> HttpResponse {
     response
 }
 
+impl From<Refusal> for ErrorReply {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unavailable(why) => Self::Unavailable(why),
+            Refusal::Misdirected(why) => Self::Misdirected(why),
+            Refusal::NotRuling(standing) => Self::NotRuling(standing),
+        }
+    }
+}
+
 impl ErrorReply {
     /// Returns the reply `{"error": …}`.
     #[must_use]
     pub fn into_response(self) -> HttpResponse {
         self.error_response()
+    }
+
+    /// Returns the body `{"error": …}`.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let (code, message) = (self.status_code().as_u16(), self.to_string());
+        let standing = if let Self::NotRuling(standing) = self { Some(*standing) } else { None };
+        let body = serde_json::to_vec(&Failure { error: Problem { code, message, standing } });
+        body.expect("an error can be written as JSON")
     }
 }
 
@@ -114,11 +133,7 @@ impl ResponseError for ErrorReply {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let status = self.status_code();
-        let standing = if let Self::NotRuling(standing) = self { Some(*standing) } else { None };
-        let error = Problem { code: status.as_u16(), message: self.to_string(), standing };
-        let body = serde_json::to_vec(&Failure { error });
-        let mut response = json(status, body.expect("an error can be written as JSON").into());
+        let mut response = json(self.status_code(), self.to_json().into());
         if let Self::MethodNotAllowed(allow) = self {
             response.headers_mut().insert(header::ALLOW, allow.header());
         }

@@ -19,7 +19,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::call_table::CallTable;
 use super::connection::Connection;
+use super::frames;
 use super::intake::{Intake, Parking};
 use super::internal::INTERNAL;
 use super::limits::TICK_MS;
@@ -28,15 +30,18 @@ use super::rate::{FORGET_INTERVAL, RequestLimit};
 use super::slots::{Slots, Supply};
 use super::socket::{Ending, Holder, PeerHost, Socket};
 use super::unserved::{LastAnswer, Unserved};
+use crate::wire::frame::PREFACE;
 
 /// How often the clock ticks while the server stops.
 const STOP_INTERVAL: Duration = Duration::from_millis(100);
 /// Headers that the parser takes.
 const MOST_HEADERS: usize = 96;
 
-/// Serves the connections of one worker thread by the dispatchers of `http`.
+/// Serves the connections of one worker thread by the dispatchers of `http`, and those with frames
+/// by `calls`.
 pub(super) struct Serving<H> {
     http: Rc<H>,
+    calls: Rc<CallTable>,
     slots: Rc<Slots>,
     connections: IntGauge,
 }
@@ -61,17 +66,19 @@ struct Served {
 enum Gathered {
     /// A dispatcher is needed.
     Request,
+    /// Calls follow as frames.
+    Frames,
     /// It has ended.
     Closed,
 }
 
 impl<H> Serving<H> {
     /// Starts the clock, too, which goes on until the thread ends.
-    pub(super) fn new(http: H, terms: Terms) -> Self {
+    pub(super) fn new(http: H, calls: Rc<CallTable>, terms: Terms) -> Self {
         let slots = Rc::new(Slots::new(terms.supply));
         let connections = terms.connections.clone();
         rt::spawn(watch(Rc::clone(&slots), terms));
-        Self { http: Rc::new(http), slots, connections }
+        Self { http: Rc::new(http), calls, slots, connections }
     }
 }
 
@@ -115,25 +122,30 @@ where
         // A reply leaves in one write, which is not to wait for an acknowledgement.
         let peer = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
         let (http, slots) = (Rc::clone(&self.http), Rc::clone(&self.slots));
+        let calls = Rc::clone(&self.calls);
         let open = Open::new(&self.connections);
         Box::pin(async move {
             if let Ok(peer) = peer {
                 let socket = slots.admit(stream, PeerHost::from(peer.ip()));
-                serve(&*http, &Served { _open: open, slots, socket }, peer).await;
+                serve(&*http, &calls, &Served { _open: open, slots, socket }, peer).await;
             }
             Ok(())
         })
     }
 }
 
-async fn serve<H>(http: &H, served: &Served, peer: SocketAddr)
+async fn serve<H>(http: &H, calls: &Rc<CallTable>, served: &Served, peer: SocketAddr)
 where
     H: Service<(Connection, Option<SocketAddr>), Response = ()>,
 {
     let Served { slots, socket, .. } = served;
     loop {
-        match poll_fn(|cx| poll_gather(socket, cx)).await {
+        match poll_fn(|cx| poll_gather(socket, calls, cx)).await {
             Gathered::Request => {}
+            Gathered::Frames => {
+                let mut frames = std::pin::pin!(frames::serve(socket, slots, calls));
+                return poll_fn(|cx| poll_served(socket, frames.as_mut(), cx)).await;
+            }
             Gathered::Closed => return,
         }
         let is_between_roles = socket.asks_for(INTERNAL);
@@ -144,7 +156,7 @@ where
         }
         if socket.holder.get() == Holder::Dispatcher {
             let mut dispatcher = Box::pin(http.call((Connection(Rc::clone(socket)), Some(peer))));
-            poll_fn(|cx| poll_dispatcher(socket, dispatcher.as_mut(), cx)).await;
+            poll_fn(|cx| poll_served(socket, dispatcher.as_mut(), cx)).await;
             drop(dispatcher);
             slots.end_turn(socket);
         }
@@ -156,14 +168,19 @@ where
 }
 
 /// Waits until a dispatcher is needed: for a whole head, for what the parser is to refuse, or for
-/// the end of a request that breaks off.
-fn poll_gather(socket: &Socket, cx: &mut Context<'_>) -> Poll<Gathered> {
+/// the end of a request that breaks off; or until frames are announced, of which a connection has
+/// nothing else.
+fn poll_gather(socket: &Socket, calls: &CallTable, cx: &mut Context<'_>) -> Poll<Gathered> {
     socket.note_task(cx);
     let mut intake = socket.intake.borrow_mut();
     if let Some(ending) = socket.ending() {
         return poll_last(&mut intake, ending, cx);
     }
     loop {
+        let is_new = socket.requests.get() == 0;
+        if is_new && intake.held.starts_with(PREFACE) && calls.has_calls() {
+            return Poll::Ready(Gathered::Frames);
+        }
         let before = intake.followed;
         socket.follow_held(&mut intake);
         if intake.ready > 0 {
@@ -216,17 +233,13 @@ fn poll_turn(socket: &Socket, cx: &mut Context<'_>) -> Poll<()> {
     if waits { Poll::Pending } else { Poll::Ready(()) }
 }
 
-/// Lets the dispatcher go on, until it or the socket has ended.
-fn poll_dispatcher<D: Future>(
-    socket: &Socket,
-    dispatcher: Pin<&mut D>,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
+/// Lets the dispatcher or the frames go on, until they or the socket have ended.
+fn poll_served<D: Future>(socket: &Socket, served: Pin<&mut D>, cx: &mut Context<'_>) -> Poll<()> {
     if socket.ending().is_some() {
         return Poll::Ready(());
     }
     socket.note_task(cx);
-    dispatcher.poll(cx).map(drop)
+    served.poll(cx).map(drop)
 }
 
 impl Drop for Served {

@@ -260,7 +260,8 @@ impl Slots {
             match (socket.holder.get(), socket.stage()) {
                 (Holder::Queue, _) => socket.end(Ending::Answer(Unserved::Busy)),
                 (Holder::Parked, stage) if stage != Stage::Closing => socket.end(Ending::Close),
-                (Holder::Dispatcher, _) => socket.park(),
+                (Holder::Greeting, _) => socket.end(Ending::Close),
+                (Holder::Dispatcher | Holder::Frames, _) => socket.park(),
                 (Holder::Parked, _) => {}
             }
         }

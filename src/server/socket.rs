@@ -41,7 +41,7 @@ pub(super) struct Socket {
     ending: Cell<Option<Ending>>,
     /// Requests that were handed to the dispatcher and have no whole answer yet.
     pub(super) under_way: Cell<u32>,
-    /// Requests so far.
+    /// Requests so far, and what else shows that a socket is not stuck.
     pub(super) requests: Cell<u32>,
     /// Bytes held for it, apart from a dispatcher's usual buffers.
     weight: Cell<usize>,
@@ -73,6 +73,10 @@ pub(super) enum Holder {
     Queue,
     /// A dispatcher.
     Dispatcher,
+    /// The task that serves frames, while it does not know the caller.
+    Greeting,
+    /// The task that serves frames.
+    Frames,
 }
 
 /// How a socket is ended.
@@ -204,6 +208,11 @@ impl Socket {
         }
     }
 
+    /// Notes that a frame was read, or some of what is written: the socket's stage begins anew.
+    pub(super) fn moved(&self) {
+        self.requests.set(self.requests.get().wrapping_add(1));
+    }
+
     /// Notes that an answer is complete, or that there will be none.
     pub(super) fn answered(&self) {
         self.under_way.set(self.under_way.get().saturating_sub(1));
@@ -226,9 +235,13 @@ impl Socket {
         }
         match self.holder.get() {
             Holder::Queue => Stage::Queued,
-            Holder::Dispatcher if intake.unread > 0 => Stage::Unread,
+            Holder::Dispatcher | Holder::Frames if intake.unread > 0 => Stage::Unread,
             Holder::Dispatcher if !intake.is_whole() => Stage::Body,
             Holder::Dispatcher if !self.is_idle(&intake) => Stage::Served,
+            Holder::Greeting => Stage::Head,
+            Holder::Frames if intake.body > 0 => Stage::Body,
+            Holder::Frames if self.under_way.get() > 0 => Stage::Served,
+            Holder::Frames => Stage::Idle,
             Holder::Dispatcher | Holder::Parked => match intake.held.is_empty() {
                 false => Stage::Head,
                 true if self.requests.get() == 0 => Stage::New,

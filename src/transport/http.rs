@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE, REQUEST_ID,
-    SERVER_TIMING, TRACEPARENT, Unreachable,
+    SERVER_TIMING, TRACEPARENT, Unreachable, parse,
 };
 use crate::roles::{Address, Secret};
 use crate::wire::calls::Caller;
@@ -18,12 +18,12 @@ use crate::wire::reply::{Data, Failure, Problem};
 use crate::wire::timing::{ServerTiming, TimingNote};
 
 /// Connecting takes a round trip; a machine that has not answered by then is taken to be away.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long an unused connection is kept. Servers keep theirs longer (see `server/`), so that a
 /// request is never sent into a connection that is just being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Calls in flight at once to a server that is no neighbour.
-const MOST_CALLS: usize = 512;
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Calls in flight at once to a server that is no neighbour, and to one that takes frames.
+pub(super) const MOST_CALLS: usize = 512;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -178,9 +178,7 @@ async fn finish<A: DeserializeOwned>(
     if !(200..300).contains(&status) {
         return Err(refusal(status, &body));
     }
-    let reply = serde_json::from_slice::<Data<A>>(&body).map_err(|error| {
-        CallError::Unreachable(Unreachable::Broken(format!("the answer is unclear: {error}")))
-    })?;
+    let reply: Data<A> = parse(&body)?;
     Ok((reply.data, body))
 }
 
@@ -252,7 +250,7 @@ fn in_words(error: &SendRequestError) -> String {
     }
 }
 
-fn refusal(status: u16, body: &[u8]) -> CallError {
+pub(super) fn refusal(status: u16, body: &[u8]) -> CallError {
     // It may be logged, so it gets no line of its own.
     let message = match serde_json::from_slice::<Failure>(body) {
         Ok(Failure { error: Problem { standing: Some(standing), .. } }) => {
@@ -268,7 +266,7 @@ fn refusal(status: u16, body: &[u8]) -> CallError {
 
 /// A role's message, without control characters, which no role sends, and not longer than any of
 /// them is.
-fn in_one_line(message: &str) -> String {
+pub(super) fn in_one_line(message: &str) -> String {
     let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     message.chars().map(plain).take(LONGEST_MESSAGE_TEXT).collect()
 }

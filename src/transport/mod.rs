@@ -2,8 +2,10 @@
 //!
 //! Only this file decides that a peer is unreachable. Each worker thread has a [`Peer`] of its own
 //! for each of the other roles: awc's permits are per client, so a peer that hangs cannot use up
-//! the connections to those that answer.
+//! the connections to those that answer. Roles call one another by [frames](crate::wire::frame),
+//! and over HTTP where a peer knows none.
 
+mod frames;
 mod http;
 
 use std::any::Any;
@@ -15,11 +17,13 @@ use std::time::Duration;
 use actix_web::http::header::HeaderName;
 use actix_web::web::Bytes;
 use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
 
+use self::frames::Frames;
 pub use self::http::Http;
 use crate::events::Exchange;
 use crate::identity::Identity;
-use crate::roles::Role;
+use crate::roles::{Address, Role, Secret};
 use crate::wire::calls::{Call, Caller, Method};
 use crate::wire::term::WhoRules;
 use crate::wire::timing::{ServerTiming, TimingNote};
@@ -63,6 +67,8 @@ pub struct Peer {
 #[derive(Clone)]
 enum Link {
     Http(Http),
+    /// By frames or, if the peer knows none or the answer may be larger than a frame, over HTTP.
+    Framed(Rc<Frames>, Http),
     /// By a simulator, in whose world all roles run in one process.
     Simulated(Rc<dyn Network>),
 }
@@ -130,25 +136,31 @@ impl Peer {
     /// is `own`.
     #[must_use]
     pub fn new(role: Role, http: Http, own: &Arc<Identity>) -> Self {
-        Self {
-            role,
-            link: Link::Http(http),
-            own: Arc::clone(own),
-            origin: Rc::default(),
-            timing: TimingNote::default(),
-        }
+        Self::linked(role, Link::Http(http), own)
+    }
+
+    /// The peer that runs `role` at `address`, by frames if it knows them, and over `http` if not;
+    /// to be made and used on one thread, too.
+    #[must_use]
+    pub fn framed(
+        role: Role,
+        address: &Address,
+        secret: Option<&Secret>,
+        http: Http,
+        own: &Arc<Identity>,
+    ) -> Self {
+        Self::linked(role, Link::Framed(Rc::new(Frames::new(address, secret)), http), own)
     }
 
     /// The peer that runs `role`, on a simulated network.
     #[must_use]
     pub fn simulated(role: Role, network: Rc<dyn Network>, own: &Arc<Identity>) -> Self {
-        Self {
-            role,
-            link: Link::Simulated(network),
-            own: Arc::clone(own),
-            origin: Rc::default(),
-            timing: TimingNote::default(),
-        }
+        Self::linked(role, Link::Simulated(network), own)
+    }
+
+    fn linked(role: Role, link: Link, own: &Arc<Identity>) -> Self {
+        let (origin, timing) = (Rc::default(), TimingNote::default());
+        Self { role, link, own: Arc::clone(own), origin, timing }
     }
 
     /// The same peer, for calls on behalf of a client's request.
@@ -216,13 +228,23 @@ impl Peer {
         };
         let recorder = self.own.recorder();
         let body = self.body_of(call);
-        let exchange = recorder.sends(call, self.role, &caller.origin, || body.clone());
+        let exchange = recorder.sends(call, self.role, &caller.origin, || {
+            body.clone().filter(|_| self.is_body_recorded::<C>())
+        });
         caller.message = exchange.as_ref().and_then(|exchange| recorder.tag(exchange));
         let answer = match &self.link {
-            Link::Http(http) => {
-                let path = format!("/internal{}", call.path());
-                let largest = largest.max(LARGEST_MESSAGE);
-                http.call::<C::Answer>(&path, body, time_limit, largest, &caller).await
+            Link::Http(http) => over_http(http, call, body, time_limit, largest, &caller).await,
+            Link::Framed(frames, http) => {
+                let answer = match &body {
+                    Some(body) if largest <= LARGEST_MESSAGE => {
+                        frames.call(C::PATH, body, time_limit, &caller).await
+                    }
+                    Some(_) | None => None,
+                };
+                match answer {
+                    Some(answer) => answer.and_then(|body| Ok((parse(&body)?, Some(body)))),
+                    None => over_http(http, call, body, time_limit, largest, &caller).await,
+                }
             }
             Link::Simulated(network) => {
                 let answer = network.call(Rc::new(call.clone()), caller, time_limit).await;
@@ -240,12 +262,19 @@ impl Peer {
         answer.map(|(answer, _body)| answer)
     }
 
-    /// The call as it is sent, if it is sent as a body or recorded.
+    /// The call as JSON, if it is sent or recorded so.
     fn body_of<C: Call>(&self, call: &C) -> Option<Bytes> {
-        let is_sent = matches!(self.link, Link::Http(_)) && C::METHOD == Method::Post;
-        let is_recorded = matches!(self.link, Link::Simulated(_)) && self.own.recorder().is_on();
-        (is_sent || is_recorded)
-            .then(|| serde_json::to_vec(call).expect("a call can be written as JSON").into())
+        let is_wanted = match self.link {
+            Link::Http(_) => C::METHOD == Method::Post,
+            Link::Framed(..) => true,
+            Link::Simulated(_) => self.own.recorder().is_on(),
+        };
+        is_wanted.then(|| serde_json::to_vec(call).expect("a call can be written as JSON").into())
+    }
+
+    /// Whether the body is recorded: what a path says as well is not, whichever way it is sent.
+    fn is_body_recorded<C: Call>(&self) -> bool {
+        matches!(self.link, Link::Simulated(_)) || C::METHOD == Method::Post
     }
 
     fn record<A>(&self, exchange: &Exchange, answer: &Result<(A, Option<Bytes>), CallError>) {
@@ -282,6 +311,25 @@ impl Peer {
             }
         }
     }
+}
+
+async fn over_http<C: Call>(
+    http: &Http,
+    call: &C,
+    body: Option<Bytes>,
+    time_limit: Duration,
+    largest: usize,
+    caller: &Caller,
+) -> Result<(C::Answer, Option<Bytes>), CallError> {
+    let path = format!("/internal{}", call.path());
+    let body = body.filter(|_| C::METHOD == Method::Post);
+    http.call::<C::Answer>(&path, body, time_limit, largest.max(LARGEST_MESSAGE), caller).await
+}
+
+fn parse<A: DeserializeOwned>(body: &[u8]) -> Result<A, CallError> {
+    serde_json::from_slice(body).map_err(|error| {
+        CallError::Unreachable(Unreachable::Broken(format!("the answer is unclear: {error}")))
+    })
 }
 
 impl fmt::Display for CallError {

@@ -12,6 +12,7 @@ pub mod calls;
 pub mod cluster;
 pub mod count;
 pub mod event;
+pub mod frame;
 pub mod identity;
 pub mod lease;
 pub mod order;

@@ -14,6 +14,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// A part of a request's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimedPart {
@@ -131,6 +133,28 @@ impl ServerTiming {
     }
 }
 
+/// Between roles, a list of parts and microseconds.
+impl Serialize for ServerTiming {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let parts = (0_u8..).zip(self.parts);
+        let told = parts.filter_map(|(part, took)| Some((part, took?)));
+        serializer.collect_seq(told.collect::<Vec<_>>())
+    }
+}
+
+/// Parts that are not known are passed over.
+impl<'de> Deserialize<'de> for ServerTiming {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut timing = Self::default();
+        for (part, took) in Vec::<(u8, u32)>::deserialize(deserializer)? {
+            if let Some(part) = TimedPart::ALL.get(usize::from(part)) {
+                timing.add(*part, Duration::from_micros(took.into()));
+            }
+        }
+        Ok(timing)
+    }
+}
+
 /// Writes the header: `leader;dur=4.412, fsync;dur=2.3`, in milliseconds.
 impl fmt::Display for ServerTiming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,6 +181,11 @@ mod tests {
         assert_eq!(timing.to_string(), "leader;dur=4.412, fsync;dur=2.307");
         assert_eq!(ServerTiming::parse(&timing.to_string()), timing);
         assert_eq!(timing.get(TimedPart::Catalog), None);
+        let json = serde_json::to_string(&timing).unwrap();
+        assert_eq!(json, "[[1,4412],[3,2307]]");
+        assert_eq!(serde_json::from_str::<ServerTiming>(&json).unwrap(), timing);
+        let newer = "[[1,4412],[200,1],[3,2307]]";
+        assert_eq!(serde_json::from_str::<ServerTiming>(newer).unwrap(), timing);
     }
 
     #[test]

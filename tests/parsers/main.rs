@@ -17,6 +17,7 @@ mod arguments;
 mod bodies;
 mod changes;
 mod databases;
+mod frames;
 mod inputs;
 mod liveness;
 mod peers;

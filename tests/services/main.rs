@@ -14,6 +14,7 @@ mod catalog;
 mod client;
 mod document;
 mod events;
+mod frames;
 mod frontend;
 mod hearings;
 mod http;

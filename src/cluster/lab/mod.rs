@@ -88,7 +88,7 @@ pub(super) async fn run(cluster: &Cluster) -> VerbResult {
     let closing = CancellationToken::new();
     let routes = {
         let lab = Arc::clone(&lab);
-        move |config: &mut _| routes::configure(config, &lab)
+        move |config: &mut _, _no_calls: &mut _| routes::configure(config, &lab)
     };
     // It has no /metrics: its requests are a person's clicks.
     let metrics = Metrics::new("lab", &[]);
