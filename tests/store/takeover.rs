@@ -31,7 +31,7 @@ async fn start(servers: &Servers) -> (Cluster, String) {
         .args(["catalog", "--migrate", "--config"])
         .arg(roles)
         .output()
-        .unwrap();
+        .expect("the executable runs");
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
     cluster.start_all(&["catalog-1", "catalog-2"]);
     cluster.start_all(&REPLICAS);
@@ -56,13 +56,13 @@ async fn active(cluster: &Cluster) -> (String, String) {
 /// Compares what clients saw with the replicas and with the database, of which it makes a copy.
 async fn check(clients: Clients, cluster: &Cluster, servers: &Servers, database: &str) {
     let history = clients.finish().await;
-    let copy = Connection::open(cluster.data("catalog.db")).unwrap();
+    let copy = Connection::open(cluster.data("catalog.db")).expect("a file can be made");
     copy.execute_batch(
         "CREATE TABLE journal (number INTEGER, name TEXT, quantity INTEGER);
          CREATE TABLE products (name TEXT, price REAL, quantity INTEGER);
          CREATE TABLE decisions (key TEXT, name TEXT, quantity INTEGER, number INTEGER);",
     )
-    .unwrap();
+    .expect("it is empty");
     for (table, columns) in [
         ("journal", "number, name, quantity"),
         ("products", "name, price, quantity"),
@@ -73,7 +73,7 @@ async fn check(clients: Clients, cluster: &Cluster, servers: &Servers, database:
             let values: Vec<_> = row.split('\t').map(|it| (!it.is_empty()).then_some(it)).collect();
             let places = vec!["?"; values.len()].join(", ");
             let sql = format!("INSERT INTO {table} ({columns}) VALUES ({places})");
-            copy.execute(&sql, rusqlite::params_from_iter(values)).unwrap();
+            copy.execute(&sql, rusqlite::params_from_iter(values)).expect("a row fits");
         }
     }
     drop(copy);

@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Each `│step│` is one action. Between any two of them anything else may happen: any other step; a
-//! quarter of a second passes, so that a catalog may be paused for any time; a catalog gives a write
-//! up, which may be made all the same; the wait for the standby is cancelled, so that a write is
+//! quarter of a second passes, so that a catalog may be paused for any time; a catalog gives up a
+//! write, which may be made all the same; the wait for the standby is cancelled, so that a write is
 //! seen that is not replicated; the standby becomes the primary, and what was not replicated is
 //! gone, with all connections.
 //!
