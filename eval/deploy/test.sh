@@ -2,9 +2,9 @@
 # Tests the deployment without an account of AWS's: deploy.sh against a server that stands for AWS
 # (moto, its validation on), the units with systemd's own checkers. With --instance also the rest,
 # on a Debian that is made and booted in a container: user data, build, start, use; that takes five
-# minutes or more and needs root.
+# minutes or more and needs root. With --three, on three of them, with PostgreSQL and Patroni.
 #
-#   ./test.sh [--instance] [TEST…]
+#   ./test.sh [--instance] [--three] [TEST…]
 #
 # What a missing tool leaves out, it says; with CI set that is a failure. The last line is the sum:
 # `N passed, N failed`.
@@ -24,14 +24,14 @@ passed=0
 failed=0
 
 # shellcheck source=/dev/null # checked on their own
-for part in cloud units instance; do source "$here/test/$part.sh"; done
+for part in cloud units instance three; do source "$here/test/$part.sh"; done
 
-main() { # [--instance] [TEST…]
+main() { # [--instance] [--three] [TEST…]
   local part test
   trap clean_up EXIT
   trap 'exit 130' INT TERM
   parts=(cloud units)
-  [[ ${1-} != --instance ]] || { parts+=(instance) && shift; }
+  while [[ ${1-} == --@(instance|three) ]]; do parts+=("${1#--}") && shift; done
   wanted=("$@")
   for part in "${parts[@]}"; do
     if "set_up_$part" >"$work/set-up.log" 2>&1; then

@@ -7,7 +7,8 @@ database `NAME.orders` with lines `number|name|quantity`, one of which is the jo
 with lines `name|quantity`. What is wrong goes to standard error.
 
 - No request of a client fails in the end, and none is refused: there is stock for all.
-- An attempt fails only at a front-end whose host is out, or with 503 while the store cannot sell.
+- An attempt fails only at a front-end whose host is out, or while the store cannot sell: with 503, or
+  because the client gave up before the front-end did, which waits for longer.
 - No query shows an older stock than a purchase that was answered, or a query, before it began.
 - Orders that were answered are in every database, unchanged, under numbers that grow in the order
   of time; databases are equal and without a gap; there is one order for each key.
@@ -59,7 +60,8 @@ def explains(fault: dict, attempt: dict) -> bool:
     if attempt["to"] < fault["from"] or fault["to"] < attempt["from"]:
         return False
     is_out = attempt["at"] in fault["frontends"]
-    return is_out or fault["unavailable"] and attempt["outcome"] == 503
+    waited = attempt["outcome"] == 503 or "TimeoutError" in str(attempt["outcome"])
+    return is_out or fault["unavailable"] and waited
 
 
 def stale(history: list, initial: int):

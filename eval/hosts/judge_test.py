@@ -70,6 +70,8 @@ class Judge(unittest.TestCase):
         self.assertIn("though none should", self.found())
         self.faults[0]["unavailable"] = True
         self.assertEqual(self.found(), "")
+        self.history[3]["failed"][0]["outcome"] = "no answer: ConnectionResetError()"
+        self.assertIn("though none should", self.found())
 
     def test_a_lost_order_is_found(self) -> None:
         for orders in self.databases.values():

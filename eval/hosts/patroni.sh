@@ -47,7 +47,8 @@ open_database() {
   make_tables
 }
 
-# The files of eval/deploy with their places filled in, as three.sh does it on a host.
+# The files of eval/deploy with their places filled in, as three.sh does it on a host. There the
+# catalogs are beside the servers; here they have hosts of their own.
 write_patroni() { # HOST
   local file
   for file in patroni.yml post-init; do
@@ -59,7 +60,9 @@ write_patroni() { # HOST
       for one in "${databases[@]}"; do addresses+=("$(address_of "$one")"); done
       fill "$repo/eval/deploy/instance/three/$file"
     ) | sed -e "s|@PROGRAMS@|$pg|" -e "s|@DATA@|$work/$1/data|" -e "s|@SOCKETS@|$work/$1|" \
-      -e "s|@POST_INIT@|$work/$1/post-init|" >"$work/$1/$file"
+      -e "s|@POST_INIT@|$work/$1/post-init|" \
+      -e "/- local all postgres peer/a \    - host toystore toystore $network.0/24 scram-sha-256" \
+      >"$work/$1/$file"
   done
   chmod 700 -- "$work/$1/post-init"
 }

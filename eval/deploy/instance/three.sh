@@ -75,8 +75,13 @@ get_packages() {
   install -d -m 755 /etc/postgresql-common
   [[ -e /etc/postgresql-common/createcluster.conf ]] ||
     install -m 644 /dev/stdin /etc/postgresql-common/createcluster.conf <<<'create_main_cluster = false'
-  DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 \
-    install --no-install-recommends postgresql patroni etcd-server etcd-client
+  apt update
+  apt install --no-install-recommends postgresql patroni etcd-server etcd-client
+}
+
+apt() {
+  DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=5 \
+    -o DPkg::Lock::Timeout=300 "$@"
 }
 
 start_etcd() {
