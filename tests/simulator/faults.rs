@@ -272,11 +272,15 @@ async fn inject_beside(env: &Env, cluster: &Rc<Cluster>, kind: SharedFault, leng
                     Node::Frontend(cluster.frontends[draw(env, cluster.frontends.len())]);
                 let others = cluster.catalogs().into_iter().filter(|other| *other != one);
                 let others: Vec<_> = others.filter(|_| env.world.chance(700_000)).collect();
-                others.iter().for_each(|other| cut_both_ways(cluster, frontend, *other));
+                for other in &others {
+                    cut_both_ways(cluster, frontend, *other);
+                }
                 env.sleep(Duration::from_secs(1) + length).await;
                 env.world.resume(one);
                 env.sleep(Duration::from_millis(500)).await;
-                others.iter().for_each(|other| mend_both_ways(cluster, frontend, *other));
+                for other in &others {
+                    mend_both_ways(cluster, frontend, *other);
+                }
             }
         }
     }
