@@ -3,12 +3,14 @@
 #
 #   ./run.sh              start the store here and show its logs; Ctrl-C stops every role
 #   ./run.sh up           start it in the background; return when every role is ready
-#   ./run.sh up --lab     start it and stay; the web page can kill, stop and start roles
+#   ./run.sh up --lab     start it and stay; the web page can kill roles and cut links
 #   ./run.sh down         stop every role that was started for this roles.toml
 #   ./run.sh status       a line per role; the exit status is 0 if every role is ready, else 1
 #   ./run.sh start ROLE   start one role and wait until it is healthy
 #   ./run.sh stop ROLE    stop one role in order (SIGTERM)
 #   ./run.sh kill ROLE    kill one role, as a crash would (SIGKILL)
+#   ./run.sh link         list the links between roles of a store that `up --lab` runs;
+#                         link FROM TO cut, hold, slow or mend changes one
 #   ./run.sh demo         five clients shop; the leader is killed and started again
 #   ./run.sh help         this text
 #
@@ -28,8 +30,8 @@ main() {
   local verb=${1-run}
   case $verb in
     help | -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "$repo/run.sh" && return 0 ;;
-    run | up | down | status | start | stop | kill | demo) ;;
-    *) fail "there is no verb $verb; try up, down, status, start, stop, kill, demo or help" 2 ;;
+    run | up | down | status | start | stop | kill | link | demo) ;;
+    *) fail "there is no verb $verb; try up, down, status, start, stop, kill, link, demo or help" 2 ;;
   esac
   find_binary "$verb"
   export ROLES=${ROLES:-$repo/roles.toml} TOYSTORE_RUN_SH=$repo/run.sh
@@ -50,7 +52,8 @@ find_binary() { # VERB
 }
 
 sources_newer_than() { # TIME
-  find "$repo/src" "$repo/Cargo.toml" "$repo/Cargo.lock" -newermt "$1" -print -quit
+  # The executable has the proxy of links.
+  find "$repo"/{src,eval/links,Cargo.toml,Cargo.lock} -newermt "$1" -print -quit
 }
 
 build() { # TARGET

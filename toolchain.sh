@@ -50,13 +50,21 @@ rust_command() {
   fi
 }
 
-# Installs Debian packages, as root or with a sudo that asks for no password. Removes none.
+# Installs Debian packages, as root or with a sudo that asks for no password. Removes none, and has
+# none start a service: this machine may use the port for something else.
 install_packages() { # PACKAGE...
-  local as_root=()
+  local as_root=() policy=/usr/sbin/policy-rc.d is_ours=false status=0
   ((EUID == 0)) || as_root=(sudo -n)
   command -v apt-get >/dev/null && { ((EUID == 0)) || sudo -n true 2>/dev/null; } || return 1
   complain "installing: apt-get install -y $*"
   "${as_root[@]}" apt-get update -q </dev/null >&2 || true
+  if [[ ! -e $policy ]]; then
+    is_ours=true
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod +x "$policy"
+  fi
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -q -y --no-remove --no-install-recommends "$@" </dev/null >&2
+    apt-get install -q -y --no-remove --no-install-recommends "$@" </dev/null >&2 || status=$?
+  [[ $is_ours == false ]] || "${as_root[@]}" rm -f -- "$policy"
+  return "$status"
 }

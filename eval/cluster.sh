@@ -257,14 +257,19 @@ keep_results() {
   trap '' INT TERM HUP # what is half new would be worse than either
   put "$results" "$record"
   [[ ! -d $work/figures ]] || put "$work/figures" "$figures"
-  [[ -n ${EVAL_RESULTS:-} ]] || update_evaluation
+  [[ -n ${EVAL_RESULTS:-} ]] || update_documents
   say "$experiment: the results are in $record"
 }
 
-# The evaluation quotes tables of the summaries.
-update_evaluation() {
+# Documents quote tables of the summaries.
+update_documents() {
   build_plots
-  "${CARGO_TARGET_DIR:-$repo/target}/debug/plots" document "$repo/docs/evaluation.md" "$repo/eval"
+  update_document evaluation cache contention faults hostile overhead sweep
+}
+
+update_document() { # NAME EXPERIMENT…
+  [[ ! -f $repo/docs/$1.md ]] || "${CARGO_TARGET_DIR:-$repo/target}/debug/plots" document \
+    "$repo/docs/$1.md" "$repo/eval" "${@:2}"
 }
 
 # Puts all files of a folder into another one. They are copied as a whole first, as that may fail.

@@ -16,7 +16,7 @@ use crate::manual::Manual;
 use crate::mend;
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
-use crate::roles::{Role, Roles};
+use crate::roles::{LINKS, Role, Roles};
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
 use crate::{catalog, client, cluster, frontend, health, order, trace};
@@ -259,7 +259,8 @@ fn play_in(
     process::start_log();
     cluster::leave_session_of_supervisor();
     process::raise_file_limit();
-    let roles = &match roles.clone().join_run() {
+    let links = std::env::var(LINKS).unwrap_or_default();
+    let roles = &match roles.clone().through(&links).and_then(Roles::join_run) {
         Ok(roles) => roles,
         Err(error) => return fail(&error),
     };

@@ -75,7 +75,7 @@ pub fn over_sockets<'a>(roles: &'a Roles, own: &'a Arc<Identity>) -> impl Fn(Rol
     let peers = roles.in_start_order().len();
     let most_calls = Descriptors::of_this_process().calls_to_each_of(peers);
     move |role| {
-        let address = roles.address_of(role).expect("only the roles of roles.toml are asked");
+        let address = roles.way_to(role).expect("only the roles of roles.toml are asked");
         let secret = roles.secret.as_ref();
         Peer::framed(role, address, secret, Http::with_limit(address, secret, most_calls), own)
     }

@@ -20,8 +20,11 @@ main() {
   set_up
   get_programs || leave_out "${NEEDED[*]}; get them with: sudo apt-get install -y ${NEEDED[*]}"
   get_modules || leave_out "the packages in tests/browser/package.json, which npm could not get"
-  cargo build --quiet --locked
-  TOYSTORE=${CARGO_TARGET_DIR:-target}/debug/toystore
+  TOYSTORE=${TOYSTORE_BIN:-}
+  if [[ -z $TOYSTORE ]]; then
+    cargo build --quiet --locked
+    TOYSTORE=${CARGO_TARGET_DIR:-target}/debug/toystore
+  fi
   TOYSTORE=$(readlink -f -- "$TOYSTORE")
   export TOYSTORE
   case ${1:-} in

@@ -311,7 +311,13 @@ fn the_oldest_rust_is_the_same_everywhere_and_clippy_holds_the_code_to_it() {
     let oldest = rest.split('"').next().expect("a first part");
     let readme = text_of("README.md");
     assert!(readme.contains(&format!("Rust {oldest}")), "README.md does not name Rust {oldest}");
-    for member in ["Cargo.toml", "eval/links/Cargo.toml", "eval/plots/Cargo.toml"] {
+    for member in [
+        "Cargo.toml",
+        "benches/Cargo.toml",
+        "eval/links/Cargo.toml",
+        "eval/load/Cargo.toml",
+        "eval/plots/Cargo.toml",
+    ] {
         let takes_over = text_of(member).contains("\nrust-version.workspace = true\n");
         assert!(takes_over, "{member} does not take over the workspace's rust-version");
     }

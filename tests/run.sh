@@ -10,7 +10,8 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
 # shellcheck source=toolchain.sh
 source ./toolchain.sh
 
-readonly PACKAGES=(postgresql prometheus shellcheck sqlite3) # a package has the name of its command
+# Those whose names are not those of their commands are in is_there.
+readonly PACKAGES=(etcd-server nginx-light postgresql prometheus shellcheck sqlite3 valgrind varnish wrk)
 readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/hosts/test.sh
   eval/deploy/test.sh) # commands
 
@@ -48,6 +49,7 @@ set_up_tests() {
 
 get_packages() {
   local package missing=()
+  PATH=$PATH:/usr/sbin # where a person's shell may not look
   for package in "${PACKAGES[@]}"; do
     is_there "$package" || missing+=("$package")
   done
@@ -61,6 +63,9 @@ get_packages() {
 is_there() { # PACKAGE
   case $1 in
     postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;; # not on the PATH
+    etcd-server) command -v etcd >/dev/null ;;
+    nginx-light) command -v nginx >/dev/null ;;
+    varnish) command -v varnishd >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
   esac
 }

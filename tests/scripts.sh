@@ -28,7 +28,7 @@ help_lists_every_verb_and_builds_nothing() {
 an_unknown_verb_is_refused_with_those_that_there_are() {
   machine
   expect 2 ./run.sh begin
-  says 'no verb begin; try up, down, status, start, stop, kill, demo'
+  says 'no verb begin; try up, down, status, start, stop, kill, link, demo'
   expect 2 ./run.sh ''
   expect 2 ./run.sh --config x
   [[ ! -e called ]] # nothing is built first
@@ -170,6 +170,8 @@ machine() { # [with COMMAND...]
   cd "$work/machine"
   export MACHINE=$PWD HOME=$PWD/home STAND_INS=$PWD/stand-ins
   cp -r "$repo"/{src,Cargo.toml,Cargo.lock,run.sh,toolchain.sh,roles.toml} .
+  mkdir -p eval
+  cp -r "$repo/eval/links" eval/
   write_stand_ins
   for tool in bash sh dirname env sed awk sort head stat find date touch mkdir cat cp mv \
     rm chmod grep ln readlink true mktemp; do

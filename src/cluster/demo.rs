@@ -1,17 +1,21 @@
 //! The demo: the store runs, five clients shop, and the leader is killed and started again.
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::SignalKind;
+use tokio_util::sync::CancellationToken;
 
 use super::foreground::EndingSignals;
+use super::lab::Lab;
 use super::start::{POLL_INTERVAL, start_all, start_one};
 use super::terminal::{complain, say};
-use super::{Cluster, VerbError, VerbResult, stop};
+use super::{Cluster, VerbError, VerbResult, guard, stop};
 use crate::clock;
 use crate::roles::Role;
 use crate::transport::Http;
@@ -38,20 +42,37 @@ pub(super) async fn demo(cluster: &Cluster) -> VerbResult {
         SignalKind::hangup(),
     ])?;
     let mut client = Client(None);
+    // Beyond the loopback addresses, no page may kill roles.
+    let lab = guard::is_on_loopback(cluster).then(|| Lab::open(cluster)).transpose()?;
     let shown = tokio::select! {
         biased; // Ctrl-C may have ended the client, too, or a role that just starts.
         () = signals.next() => Err(VerbError::Problem("the demo was ended early".to_owned())),
-        shown = show(cluster, &mut client) => shown,
+        ended = serve(lab.as_ref()) => ended,
+        shown = show(cluster, lab.as_deref(), &mut client) => shown,
     };
     client.kill();
     say("");
-    let stopped = stop::down(cluster).await;
+    let stopped = match &lab {
+        Some(lab) => lab.close(Ok(())).await,
+        None => stop::down(cluster).await,
+    };
     shown.and(stopped)
 }
 
-async fn show(cluster: &Cluster, client: &mut Client) -> VerbResult {
+async fn serve(lab: Option<&Arc<Lab>>) -> VerbResult {
+    match lab {
+        Some(lab) => lab.serve(CancellationToken::new()).await,
+        None => pending().await,
+    }
+}
+
+async fn show(cluster: &Cluster, lab: Option<&Lab>, client: &mut Client) -> VerbResult {
+    let cluster = lab.map_or(cluster, |lab| &lab.cluster);
     start_all(cluster).await?;
     say(format_args!("the store is open at {}", cluster.url()));
+    if let Some(lab) = lab {
+        say(format_args!("while this runs, a browser can break it:\n  {}", lab.page()));
+    }
     let Some(first) = eventually(async || leader(cluster).await).await else {
         return Err(problem(format!("no leader within {} s", CHANGE_LIMIT.as_secs())));
     };

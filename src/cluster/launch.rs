@@ -11,7 +11,7 @@ use super::invocation::FRONT_DOOR;
 use super::processes::MARK;
 use super::terminal::complain;
 use super::{Cluster, VerbError, guard, lab};
-use crate::roles::Role;
+use crate::roles::{LINKS, Role};
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
 
@@ -64,10 +64,9 @@ fn command(cluster: &Cluster, role: Role) -> io::Result<Command> {
         Role::Frontend(number) => command.args(["frontend", "--id", &number.to_string()]),
     };
     command.arg("--config").arg(&cluster.config);
-    command.env(MARK, &cluster.config).env_remove(FRONT_DOOR).env_remove(lab::ADDRESS);
-    if let (Role::Frontend(_), Some(address)) = (role, cluster.lab) {
-        command.env(lab::ADDRESS, address.to_string());
-    }
+    command.env(MARK, &cluster.config).env_remove(FRONT_DOOR);
+    command.env_remove(lab::ADDRESS).env_remove(LINKS);
+    command.envs(cluster.lab.iter().flat_map(|lab| lab.variables(role)));
     Ok(command)
 }
 

@@ -24,6 +24,7 @@ mod handle;
 mod invocation;
 mod lab;
 mod launch;
+mod link;
 mod logs;
 mod processes;
 mod start;
@@ -31,7 +32,6 @@ mod status;
 mod stop;
 mod terminal;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -40,6 +40,7 @@ use clap::{Args, Subcommand};
 use crate::process::fail;
 use crate::roles::{Role, Roles, RolesError};
 use invocation::Invocation;
+use lab::place::LabPlace;
 pub use launch::leave_session_of_supervisor;
 pub use processes::MARK;
 
@@ -73,6 +74,11 @@ pub enum Verb {
     /// Prints the answer. The exit status is 0 if its HTTP status is 200 to 299, else 1. Example:
     /// toystore call order-1 /internal/status
     Call(call::CallArguments),
+    /// Cut, hold, slow or mend a link between two roles, in a store that `up --lab` or demo runs.
+    ///
+    /// A link leads from the role that calls to the role that answers. Without arguments, lists the
+    /// links. Examples: toystore link order-3 catalog cut; toystore link frontend order-3 slow
+    Link(link::LinkArguments),
     /// Run the store, let five clients shop, kill the leader meanwhile and start it again.
     ///
     /// At the end the clients check every order, the replicas' databases are compared if sqlite3 is
@@ -83,8 +89,9 @@ pub enum Verb {
 /// How to run the store.
 #[derive(Debug, Args)]
 pub struct UpArguments {
-    /// Stay, and let the web page kill, stop and start roles, and put load on the store; Ctrl-C
-    /// closes the store. Only on loopback addresses; the page's address is printed, with a token.
+    /// Stay, and let the web page kill, stop and start roles, cut and slow the links between them,
+    /// and put load on the store; Ctrl-C closes the store. Only on loopback addresses; the page's
+    /// address is printed, with a token.
     #[arg(long)]
     lab: bool,
 }
@@ -103,8 +110,8 @@ struct Cluster {
     config: PathBuf,
     roles: Roles,
     invocation: Invocation,
-    /// The laboratory's address, if this process runs one.
-    lab: Option<SocketAddr>,
+    /// The laboratory that the roles are started in, if there is one.
+    lab: Option<LabPlace>,
 }
 
 /// Why a verb did not succeed.
@@ -150,9 +157,14 @@ impl Cluster {
             Verb::Up(UpArguments { lab: false }) => start::up(self).await,
             Verb::Down => stop::down(self).await,
             Verb::Status(arguments) => status::status(self, &arguments).await,
-            Verb::Start(name) => start::start_one(self, self.role("start", name)?).await,
+            Verb::Start(name) => {
+                let role = self.role("start", name)?;
+                let cluster = Self { lab: LabPlace::find(&self.roles), ..self.clone() };
+                start::start_one(&cluster, role).await
+            }
             Verb::Stop(name) => stop::stop(self, self.running_role("stop", name)?).await,
             Verb::Kill(name) => stop::kill(self, self.running_role("kill", name)?).await,
+            Verb::Link(arguments) => link::link(self, &arguments).await,
             Verb::Call(arguments) => call::call(self, arguments).await,
             Verb::Demo => demo::demo(self).await,
         }

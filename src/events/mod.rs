@@ -19,10 +19,12 @@
 //! [`collect`] derives the vector clocks of all roles from who received what.
 
 pub mod collect;
+pub mod otlp;
 mod render;
 mod ring;
 mod rings;
 mod slot;
+pub(crate) mod spans;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,7 +39,7 @@ use crate::runtime::Runtime;
 use crate::wire::calls::{Call, Caller, MessageTag, Purpose};
 use crate::wire::event::EventKind;
 use crate::wire::recording::{AskedRequest, EventsQuery, RecordedEvent, RoleEvents};
-use crate::wire::trace::{RequestOrigin, TraceId};
+use crate::wire::trace::{RequestOrigin, SpanId, TraceContext};
 
 /// The largest body that is kept. Rows and batches can be larger; of those the size is kept.
 const LARGEST_BODY: usize = 2_048;
@@ -158,11 +160,13 @@ impl EventRecorder {
         recording.push(exchange.purpose, Happening { text, ..exchange.answer(EventKind::Send) });
     }
 
-    /// Records that a client's request came, which has this `origin` and is about `text`.
+    /// Records that a client's request came, which has this `origin`, is part of the client's span
+    /// `caller` and is about `text`.
     pub fn asked(
         &self,
         name: &'static str,
         origin: &RequestOrigin,
+        caller: Option<SpanId>,
         text: impl FnOnce() -> String,
     ) -> Option<Exchange> {
         let recording = self.0.as_ref()?;
@@ -170,7 +174,8 @@ impl EventRecorder {
         let mut exchange = Exchange::of_client(name, id, origin);
         exchange.request = origin.request_id.as_deref().map(hash_of);
         let text = Some(text().into());
-        recording.push(Purpose::Work, Happening { text, ..exchange.entry(EventKind::Recv) });
+        let entry = Happening { caller, text, ..exchange.entry(EventKind::Recv) };
+        recording.push(Purpose::Work, entry);
         Some(exchange)
     }
 
@@ -182,15 +187,15 @@ impl EventRecorder {
     }
 
     /// Records that a toy was read from the cache: in one slot, since there may be 100,000 a
-    /// second. `origin` is what the client sent, and `request_id` the id of the reply.
+    /// second. `sent` is the trace that the client sent, and `request_id` the id of the reply.
     ///
     /// # Panics
     ///
     /// If recording has panicked.
-    pub fn hit(&self, toy: &str, origin: Option<TraceId>, request_id: &[u8], began: Instant) {
+    pub fn hit(&self, toy: &str, sent: Option<TraceContext>, request_id: &[u8], began: Instant) {
         let Some(recording) = &self.0 else { return };
         let id = recording.next_message();
-        let hit = Hit::new(toy, origin, hash_of_bytes(request_id), id, began);
+        let hit = Hit::new(toy, sent, hash_of_bytes(request_id), id, began);
         recording.push_hit(hit);
     }
 

@@ -32,6 +32,9 @@ pub(super) fn event(time_us: u64, purpose: Purpose, slot: Slot) -> RecordedEvent
     if let Some(status) = entry.status {
         detail.insert("status".into(), status.into());
     }
+    if let Some(caller) = entry.caller {
+        detail.insert("parent".into(), caller.to_string().into());
+    }
     if let Some(body) = body {
         detail.insert("body".into(), body);
     }

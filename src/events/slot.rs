@@ -9,7 +9,7 @@ use crate::roles::Role;
 use crate::wire::calls::{Call, Purpose};
 use crate::wire::event::EventKind;
 use crate::wire::recording::AskedRequest;
-use crate::wire::trace::{RequestOrigin, SpanId, TraceId};
+use crate::wire::trace::{RequestOrigin, SpanId, TraceContext, TraceId};
 
 /// The traces of the requests that something was done for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Happening {
     pub traces: Traces,
     /// In which span of the role.
     pub span: Option<SpanId>,
+    /// The client's own span, of which its request is a part.
+    pub(super) caller: Option<SpanId>,
     /// The hash of a client's request id.
     pub(super) request: Option<u64>,
     /// How long it took.
@@ -100,6 +102,7 @@ pub(super) struct Hit {
     pub(super) began: Instant,
     pub(super) trace: TraceId,
     pub(super) request: u64,
+    caller: Option<SpanId>,
     id: u64,
     toy: Box<str>,
 }
@@ -154,6 +157,7 @@ impl Happening {
             message: None,
             traces: Traces::None,
             span: None,
+            caller: None,
             request: None,
             took: None,
             status: None,
@@ -256,13 +260,14 @@ impl Hit {
     /// that is made of the message's id.
     pub(super) fn new(
         toy: &str,
-        sent: Option<TraceId>,
+        sent: Option<TraceContext>,
         request: u64,
         id: u64,
         began: Instant,
     ) -> Self {
         let made = || TraceId::from_random(u128::from(request) << 64 | u128::from(id));
-        Self { began, trace: sent.unwrap_or_else(made), request, id, toy: toy.into() }
+        let trace = sent.map_or_else(made, |sent| sent.trace);
+        Self { began, trace, caller: sent.map(|sent| sent.span), request, id, toy: toy.into() }
     }
 
     pub(super) fn asked(&self, now: Instant) -> AskedRequest {
@@ -296,6 +301,7 @@ impl Hit {
             entry(EventKind::Local, "cache.hit", None),
             entry(EventKind::Send, GET_PRODUCT, message(Part::Answer)),
         ];
+        slots[0].entry.caller = self.caller;
         slots[2].entry.status = Some(200);
         slots
     }

@@ -11,6 +11,7 @@ use crate::wire::quantity::Quantity;
 use crate::wire::recording::RecordedEvent;
 use crate::wire::replication::ReplicaId;
 use crate::wire::trace::TraceContext;
+use crate::wire::trace::TraceId;
 
 const LEADER: Role = Role::Order(ReplicaId(3));
 
@@ -101,7 +102,7 @@ fn a_role_hands_out_the_traces_that_it_is_asked_for_and_what_belongs_to_none_at_
 #[test]
 fn one_kind_of_traffic_does_not_push_out_another() {
     let recorder = recorder(Role::Frontend(1), 4);
-    recorder.asked("POST /orders", &origin(7, "r"), || "1 Tux".into());
+    recorder.asked("POST /orders", &origin(7, "r"), None, || "1 Tux".into());
     let none = RequestOrigin::default();
     for _ in 0..5_000 {
         recorder.hit("Tux", None, b"h", crate::clock::now());
@@ -122,9 +123,10 @@ fn one_kind_of_traffic_does_not_push_out_another() {
 #[test]
 fn a_request_is_found_by_its_id_and_its_trace_and_listed_without_its_id() {
     let recorder = recorder(Role::Frontend(1), 100);
-    let first = recorder.asked("POST /orders", &origin(7, "mine"), || "1 Tux".into()).unwrap();
+    let first =
+        recorder.asked("POST /orders", &origin(7, "mine"), None, || "1 Tux".into()).unwrap();
     recorder.replied(&first, 409);
-    recorder.asked("GET /orders", &origin(8, "other"), || "5".into());
+    recorder.asked("GET /orders", &origin(8, "other"), None, || "5".into());
     recorder.hit("Uno", None, b"hit", crate::clock::now());
     let found = recorder.asked_under("mine").unwrap();
     assert_eq!((found.trace, found.status), (TraceId::from_random(7), Some(409)));

@@ -15,6 +15,7 @@ pub mod remote;
 pub mod routes;
 pub mod service;
 pub mod single_flight;
+mod spans;
 pub mod tasks;
 mod traces;
 mod view;
@@ -59,6 +60,7 @@ pub async fn run(
     let remote = Rc::new(Remote::new(roles, over_sockets(roles, &service.identity)));
     let shutdown = Shutdown::new(stop, runtime);
     tasks::start(&service, &remote, roles, &shutdown);
+    spans::start(&service, &remote, roles, &shutdown);
     agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
     let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));

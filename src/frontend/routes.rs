@@ -32,7 +32,7 @@ use super::page::events::MOST_ITEMS;
 use super::remote::Remote;
 use super::service::Service;
 use super::traces;
-use crate::events::Exchange;
+use crate::events::{EventRecorder, Exchange};
 use crate::health;
 use crate::identity::Guarded;
 use crate::neighbours::over_sockets;
@@ -123,7 +123,7 @@ pub(super) async fn product(
     let name = rest_of_path(&request)?;
     let (recorder, began) = (service.identity.recorder(), service.runtime.now());
     let mut asked = None;
-    let asks = || asked = recorder.asked("GET /products", remote.origin(), || (*name).to_owned());
+    let asks = || asked = asked_by(recorder, "GET /products", &remote, || (*name).to_owned());
     let toy = service.toy(&remote, &name, asks).await;
     service.count_failure(&toy);
     let reply = toy.map_err(ErrorReply::from).and_then(|answer| match answer {
@@ -137,7 +137,7 @@ pub(super) async fn product(
             response.headers_mut().insert(SERVER_TIMING, CACHE_HIT);
             if recorder.is_on() {
                 let id = remote.reply_id();
-                recorder.hit(&name, remote.sent_trace(), id.as_bytes(), began);
+                recorder.hit(&name, remote.sent_context(), id.as_bytes(), began);
                 response.headers_mut().insert(REQUEST_ID, id);
             }
             Ok(response)
@@ -145,6 +145,16 @@ pub(super) async fn product(
         ToyAnswer::Unknown => Err(ErrorReply::NotFound("product not found")),
     });
     recorded(&service, asked.as_ref(), reply)
+}
+
+/// Records that a client asked this.
+fn asked_by(
+    recorder: &EventRecorder,
+    name: &'static str,
+    remote: &Connections<Remote>,
+    text: impl FnOnce() -> String,
+) -> Option<Exchange> {
+    recorder.asked(name, remote.origin(), remote.sent_context().map(|sent| sent.span), text)
 }
 
 /// Records which answer a client gets, and returns the answer.
@@ -172,7 +182,7 @@ pub(super) async fn products(
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let recorder = service.identity.recorder();
-    let asked = recorder.asked("GET /products", remote.origin(), || "all toys".to_owned());
+    let asked = asked_by(recorder, "GET /products", &remote, || "all toys".to_owned());
     let toys = service.toys(&remote).await;
     service.count_failure(&toys);
     let reply = toys.map_err(ErrorReply::from).map(|toys| {
@@ -237,7 +247,7 @@ async fn buy(
     let origin = RequestOrigin::clone(remote.origin());
     log::debug!("{origin} buys {quantity} {}", name.quoted());
     let recorder = service.identity.recorder();
-    let asked = recorder.asked("POST /orders", &origin, || format!("{quantity} {name}"));
+    let asked = asked_by(recorder, "POST /orders", remote, || format!("{quantity} {name}"));
     let purchase = Purchase { key, name, quantity, origin, boot: None };
     let decision = service.purchase(remote, &purchase).await;
     service.count_purchase(&decision);
@@ -280,7 +290,7 @@ pub(super) async fn order(
     // A number with more digits than any counter has is still a number, and no order's.
     let Ok(number) = text.parse() else { return Err(not_found) };
     let recorder = service.identity.recorder();
-    let asked = recorder.asked("GET /orders", remote.origin(), || text.clone().into_owned());
+    let asked = asked_by(recorder, "GET /orders", &remote, || text.clone().into_owned());
     let order = service.order(&remote, OrderNumber(number)).await;
     service.count_failure(&order);
     let timed = |order| server::timed(server::data(order), timing(&remote, TimedPart::Leader));

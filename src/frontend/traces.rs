@@ -168,7 +168,7 @@ async fn asked_elsewhere(
 }
 
 /// Collects the events of some requests from all roles.
-async fn collect(
+pub(super) async fn collect(
     service: &Arc<Service>,
     remote: &Remote,
     roles: &Roles,

@@ -72,7 +72,11 @@ impl Watched {
         match lately {
             None => (FrontendViewState::Unasked, None),
             Some((_, None, _)) => (FrontendViewState::Down, None),
-            Some((_, cache, _)) => (FrontendViewState::Up, cache.clone()),
+            Some((_, Some(cache), at)) => {
+                let passed = milliseconds(now.saturating_duration_since(*at));
+                let lease_ms = cache.lease_ms.and_then(|left| left.checked_sub(passed));
+                (FrontendViewState::Up, Some(CacheView { lease_ms, ..cache.clone() }))
+            }
         }
     }
 }
@@ -81,7 +85,7 @@ impl Service {
     /// Returns the state of everything, with at most `most_items` names of cached toys.
     pub(super) fn cluster_view(&self, most_items: usize) -> ClusterView {
         let now = self.runtime.now();
-        let lease = self.cached(|cache| cache.lease_left(now));
+        let cache = self.cache_view(most_items);
         let (leadership, leader, replicas) = self.select(|selection| {
             let views: Vec<_> = selection
                 .statuses()
@@ -95,17 +99,19 @@ impl Service {
             catalog: self.catalog_view(now),
             replicas,
             frontends: self.frontend_views(now),
-            cache: self.cache_view(most_items),
+            lease_ms: cache.lease_ms,
+            cache,
             frontend: Role::Frontend(self.number).to_string(),
-            lease_ms: lease.map(milliseconds),
             stopped: self.stopped(),
         }
     }
 
     /// Returns what the cache holds and has done, with at most `most_items` names.
     pub(super) fn cache_view(&self, most_items: usize) -> CacheView {
-        let (items, entries, counts) =
-            self.cached(|cache| (cache.recent(most_items), cache.len(), cache.counts()));
+        let now = self.runtime.now();
+        let (items, entries, counts, lease) = self.cached(|cache| {
+            (cache.recent(most_items), cache.len(), cache.counts(), cache.lease_left(now))
+        });
         CacheView {
             enabled: self.settings.enabled,
             capacity: self.settings.capacity,
@@ -114,6 +120,7 @@ impl Service {
             hits: counts.hits,
             misses: counts.misses,
             invalidations: counts.invalidations,
+            lease_ms: lease.map(milliseconds),
         }
     }
 

@@ -14,8 +14,8 @@ use toml::Spanned;
 
 use super::engine::CatalogTable;
 use super::{
-    Address, CacheSettings, CatalogRole, FrontendRole, Host, OrderRole, RateLimit, Roles, Secret,
-    ToyRole, TraceSettings,
+    Address, CacheSettings, CatalogRole, Collector, FrontendRole, Host, OrderRole, RateLimit,
+    Roles, Secret, ToyRole, TraceSettings,
 };
 use crate::wire::parse_error;
 use crate::wire::replication::ReplicaId;
@@ -37,7 +37,15 @@ struct File {
     cache: CacheSettings,
     rate_limit: Option<RateLimit>,
     #[serde(default = "default_trace")]
-    trace: TraceSettings,
+    trace: TraceTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceTable {
+    #[serde(default = "default_events")]
+    events: Spanned<usize>,
+    otlp: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +66,8 @@ struct OrderTable {
 const LARGEST_STOCK: u64 = 1_000_000_000;
 /// The longest restock interval: a year.
 const LONGEST_INTERVAL_MS: u64 = 365 * 24 * 3_600_000;
+/// The most events that a role keeps: some hundred megabytes.
+const MOST_EVENTS: usize = 1_000_000;
 /// The shortest secret, in characters: too long to be guessed.
 const SHORTEST_SECRET: usize = 16;
 
@@ -78,6 +88,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         validator.secret(secret)?;
     }
 
+    let trace = validator.trace(file.trace)?;
     let frontends = validator.frontends(file.frontend.into_inner())?;
     let at = file.catalog.span().start;
     let catalog = file.catalog.into_inner();
@@ -102,10 +113,11 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Roles, String> {
         },
         orders,
         cache: file.cache,
-        trace: file.trace,
+        trace,
         secret: file.secret.map(Spanned::into_inner),
         hosts: file.hosts,
         rate_limit: file.rate_limit,
+        links: Vec::new(),
     })
 }
 
@@ -272,6 +284,20 @@ impl Validator<'_> {
         self.fail(value, problem)
     }
 
+    fn trace(&self, TraceTable { events, otlp }: TraceTable) -> Result<TraceSettings, String> {
+        if *events.get_ref() > MOST_EVENTS {
+            let given = events.get_ref();
+            let problem = format!("events is {given}; it must be from 0 to {MOST_EVENTS}");
+            return self.fail(&events, problem);
+        }
+        let collector = |otlp: Spanned<String>| {
+            let parsed = Collector::try_from(otlp.get_ref().clone());
+            parsed.or_else(|problem| self.fail(&otlp, format!("otlp: {problem}")))
+        };
+        let otlp = otlp.map(collector).transpose()?;
+        Ok(TraceSettings { events: events.into_inner(), otlp })
+    }
+
     fn secret(&self, secret: &Spanned<Secret>) -> Result<(), String> {
         let text = secret.get_ref().reveal();
         if text.len() >= SHORTEST_SECRET && text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -315,9 +341,13 @@ fn default_cache() -> CacheSettings {
     CacheSettings { enabled: yes(), capacity: default_capacity() }
 }
 
+fn default_trace() -> TraceTable {
+    TraceTable { events: default_events(), otlp: None }
+}
+
 /// Some seconds of a busy store, in about 2 MB.
-fn default_trace() -> TraceSettings {
-    TraceSettings { events: 8_192 }
+fn default_events() -> Spanned<usize> {
+    Spanned::new(0..0, 8_192)
 }
 
 fn default_data_dir() -> Spanned<String> {
@@ -497,6 +527,18 @@ mod tests {
             assert!(problem.contains(plain), "{to}: {problem}");
             assert!(!problem.contains('\n'), "{to}: {problem}");
         }
+    }
+
+    #[test]
+    fn what_is_recorded_is_bounded() {
+        let text = SHIPPED.replacen("events = 8192", "events = 1000000", 1);
+        assert_eq!(parse(&text, Path::new("")).unwrap().trace.events, 1_000_000);
+        let problem = problem_of("events = 8192", "events = 1000001");
+        assert!(problem.contains("events is 1000001; it must be from 0 to 1000000"), "{problem}");
+        let without = SHIPPED.replacen("events = 8192", "otlp = \"http://h:1\"", 1);
+        assert_eq!(parse(&without, Path::new("")).unwrap().trace.events, 8_192);
+        let problem = problem_of("events = 8192", "events = 8192\notlp = \"h:1\"");
+        assert!(problem.contains("otlp: ") && problem.starts_with("line "), "{problem}");
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! roles with one address or a negative price is an error that names the line, the key and what is
 //! allowed.
 
+mod collector;
 mod database;
 mod engine;
 mod file;
+mod links;
 mod role;
 mod run_secret;
 
@@ -16,9 +18,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::collector::Collector;
 pub use self::database::{
     CatalogProcess, CatalogRole, DatabaseTls, DatabaseUrl, Engine, PostgresSettings,
 };
+pub use self::links::LINKS;
 pub use self::role::Role;
 use crate::wire::replication::ReplicaId;
 use crate::wire::toy::{Price, ToyName};
@@ -45,6 +49,8 @@ pub struct Roles {
     /// Hosts that requests may name besides the address that they reach: those that a reverse
     /// proxy passes on.
     pub hosts: Vec<Host>,
+    /// Where this process reaches other roles, if not at their addresses: a laboratory's links.
+    pub links: Vec<(Role, Address)>,
 }
 
 /// A front-end's settings.
@@ -88,11 +94,12 @@ pub struct CacheSettings {
 }
 
 /// What a role records of what it does.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct TraceSettings {
     /// How many events of clients' requests are kept in memory; the oldest leave first.
     pub events: usize,
+    /// Where front-ends send the spans of requests, if anywhere.
+    pub otlp: Option<Collector>,
 }
 
 /// How often one host may ask each front-end.

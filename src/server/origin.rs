@@ -18,7 +18,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use super::request_id;
 use crate::clock;
 use crate::transport::TRACEPARENT;
-use crate::wire::trace::{RequestOrigin, TraceContext, TraceId};
+use crate::wire::trace::{RequestOrigin, TraceContext};
 
 /// A role's connections to its neighbours, which can make calls for a client's request.
 pub trait OnBehalf: Sized + 'static {
@@ -71,27 +71,29 @@ impl<R> Connections<R> {
         sent.cloned().unwrap_or_else(request_id::draw_header)
     }
 
-    /// Returns the trace that the client sent, if it sent one.
+    /// Returns the trace that the client sent, with the client's own span, if it sent one.
     #[must_use]
-    pub fn sent_trace(&self) -> Option<TraceId> {
-        let headers = self.request.headers();
-        // Most requests have none, and are told so by one look-up.
-        headers.get(TRACEPARENT).and_then(|_| sent(headers).trace).map(|context| context.trace)
+    pub fn sent_context(&self) -> Option<TraceContext> {
+        parent(self.request.headers())
     }
 }
 
-/// What a request's headers say of where it comes from, in a span of its own. A `traceparent` that
-/// is not valid says nothing, nor do two of them (W3C Trace Context, 3.2).
+/// What a request's headers say of where it comes from, in a span of its own.
 pub(super) fn sent(headers: &HeaderMap) -> RequestOrigin {
     let id = request_id::sent(headers).and_then(|id| id.to_str().ok());
-    let mut parents = headers.get_all(TRACEPARENT);
-    let parent = match (parents.next(), parents.next()) {
-        (Some(parent), None) => parent.to_str().ok().and_then(TraceContext::parse),
-        (None, _) | (Some(_), Some(_)) => None,
-    };
     RequestOrigin {
         request_id: id.map(str::to_owned),
-        trace: parent.map(|parent| parent.child(rand::random())),
+        trace: parent(headers).map(|parent| parent.child(rand::random())),
+    }
+}
+
+/// The `traceparent` of a request. One that is not valid says nothing, nor do two of them (W3C
+/// Trace Context, 3.2).
+fn parent(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut parents = headers.get_all(TRACEPARENT);
+    match (parents.next(), parents.next()) {
+        (Some(parent), None) => parent.to_str().ok().and_then(TraceContext::parse),
+        (None, _) | (Some(_), Some(_)) => None,
     }
 }
 

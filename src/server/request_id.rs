@@ -3,14 +3,12 @@
 use actix_web::http::header::{HeaderMap, HeaderValue};
 
 use crate::transport::REQUEST_ID;
+use crate::wire::trace::RequestOrigin;
 
-/// The longest id that is taken: it travels with a purchase.
-const LONGEST: usize = 255;
-
-/// Returns the client's id, if it is text of 1 to 255 characters.
+/// Returns the client's id, if it is usable: 1 to 255 printable ASCII characters.
 pub(super) fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
     let id = headers.get(REQUEST_ID)?;
-    ((1..=LONGEST).contains(&id.len()) && id.to_str().is_ok()).then_some(id)
+    id.to_str().is_ok_and(RequestOrigin::takes).then_some(id)
 }
 
 /// Draws an id: 16 hexadecimal digits.

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::spans::{in_words, is_heartbeat, spans_of};
+use crate::events::spans::{in_words, is_heartbeat, spans_of};
 use crate::wire::event::{EventKind, EventLog, TraceEvent};
 
 /// Writes the events.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::TraceError;
-use super::spans::is_heartbeat;
+use crate::events::spans::is_heartbeat;
 use crate::wire::event::{EventKind, EventLog, TraceEvent};
 
 /// The most events in a diagram: some pages of a document.

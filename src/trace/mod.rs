@@ -7,9 +7,7 @@
 
 mod chrome;
 mod mermaid;
-mod otlp;
 mod shiviz;
-mod spans;
 
 use std::fmt;
 use std::io::Write as _;
@@ -22,6 +20,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::clock;
+use crate::events::otlp;
 use crate::process::fail;
 use crate::roles::{Roles, RolesError};
 use crate::transport::{CallError, Http};

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::spans::in_words;
+use crate::events::spans::in_words;
 use crate::wire::event::{EventKind, EventLog};
 
 /// Writes the events.

@@ -42,10 +42,16 @@ where
     D: Deserializer<'de>,
 {
     let id = Option::<String>::deserialize(deserializer)?;
-    if id.as_deref().is_none_or(|id| is_visible(id, LONGEST_REQUEST_ID)) {
+    if id.as_deref().is_none_or(is_request_id) {
         return Ok(id);
     }
-    Err(de::Error::custom("a request id has 1 to 255 visible ASCII characters"))
+    Err(de::Error::custom("a request id has 1 to 255 printable ASCII characters"))
+}
+
+/// Whether a text is a request id: what a client may send, roles pass on.
+pub(super) fn is_request_id(text: &str) -> bool {
+    let is_printable = |byte| matches!(byte, b' '..=b'~');
+    (1..=LONGEST_REQUEST_ID).contains(&text.len()) && text.bytes().all(is_printable)
 }
 
 /// Whether a text has 1 to `most` characters, all of them visible ASCII.
@@ -78,7 +84,9 @@ mod tests {
             serde_json::from_str::<RequestOrigin>(&format!(r#"{{"request_id":"{id}"}}"#))
         };
         assert!(origin(&"i".repeat(255)).is_ok());
+        assert!(origin("two words, 'quoted'").is_ok());
         assert!(origin(&"i".repeat(256)).is_err() && origin("").is_err());
+        assert!(origin("a tab\\t").is_err() && origin("ü").is_err());
     }
 
     #[test]

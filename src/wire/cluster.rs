@@ -141,6 +141,9 @@ pub struct CacheView {
     pub misses: u64,
     /// Toys that the catalog invalidated.
     pub invalidations: u64,
+    /// How long the front-end may still answer from it, unless the catalog renews the lease.
+    #[serde(default)]
+    pub lease_ms: Option<u64>,
 }
 
 /// A front-end, as a front-end sees it.

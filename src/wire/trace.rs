@@ -93,6 +93,12 @@ impl SpanId {
 }
 
 impl RequestOrigin {
+    /// Whether a client's `X-Request-Id` is usable: roles pass on what is, and only that.
+    #[must_use]
+    pub fn takes(request_id: &str) -> bool {
+        bounds::is_request_id(request_id)
+    }
+
     /// Whether nothing is known of a client's request, as for what a role does on its own time.
     #[must_use]
     pub fn is_unknown(&self) -> bool {

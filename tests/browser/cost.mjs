@@ -1,11 +1,11 @@
 // What open pages cost the store: processor time and clients' latencies with none, one and a hundred.
 //
-// `tests/browser.sh cost` runs it. The pages are connections that do what a page does: the first 64
+// `tests/browser.sh cost` runs it, and `eval/pages/run.sh` records it: to the file of RESULTS. The pages are connections that do what a page does: the first 64
 // follow the events, the others ask once a second. Rounds alternate, so that what else the machine
 // does meanwhile falls on all alike.
 
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
 import { promisify } from "node:util";
 
@@ -69,6 +69,11 @@ try {
   await round(0); // the first is not counted
   const rounds = [];
   for (let number = 0; number < ROUNDS; number += 1) for (const pages of [0, 1, 100]) rounds.push(await round(pages));
+  if (process.env.RESULTS) {
+    const row = (one, place) => [Math.floor(place / 3) + 1, one.pages, one.frontend, one.catalog, one.query, one.query99, one.order, one.order99].join();
+    const head = "round,pages,frontend_ms_per_s,catalog_ms_per_s,query_p50_ms,query_p99_ms,purchase_p50_ms,purchase_p99_ms";
+    writeFileSync(process.env.RESULTS, `${[head, ...rounds.map(row)].join("\n")}\n`);
+  }
   console.log(`medians of ${ROUNDS} rounds of ${SECONDS} s, ${RATE} iterations/s, p = 0.2`);
   console.log("pages  front-end ms/s  catalog ms/s  query p50/p99 ms  purchase p50/p99 ms");
   for (const pages of [0, 1, 100]) {

@@ -1,6 +1,6 @@
 // Faults: a real laboratory, whose roles the page kills, stops, resumes and starts.
 
-import { assert, equal, eventually, test } from "./support.mjs";
+import { assert, equal, eventually, inaccessible, test } from "./support.mjs";
 
 const card = (page, role) => page.locator(".lab-role", { hasText: role });
 const says = (page, role, state) =>
@@ -35,6 +35,33 @@ test("the front-end that serves the page is killed and started by the page", asy
   await eventually("the page says so", async () => (await page.locator("#link-state").textContent()) === "no answer");
   await click(page, "Start", "frontend");
   await eventually("it is live again", async () => (await page.locator("#link-state").textContent()) === "live");
+});
+
+test("links are cut, held, slowed and mended", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore({ hasLab: true });
+  const page = await openPage(store.labUrl);
+  const watching = await openPage(store.url(0, "cluster"));
+  const leader = () => watching.locator(".fact dd").first().textContent();
+  const links = page.locator(".lab-links-panel");
+  const button = (name) => links.getByRole("button", { name, exact: true });
+  const told = () => page.locator(".lab-links").textContent();
+  await eventually("order-3 leads", async () => (await leader()) === "order-3");
+  await links.getByLabel("Between").selectOption("order-3");
+  await links.getByLabel("and", { exact: true }).selectOption("catalog");
+  await links.getByLabel("Which calls").selectOption("to");
+  await button("Cut").click();
+  await eventually("it is listed", async () => (await told()).includes("order-3 → catalog"));
+  assert(!(await told()).includes("catalog → order-3"), "the other way stays open");
+  await eventually("order-2 leads", async () => (await leader()) === "order-2");
+  await links.getByLabel("and", { exact: true }).selectOption("all others");
+  await links.getByLabel("Which calls").selectOption("both");
+  await links.getByLabel("Slower by").fill("50");
+  await button("Slow").click();
+  await eventually("all its links are slow", async () => (await page.locator(".lab-link").count()) >= 6);
+  assert((await told()).includes("calls take 50 ms longer"), await told());
+  equal(await inaccessible(page), [], "the view with links that are disturbed");
+  await button("Mend all").click();
+  await eventually("all are open", async () => (await links.locator(".lab-links-told").textContent()) === "All links are open.");
 });
 
 test("load is put on the store, and its latencies are drawn as they come", async ({ store: openStore, page: openPage }) => {

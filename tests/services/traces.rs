@@ -73,6 +73,23 @@ async fn a_front_end_passes_the_trace_and_the_id_on_in_a_span_of_its_own() {
 }
 
 #[actix_web::test]
+async fn an_id_that_the_front_end_takes_is_taken_by_the_other_roles() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    for (id, passed) in [("two words", true), ("W5' (kec|b~!", true), ("a\ttab", false)] {
+        let bought =
+            fixture.frontend.request("POST", "/orders").append_header(("x-request-id", id));
+        let answer = finish(bought.send_body(ORDER)).await;
+        assert_eq!(answer.status, 200, "{id}");
+        assert_eq!(answer.header("x-request-id") == Some(id), passed, "{id}");
+        let sold = fixture.replica(3).received("purchase");
+        // A replica refuses a purchase whose id it does not take.
+        let origin = sold.last().expect("it came").read::<Purchase>().origin;
+        assert_eq!(origin.request_id.as_deref() == Some(id), passed, "{id}");
+    }
+}
+
+#[actix_web::test]
 async fn a_request_whose_trace_is_not_valid_begins_a_new_one() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;

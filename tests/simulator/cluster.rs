@@ -628,7 +628,8 @@ pub(crate) fn roles(
             .map(|id| OrderRole { id: *id, address: address(8_090 + id.0 as usize) })
             .collect(),
         cache: CacheSettings { enabled: true, capacity },
-        trace: TraceSettings { events: 0 },
+        trace: TraceSettings { events: 0, otlp: None },
+        links: Vec::new(),
         secret: None,
         rate_limit: None,
         hosts: Vec::new(),

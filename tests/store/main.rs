@@ -24,6 +24,7 @@ mod logs;
 mod open_files;
 mod operations;
 mod overload;
+mod spans;
 mod start;
 mod takeover;
 mod traces;

@@ -64,6 +64,7 @@ install_host() { # COMMIT HOST ADDRESS…
   start_patroni
   write_roles >"$ETC/roles.toml"
   write_pgpass >"$ETC/pgpass"
+  printf 'PGPASSWORD=%s\n' "$(secret toystore)" >"$ETC/database.env"
   await_database
   write_units
   if ((host == 1)); then migrate; else await_schema; fi
@@ -76,7 +77,8 @@ get_packages() {
   [[ -e /etc/postgresql-common/createcluster.conf ]] ||
     install -m 644 /dev/stdin /etc/postgresql-common/createcluster.conf <<<'create_main_cluster = false'
   apt update
-  apt install --no-install-recommends postgresql patroni etcd-server etcd-client
+  apt install --no-install-recommends postgresql patroni python3-etcd etcd-server etcd-client curl \
+    sqlite3
 }
 
 apt() {

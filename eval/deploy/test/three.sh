@@ -91,7 +91,7 @@ set_up_three() {
   local number tool
   ((EUID == 0)) || { echo 'making and booting a Debian needs root' && return 1; }
   for tool in systemd-nspawn:systemd-container mmdebstrap slirp4netns ip:iproute2 sqlite3 \
-    ssh:openssh-client; do
+    ssh:openssh-client iptables; do
     command -v "${tool%%:*}" || get "${tool##*:}" || { echo "$tool is missing" && return 1; }
   done
   set_up_cloud && rm "$work/bin/curl" && tear_down_cloud || return 1
@@ -121,6 +121,9 @@ make_host() { # HOST
   ip -n "$space" address add "$(address_of_host "$1")/16" dev cable
   ip -n "$space" route add 203.0.113.7/32 dev cable src "$address"
   ip -n "$near" route add "$address/32" dev switch
+  # As at AWS, where an instance knows its private address only.
+  ip netns exec "$space" iptables -t nat -A PREROUTING -d "$address" -j DNAT \
+    --to-destination "$(address_of_host "$1")"
   mkdir -p "$seed"
   printf '#!/bin/sh\nexit 0\n' >"$seed/user-data"
   printf 'instance-id: %s\nlocal-hostname: toystore-%s\npublic-keys:\n  - %s\n' \

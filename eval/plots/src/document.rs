@@ -13,13 +13,14 @@ use crate::Problem;
 /// The header of the table that is made from each experiment's `machine.json`.
 const MEASURED: &str = "| measured | at commit | on |";
 
-/// Brings the tables of `document` up to date with the data below `experiments`.
-pub(crate) fn update(document: &Path, experiments: &Path) -> Result<(), Problem> {
+/// Brings the tables of `document` up to date with the data of the experiments `names` below the
+/// folder `experiments`.
+pub(crate) fn update(document: &Path, experiments: &Path, names: &[&str]) -> Result<(), Problem> {
     let read = |path: &Path| {
         fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
     };
-    let mut tables = vec![measured(&files_named("machine.json", experiments)?)?];
-    for summary in files_named("summary.md", experiments)? {
+    let mut tables = vec![measured(&files_named("machine.json", experiments, names)?)?];
+    for summary in files_named("summary.md", experiments, names)? {
         let text = read(&summary)?;
         tables.extend(
             blocks(&text).into_iter().filter(|block| is_table(block)).map(|block| block.join("\n")),
@@ -34,15 +35,15 @@ pub(crate) fn update(document: &Path, experiments: &Path) -> Result<(), Problem>
 }
 
 /// The files of a name in each experiment's `data` or in a folder there, sorted.
-fn files_named(name: &str, experiments: &Path) -> Result<Vec<PathBuf>, Problem> {
+fn files_named(name: &str, experiments: &Path, names: &[&str]) -> Result<Vec<PathBuf>, Problem> {
     let mut found = Vec::new();
     let entries = |folder: &Path| -> Result<Vec<PathBuf>, Problem> {
         let entries = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
         Ok(entries.collect::<Result<_, _>>()?)
     };
-    for experiment in entries(experiments)? {
-        let data = experiment.join("data");
-        // One without a summary is not for this document.
+    for experiment in names {
+        let data = experiments.join(experiment).join("data");
+        // One that was not run yet has none.
         if data.join("summary.md").is_file() {
             let inner = entries(&data)?.into_iter().filter(|path| path.is_dir());
             found.extend(inner.chain([data.clone()]).map(|folder| folder.join(name)));
@@ -120,15 +121,24 @@ mod tests {
 
     #[test]
     fn the_evaluation_has_the_tables_of_the_newest_data() {
+        is_up_to_date("evaluation", "faults");
+    }
+
+    /// `experiment` is one whose run updates the document.
+    fn is_up_to_date(name: &str, experiment: &str) {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let document = repository.join("docs/evaluation.md");
-        let before = fs::read_to_string(&document).expect("the evaluation is there");
-        let copy = std::env::temp_dir().join(format!("plots-document-{}.md", std::process::id()));
+        let script = fs::read_to_string(repository.join("eval/cluster.sh")).expect("it is there");
+        // `update_document evaluation cache contention …`, as the script has it.
+        let (_, names) = script.split_once(&format!("update_document {name} ")).expect("a call");
+        let names: Vec<&str> = names.lines().next().expect("a line").split(' ').collect();
+        let document = repository.join(format!("docs/{name}.md"));
+        let before = fs::read_to_string(&document).expect("the document is there");
+        let copy = std::env::temp_dir().join(format!("plots-{name}-{}.md", std::process::id()));
         fs::copy(&document, &copy).expect("a document can be copied");
-        let updated = update(&copy, &repository.join("eval"));
+        let updated = update(&copy, &repository.join("eval"), &names);
         let after = fs::read_to_string(&copy).expect("a copy can be read");
         fs::remove_file(&copy).expect("a copy can be removed");
         updated.expect("the tables can be put in");
-        assert!(before == after, "bring docs/evaluation.md up to date: eval/faults/run.sh draw");
+        assert!(before == after, "bring docs/{name}.md up to date: eval/{experiment}/run.sh draw");
     }
 }

@@ -15,7 +15,9 @@
 //! The front-ends that it starts know its address from their environment, and let their page
 //! connect to it.
 
+pub(super) mod links;
 mod load;
+pub(super) mod place;
 mod roles;
 mod routes;
 
@@ -27,10 +29,12 @@ use std::time::Duration;
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
+use self::links::Links;
 use self::load::StartedLoad;
+use self::place::LabPlace;
 use super::foreground::EndingSignals;
 use super::start::start_ready;
-use super::terminal::say;
+use super::terminal::{complain, say};
 use super::{Cluster, VerbError, VerbResult, guard, stop};
 use crate::metrics::Metrics;
 use crate::roles::Role;
@@ -38,14 +42,22 @@ use crate::server;
 
 /// The environment variable by which a front-end learns the laboratory's address.
 pub(super) const ADDRESS: &str = "TOYSTORE_LAB";
+/// The header with the token of the run.
+pub(super) const TOKEN: &str = "x-toystore-lab";
 /// For requests that are under way when the laboratory closes.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A store whose roles are supervised by this process.
-struct Lab {
-    cluster: Cluster,
+pub(super) struct Lab {
+    /// The store, whose roles learn where the laboratory is.
+    pub(super) cluster: Cluster,
     /// What a request has to know.
     token: String,
+    /// Where it listens.
+    address: SocketAddr,
+    listener: Mutex<Option<TcpListener>>,
+    /// The proxies between the roles.
+    links: Links,
     /// The processes that were started here. A process that has ended stays until its parent has
     /// asked for its exit status.
     children: Mutex<Vec<Child>>,
@@ -58,68 +70,94 @@ struct Lab {
 /// Runs the store and its laboratory until a signal ends both.
 pub(super) async fn run(cluster: &Cluster) -> VerbResult {
     cluster.refuse_if_running()?;
-    if !guard::is_on_loopback(cluster) {
-        return Err(VerbError::Problem(
-            "--lab lets a web page kill the roles, so that it takes a store whose roles are all on \
-             loopback addresses; change roles.toml, or use `toystore kill` and `start`"
-                .to_owned(),
-        ));
-    }
     let mut signals = EndingSignals::receive(&[
         SignalKind::interrupt(),
         SignalKind::terminate(),
         SignalKind::hangup(),
     ])?;
-    let failed = |error| VerbError::Problem(format!("the laboratory cannot listen: {error}"));
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let lab = Arc::new(Lab::new(cluster, address));
+    let lab = Lab::open(cluster)?;
     let started = tokio::select! {
         biased; // Ctrl-C may have ended a role that had not yet left this session.
-        () = signals.next() => return stop::down(cluster).await,
+        () = signals.next() => return lab.close(Ok(())).await,
         started = lab.start_all() => started,
     };
     if let Err(failure) = started {
         // What runs is stopped; the failure was reported before.
-        stop::down(cluster).await?;
+        lab.close(Ok(())).await?;
         return Err(failure);
     }
-    lab.invite(address);
+    let (url, page) = (cluster.url(), lab.page());
+    say(format_args!(
+        "the store is open at {url} and Ctrl-C closes it; its laboratory is at\n  {page}"
+    ));
     let closing = CancellationToken::new();
-    let routes = {
-        let lab = Arc::clone(&lab);
-        move |config: &mut _, _no_calls: &mut _| routes::configure(config, &lab)
-    };
-    // It has no /metrics: its requests are a person's clicks.
-    let metrics = Metrics::new("lab", &[]);
-    let mut served =
-        Box::pin(server::serve(listener, &[], None, routes, &metrics, closing.clone()));
+    let mut served = Box::pin(lab.serve(closing.clone()));
     let outcome = tokio::select! {
         () = signals.next() => Ok(()),
-        ended = &mut served => {
-            let why = ended.err().map_or("it has ended".to_owned(), |error| error.to_string());
-            Err(VerbError::Problem(format!("the laboratory cannot serve: {why}")))
-        }
+        ended = &mut served => ended,
     };
     if outcome.is_ok() {
         closing.cancel();
         let _in_time = tokio::time::timeout(CLOSE_LIMIT, served).await;
     }
-    lab.end_load();
-    lab.continue_all();
-    outcome.and(stop::down(cluster).await)
+    lab.close(outcome).await
 }
 
 impl Lab {
-    fn new(cluster: &Cluster, address: SocketAddr) -> Self {
+    /// Opens a laboratory for a store that does not run yet.
+    pub(super) fn open(cluster: &Cluster) -> Result<Arc<Self>, VerbError> {
+        if !guard::is_on_loopback(cluster) {
+            return Err(VerbError::Problem(
+                "--lab lets a web page kill the roles, so that it takes a store whose roles are \
+                 all on loopback addresses; change roles.toml, or use `toystore kill` and `start`"
+                    .to_owned(),
+            ));
+        }
+        let failed = |error| VerbError::Problem(format!("the laboratory cannot listen: {error}"));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let links = Links::open(&cluster.roles).map_err(failed)?;
+        let token = format!("{:032x}", rand::random::<u128>());
+        let place = LabPlace::new(address, &token, links.routes());
+        if let Err(error) = place.write(&cluster.roles) {
+            let folder = cluster.roles.data_dir.display();
+            complain(format_args!(
+                "{folder}: {error}; `toystore link` does not find this laboratory"
+            ));
+        }
         let roles = cluster.roles.in_start_order();
-        Self {
-            cluster: Cluster { lab: Some(address), ..cluster.clone() },
-            token: format!("{:032x}", rand::random::<u128>()),
+        Ok(Arc::new(Self {
+            cluster: Cluster { lab: Some(place), ..cluster.clone() },
+            token,
+            address,
+            listener: Mutex::new(Some(listener)),
+            links,
             children: Mutex::default(),
             turns: roles.into_iter().map(|role| (role, tokio::sync::Mutex::default())).collect(),
             load: Mutex::default(),
-        }
+        }))
+    }
+
+    /// Serves the page, until it is to close.
+    pub(super) async fn serve(self: &Arc<Self>, closing: CancellationToken) -> VerbResult {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let listener = listener.expect("it is served once");
+        let lab = Arc::clone(self);
+        let routes = move |config: &mut _, _no_calls: &mut _| routes::configure(config, &lab);
+        // It has no /metrics: its requests are a person's clicks.
+        let metrics = Metrics::new("lab", &[]);
+        let ended = server::serve(listener, &[], None, routes, &metrics, closing).await;
+        let why = ended.err().map_or("it has ended".to_owned(), |error| error.to_string());
+        Err(VerbError::Problem(format!("the laboratory cannot serve: {why}")))
+    }
+
+    /// Ends the load, and stops every role, also those that hang.
+    pub(super) async fn close(&self, outcome: VerbResult) -> VerbResult {
+        self.end_load();
+        self.continue_all();
+        let stopped = stop::down(&self.cluster).await;
+        place::remove(&self.cluster.roles);
+        outcome.and(stopped)
     }
 
     async fn start_all(&self) -> VerbResult {
@@ -130,12 +168,10 @@ impl Lab {
         Ok(())
     }
 
-    fn invite(&self, address: SocketAddr) {
-        let (url, token) = (self.cluster.url(), &self.token);
-        say(format_args!(
-            "the store is open at {url} and Ctrl-C closes it; its laboratory is at\n  \
-             {url}#/faults?lab={address}&token={token}"
-        ));
+    /// Returns the address at which a browser shows it.
+    pub(super) fn page(&self) -> String {
+        let (url, address, token) = (self.cluster.url(), self.address, &self.token);
+        format!("{url}#/faults?lab={address}&token={token}")
     }
 
     /// Keeps a process that was started here, until it has ended.

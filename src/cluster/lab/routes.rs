@@ -2,8 +2,9 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /lab` | the roles, and whether a load runs |
+//! | `GET /lab` | the roles, the links, and whether a load runs |
 //! | `POST /lab/roles/<role>/<kill\|stop\|continue\|start>` | the role, once that is done |
+//! | `POST /lab/links/<from>/<to>` with `{"state":"open\|held\|cut","delay_ms":0}` | the link |
 //! | `GET /lab/load?after=<ms>` | the load: counts, and the samples after a time |
 //! | `POST /lab/load` with `{"probability":0.2,"rate":50,"clients":5,"seed":7}` | the load begins |
 //! | `DELETE /lab/load` | the load ends |
@@ -21,6 +22,7 @@ use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use super::Lab;
+use super::links::LinkView;
 use super::roles::{LabRefusal, RoleVerb, SupervisedRole};
 use crate::cluster::Cluster;
 use crate::roles::Role;
@@ -28,7 +30,7 @@ use crate::server::{self, ErrorReply};
 use crate::wire::reply::{Failure, Problem};
 
 /// The header with the token of the run.
-const TOKEN: HeaderName = HeaderName::from_static("x-toystore-lab");
+const TOKEN: HeaderName = HeaderName::from_static(super::TOKEN);
 /// What a browser sends with every request that a page makes.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
@@ -38,6 +40,7 @@ const HEADERS: HeaderValue = HeaderValue::from_static("x-toystore-lab, content-t
 #[derive(Serialize)]
 struct LabView {
     roles: Vec<SupervisedRole>,
+    links: Vec<LinkView>,
     load: LoadState,
 }
 
@@ -85,13 +88,18 @@ async fn carry_out(
     match (request.method(), &rest[..]) {
         (&Method::GET, []) => {
             let load = LoadState { running: lab.is_loaded() };
-            Ok(server::data(LabView { roles: lab.roles(), load }))
+            Ok(server::data(LabView { roles: lab.roles(), links: lab.link_views(), load }))
         }
         (&Method::POST, ["roles", role, verb]) => {
             let verb: RoleVerb = verb.parse()?;
-            let role: Role =
-                role.parse().map_err(|problem| LabRefusal(StatusCode::NOT_FOUND, problem))?;
-            Ok(server::data(lab.carry_out(role, verb).await?))
+            Ok(server::data(lab.carry_out(role_of(role)?, verb).await?))
+        }
+        (&Method::POST, ["links", from, to]) => {
+            let (from, to) = (role_of(from)?, role_of(to)?);
+            match server::read_json(request, payload).await {
+                Ok(condition) => Ok(server::data(lab.set_link(from, to, condition)?)),
+                Err(error) => Ok(error.into_response()),
+            }
         }
         (&Method::GET, ["load"]) => Ok(server::data(lab.view_of_load(after(request)?))),
         (&Method::POST, ["load"]) => match server::read_json(request, payload).await {
@@ -99,12 +107,16 @@ async fn carry_out(
             Err(error) => Ok(error.into_response()),
         },
         (&Method::DELETE, ["load"]) => Ok(server::data(lab.end_load())),
-        (_, [] | ["load"] | ["roles", _, _]) => {
+        (_, [] | ["load"] | ["roles" | "links", _, _]) => {
             let problem = "this path has another method";
             Err(LabRefusal(StatusCode::METHOD_NOT_ALLOWED, problem.to_owned()))
         }
         _ => Ok(ErrorReply::NotFound("no such path").into_response()),
     }
+}
+
+fn role_of(name: &str) -> Result<Role, LabRefusal> {
+    name.parse().map_err(|problem| LabRefusal(StatusCode::NOT_FOUND, problem))
 }
 
 /// The time after which samples are wanted.

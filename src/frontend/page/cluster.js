@@ -59,15 +59,15 @@ export function mount(root, context) {
     replicas.show(view);
     caches.show(view);
     feed.show(shown.feed);
-    showLease();
+    showLeases();
   }
 
-  function showLease() {
+  function showLeases() {
     const shown = frozen ?? context.live.state;
     const { cluster, clusterAt } = shown;
     if (!cluster) return;
     const passed = frozen ? 0 : Date.now() - clusterAt;
-    caches.showLease(cluster, passed);
+    caches.showLeases(cluster, passed);
   }
 
   /** Has a screen reader say who leads and who is gone. */
@@ -82,7 +82,7 @@ export function mount(root, context) {
   }
 
   const stop = context.live.subscribe(show);
-  const timer = setInterval(showLease, 100);
+  const timer = setInterval(showLeases, 100);
   const observer = new ResizeObserver(([entry]) => drawing.fit(entry.contentRect.width));
   observer.observe(drawing.element);
   return () => {
@@ -165,13 +165,21 @@ function replicasPanel() {
 
 const text = (number) => (number === null || number === undefined ? "\u2013" : String(number));
 
+/** All front-ends; only this one, if it names no others. */
+function all(frontends, frontend, cache) {
+  return frontends?.length ? frontends : [{ role: frontend, state: "own", cache }];
+}
+
+function leaseInWords(cache, ms) {
+  if (!cache) return "\u00a0";
+  if (!cache.enabled) return "Without a cache there is no lease.";
+  return ms > 0 ? `Lease: ${(ms / 1000).toFixed(1)} s, if it were not renewed` : "No lease: it answers nothing from its cache";
+}
+
 function cachesPanel() {
   const list = h("ul", { class: "caches" });
-  const lease = h("div", { class: "lease-bar", "aria-hidden": "true" }, h("span", {}));
-  const leaseText = h("p", { class: "lease-text" }, "\u00a0");
   const element = h("section", { class: "block-panel caches-panel", "aria-labelledby": "caches-title" },
     h("div", { class: "panel-head" }, h("h2", { id: "caches-title" }, "Caches")),
-    h("div", { class: "lease" }, leaseText, lease),
     list,
   );
   const cards = new Map();
@@ -183,8 +191,11 @@ function cachesPanel() {
         counts: h("p", { class: "cache-counts" }),
         ratio: h("div", { class: "ratio", "aria-hidden": "true" }, h("span", {})),
         items: h("ul", { class: "chips", "aria-label": `Cached at ${role}` }),
+        lease: h("div", { class: "lease-bar", "aria-hidden": "true" }, h("span", {})),
+        leaseText: h("p", { class: "lease-text" }, "\u00a0"),
       };
-      parts.element = h("li", { class: "cache" }, h("div", { class: "cache-head" }, parts.title, parts.note), parts.counts, parts.ratio, parts.items);
+      parts.element = h("li", { class: "cache" }, h("div", { class: "cache-head" }, parts.title, parts.note),
+        parts.leaseText, parts.lease, parts.counts, parts.ratio, parts.items);
       list.append(parts.element);
       cards.set(role, parts);
     }
@@ -193,8 +204,7 @@ function cachesPanel() {
   return {
     element,
     show({ frontends, frontend, cache }) {
-      const all = frontends?.length ? frontends : [{ role: frontend, state: "own", cache }];
-      for (const { role, state, cache: others } of all) {
+      for (const { role, state, cache: others } of all(frontends, frontend, cache)) {
         const its = state === "own" ? cache : others;
         const parts = card(role);
         parts.element.dataset.state = state;
@@ -221,13 +231,14 @@ function cachesPanel() {
         }
       }
     },
-    showLease({ lease_ms: left, cache, frontend }, passed) {
-      const ms = left === null || left === undefined ? 0 : Math.max(0, left - passed);
-      lease.style.setProperty("--fill", Math.min(1, ms / LEASE_SCALE_MS));
-      lease.dataset.state = ms > 0 ? "good" : "bad";
-      say(leaseText, !cache.enabled ? "Without a cache there is no lease." : ms > 0
-        ? `Lease of ${frontend}: ${(ms / 1000).toFixed(1)} s, if it were not renewed`
-        : `${frontend} has no lease: it answers nothing from its cache`);
+    showLeases({ frontends, frontend, cache }, passed) {
+      for (const { role, state, cache: others } of all(frontends, frontend, cache)) {
+        const its = state === "own" ? cache : others;
+        const { lease, leaseText } = card(role);
+        const ms = Math.max(0, (its?.lease_ms ?? 0) - passed);
+        lease.style.setProperty("--fill", Math.min(1, ms / LEASE_SCALE_MS));
+        say(leaseText, leaseInWords(its, ms));
+      }
     },
   };
 }

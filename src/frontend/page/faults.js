@@ -5,6 +5,7 @@
 // fixed verbs only.
 
 import { count, h, say } from "./dom.js";
+import { linksPanel } from "./faults-links.js";
 
 const STATE_MS = 500;
 const ANSWER_LIMIT_MS = 20_000;
@@ -41,10 +42,11 @@ export function mount(root, context) {
     say(told, text);
   }
 
-  async function act(text, path, body) {
+  /** Does one thing after the other, which together are what a person asked for. */
+  async function act(text, ...calls) {
     tell("waiting", `${text} \u2026`);
     try {
-      await lab.call("POST", path, body);
+      for (const { path, body } of calls) await lab.call("POST", path, body);
       tell("done", `${text}: done`);
     } catch (error) {
       tell("error", `${text}: ${error.message}`);
@@ -114,7 +116,7 @@ function labOf(context) {
 function explanation() {
   return h("section", { class: "block-panel lab-off" },
     h("h2", {}, "Faults are turned off"),
-    h("p", {}, "A store that was started with a laboratory lets this page kill, stop and start its roles, and put load on it. Stop this store, and type:"),
+    h("p", {}, "A store that was started with a laboratory lets this page kill, stop and start its roles, cut and slow the links between them, and put load on it. Stop this store, and type:"),
     h("pre", {}, h("code", {}, "./run.sh up --lab")),
     h("p", {}, "It prints an address that opens this view. The laboratory listens on this machine only, and wants the token that is in that address."),
     h("p", {}, "Without it, another terminal does the same, and the Cluster view shows what follows:"),
@@ -136,7 +138,7 @@ function rolesPanel(act) {
         type: "button", class: "block plain", title: hint, "data-verb": name, "aria-label": `${label} ${role}`,
         click: ({ currentTarget }) => {
           if (currentTarget.getAttribute("aria-disabled") === "true") return;
-          act(`${label} ${role}`, `/lab/roles/${encodeURIComponent(role)}/${name}`);
+          act(`${label} ${role}`, { path: `/lab/roles/${encodeURIComponent(role)}/${name}` });
         },
       }, label));
     const item = h("li", { class: "lab-role" },
@@ -161,40 +163,6 @@ function rolesPanel(act) {
           // A button that has the focus keeps it, so that the keyboard is not lost.
           button.setAttribute("aria-disabled", String(!from.includes(state)));
         });
-      }
-    },
-  };
-}
-
-function linksPanel(act) {
-  const list = h("ul", { class: "lab-links" });
-  const element = h("section", { class: "block-panel", "aria-labelledby": "lab-links-title", hidden: true },
-    h("div", { class: "panel-head" }, h("h2", { id: "lab-links-title" }, "Links")), list);
-  const rows = new Map();
-  const SLOW_MS = 300;
-
-  function row(from, to) {
-    const name = `${from} \u2192 ${to}`;
-    const path = `/lab/links/${encodeURIComponent(from)}/${encodeURIComponent(to)}`;
-    const state = h("span", { class: "lab-state" });
-    const button = (label, body) =>
-      h("button", { type: "button", class: "quiet", "aria-label": `${label}: ${name}`, click: () => act(`${label}: ${name}`, path, body) }, label);
-    const item = h("li", { class: "lab-link" }, h("span", {}, name), state,
-      button("Cut", { state: "cut", delay_ms: 0 }), button("Slow", { state: "open", delay_ms: SLOW_MS }), button("Mend", { state: "open", delay_ms: 0 }));
-    list.append(item);
-    return { item, state };
-  }
-
-  return {
-    element,
-    show(links) {
-      element.hidden = links.length === 0;
-      for (const { from, to, state, delay_ms: delay } of links) {
-        const key = `${from}>${to}`;
-        if (!rows.has(key)) rows.set(key, row(from, to));
-        const parts = rows.get(key);
-        parts.item.dataset.state = state;
-        say(parts.state, state === "cut" ? "cut" : delay > 0 ? `slow: ${delay} ms` : "open");
       }
     },
   };

@@ -74,6 +74,7 @@ const FILES: &[Embedded] = embedded![
     JS "cluster.js",
     JS "diagram.js",
     JS "faults.js",
+    JS "faults-links.js",
     JS "vendor/uPlot.js",
     JS "dom.js",
     JS "live.js",

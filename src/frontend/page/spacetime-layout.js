@@ -11,6 +11,8 @@ export const MOST_MESSAGES = 2000;
 export const ROW = 26;
 /** The room above the first event and below the last. */
 export const MARGIN = 20;
+/** An answer's id is its call's, with this ending. */
+const ANSWER = ".answer";
 /** The width of the column of times. */
 export const GUTTER = 76;
 /** A lane is never narrower; a diagram with more lanes than fit is scrolled. */
@@ -37,7 +39,21 @@ export function read(log) {
     else if (event.kind === "drop") message.lost = index;
     else if (event.kind === "timer") message.expired = index;
   });
+  for (const message of messages.values()) message.isUnrecorded = isUnrecorded(message, messages, header);
   return { header, events, lanes, lane, messages };
+}
+
+/**
+ * Whether a message may well have arrived, and the record of its receipt is missing: its receiver could not be
+ * asked, the answer to it came, or it answers a call whose sender's record is missing as well.
+ */
+function isUnrecorded({ id, to, received, lost }, messages, header) {
+  if (received.length > 0 || lost >= 0) return false;
+  const call = id.endsWith(ANSWER) ? messages.get(id.slice(0, -ANSWER.length)) : undefined;
+  return (
+    (header.missing ?? []).includes(to) || (messages.get(id + ANSWER)?.received.length ?? 0) > 0 ||
+    (call !== undefined && call.sent < 0)
+  );
 }
 
 /** The header's roles, with nodes that it does not name (clients) before them. */
@@ -52,9 +68,13 @@ export function isHeartbeat(event) {
   return event.detail?.heartbeat === true;
 }
 
-/** What became of a message: `arrived`, `lost`, `late`, `repeated`, or `unsent` if its sending was not recorded. */
+/**
+ * The outcome of a message: `arrived`, `lost`, `late`, `repeated`, or `unsent` or `unrecorded` if its sending or its
+ * receipt was not recorded.
+ */
 export function fate(message) {
   if (message.sent < 0) return "unsent";
+  if (message.isUnrecorded) return "unrecorded";
   if (message.received.length === 0) return "lost";
   if (message.received.length > 1) return "repeated";
   return message.expired >= 0 && message.expired < message.received[0] ? "late" : "arrived";

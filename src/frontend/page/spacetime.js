@@ -245,7 +245,7 @@ class Spacetime {
   }
 
   drawArrows(top, bottom) {
-    const kinds = { arrived: "", late: "", repeated: "", lost: "", unsent: "", future: "", crosses: "" };
+    const kinds = { arrived: "", late: "", repeated: "", lost: "", unsent: "", unrecorded: "", future: "", crosses: "" };
     for (const shown of this.messages) {
       if (shown.top > bottom) break;
       if (shown.bottom < top) continue;
@@ -270,6 +270,11 @@ class Spacetime {
       const [start, end] = [x(from), x(from) + (x(to) - x(from)) * 0.6];
       const down = sent + ROW * 0.6;
       return [{ kind, path: `M${start} ${sent}L${end} ${down}`, cross: cross(end, down, 5) }];
+    }
+    if (what === "unrecorded") {
+      if (sent === undefined) return [];
+      const [start, end] = [x(from), x(from) + (x(to) - x(from)) * 0.6];
+      return [{ kind, path: `M${start} ${sent}L${end} ${sent + ROW * 0.6}` }];
     }
     return message.received.flatMap((index) => {
       const received = y(index);
@@ -593,7 +598,7 @@ class Spacetime {
     }
     const start = this.model.events[this.window.from]?.time_us ?? 0;
     const message = this.model.messages.get(event.message);
-    const what = { late: "It arrived after its sender had stopped waiting.", repeated: "It was delivered twice.", lost: "No receipt was recorded.", unsent: "Its sending was not recorded." }[message ? fate(message) : ""];
+    const what = { late: "It arrived after its sender had stopped waiting.", repeated: "It was delivered twice.", lost: "It did not arrive, as far as is known.", unsent: "Its sending was not recorded.", unrecorded: "Its receiver's record is missing." }[message ? fate(message) : ""];
     const facts = [
       ["when", since(start, event.time_us)], ["incarnation", event.incarnation > 1 ? event.incarnation : null],
       ["message", event.message], ["trace", event.trace], ["span", event.span],

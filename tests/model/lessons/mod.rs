@@ -262,6 +262,7 @@ fn texts() -> Vec<Text> {
     [
         super::leases::lessons::texts(),
         super::purchases::lessons::texts(),
+        super::selection::lessons::texts(),
         super::histories::lessons::texts(),
     ]
     .concat()

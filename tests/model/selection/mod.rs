@@ -33,7 +33,9 @@
 //! cannot be reached is passed over at once: both are only sooner than the health checks, which
 //! tell as much.
 
+pub(super) mod lessons;
 mod runs;
+mod story;
 
 use std::collections::BTreeSet;
 use std::time::Instant;

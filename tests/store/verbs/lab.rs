@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::command::{ROLES, Store, has_ended, send};
 use crate::eventually::eventually;
-use crate::processes::{buy, get};
+use crate::processes::{buy, get, now};
 
 /// Longer than any verb takes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(40);
@@ -181,6 +181,11 @@ async fn a_page_gets_what_it_asks_for_by_name_and_nothing_else() {
         ("GET", "/lab/roles/order-3/kill", "", 405),
         ("DELETE", "/lab", "", 405),
         ("PUT", "/lab/load", "{}", 405),
+        ("POST", "/lab/links/order-3/order-9", r#"{"state":"cut"}"#, 404),
+        ("POST", "/lab/links/order-3/order-3", r#"{"state":"cut"}"#, 404),
+        ("POST", "/lab/links/order-3/catalog", r#"{"state":"lossy"}"#, 400),
+        ("POST", "/lab/links/order-3/catalog", r#"{"state":"open","delay_ms":10001}"#, 400),
+        ("GET", "/lab/links/order-3/catalog", "", 405),
         ("GET", "/other", "", 404),
         ("GET", "/lab/load?after=x", "", 400),
         ("POST", "/lab/load", "{", 400),
@@ -285,6 +290,58 @@ async fn a_load_is_started_watched_and_ended() {
     let ended = lab.ask("GET", "/lab/load", "").body["data"].clone();
     assert_eq!((&ended["problem"], &ended["failed"]), (&Value::Null, &json!(0)), "{ended}");
     lab.ask("POST", "/lab/load", r#"{"p":0}"#).is(200);
+}
+
+#[actix_web::test]
+async fn links_are_cut_slowed_and_mended_by_the_page_and_by_command() {
+    let lab = Lab::open();
+    let leads = async |id: u64| {
+        eventually("the leader", async || {
+            let (_, body) = get(&lab.store.0.address("frontend"), "/cluster").await.ok()?;
+            (body["data"]["leader"] == id).then_some(())
+        })
+        .await;
+    };
+    leads(3).await;
+    let told = lab.ask("GET", "/lab", "").is(200);
+    let links = told.body["data"]["links"].as_array().unwrap();
+    assert!(links.iter().all(|link| link["state"] == "open" && link["delay_ms"] == 0), "{told:?}");
+    // The leader does not reach the catalog any more, and another one takes over.
+    let cut = lab.ask("POST", "/lab/links/order-3/catalog", r#"{"state":"cut"}"#).is(200);
+    assert_eq!(cut.body["data"]["state"], "cut");
+    leads(2).await;
+    lab.assert_sells("a").await;
+    lab.store.expect(0, &["link"]).says("order-3      -> catalog      cut");
+    lab.store.expect(0, &["link", "order-3", "catalog", "mend"]).says("open");
+    // A front-end that does not hear from a replica does not have it lead, and it is not down.
+    lab.store.expect(0, &["link", "frontend", "order-2", "hold"]).says("held");
+    leads(3).await;
+    lab.store.expect(0, &["link", "frontend", "order-2", "mend"]);
+    // A call takes so much longer.
+    lab.store.expect(0, &["link", "frontend", "catalog", "slow", "--delay-ms", "150"]).says("150");
+    let began = now();
+    let (status, _) = get(&lab.store.0.address("frontend"), "/products/Slinky").await.unwrap();
+    assert!(status == 200 && now() - began >= Duration::from_millis(150));
+    // What another terminal starts has links as well.
+    lab.store.expect(0, &["link", "frontend", "catalog", "mend"]);
+    lab.store.expect(0, &["kill", "order-1"]);
+    lab.store.expect(0, &["start", "order-1"]);
+    lab.store.expect(0, &["link", "order-1", "catalog", "cut"]);
+    let order_1 = lab.store.0.address("order-1");
+    eventually("order-1 does not reach the catalog", async || {
+        let (status, _) = get(&order_1, "/readyz").await.ok()?;
+        (status == 503).then_some(())
+    })
+    .await;
+    lab.store.expect(2, &["link", "order-1"]);
+    lab.store.expect(2, &["link", "order-9", "catalog", "cut"]).says("order-9");
+    lab.store.expect(1, &["link", "catalog", "catalog", "cut"]).says("never calls");
+}
+
+#[actix_web::test]
+async fn a_store_without_a_laboratory_has_no_links() {
+    let store = Store::new();
+    store.expect(1, &["link"]).says("up --lab");
 }
 
 #[actix_web::test]

@@ -14,7 +14,8 @@ use crate::wire::event::{EventKind, EventLog, TraceEvent};
 const STATUS_ERROR: u8 = 2;
 
 /// Writes the events; the first one was at this time of day.
-pub(super) fn write(log: &EventLog, beginning: Duration) -> String {
+#[must_use]
+pub fn write(log: &EventLog, beginning: Duration) -> String {
     let spans = spans_of(log);
     let of_role = |role: &String| {
         let own: Vec<Value> = (0..spans.len())
@@ -49,15 +50,23 @@ fn span(log: &EventLog, spans: &[Span], place: usize, beginning: Duration) -> Va
         ("attributes".to_owned(), attributes(event)),
         ("events".to_owned(), marks(log, spans, place, &nanos)),
     ]);
-    if let Some(parent) = span.parent {
-        let parent = &spans[parent];
-        let id = span_id(&log.events[parent.event], parent.kind);
-        told.insert("parentSpanId".to_owned(), id.into());
+    if let Some(parent) = parent_id(log, spans, place) {
+        told.insert("parentSpanId".to_owned(), parent.into());
     }
     if span.failed {
         told.insert("status".to_owned(), json!({ "code": STATUS_ERROR }));
     }
     told.into()
+}
+
+/// The span that a span is part of: another one of the log or, at its edge, the client's own.
+fn parent_id(log: &EventLog, spans: &[Span], place: usize) -> Option<String> {
+    let span = &spans[place];
+    let told = log.events[span.event].detail("parent").and_then(Value::as_str);
+    told.map(str::to_owned).or_else(|| {
+        let parent = &spans[span.parent?];
+        Some(span_id(&log.events[parent.event], parent.kind))
+    })
 }
 
 /// What happened within a span and has no length: events of its node that the next inner span is

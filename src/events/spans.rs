@@ -6,21 +6,21 @@ use crate::wire::event::{EventKind, EventLog, TraceEvent};
 
 /// Something that took time at a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// The place of the event that begins it or, where only its length is known, ends it.
-    pub(super) event: usize,
-    pub(super) kind: SpanKind,
-    pub(super) start_us: u64,
-    pub(super) end_us: u64,
+    pub(crate) event: usize,
+    pub(crate) kind: SpanKind,
+    pub(crate) start_us: u64,
+    pub(crate) end_us: u64,
     /// The place of the span that it is part of.
-    pub(super) parent: Option<usize>,
+    pub(crate) parent: Option<usize>,
     /// Whether it ended without an answer.
-    pub(super) failed: bool,
+    pub(crate) failed: bool,
 }
 
 /// What a span is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SpanKind {
+pub(crate) enum SpanKind {
     /// A call, as its caller sees it.
     Client,
     /// A call, as the one who answers it sees it.
@@ -33,7 +33,7 @@ pub(super) enum SpanKind {
 const ANSWER: &str = ".answer";
 
 /// Returns the spans of a log, heartbeats left out. A span comes behind the one that it is part of.
-pub(super) fn spans_of(log: &EventLog) -> Vec<Span> {
+pub(crate) fn spans_of(log: &EventLog) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     let mut at_end = HashMap::new();
     for (place, event) in log.events.iter().enumerate() {
@@ -132,7 +132,7 @@ fn shares_trace(one: &TraceEvent, other: &TraceEvent) -> bool {
 }
 
 /// Whether an event belongs to traffic that goes on whatever clients do.
-pub(super) fn is_heartbeat(event: &TraceEvent) -> bool {
+pub(crate) fn is_heartbeat(event: &TraceEvent) -> bool {
     event.detail("heartbeat").is_some_and(|it| it == true)
 }
 
@@ -141,7 +141,7 @@ fn took_us(event: &TraceEvent) -> Option<u64> {
 }
 
 /// An event in words, on one line.
-pub(super) fn in_words(event: &TraceEvent) -> String {
+pub(crate) fn in_words(event: &TraceEvent) -> String {
     let text = event.detail("text").and_then(|text| text.as_str()).unwrap_or_default();
     let name = &event.name;
     let what = match event.kind {

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Counts the instructions that each case of benches/src/lib.rs takes, and compares them with those in
+# counts.csv: unlike times, they hardly differ from run to run and from machine to machine. Fails if
+# a case takes more than before, by more than a twentieth.
+#
+#   benches/counts.sh             compare
+#   benches/counts.sh --update    write counts.csv anew
+#
+# A case is run twice, a few times and many times; the difference is what the many more have taken,
+# without the start. Needs valgrind. The last line is `N passed, N failed`.
+
+set -euo pipefail
+
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
+
+readonly FEW=10 MANY=60
+readonly TOLERANCE=5 # percent: hashes with random keys, and threads that wait for each other
+readonly RECORD=benches/counts.csv
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+
+main() {
+  local name passed=0 failed=0
+  [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
+  command -v valgrind >/dev/null || {
+    printf 'left out: the counts of instructions; valgrind is missing; tests/run.sh gets it\n'
+    [[ -z ${CI:-} ]] || { printf '0 passed, 1 failed\n' && exit 1; }
+    exit 0
+  }
+  # As the store itself is built.
+  cargo build --release --locked --quiet --package benches
+  program=${CARGO_TARGET_DIR:-target}/release/benches
+  printf 'case,instructions\n' >"$work/counts.csv"
+  while IFS= read -r name; do
+    printf '%s,%s\n' "$name" "$(instructions_of "$name")" | tee -a -- "$work/counts.csv" >&2
+  done < <("$program" list)
+  if [[ ${1-} == --update ]]; then
+    mv -- "$work/counts.csv" "$RECORD"
+    printf 'written: %s, with %s\n' "$RECORD" "$(rustc --version)"
+    exit 0
+  fi
+  while IFS=, read -r name count; do
+    if compare "$name" "$count"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  done < <(tail -n +2 -- "$work/counts.csv")
+  printf '%s passed, %s failed\n' "$passed" "$failed"
+  ((failed == 0))
+}
+
+# For each time that the case is run.
+instructions_of() { # NAME
+  local few many
+  few=$(count "$1" "$FEW")
+  many=$(count "$1" "$MANY")
+  printf '%s' "$(((many - few) / (MANY - FEW)))"
+}
+
+count() { # NAME TIMES
+  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$1" "$2" \
+    >"$work/valgrind.log" 2>&1 || {
+    cat -- "$work/valgrind.log" >&2
+    return 1
+  }
+  sed -n 's/.*Collected *: *\([0-9]*\).*/\1/p' -- "$work/valgrind.log"
+}
+
+compare() { # NAME COUNT
+  local before
+  before=$(awk -F , -v name="$1" '$1 == name { print $2 }' "$RECORD")
+  if [[ -z $before ]]; then
+    printf '%s: not in %s; record it with benches/counts.sh --update\n' "$1" "$RECORD"
+    return 1
+  fi
+  if (($2 * 100 > before * (100 + TOLERANCE))); then
+    printf '%s: %s instructions, %s%% of the %s recorded\n' "$1" "$2" "$(($2 * 100 / before))" \
+      "$before"
+    return 1
+  fi
+  (($2 * 100 >= before * (100 - TOLERANCE))) ||
+    printf '%s: %s instructions, only %s%% of the %s recorded; benches/counts.sh --update keeps that\n' \
+      "$1" "$2" "$(($2 * 100 / before))" "$before"
+}
+
+main "$@"
