@@ -265,6 +265,7 @@ keep_results() {
 update_documents() {
   build_plots
   update_document evaluation cache contention faults hostile overhead sweep
+  update_document performance bench profile
 }
 
 update_document() { # NAME EXPERIMENT…

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::backup::{self, Fate, Newer, SavedDatabase};
+use crate::backup::{self, Newer};
 use crate::catalog::postgres;
 #[cfg(feature = "failpoints")]
 use crate::failpoint;
@@ -16,7 +16,7 @@ use crate::manual::Manual;
 use crate::mend;
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
-use crate::roles::{LINKS, Role, Roles};
+use crate::roles::{Engine, LINKS, Role, Roles};
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
 use crate::{catalog, client, cluster, frontend, health, order, trace};
@@ -74,6 +74,12 @@ enum Command {
     /// catalog hears every replica before it sells; if one holds more orders, roll the catalog
     /// forward with `toystore rebuild`.
     Restore(RestoreArguments),
+    /// Move a store from SQLite into the database of roles.toml, or back.
+    ///
+    /// Stop the catalogs first. The chain of the orders is checked on both sides, and what was
+    /// written is read back. What the store is moved from is left as it is; no catalog may start
+    /// there again. A catalog that starts where the store was moved to hears every replica first.
+    Move(mend::MoveArguments),
     /// Write what the store did for a request, as events or for a viewer.
     ///
     /// A front-end collects the events of all roles. Each keeps the last ones in memory, so that a
@@ -191,6 +197,9 @@ pub fn run() -> ExitCode {
         }
         Command::Backup(arguments) => with_roles(&config, |roles| back_up(roles, &arguments.to)),
         Command::Restore(arguments) => with_roles(&config, |roles| restore(roles, &arguments)),
+        Command::Move(arguments) => with_roles(&config, |roles| {
+            told_outcome(system.block_on(mend::move_store(roles, &arguments)))
+        }),
         Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
@@ -305,7 +314,17 @@ fn back_up(roles: &Roles, to: &Path) -> ExitCode {
         Ok(manifest) => {
             let each =
                 manifest.databases.iter().map(|it| format!("{}: {} orders\n", it.role, it.orders));
-            print(&(each.collect::<String>() + &format!("the backup is {}\n", to.display())))
+            let without = match roles.catalog.engine {
+                Engine::Sqlite { .. } => "",
+                Engine::Postgres(_) => {
+                    "the catalog's database is not in it: back it up with PostgreSQL's own tools\n"
+                }
+            };
+            print(
+                &(each.collect::<String>()
+                    + without
+                    + &format!("the backup is {}\n", to.display())),
+            )
         }
         Err(error) => fail(&error),
     }
@@ -314,24 +333,8 @@ fn back_up(roles: &Roles, to: &Path) -> ExitCode {
 fn restore(roles: &Roles, arguments: &RestoreArguments) -> ExitCode {
     let newer = if arguments.discard_newer { Newer::Discarded } else { Newer::Kept };
     match backup::restore(roles, &arguments.from, newer) {
-        Ok(fates) => {
-            print(&fates.iter().map(|(saved, fate)| told(saved, fate)).collect::<String>())
-        }
+        Ok(fates) => print(&fates.iter().map(|(saved, fate)| fate.told(saved)).collect::<String>()),
         Err(error) => fail(&error),
-    }
-}
-
-/// A line on what happened to a role's database.
-fn told(SavedDatabase { role, orders, .. }: &SavedDatabase, fate: &Fate) -> String {
-    match fate {
-        Fate::Restored => format!("{role}: restored, {orders} orders\n"),
-        Fate::Replaced(aside) => {
-            format!("{role}: restored, {orders} orders; what was there is {}\n", aside.display())
-        }
-        Fate::Kept(present) => {
-            format!("{role}: kept, {present} orders; the backup has {orders} of them\n")
-        }
-        Fate::NotHere => format!("{role}: not restored, it is not in roles.toml\n"),
     }
 }
 

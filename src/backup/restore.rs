@@ -94,6 +94,26 @@ pub fn restore(
     Ok(fates)
 }
 
+impl Fate {
+    /// Returns a line on what happened to a role's database.
+    #[must_use]
+    pub fn told(&self, SavedDatabase { role, orders, .. }: &SavedDatabase) -> String {
+        match self {
+            Self::Restored => format!("{role}: restored, {orders} orders\n"),
+            Self::Replaced(aside) => {
+                format!(
+                    "{role}: restored, {orders} orders; what was there is {}\n",
+                    aside.display()
+                )
+            }
+            Self::Kept(present) => {
+                format!("{role}: kept, {present} orders; the backup has {orders} of them\n")
+            }
+            Self::NotHere => format!("{role}: not restored, it is not in roles.toml\n"),
+        }
+    }
+}
+
 /// How many orders the database at `path` has, if it has all of the saved one's. `None` if there is
 /// none, or it is damaged.
 fn orders_beyond(path: &Path, saved: &SavedDatabase) -> Result<Option<u64>, BackupError> {

@@ -236,13 +236,39 @@ impl Servers {
         text
     }
 
+    /// Runs SQL beside the test, until it ends by itself.
+    pub(crate) fn sql_beside(&self, number: usize, sql: &str) -> Beside {
+        let mut command = self.psql_command(number, USER, sql);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Beside(command.spawn().unwrap())
+    }
+
+    /// The one of these standbys that has received the most.
+    pub(crate) fn most_advanced(&self, numbers: &[usize]) -> usize {
+        let received = |number: &usize| {
+            let sql = "SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0')";
+            self.sql(*number, sql).parse::<u64>().unwrap()
+        };
+        *numbers.iter().max_by_key(|number| received(number)).unwrap()
+    }
+
+    /// Has a running standby follow another server.
+    pub(crate) fn redirect(&self, number: usize, to: usize) {
+        self.follow(to, number);
+        self.sql(number, "SELECT pg_reload_conf()");
+    }
+
     fn psql(&self, number: usize, database: &str, sql: &str) -> Output {
-        Command::new(programs().unwrap().join("psql"))
+        self.psql_command(number, database, sql).output().unwrap()
+    }
+
+    fn psql_command(&self, number: usize, database: &str, sql: &str) -> Command {
+        let mut command = Command::new(programs().unwrap().join("psql"));
+        command
             .args(["-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database])
             .args(["-h", &self.host.to_string(), "-p", &self.ports[number].to_string(), "-c", sql])
-            .env("PGCONNECT_TIMEOUT", "5")
-            .output()
-            .unwrap()
+            .env("PGCONNECT_TIMEOUT", "5");
+        command
     }
 
     fn sql_when_up(&self, number: usize, sql: &str) {
@@ -290,6 +316,7 @@ impl Servers {
 
     /// Promotes a standby, and waits until it takes writes.
     pub(crate) async fn promote(&self, number: usize) {
+        self.sql_when_up(number, "SELECT 1");
         self.sql(number, "SELECT pg_promote(wait => false)");
         eventually("the standby is promoted", async || {
             self.sql(number, "SELECT pg_is_in_recovery()") == "f"
@@ -304,6 +331,24 @@ impl Servers {
 
     fn data(&self, number: usize) -> PathBuf {
         self.folder.join(format!("s{number}"))
+    }
+}
+
+/// SQL that runs beside the test. Dropping it ends it.
+pub(crate) struct Beside(Child);
+
+impl Beside {
+    /// Waits until it has ended.
+    pub(crate) async fn ended(mut self) {
+        eventually("the SQL has ended", async || self.0.try_wait().unwrap().is_some()).await;
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed.
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
     }
 }
 

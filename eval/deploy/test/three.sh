@@ -68,6 +68,10 @@ a_host_that_is_lost_does_not_close_the_store() {
 
 fetch_brings_the_orders_of_each_host_but_no_secret() {
   local number
+  # The server of the host that was lost has to be a standby again.
+  for number in 1 2 3; do
+    eventually host_does "$number" 'sudo -u postgres psql -qtA -d toystore -c "SELECT 1"'
+  done
   expect 0 deploy fetch --out fetched
   for number in 1 2 3; do
     is "$(cat "fetched/host-$number/journal.txt")" $'0|Tux|3\n1|Tux|1\n2|Tux|1'

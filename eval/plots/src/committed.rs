@@ -32,6 +32,15 @@ fn the_figures_of_the_faults_are_drawn_from_their_data() {
     is_drawn("faults", crate::faults::draw);
 }
 
+#[test]
+fn the_tables_of_the_comparison_are_made_from_its_data() {
+    let record = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/data");
+    let scratch = Scratch(std::env::temp_dir().join(format!("plots-{}", std::process::id())));
+    copy_data(&record, &scratch.0);
+    crate::bench::draw(&scratch.0, &scratch.0).expect("the data can be drawn");
+    assert_same(&record.join("summary.md"), &scratch.0.join("summary.md"));
+}
+
 fn is_drawn(experiment: &str, draw: fn(&Path, &Path) -> Result<(), Problem>) {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let (record, committed) =

@@ -124,6 +124,11 @@ mod tests {
         is_up_to_date("evaluation", "faults");
     }
 
+    #[test]
+    fn the_page_on_performance_has_the_tables_of_the_newest_data() {
+        is_up_to_date("performance", "bench");
+    }
+
     /// `experiment` is one whose run updates the document.
     fn is_up_to_date(name: &str, experiment: &str) {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -8,6 +8,7 @@ pub(crate) mod decisions;
 pub mod marker;
 mod metrics;
 pub(crate) mod past;
+pub mod portable;
 pub mod rebuild;
 pub mod repair;
 mod shelves;

@@ -13,7 +13,9 @@
 //! many synchronous standbys there are. If a warning has come, or there are too few, the write is
 //! [`Lost`](StorageError::Lost).
 
+mod commands;
 mod password;
+mod portable;
 mod primary;
 mod queue;
 mod reads;
@@ -33,13 +35,14 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::commands::{migrate, move_from, move_to};
 use self::primary::{DIAL_LIMIT, Primary, Servers};
 use self::rows::{chain_of, natural};
 pub use self::schema::Migration;
 use self::session::Login;
 use self::tenure::PostgresTenure;
 use super::shared::{Beat, Observed, SharedDatabase, Tenure};
-use crate::roles::{CatalogRole, Engine, PostgresSettings, ToyRole};
+use crate::roles::{PostgresSettings, ToyRole};
 use crate::storage::{Outcome, StorageError};
 use crate::wire::order::Position;
 use crate::wire::term::{CatalogId, Term};
@@ -113,22 +116,6 @@ impl Database {
         Ok(Self { shared: Arc::new(shared), runtime, _thread: thread })
     }
 
-    /// Creates the tables, or upgrades them. Returns what it did.
-    ///
-    /// # Errors
-    ///
-    /// If there is no primary, or the tables are newer than this executable.
-    pub async fn migrate(&self) -> Result<Migration, StorageError> {
-        let shared = Arc::clone(&self.shared);
-        self.on_thread(async move {
-            let (primary, session) = shared.servers.find_primary().await?;
-            let migration = schema::migrate(&session).await?;
-            log::debug!("the primary is {}", primary.server);
-            Ok(migration)
-        })
-        .await
-    }
-
     /// Runs a job on the thread. It is under way when this function returns.
     fn on_thread<T: Send + 'static>(
         &self,
@@ -142,27 +129,6 @@ impl Database {
         });
         Box::pin(async move { outcome.await.unwrap_or_else(|_ended| Err(ended())) })
     }
-}
-
-/// Creates the tables of the database that `catalog` names, or upgrades them. Returns what it did.
-///
-/// # Errors
-///
-/// If `catalog` is on SQLite, there is no primary, or the tables are newer than this executable.
-pub async fn migrate(catalog: &CatalogRole) -> Result<String, StorageError> {
-    let Engine::Postgres(settings) = &catalog.engine else {
-        return Err(StorageError::Unusable(
-            "there is nothing to migrate: [catalog] has no `database`, and SQLite's files are \
-             upgraded when the catalog starts"
-                .into(),
-        ));
-    };
-    // Which catalog this would be does not matter.
-    let database = Database::new(settings, CatalogId(0), &catalog.toys, catalog.initial_stock)?;
-    Ok(match database.migrate().await? {
-        Migration::Created(store) => format!("created store {store}\n"),
-        Migration::Current(store) => format!("store {store} is up to date\n"),
-    })
 }
 
 impl SharedDatabase for Database {
