@@ -14,6 +14,7 @@ mod leases;
 mod lessons;
 mod purchases;
 mod selection;
+mod terms;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -639,7 +639,7 @@ pub(crate) fn roles(
 }
 
 /// Two catalogs, which share a database.
-fn several_catalogs() -> Engine {
+pub(crate) fn several_catalogs() -> Engine {
     let database = "postgres://toystore@127.0.0.1:5501/toystore".to_owned();
     let process = |id: u32| CatalogProcess {
         id: CatalogId(id),

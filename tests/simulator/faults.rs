@@ -267,8 +267,20 @@ async fn inject_beside(env: &Env, cluster: &Rc<Cluster>, kind: SharedFault, leng
             } else if env.world.is_up(one) && !env.world.is_paused(one) {
                 env.world.reached("a catalog that ruled was paused");
                 env.world.pause(one);
-                env.sleep(length).await;
+                // A front-end may not hear of the next one, and ask this one when it wakes up.
+                let frontend =
+                    Node::Frontend(cluster.frontends[draw(env, cluster.frontends.len())]);
+                let others = cluster.catalogs().into_iter().filter(|other| *other != one);
+                let others: Vec<_> = others.filter(|_| env.world.chance(700_000)).collect();
+                for other in &others {
+                    cut_both_ways(cluster, frontend, *other);
+                }
+                env.sleep(Duration::from_secs(1) + length).await;
                 env.world.resume(one);
+                env.sleep(Duration::from_millis(500)).await;
+                for other in &others {
+                    mend_both_ways(cluster, frontend, *other);
+                }
             }
         }
     }

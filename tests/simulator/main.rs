@@ -51,6 +51,7 @@ mod network;
 mod observer;
 mod paths;
 mod shared;
+mod takeover_tests;
 mod transcript;
 mod world;
 

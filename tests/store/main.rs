@@ -26,6 +26,7 @@ mod operations;
 mod overload;
 mod spans;
 mod start;
+mod takeover;
 mod tls;
 mod traces;
 mod verbs;

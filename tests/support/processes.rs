@@ -132,6 +132,25 @@ impl Cluster {
         cluster
     }
 
+    /// Has two catalogs share the database at `url`, instead of one on SQLite. To be called before
+    /// anything is started.
+    pub(crate) fn share_database(&mut self, settings: Settings, url: &str) {
+        let (host, _port) = self.addresses["catalog"].rsplit_once(':').unwrap();
+        let host: Ipv4Addr = host.parse().unwrap();
+        let listeners = [(); 2].map(|()| TcpListener::bind((host, 0)).unwrap());
+        let mut processes = String::new();
+        for (id, listener) in (1..).zip(&listeners) {
+            let address = listener.local_addr().unwrap().to_string();
+            writeln!(processes, "[[catalog.process]]\nid = {id}\naddress = \"{address}\"").unwrap();
+            self.addresses.insert(format!("catalog-{id}"), address);
+        }
+        let alone = format!("[catalog]\naddress = \"{}\"", self.addresses["catalog"]);
+        let text = roles_text(settings, &self.addresses);
+        let shared = format!("[catalog]\ndatabase = \"{url}\"");
+        let text = text.replace(&alone, &shared).replace("[cache]", &(processes + "[cache]"));
+        std::fs::write(self.roles(), text).unwrap();
+    }
+
     /// Has a role read a `roles.toml` of its own from its next start on.
     pub(crate) fn give_own_roles(&self, name: &str, text: &str) {
         std::fs::write(self.own_roles(name), text).unwrap();

@@ -29,9 +29,8 @@
 //!
 //! *No lease.* Catalog 1 is stopped by the kernel and wakes up after catalog 2 has sold a toy: it
 //! answers a read with the old quantity. *No margin.* The clock of catalog 2 is a tenth faster than
-//! that of catalog 1, and it claims while catalog 1 rules. *Counted from when the answer was asked
-//! for, or claimed on an answer that was asked for earlier.* The answer took long, and catalog 1
-//! has sent another beat since.
+//! that of catalog 1, and it claims while catalog 1 rules. *The claim does not name the beat.* It
+//! arrives late, and catalog 1 has sent another beat since.
 //!
 //! # What is left out
 //!

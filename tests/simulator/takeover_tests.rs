@@ -1,0 +1,143 @@
+//! Two catalogs, one of which is stopped, killed or cut off: the other one rules, and what the
+//! first does when it wakes up harms nothing.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use toystore::identity::Identity;
+use toystore::roles::Role;
+use toystore::transport::CallError;
+use toystore::wire::calls::Call;
+use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
+use toystore::wire::quantity::Quantity;
+use toystore::wire::replication::ReplicaId;
+use toystore::wire::toy::ToyName;
+use toystore::wire::trace::RequestOrigin;
+
+use super::cluster::{self, Cluster};
+use super::machine;
+use super::message::{Node, PlaceOrder, ShowToy, Shown};
+use super::world::{Env, Timing, World};
+
+/// Until then a new store has heard its replicas, chosen a leader, and begun its sessions.
+const SETTLED: Duration = Duration::from_secs(3);
+/// How long a client waits.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Within this time another catalog rules, and what an earlier one let front-ends cache is gone.
+const TAKEOVER: Duration = Duration::from_millis(2_500);
+
+/// An answer, once it is there.
+type Answered<T> = Rc<RefCell<Option<Result<T, CallError>>>>;
+
+/// A store with two catalogs and two front-ends, in a steady world.
+fn store() -> Rc<Cluster> {
+    machine::take_logs();
+    let world = World::new(1, toystore::clock::now(), false, Timing::Steady);
+    let replicas: Vec<_> = (1..=2).map(ReplicaId).collect();
+    let toys = [ToyName::from("Tux")];
+    let mut roles = cluster::roles(&replicas, &[1, 2], &toys, 100, 10, Duration::from_secs(60));
+    roles.catalog.engine = cluster::several_catalogs();
+    let cluster = Cluster::with_roles(world, roles, 1, false);
+    cluster.world.switch_on(Node::Client(1));
+    cluster.servers().into_iter().for_each(|node| cluster.start(node));
+    pass(&cluster, SETTLED);
+    cluster
+}
+
+fn pass(cluster: &Cluster, time: Duration) {
+    cluster.world.run_until(cluster.world.time() + time);
+}
+
+fn ask<C: Call>(cluster: &Cluster, frontend: u32, call: C) -> Answered<C::Answer> {
+    let env = Env { world: Rc::clone(&cluster.world), node: Node::Client(1) };
+    let own = Identity::new(Role::Frontend(0), None);
+    let peer = cluster.network.peer(&env, Node::Frontend(frontend), &own);
+    let answered = Answered::default();
+    let to = Rc::clone(&answered);
+    env.spawn(async move {
+        *to.borrow_mut() = Some(peer.call(&call, PATIENCE).await);
+    });
+    answered
+}
+
+fn buy(cluster: &Cluster, frontend: u32, key: &str) -> Answered<Decision> {
+    ask(
+        cluster,
+        frontend,
+        PlaceOrder(Purchase {
+            key: IdempotencyKey::from(key.to_owned()),
+            name: "Tux".into(),
+            quantity: Quantity::ONE,
+            origin: RequestOrigin::default(),
+            boot: None,
+        }),
+    )
+}
+
+fn show(cluster: &Cluster, frontend: u32) -> Answered<Shown> {
+    ask(cluster, frontend, ShowToy("Tux".into()))
+}
+
+fn of<T>(answered: &Answered<T>) -> T {
+    let answer = answered.borrow_mut().take().expect("it is answered in time");
+    answer.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The catalog that rules, and the other one.
+fn both(cluster: &Cluster) -> (Node, Node) {
+    let first = cluster.ruler().expect("a catalog rules");
+    let other = cluster.catalogs().into_iter().find(|node| *node != first);
+    (first, other.expect("there are two"))
+}
+
+#[test]
+fn a_catalog_that_is_killed_is_followed_by_another_one() {
+    let cluster = store();
+    let (first, other) = both(&cluster);
+    cluster.crash(first);
+    let bought = buy(&cluster, 1, "a");
+    pass(&cluster, TAKEOVER);
+    assert!(matches!(of(&bought), Decision::Granted(_)));
+    assert_eq!(cluster.ruler(), Some(other));
+    cluster.start(first);
+    pass(&cluster, TAKEOVER);
+    assert_eq!(cluster.ruler(), Some(other), "started anew it stands by");
+}
+
+#[test]
+fn a_catalog_that_is_cut_off_from_the_database_is_followed_by_another_one() {
+    let cluster = store();
+    let (first, other) = both(&cluster);
+    for (from, to) in [(first, Node::Database), (Node::Database, first)] {
+        cluster.network.cut(from, to);
+    }
+    let bought = buy(&cluster, 1, "a");
+    pass(&cluster, TAKEOVER);
+    assert!(matches!(of(&bought), Decision::Granted(_)));
+    assert_eq!(cluster.ruler(), Some(other));
+}
+
+#[test]
+fn a_catalog_that_wakes_up_shows_nothing_old() {
+    let cluster = store();
+    let (first, other) = both(&cluster);
+    // Front-end 2 hears of no other catalog.
+    for (from, to) in [(Node::Frontend(2), other), (other, Node::Frontend(2))] {
+        cluster.network.cut(from, to);
+    }
+    cluster.world.pause(first);
+    let bought = buy(&cluster, 1, "a");
+    pass(&cluster, TAKEOVER + Duration::from_millis(1_250));
+    assert!(matches!(of(&bought), Decision::Granted(_)));
+    let shown = show(&cluster, 2);
+    pass(&cluster, Duration::from_millis(300));
+    assert!(shown.borrow().is_none(), "the catalog that it asks is stopped");
+    cluster.world.resume(first);
+    pass(&cluster, PATIENCE);
+    // It may have no answer: it reaches no catalog that rules.
+    if let Some(Ok(shown)) = shown.borrow_mut().take() {
+        assert_eq!(shown.quantity, 99, "another client was told that the toy is sold");
+    }
+    assert_eq!(cluster.ruler(), Some(other));
+}
