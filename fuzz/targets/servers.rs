@@ -16,7 +16,7 @@ use actix_web::rt::System;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use toystore::process::RoleError;
-use toystore::roles::Roles;
+use toystore::roles::{Role, Roles};
 use toystore::wire::replication::ReplicaId;
 
 struct Store {
@@ -47,7 +47,8 @@ impl Store {
         let [frontend, catalog, order] = listeners;
         let own = (roles.clone(), roles.clone());
         run(async move || {
-            toystore::catalog::run(catalog, &roles, &[], CancellationToken::new()).await
+            toystore::catalog::run(catalog, &roles, Role::Catalog, &[], CancellationToken::new())
+                .await
         });
         run(async move || {
             toystore::order::run(order, &own.0, ReplicaId(1), CancellationToken::new()).await

@@ -1,4 +1,4 @@
-//! Calls that arrive as frames (see [`frame`](crate::wire::frame)).
+//! Calls that arrive as frames (see [`frame`]).
 //!
 //! A connection's calls are carried out side by side, as the [`CallTable`] says, and what is
 //! answered at the same time leaves in one write.

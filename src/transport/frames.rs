@@ -1,4 +1,4 @@
-//! Calls as frames on a connection that lasts (see [`frame`](crate::wire::frame)).
+//! Calls as frames on a connection that lasts (see [`frame`]).
 //!
 //! One thread has one connection to a server, on which all of its calls are in flight at once. Two
 //! tasks serve it: one writes what has gathered, the other hands answers to those that wait.

@@ -2,8 +2,8 @@
 //!
 //! A thread of its own runs all connections, so that no server thread waits for a database. While a
 //! catalog stands by, it has a connection to each server and asks all of them at once which is the
-//! primary. A [`Tenure`](tenure) has three connections to that one server, one for writes, one for
-//! reads and one for beats, and none of them is ever made anew.
+//! primary. A `Tenure` has three connections to that one server, one for writes, one for reads and
+//! one for beats, and none of them is ever made anew.
 //!
 //! # When a write is on the standbys
 //!
