@@ -106,7 +106,8 @@ ask_server() { # HOST DATABASE SQL…
 
 # A new copy of the primary that follows it. What was there before is given up.
 make_standby() { # HOST
-  rm -rf -- "$work/$1/data"
+  # Nor are its sockets: a server that was killed has left their locks, and may still be a zombie.
+  rm -rf -- "$work/$1/data" "$work/$1"/.s.PGSQL.*
   as_postgres "$1" "$pg/pg_basebackup" --host="$(address_of "$primary")" --port="$PG_PORT" \
     --username=postgres --pgdata=data --checkpoint=fast --wal-method=stream --write-recovery-conf
   start_server "$1"
