@@ -2,7 +2,7 @@
 //!
 //! A call that reaches another process than it was meant for is refused (see
 //! [`identity`](crate::identity)). That tells the caller; but the process whose file is wrong may
-//! be the one that is called, and it would only notice that nobody calls it. So each process asks
+//! be the one that is called, and it would only notice that no calls arrive. So each process asks
 //! all others at its start for what their files say, and logs what disagrees:
 //!
 //! ```text

@@ -4,7 +4,7 @@
 //! simulator can run many stores in one process. A service gets its handles once, when it begins,
 //! and counts by an atomic addition; nothing is looked up by name while requests are served. What
 //! a core knows anyway (its cache's hits, its leadership, its queues) is not counted a second
-//! time: it is read when somebody scrapes.
+//! time: it is read at a scrape.
 //!
 //! Labels have few values, which are known in advance: routes, reasons, the replicas of
 //! `roles.toml`. No metric holds a toy's name, a key or an id.

@@ -3,7 +3,7 @@
 //!
 //! A request that is answered from memory takes some microseconds, so that counting must take a
 //! small part of one. Each worker thread counts for itself, so that the threads do not take the
-//! counters from one another's caches; the sum is made when somebody scrapes.
+//! counters from one another's caches; the sum is made at a scrape.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -55,7 +55,7 @@ pub(super) struct Socket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PeerHost(IpAddr);
 
-/// What is known of whoever connected.
+/// What is known of the process at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Nothing.

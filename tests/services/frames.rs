@@ -121,12 +121,12 @@ async fn calls_that_are_wrong_are_refused_one_by_one() {
     let store = Store::new();
     let replica = store.run_order(3);
     let mut connection = Connection::to(&replica).await;
-    let nobody = Caller::default();
-    connection.send(&CallHead::new(1, "/no-such-call", &nobody), &json!({})).await;
+    let caller = Caller::default();
+    connection.send(&CallHead::new(1, "/no-such-call", &caller), &json!({})).await;
     let (id, status, why) = connection.answer().await;
     assert_eq!((id, status), (1, 404));
     assert!(why.contains("no such call"), "{why}");
-    connection.send(&CallHead::new(2, GetOrder::PATH, &nobody), &json!({"number": "one"})).await;
+    connection.send(&CallHead::new(2, GetOrder::PATH, &caller), &json!({"number": "one"})).await;
     let (id, status, why) = connection.answer().await;
     assert_eq!((id, status), (2, 400));
     assert!(why.contains("invalid request body"), "{why}");

@@ -52,7 +52,7 @@ impl Etcd {
         stream.set_nodelay(true)?;
         let (sender, connection) = h2::client::handshake(stream).await?;
         spawn_local(async move {
-            // Whoever waits for an answer learns that the connection has ended.
+            // Requests that wait for an answer learn that the connection has ended.
             let _ended = connection.await;
         });
         Ok(Self { sender, address, shelves })

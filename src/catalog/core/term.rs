@@ -34,9 +34,9 @@
 //!
 //! # What is left out
 //!
-//! A catalog never learns what came of a write that was not acknowledged in time. It ends the term
-//! and stands by, and never connects again within a term. The next term is either after that write
-//! or has fenced it, and a purchase that is sent again finds its key.
+//! A catalog never learns the outcome of a write that was not acknowledged in time. It ends the
+//! term and stands by, and never connects again within a term. The next term is either after that
+//! write or has fenced it, and a purchase that is sent again finds its key.
 
 use std::time::{Duration, Instant};
 
