@@ -160,12 +160,14 @@ impl Selection {
         first
     }
 
-    /// Returns whether the leader said in its last answer that it leads.
+    /// Returns whether the leader was seen to lead: it accepted this front-end's nomination, or said
+    /// in its last answer that it leads.
     #[must_use]
     pub fn is_leader_seen(&self) -> bool {
-        let leader = self.leader().and_then(|leader| self.candidate(leader));
-        let status = leader.and_then(|leader| leader.health.status());
-        status.is_some_and(|status| status.state == ReplicaState::Leader)
+        let Some(leader) = self.leader() else { return false };
+        let status = self.candidate(leader).and_then(|candidate| candidate.health.status());
+        self.own_choice == Some(leader)
+            || status.is_some_and(|status| status.state == ReplicaState::Leader)
     }
 
     /// Returns the replicas that answer and do not know the leadership yet.
@@ -522,6 +524,26 @@ mod tests {
             selection.checked(TWO, follows);
         }
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));
+    }
+
+    #[test]
+    fn a_nominee_that_accepted_is_seen_to_lead_before_its_next_health_check() {
+        let mut selection = all_new();
+        for id in [ONE, TWO, THREE] {
+            selection.checked(id, follows(id));
+        }
+        selection.won(leading(1, THREE));
+        assert!(selection.is_leader_seen());
+        selection.checked(THREE, HealthCheck::Gone);
+        assert!(!selection.is_leader_seen());
+    }
+
+    #[test]
+    fn a_leader_that_ended_before_this_front_end_started_is_not_seen_to_lead() {
+        let mut selection = all_new();
+        selection.checked(ONE, status(ONE, ReplicaState::Follower, leading(7, THREE)));
+        assert_eq!(selection.leader(), Some(THREE));
+        assert!(!selection.is_leader_seen());
     }
 
     #[test]
