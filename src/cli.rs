@@ -17,6 +17,7 @@ use crate::mend;
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{Engine, LINKS, Role, Roles};
+use crate::wire::event::EventLog;
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
 use crate::{catalog, certs, client, cluster, frontend, health, order, trace};
@@ -165,9 +166,10 @@ struct ProbeArguments {
     wait: u64,
 }
 
-/// Parses the command line and runs the command.
+/// Parses the command line and runs the command. `simulate` runs the simulator with a seed: it uses
+/// the services, and is no part of them.
 #[must_use]
-pub fn run() -> ExitCode {
+pub fn run(simulate: fn(u64) -> EventLog) -> ExitCode {
     let line = CommandLine::parse();
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();
@@ -204,7 +206,7 @@ pub fn run() -> ExitCode {
         Command::Move(arguments) => with_roles(&config, |roles| {
             told_outcome(system.block_on(mend::move_store(roles, &arguments)))
         }),
-        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
+        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config, simulate)),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
             Ok(text) => print(&text),

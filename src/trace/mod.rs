@@ -39,6 +39,10 @@ pub struct TraceArguments {
     /// The last N requests that a front-end was asked, from 1 to 50.
     #[arg(long, value_name = "N", group = "what")]
     last: Option<u32>,
+    /// What happens in the simulator with this seed: the production's services in simulated time,
+    /// while messages are lost, machines crash and disks fail.
+    #[arg(long, value_name = "SEED", group = "what")]
+    simulate: Option<u64>,
     /// The events in this file, which this command wrote as `events` before.
     #[arg(long, value_name = "FILE", group = "what")]
     read: Option<PathBuf>,
@@ -89,8 +93,16 @@ struct Answer {
 }
 
 /// Gets the events that the arguments name, and writes them on standard output.
-pub async fn run(arguments: &TraceArguments, config: &Path) -> ExitCode {
-    let written = match get(arguments, config).await {
+pub async fn run(
+    arguments: &TraceArguments,
+    config: &Path,
+    simulate: fn(u64) -> EventLog,
+) -> ExitCode {
+    let got = match arguments.simulate {
+        Some(seed) => Ok(simulate(seed)),
+        None => get(arguments, config).await,
+    };
+    let written = match got {
         Ok(log) => write(&log, arguments.format, clock::time_of_day()),
         Err(error) => Err(error),
     };

@@ -6,19 +6,10 @@ use std::io::Write as _;
 use toystore::wire::event::EventKind::{Crash, Drop, Local, Recv, Send, Start, Timer};
 use toystore::wire::event::{EventKind, EventLog, TraceEvent};
 
-use super::events;
-use super::world::{Timing, World};
+use super::runs::recorded;
 
 /// What the runs below must have had, so that a diagram has all that it can show.
 const KINDS: [&str; 8] = ["Send", "Recv", "Drop", "Local", "Timer", "Crash", "Start", "repeated"];
-
-/// Runs a seed, and returns what happened.
-fn recorded(seed: u64, traces: bool) -> (EventLog, Vec<String>) {
-    let world = World::new(seed, toystore::clock::now(), traces, Timing::Random);
-    *world.recorded.borrow_mut() = Some(events::Events::default());
-    let (cluster, _) = super::run_in(&world);
-    (events::log(&cluster, seed), world.take_trace())
-}
 
 /// Writes the events of the seed that the environment names to the file that it names; for
 /// `tests/simulator/run.sh --events`.
