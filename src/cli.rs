@@ -17,7 +17,6 @@ use crate::mend;
 use crate::pid_lock::PidLock;
 use crate::process::{self, RoleError, fail};
 use crate::roles::{Engine, LINKS, Role, Roles};
-use crate::wire::event::EventLog;
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::CatalogId;
 use crate::{catalog, certs, client, cluster, frontend, health, order, trace};
@@ -166,10 +165,9 @@ struct ProbeArguments {
     wait: u64,
 }
 
-/// Parses the command line and runs the command. `simulate` runs the simulator with a seed: it uses
-/// the services, and is no part of them.
+/// Parses the command line and runs the command.
 #[must_use]
-pub fn run(simulate: fn(u64) -> EventLog) -> ExitCode {
+pub fn run(simulate: trace::Simulator) -> ExitCode {
     let line = CommandLine::parse();
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();
@@ -206,7 +204,7 @@ pub fn run(simulate: fn(u64) -> EventLog) -> ExitCode {
         Command::Move(arguments) => with_roles(&config, |roles| {
             told_outcome(system.block_on(mend::move_store(roles, &arguments)))
         }),
-        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config, simulate)),
+        Command::Trace(arguments) => trace::run(&arguments, &config, &system, simulate),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
             Ok(text) => print(&text),

@@ -27,14 +27,14 @@ const LOOK_MS = 20;
 
 const run = promisify(execFile);
 
-/** Looks until something is found, and returns it. */
+/** Looks until something is found (which an empty text and a count of 0 are not), and returns it. */
 export async function eventually(what, look, limit = LIMIT_MS) {
   const deadline = Date.now() + limit;
   let last;
   for (;;) {
     try {
       const found = await look();
-      if (found !== undefined && found !== null && found !== false) return found;
+      if (found) return found;
     } catch (error) {
       last = error;
     }

@@ -276,7 +276,11 @@ fn a_seed_of_the_simulator_is_written_without_a_store_and_the_same_each_time() {
     }
     assert!(text == simulated("7", "events"), "a seed is the same each time");
     assert!(text != simulated("8", "events"), "seeds differ");
-    assert!(simulated("7", "shiviz").lines().count() > 1_000);
+    for format in ["shiviz", "otlp", "chrome"] {
+        let text = simulated("7", format);
+        assert!(text.len() > 100_000, "{format}: {}", text.len());
+        assert!(text == simulated("7", format), "{format} is the same each time");
+    }
 }
 
 #[actix_web::test]
