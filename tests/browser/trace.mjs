@@ -105,7 +105,7 @@ test("a purchase whose leader dies shows what was lost, the retry and the next l
   const told = (await page.locator(".st-row").allTextContents()).join("\n");
   assert(/frontend: retry: at order-/.test(told), told);
   assert(/frontend sends nominate to order-/.test(told), told);
-  assert((await page.locator(".trace-told").textContent()).includes(leader), "who could not be asked is named");
+  assert((await page.locator(".trace-gap").textContent()).includes(leader), "who could not be asked is named");
   // It is not known whether the purchase reached the leader: its record ended with it.
   assert((await page.locator(".st-unrecorded").count()) > 0, "what went to it is not drawn as lost");
 });
