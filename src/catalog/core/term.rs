@@ -34,9 +34,9 @@
 //!
 //! # A catalog that no front-end reaches
 //!
-//! It may reach the database, and so keep its term for ever, while nothing can be sold. So a catalog
-//! that front-ends have reached in its term leaves it in order once none of them has for a while,
-//! and another one claims it at once. One that none has reached yet stays: there may be no
+//! It may reach the database, and so keep its term for ever, while nothing can be sold. So a
+//! catalog that front-ends have reached in its term leaves it in order once none of them has for a
+//! while, and another one claims it at once. One that none has reached yet stays: there may be no
 //! front-end at all, and then no catalog is better than another.
 //!
 //! # What is left out
