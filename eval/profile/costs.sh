@@ -33,7 +33,7 @@ main() {
   write_machine "$results/costs.json"
   {
     printf '# What several catalogs and TLS cost a store that uses neither\n\n'
-    printf 'Written by `eval/profile/costs.sh`; the machine is in `costs.json`. Medians of %s rounds.\n' \
+    printf 'Written by eval/profile/costs.sh; the machine is in costs.json. Medians of %s rounds.\n' \
       "$rounds"
     compare 'Several catalogs' before-catalogs with-catalogs
     compare 'TLS, its commit' before-tls with-tls
