@@ -228,6 +228,25 @@ impl Servers {
         format!("{}:{}", self.host, self.ports[number])
     }
 
+    /// The address of all servers.
+    pub(crate) fn host(&self) -> String {
+        self.host.to_string()
+    }
+
+    /// Has a server offer TLS, with this certificate and key.
+    pub(crate) async fn encrypt(&self, number: usize, certificate: &Path, key: &Path) {
+        let (uid, gid) = owner();
+        for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.data(number).join(to);
+            fs::copy(from, &to).unwrap();
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).unwrap();
+            chown(&to, Some(uid), Some(gid)).unwrap();
+        }
+        self.sql(number, "ALTER SYSTEM SET ssl = on");
+        self.sql(number, "SELECT pg_reload_conf()");
+        eventually("the server offers TLS", async || self.sql(number, "SHOW ssl") == "on").await;
+    }
+
     /// Makes an empty database that belongs to the store's role. Returns its name.
     pub(crate) fn new_database(&self, primary: usize) -> String {
         let name = format!("test_{:016x}", rand::random::<u64>());
