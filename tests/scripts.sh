@@ -152,7 +152,7 @@ an_old_rust_is_left_as_the_default_and_a_newer_one_is_used() {
 the_tests_set_up_the_same() {
   machine with failing-apt-get
   cp -r "$repo/tests/run.sh" tests.sh
-  mkdir tests
+  mkdir -p tests
   mv tests.sh tests/run.sh
   expect 1 tests/run.sh
   says "Rust $version or newer is missing; get it with: curl "
