@@ -52,8 +52,8 @@ find_binary() { # VERB
 }
 
 sources_newer_than() { # TIME
-  # The executable has the proxy of links.
-  find "$repo"/{src,eval/links,Cargo.toml,Cargo.lock} -newermt "$1" -print -quit
+  # The executable has the proxy of links and the simulator.
+  find "$repo"/{src,eval/links,tests/simulator,Cargo.toml,Cargo.lock} -newermt "$1" -print -quit
 }
 
 build() { # TARGET

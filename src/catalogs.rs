@@ -12,7 +12,7 @@ use futures_util::future::LocalBoxFuture;
 use crate::roles::{Role, Roles};
 use crate::runtime::Runtime;
 use crate::transport::{CallError, LARGEST_MESSAGE, Peer, Unreachable};
-use crate::wire::calls::{Call, GetTerm};
+use crate::wire::calls::{Asker, Call, TermQuery};
 use crate::wire::term::CatalogId;
 use crate::wire::timing::ServerTiming;
 use crate::wire::trace::RequestOrigin;
@@ -155,8 +155,15 @@ impl Catalogs {
 }
 
 async fn watch(id: CatalogId, peer: Peer, runtime: Arc<dyn Runtime>) {
+    let asker = match peer.own().role() {
+        Role::Frontend(_) => Asker::Frontend,
+        Role::Order(_) | Role::Catalog | Role::CatalogProcess(_) => Asker::Replica,
+    };
+    let mut was_answered = false;
     loop {
-        match peer.call(&GetTerm {}, WATCH_LIMIT).await {
+        let answer = peer.call(&TermQuery { asker, was_answered }, WATCH_LIMIT).await;
+        was_answered = answer.is_ok();
+        match answer {
             Ok(report) => {
                 if peer.own().rulers().heard(&report, runtime.now()) {
                     log::info!("catalog-{} rules, term {}", report.id, report.term);

@@ -167,7 +167,7 @@ struct ProbeArguments {
 
 /// Parses the command line and runs the command.
 #[must_use]
-pub fn run() -> ExitCode {
+pub fn run(simulate: trace::Simulator) -> ExitCode {
     let line = CommandLine::parse();
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoint::set_up();
@@ -204,7 +204,7 @@ pub fn run() -> ExitCode {
         Command::Move(arguments) => with_roles(&config, |roles| {
             told_outcome(system.block_on(mend::move_store(roles, &arguments)))
         }),
-        Command::Trace(arguments) => system.block_on(trace::run(&arguments, &config)),
+        Command::Trace(arguments) => trace::run(&arguments, &config, &system, simulate),
         Command::Roles => with_roles(&config, list),
         Command::Manual(manual) => match manual.text(CommandLine::command()) {
             Ok(text) => print(&text),

@@ -170,8 +170,9 @@ machine() { # [with COMMAND...]
   cd "$work/machine"
   export MACHINE=$PWD HOME=$PWD/home STAND_INS=$PWD/stand-ins
   cp -r "$repo"/{src,Cargo.toml,Cargo.lock,run.sh,toolchain.sh,roles.toml} .
-  mkdir -p eval
+  mkdir -p eval tests
   cp -r "$repo/eval/links" eval/
+  cp -r "$repo/tests/simulator" tests/
   write_stand_ins
   for tool in bash sh dirname env sed awk sort head stat find date touch mkdir cat cp mv \
     rm chmod grep ln readlink true mktemp; do

@@ -22,11 +22,9 @@ source "$here/network.sh"
 # shellcheck source=eval/hosts/store.sh
 source "$here/store.sh"
 
-readonly CLIENTS=4 SEED=1
 readonly QUIET_SECONDS=2 # before the first fault
 usage='eval/hosts/run.sh [sqlite|postgres|patroni [ROUNDS [OUT_SECONDS [UP_SECONDS]]]], or draw, or --help'
 shape=sqlite
-shopper= # the process of the clients; it ends with its host, if the run breaks off
 
 main() {
   case ${1-} in
@@ -34,7 +32,7 @@ main() {
   esac
   record=$record/$shape
   take_arguments 3 "$@"
-  local rounds=${1:-3} out=${2:-3} up=${3:-3} round toys
+  local rounds=${1:-3} out=${2:-3} up=${3:-3} round
   choose_shape
   need_all
   build
@@ -42,11 +40,7 @@ main() {
   before_the_end=remove_network
   open_store
   say "hosts: the hosts are the namespaces $prefix-*"
-  toys=$(sed -n 's/^ *{ name = "\([^"]*\)".*/\1/p' "$repo/roles.toml" | paste -sd ,)
-  ip netns exec "$prefix-clients" python3 "$here/shop.py" "$results/history.jsonl" "$CLIENTS" \
-    "$SEED" "$toys" "$(address_of frontend):$PORT" "$(address_of frontend-2):$PORT" \
-    </dev/null >"$work/clients/log" 2>&1 &
-  shopper=$!
+  start_shopping
   sleep "$QUIET_SECONDS"
   for ((round = 1; round <= rounds; round++)); do go_wrong "$out" "$up"; done
   end_shopping
@@ -92,16 +86,6 @@ hurt() { # OUT_SECONDS UP_SECONDS sells|stands NAME KIND HOST…
   sleep "$2"
 }
 
-uptime_seconds() { cut -d ' ' -f 1 /proc/uptime; }
-
-# The clients fetch each of their orders once more, and end.
-end_shopping() {
-  local status=0
-  kill -TERM "$shopper"
-  wait "$shopper" || status=$?
-  ((status == 0)) || broken "the clients failed (exit status $status)"
-}
-
 present() {
   local status=0
   [[ ! -e $results/history.jsonl.gz ]] || gzip -d -- "$results/history.jsonl.gz"
@@ -124,14 +108,5 @@ TEXT
 
 # What is in the evaluation is not of this experiment.
 update_evaluation() { true; }
-
-# What an experiment that found something wrong leaves is no record, but has to be looked into.
-broken() { # HOW
-  local kept
-  kept=$(mktemp -d)
-  remove_network # lest a database change while it is copied
-  cp -r -- "$work/." "$kept"
-  fail "$1; see $kept"
-}
 
 main "$@"

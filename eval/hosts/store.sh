@@ -10,6 +10,8 @@ frontends=(frontend frontend-2)
 replicas=(order-1 order-2 order-3)
 catalogs=(catalog)
 databases=()         # hosts of PostgreSQL
+readonly CLIENTS=4 SEED=1
+shopper=             # the process of the clients; it ends with its host, if the run breaks off
 database_password='' # of the catalogs, if it asks for one
 
 open_store() {
@@ -84,6 +86,37 @@ leader() { # [OUT]
 }
 
 followers() { printf '%s\n' "${replicas[@]}" | grep -vx -- "$1"; } # LEADER
+
+# --- the clients ----------------------------------------------------------------------------------
+
+# Their history goes to `$results`.
+start_shopping() {
+  local toys
+  toys=$(sed -n 's/^ *{ name = "\([^"]*\)".*/\1/p' "$repo/roles.toml" | paste -sd ,)
+  ip netns exec "$prefix-clients" python3 "$repo/eval/hosts/shop.py" "$results/history.jsonl" \
+    "$CLIENTS" "$SEED" "$toys" "$(address_of frontend):$PORT" "$(address_of frontend-2):$PORT" \
+    </dev/null >"$work/clients/log" 2>&1 &
+  shopper=$!
+}
+
+uptime_seconds() { cut -d ' ' -f 1 /proc/uptime; }
+
+# The clients fetch each of their orders once more, and end.
+end_shopping() {
+  local status=0
+  kill -TERM "$shopper"
+  wait "$shopper" || status=$?
+  ((status == 0)) || broken "the clients failed (exit status $status)"
+}
+
+# What an experiment that found something wrong leaves is no record, but has to be looked into.
+broken() { # HOW
+  local kept
+  kept=$(mktemp -d)
+  remove_network # lest a database change while it is copied
+  cp -r -- "$work/." "$kept"
+  fail "$1; see $kept"
+}
 
 # --- what goes wrong ------------------------------------------------------------------------------
 

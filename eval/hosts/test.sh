@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests the store on hosts of its own (run.sh, one round of each kind of fault): on SQLite, on
-# PostgreSQL, and on PostgreSQL with Patroni. Also that the judge finds what is wrong, and that a run
+# PostgreSQL, and on PostgreSQL with Patroni; and a round of eval/takeover. Also that the judge finds what is wrong, and that a run
 # that is interrupted leaves nothing behind. Takes about four minutes. Needs root, or a sudo that asks
 # for no password, and iproute2, python3, sqlite3 and curl; postgresql, etcd-server and python3-venv.
 #
@@ -37,6 +37,7 @@ main() { # [TEST…]
     if get_postgres >"$work/set-up.log" 2>&1; then
       check no_order_is_lost_while_catalogs_and_servers_of_postgresql_die_and_come_back
       check no_order_is_lost_when_patroni_replaces_a_server_that_was_killed
+      check another_catalog_rules_when_one_is_killed_stopped_or_cut_off
     else
       leave_out 'hosts with PostgreSQL' "$(tail -n 1 -- "$work/set-up.log")"
     fi
@@ -81,6 +82,12 @@ no_order_is_lost_while_catalogs_and_servers_of_postgresql_die_and_come_back() {
 no_order_is_lost_when_patroni_replaces_a_server_that_was_killed() {
   run_hosts "$work/data" patroni 1 "$OUT_SECONDS" "$UP_SECONDS"
   grep -q "^| the primary's server is killed | 1 |" "$work/data/hosts/patroni/summary.md"
+}
+
+another_catalog_rules_when_one_is_killed_stopped_or_cut_off() {
+  "${as_root[@]}" env TOYSTORE_BIN="${TOYSTORE_BIN:-$target/debug/toystore}" \
+    EVAL_RESULTS="$work/data" "$repo/eval/takeover/run.sh" 1
+  grep -q '^| cut | 1 |' "$work/data/takeover/summary.md"
 }
 
 # --- how they are written -------------------------------------------------------------------------

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::core::term::Lease;
+use super::core::term::{Audience, Lease, POLL_INTERVAL};
 use super::journal::Loaded;
 use super::journal::marker::Past;
 use super::remote::Remote;
@@ -34,6 +34,14 @@ pub(super) struct Reign {
     pub(super) shutdown: Shutdown,
 }
 
+/// How a term ended that had begun.
+pub(super) enum TermEnd {
+    /// The database failed, or another catalog has claimed the next term.
+    Lost,
+    /// No front-end reached the catalog any more, and it has left the term in order.
+    Unreached,
+}
+
 impl SharingCatalog {
     /// Rules a term until it ends.
     ///
@@ -45,7 +53,7 @@ impl SharingCatalog {
         tenure: Arc<dyn Tenure>,
         sent: Instant,
         connect: &impl Fn() -> Remote,
-    ) -> Result<(), RoleError> {
+    ) -> Result<TermEnd, RoleError> {
         let mut lease = Lease::claimed(sent);
         let loaded = match self.load(&*tenure, &mut lease).await {
             Ok(loaded) => loaded,
@@ -58,13 +66,20 @@ impl SharingCatalog {
         if let Err(error) = reign.service.forgo(&self.without).await {
             log::warn!("--without was not noted: {error}");
         }
-        self.state().reign = Some(reign.clone());
+        {
+            let mut state = self.state();
+            state.audience = Audience::default();
+            state.reign = Some(reign.clone());
+        }
         self.metrics.terms.inc();
         let (service, recorder) = (&reign.service, self.kept.identity.recorder());
         recorder.change(EventKind::Local, "term.begin", || format!("term {}", service.term));
         log::info!("catalog-{} rules from now on, term {}", self.id, service.term);
-        reign.shutdown.stop().cancelled().await;
-
+        let end = tokio::select! {
+            biased;
+            () = reign.shutdown.stop().cancelled_owned() => TermEnd::Lost,
+            () = self.unreached() => TermEnd::Unreached,
+        };
         reign.service.step_down();
         {
             let mut state = self.state();
@@ -72,14 +87,49 @@ impl SharingCatalog {
             state.longest_journal = state.longest_journal.max(reign.service.journal_length());
         }
         recorder.change(EventKind::Local, "term.end", || format!("term {}", service.term));
+        if matches!(end, TermEnd::Unreached) {
+            log::warn!(
+                "no front-end reaches catalog-{} any more; another catalog may rule",
+                self.id
+            );
+            return self.leave_term(reign).await.map(|()| end);
+        }
         match reign.shutdown.clone().end(Ok(())).await {
             Err(RoleError::Storage(error)) => {
                 log::warn!("catalog-{} rules no more, term {}: {error}", self.id, service.term);
                 self.state().problem = Some(error.to_string());
-                Ok(())
+                Ok(end)
             }
-            other => other,
+            other => other.map(|()| end),
         }
+    }
+
+    /// Ends when front-ends have reached this catalog in its term, and none does any more.
+    async fn unreached(&self) {
+        while !self.state().audience.is_gone(self.runtime().now()) {
+            self.runtime().sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// Gives a term up in order, so that another catalog may claim the next one at once.
+    ///
+    /// # Errors
+    ///
+    /// If an invariant was found broken.
+    pub(super) async fn leave_term(&self, reign: Reign) -> Result<(), RoleError> {
+        let Reign { service, tenure, shutdown } = reign;
+        service.step_down();
+        match shutdown.end(Ok(())).await {
+            Ok(()) => {}
+            // The term is lost already.
+            Err(RoleError::Storage(_)) => return Ok(()),
+            other => return other,
+        }
+        match self.limited(WRITE_LIMIT, tenure.leave()).await {
+            Ok(()) => log::info!("catalog-{} has left term {} in order", self.id, service.term),
+            Err(error) => self.database_failed(&error),
+        }
+        Ok(())
     }
 
     fn begin(

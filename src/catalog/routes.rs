@@ -5,7 +5,7 @@
 //! | `GET /healthz`, `GET /readyz` | anyone | whether it lives, can serve |
 //! | `GET /metrics` | anyone | what it counts, for Prometheus |
 //! | `GET /internal/catalog-status` | people | [`CatalogReport`](crate::wire::replication::CatalogReport) |
-//! | `GET /internal/term` | front-ends, replicas | [`TermReport`](crate::wire::term::TermReport), of one of several catalogs |
+//! | `POST /internal/term` | front-ends, replicas | [`TermReport`](crate::wire::term::TermReport), of one of several catalogs |
 //! | `POST /internal/report` | replicas, front-ends | [`CatalogReport`](crate::wire::replication::CatalogReport) |
 //! | `GET /internal/toys` | front-ends | all toys |
 //! | `POST /internal/toy` | front-ends | [`FillReply`](crate::wire::lease::FillReply) |
@@ -26,7 +26,7 @@ use crate::identity::Guarded;
 use crate::roles::Secret;
 use crate::server::{self, CallTable};
 use crate::wire::calls::{
-    EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetTerm, GetToys, LogReport,
+    EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetToys, LogReport, TermQuery,
 };
 use crate::wire::lease::{FillRequest, Registration, Renewal};
 use crate::wire::order::OrderNumber;
@@ -51,7 +51,7 @@ pub fn internal(endpoints: &mut impl Endpoints, seat: &Seat) {
     endpoints
         .on(seat, async |seat, call: EventsQuery, _| Ok(seat.identity().recorder().events(&call)));
     if let Seat::Shared(catalog) = seat {
-        endpoints.on(catalog, async |catalog, GetTerm {}, _| Ok(catalog.report()));
+        endpoints.on(catalog, async |catalog, call: TermQuery, _| Ok(catalog.answer(call)));
     }
     endpoints
         .on(seat, async |seat, GetCatalogStatus {}, _| Ok(seat.service()?.catalog_report()?));

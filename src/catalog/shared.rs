@@ -50,6 +50,9 @@ pub trait Tenure: Storage {
     /// Writes that the catalog lives; it is on the standbys, too, when this ends.
     fn beat(&self) -> Outcome<'_, Beaten>;
 
+    /// How many synchronous standbys the database had at the last write, a beat or another.
+    fn standbys(&self) -> u32;
+
     /// Gives the term up in order, so that another catalog may claim at once.
     fn leave(&self) -> Outcome<'_, ()>;
 }

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::condition::SharingMetrics;
-use super::core::term::{ClaimDecision, POLL_INTERVAL, Sighting, Succession};
-use super::reign::{Reign, WRITE_LIMIT, too_few, within};
+use super::core::term::{Audience, ClaimDecision, POLL_INTERVAL, Sighting, Succession};
+use super::reign::{Reign, TermEnd, WRITE_LIMIT, too_few, within};
 use super::remote::Remote;
 use super::service::{Kept, Service};
 use super::shared::{Observed, SharedDatabase, Tenure};
@@ -30,12 +30,14 @@ use crate::roles::Roles;
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
+use crate::wire::calls::TermQuery;
 use crate::wire::replication::ReplicaId;
 use crate::wire::term::{CatalogId, Duty, Term, TermReport, WhoRules};
 
 /// How long a look at the database may take: less than other catalogs wait for a beat.
 const OBSERVE_LIMIT: Duration = Duration::from_millis(500);
-/// How long a catalog stands by after a term that it could not begin, so that another one may try.
+/// How long a catalog stands by after a term that it could not begin, or in which no front-end
+/// reached it, so that another one may try.
 const FAILED_TERM_PAUSE: Duration = Duration::from_secs(2);
 /// A look at the database that is older says nothing of whether it answers.
 const OBSERVATION_LASTS: Duration = Duration::from_secs(1);
@@ -63,6 +65,8 @@ pub(super) struct SharingState {
     pub(super) longest_journal: u64,
     /// The term that this process rules.
     pub(super) reign: Option<Reign>,
+    /// Whether front-ends reach it in this term.
+    pub(super) audience: Audience,
 }
 
 impl SharingCatalog {
@@ -76,7 +80,13 @@ impl SharingCatalog {
         without: &[ReplicaId],
         kept: Kept,
     ) -> Arc<Self> {
-        let state = SharingState { observed: None, problem: None, longest_journal: 0, reign: None };
+        let state = SharingState {
+            observed: None,
+            problem: None,
+            longest_journal: 0,
+            reign: None,
+            audience: Audience::default(),
+        };
         let metrics = SharingMetrics::new(&kept.metrics.role);
         Arc::new(Self {
             id,
@@ -94,13 +104,16 @@ impl SharingCatalog {
     /// Stands by and rules in turn, until the process ends. `connect` gives each term its
     /// connections to the other roles.
     pub async fn run(self: Arc<Self>, connect: impl Fn() -> Remote, process: Shutdown) {
+        let mut not_before = self.runtime().now();
         loop {
-            let (tenure, sent) = self.stand_by(&process.stop()).await;
+            let (tenure, sent) = self.stand_by(not_before, &process.stop()).await;
             match self.reign(tenure, sent, &connect).await {
-                Ok(())
+                Ok(TermEnd::Lost)
                 // Another catalog may find it better.
                 | Err(RoleError::Storage(StorageError::Lost(_) | StorageError::Deposed)) => {}
-                Err(RoleError::Storage(_)) => self.runtime().sleep(FAILED_TERM_PAUSE).await,
+                Ok(TermEnd::Unreached) | Err(RoleError::Storage(_)) => {
+                    not_before = self.runtime().now() + FAILED_TERM_PAUSE;
+                }
                 // An invariant is broken.
                 Err(failure) => {
                     process.fail(failure);
@@ -113,12 +126,8 @@ impl SharingCatalog {
     /// Gives the term up in order, if there is one, once the server has finished.
     pub async fn leave(&self) {
         let Some(reign) = self.state().reign.take() else { return };
-        reign.service.step_down();
-        let Reign { service, tenure, shutdown } = reign;
-        if shutdown.end(Ok(())).await.is_ok()
-            && self.limited(WRITE_LIMIT, tenure.leave()).await.is_ok()
-        {
-            log::info!("catalog-{} has left term {} in order", self.id, service.term);
+        if let Err(error) = self.leave_term(reign).await {
+            log::warn!("{error}");
         }
     }
 
@@ -141,6 +150,13 @@ impl SharingCatalog {
         self.ruling().ok()
     }
 
+    /// Answers a role that asks whether this process rules.
+    pub(super) fn answer(&self, query: TermQuery) -> TermReport {
+        let now = self.runtime().now();
+        self.state().audience.asked(query, now);
+        self.report()
+    }
+
     /// Returns whether this process rules.
     pub(super) fn report(&self) -> TermReport {
         let rules = self.ruling().ok().filter(|service| service.rule(|_, _| ()).is_ok());
@@ -161,12 +177,23 @@ impl SharingCatalog {
         let now = self.runtime().now();
         let state = self.state();
         let fresh = state.observed.as_ref().filter(|(_, asked)| now < *asked + OBSERVATION_LASTS);
-        let seen = if state.reign.is_some() { state.observed.as_ref() } else { fresh };
-        (seen.map(|(observed, _)| observed.clone()), state.problem.clone())
+        let seen = match &state.reign {
+            Some(reign) => state
+                .observed
+                .clone()
+                .map(|(observed, _)| Observed { standbys: reign.tenure.standbys(), ..observed }),
+            None => fresh.map(|(observed, _)| observed.clone()),
+        };
+        (seen, state.problem.clone())
     }
 
-    /// Looks at the database until a term can be claimed. Returns it, and when the claim was sent.
-    async fn stand_by(&self, stop: &CancellationToken) -> (Arc<dyn Tenure>, Instant) {
+    /// Looks at the database until a term can be claimed, which it does not before this time.
+    /// Returns the term, and when the claim was sent.
+    async fn stand_by(
+        &self,
+        not_before: Instant,
+        stop: &CancellationToken,
+    ) -> (Arc<dyn Tenure>, Instant) {
         let mut succession = Succession::new(self.standbys);
         let news = Repeats::default();
         loop {
@@ -175,6 +202,7 @@ impl SharingCatalog {
                 Ok(observed) => {
                     let verdict = self.observed(observed, asked, &mut succession, &news);
                     if let ClaimDecision::Claim(beat) = verdict
+                        && asked >= not_before
                         && !stop.is_cancelled()
                     {
                         let sent = self.runtime().now();

@@ -180,25 +180,27 @@ pub(super) async fn collect(
         let problem = "other traces are being collected; retry in a moment";
         return Err(ErrorReply::Unavailable(problem.into()));
     };
-    let waited = service.runtime.now().saturating_duration_since(began);
     let traces: Vec<TraceId> = asked.iter().map(|asked| asked.trace).collect();
-    let window = Window::of(asked, waited);
-    let query = EventsQuery {
-        traces: traces.clone(),
-        request: None,
-        from_age_us: window.from_us,
-        to_age_us: window.to_us,
+    // A role counts back from when it is asked, and the requests grow older meanwhile.
+    let query = || {
+        let window = Window::of(asked, service.runtime.now().saturating_duration_since(began));
+        EventsQuery {
+            traces: traces.clone(),
+            request: None,
+            from_age_us: window.from_us,
+            to_age_us: window.to_us,
+        }
     };
     let beginning = service.runtime.now();
     let since = |time: Instant| micros(time.saturating_duration_since(beginning));
     let answers = others(service, roles).map(async |role| {
         let asked_us = since(service.runtime.now());
-        let answer = remote.events(role, &query).await;
+        let answer = remote.events(role, &query()).await;
         (role, answer, asked_us, since(service.runtime.now()))
     });
     let answers = futures_util::future::join_all(answers).await;
     let now = since(service.runtime.now());
-    let own = service.identity.recorder().events(&query);
+    let own = service.identity.recorder().events(&query());
     let mut collected = vec![Collected { from: own, asked_us: now, answered_us: now }];
     let mut missing = Vec::new();
     for (role, answer, asked_us, answered_us) in answers {
@@ -232,17 +234,16 @@ fn lanes(roles: &Roles) -> Vec<String> {
 impl Window {
     /// The time of these requests, whose ages are as old as `waited`.
     fn of(asked: &[AskedRequest], waited: Duration) -> Self {
-        let margin = micros(MARGIN);
+        let (margin, waited) = (micros(MARGIN), micros(waited));
         let oldest = asked.iter().map(|asked| asked.age_us).max().unwrap_or_default();
-        let ends = asked.iter().map(|asked| match asked.took_us {
-            Some(took) => asked.age_us.saturating_sub(took),
+        let end = |asked: &AskedRequest| match asked.took_us {
+            Some(took) => (asked.age_us.saturating_sub(took) + waited).saturating_sub(margin),
             // A cached read took no time; another one is still under way.
-            None if asked.status.is_some() => asked.age_us,
+            None if asked.status.is_some() => (asked.age_us + waited).saturating_sub(margin),
             None => 0,
-        });
-        let newest = ends.min().unwrap_or_default();
-        let waited = micros(waited);
-        Self { from_us: oldest + waited + margin, to_us: (newest + waited).saturating_sub(margin) }
+        };
+        let newest = asked.iter().map(end).min().unwrap_or_default();
+        Self { from_us: oldest + waited + margin, to_us: newest }
     }
 }
 
@@ -268,6 +269,7 @@ mod tests {
             waited,
         );
         assert_eq!((window.from_us, window.to_us), (900_007 + margin, 500_007 - margin));
+        let waited = Duration::from_secs(1);
         let under_way = Window::of(&[asked(900_000, None, None)], waited);
         assert_eq!(under_way.to_us, 0);
     }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use actix_web::rt::SystemRunner;
 use clap::{Args, ValueEnum};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -24,8 +25,10 @@ use crate::events::otlp;
 use crate::process::fail;
 use crate::roles::{Access, Roles, RolesError};
 use crate::transport::{CallError, Http};
-use crate::wire::event::{EventLog, EventsError, EventsHeader, TraceEvent};
+use crate::wire::event::{EventLog, EventSource, EventsError, EventsHeader, TraceEvent};
 
+/// When a run in simulated time begins: 2000-01-01, so that a seed is written the same each time.
+const SIMULATED_BEGINNING: Duration = Duration::from_secs(946_684_800);
 /// How long a front-end may take to collect: it waits for its turn, and then for the roles.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
@@ -39,6 +42,10 @@ pub struct TraceArguments {
     /// The last N requests that a front-end was asked, from 1 to 50.
     #[arg(long, value_name = "N", group = "what")]
     last: Option<u32>,
+    /// What happens in the simulator with this seed: the services of a store in simulated time,
+    /// while messages are lost, machines crash and disks fail. Needs no running store.
+    #[arg(long, value_name = "SEED", group = "what")]
+    simulate: Option<u64>,
     /// The events in this file, which this command wrote as `events` before.
     #[arg(long, value_name = "FILE", group = "what")]
     read: Option<PathBuf>,
@@ -88,16 +95,37 @@ struct Answer {
     events: Vec<TraceEvent>,
 }
 
+/// Runs the simulator with a seed, and returns what happened. It uses the services and is no part
+/// of this library.
+pub type Simulator = fn(u64) -> EventLog;
+
 /// Gets the events that the arguments name, and writes them on standard output.
-pub async fn run(arguments: &TraceArguments, config: &Path) -> ExitCode {
-    let written = match get(arguments, config).await {
-        Ok(log) => write(&log, arguments.format, clock::time_of_day()),
-        Err(error) => Err(error),
+#[must_use]
+pub fn run(
+    arguments: &TraceArguments,
+    config: &Path,
+    system: &SystemRunner,
+    simulate: Simulator,
+) -> ExitCode {
+    let got = match arguments.simulate {
+        // It schedules its tasks itself. Inside of the system's scheduler, Tokio would hold them up
+        // to give others a turn.
+        Some(seed) => Ok(simulate(seed)),
+        None => system.block_on(get(arguments, config)),
     };
+    let written = got.and_then(|log| write(&log, arguments.format, beginning(&log)));
     match written.map(|text| std::io::stdout().write_all(text.as_bytes())) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => fail(&error),
         Err(error) => fail(&error),
+    }
+}
+
+/// The time of day of a log's first event, for formats that want one.
+fn beginning(log: &EventLog) -> Duration {
+    match log.header.source {
+        EventSource::Live => clock::time_of_day(),
+        EventSource::Simulator | EventSource::Model => SIMULATED_BEGINNING,
     }
 }
 

@@ -135,7 +135,22 @@ pub struct GetCatalogStatus {}
 
 /// Asks one of several catalogs whether it rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GetTerm {}
+pub struct TermQuery {
+    /// Who asks.
+    pub asker: Asker,
+    /// Whether it was answered the last time that it asked.
+    pub was_answered: bool,
+}
+
+/// A role that asks a catalog whether it rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asker {
+    /// A front-end, without which a catalog sells nothing.
+    Frontend,
+    /// An order replica.
+    Replica,
+}
 
 /// Tells the catalog how long the logs of replicas are, and asks for its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,7 +257,7 @@ calls! {
     Post "/end"             EndSession       => () { purpose!(Change); };
     // The catalog, asked by front-ends and replicas.
     Get  "/catalog-status"  GetCatalogStatus => CatalogReport { purpose!(Heartbeat); };
-    Get  "/term"            GetTerm          => TermReport { purpose!(Heartbeat); };
+    Post "/term"            TermQuery        => TermReport { purpose!(Heartbeat); };
     Post "/report"          LogReport        => CatalogReport { purpose!(Heartbeat); };
     // The catalog, asked by replicas.
     Post "/commit"          CommitRequest    => CommitReply {

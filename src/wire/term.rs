@@ -49,7 +49,7 @@ pub struct WhoRules {
     pub holder: Option<CatalogId>,
 }
 
-/// What one of several catalogs answers to the question who rules (`GET /internal/term`).
+/// What one of several catalogs answers to the question who rules (`POST /internal/term`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TermReport {
     /// The catalog that answers.

@@ -24,17 +24,19 @@ export const AXE = require("axe-core").source;
 // How long a test waits for what must happen. Far more than anything takes; a machine may be busy.
 export const LIMIT_MS = 30_000;
 const LOOK_MS = 20;
+// A port that was free may be taken by the time that a role listens there.
+const MOST_TRIES = 3;
 
 const run = promisify(execFile);
 
-/** Looks until something is found, and returns it. */
+/** Looks until something is found (which an empty text and a count of 0 are not), and returns it. */
 export async function eventually(what, look, limit = LIMIT_MS) {
   const deadline = Date.now() + limit;
   let last;
   for (;;) {
     try {
       const found = await look();
-      if (found !== undefined && found !== null && found !== false) return found;
+      if (found) return found;
     } catch (error) {
       last = error;
     }
@@ -64,7 +66,18 @@ async function freePorts(count) {
 
 /** A store of processes in a folder of its own. */
 export class Store {
-  static async open({ frontends = 1, restockMs = 3_600_000, stock = 100, hasLab = false } = {}) {
+  /** Opens it with other ports if another process took one since it was free. */
+  static async open(options) {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await Store.openOnce(options);
+      } catch (error) {
+        if (tries === MOST_TRIES || !`${error.message}${error.stderr}`.includes("Address already in use")) throw error;
+      }
+    }
+  }
+
+  static async openOnce({ frontends = 1, restockMs = 3_600_000, stock = 100, hasLab = false } = {}) {
     const store = new Store();
     store.folder = mkdtempSync(join(tmpdir(), "toystore-browser-"));
     store.config = join(store.folder, "roles.toml");
@@ -95,7 +108,8 @@ export class Store {
     let printed = "";
     for (const stream of [this.lab.stdout, this.lab.stderr]) stream.on("data", (text) => (printed += text));
     try {
-      this.labUrl = await eventually("the laboratory is open", () => /http:\S+#\/faults\?lab=\S+/.exec(printed)?.[0]);
+      this.labUrl = await eventually("the laboratory is open", () => /http:\S+#\/faults\?lab=\S+/.exec(printed)?.[0] ?? (this.lab.exitCode === null ? null : "none"));
+      assert(this.labUrl !== "none", "it has ended");
     } catch (error) {
       throw new Error(`${error.message}: ${printed}`);
     }

@@ -1,7 +1,11 @@
 // The trace: a real purchase, one whose leader dies on the way, a cached read and its invalidation;
 // by pointer, by keyboard and as a table; and as many messages as a view may have.
 
-import { assert, equal, eventually, inaccessible, test } from "./support.mjs";
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { TOYSTORE, assert, equal, eventually, inaccessible, test } from "./support.mjs";
 
 /** A frame that takes longer is seen to stutter. */
 const FRAME_MS = 20;
@@ -101,7 +105,7 @@ test("a purchase whose leader dies shows what was lost, the retry and the next l
   const told = (await page.locator(".st-row").allTextContents()).join("\n");
   assert(/frontend: retry: at order-/.test(told), told);
   assert(/frontend sends nominate to order-/.test(told), told);
-  assert((await page.locator(".trace-told").textContent()).includes(leader), "who could not be asked is named");
+  assert((await page.locator(".trace-gap").textContent()).includes(leader), "who could not be asked is named");
   // It is not known whether the purchase reached the leader: its record ended with it.
   assert((await page.locator(".st-unrecorded").count()) > 0, "what went to it is not drawn as lost");
 });
@@ -116,14 +120,42 @@ test("a diagram begins where its request does, whatever happened before", async 
   const events = [...before, ...log.events.map((event) => ({ ...event, seq: event.seq + before.length, time_us: event.time_us + before.length }))];
   await page.route("**/trace/late", (route) => route.fulfill({ json: { data: { ...log, events } } }));
   await opened(page, store, "trace/late");
-  await eventually("the request is in sight", () => page.evaluate(() => {
-    const scroll = document.querySelector(".st-scroll");
-    if (!scroll) return false;
-    const { top, bottom } = scroll.getBoundingClientRect();
+  assert(await page.evaluate(() => {
+    const { top, bottom } = document.querySelector(".st-scroll").getBoundingClientRect();
     const asked = [...document.querySelectorAll(".st-label")].find((label) => label.textContent.startsWith("POST /orders"));
     const box = asked?.getBoundingClientRect();
     return box !== undefined && box.top >= top && box.bottom <= bottom;
-  }));
+  }), "the request is in sight");
+});
+
+test("a diagram stays when it is asked for again and no answer comes", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  await buy(store, "bought");
+  const page = await openPage(store.url(0, "trace/bought"));
+  await eventually("the diagram is drawn", () => page.locator(".st-marks path").count());
+  await page.evaluate(() => { window.diagram = document.querySelector(".st-scroll"); });
+  await page.route("**/trace/bought", (route) => route.fulfill({ status: 503, json: { error: { code: 503, message: "the store is busy" } } }));
+  await page.getByRole("button", { name: "Ask again" }).click();
+  await eventually("it says so", async () => (await page.locator(".trace-told").textContent()) === "The store is busy. Shown is what was known before.");
+  assert(await page.evaluate(() => window.diagram.isConnected), "it is the same diagram");
+});
+
+test("a run of the simulator is shown from its file, with its crashes", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  const page = await openPage(store.url(0, "trace"));
+  const file = join(store.folder, "seed-7.jsonl");
+  writeFileSync(file, execFileSync(TOYSTORE, ["trace", "--simulate", "7"], { maxBuffer: 64 << 20 }));
+  const field = page.getByLabel("Open a file");
+  await field.setInputFiles(file);
+  await eventually("it is drawn", async () => (await page.locator(".trace-title").textContent()) === "Seed 7 of the simulator" && page.locator(".st-marks path").count());
+  assert((await page.locator(".st-head").allTextContents()).includes("client-1"), "the clients have lanes");
+  assert((await page.locator(".st-size").textContent()).includes("are in view"), "it is a window over a minimap");
+  await page.getByRole("button", { name: "Table" }).click();
+  await eventually("starts are told", async () => (await page.locator(".st-row").allTextContents()).some((row) => row.includes("catalog starts")));
+  equal(await inaccessible(page), [], "the trace of a seed");
+  writeFileSync(file, "{}\n");
+  await field.setInputFiles(file);
+  await eventually("what is no file of events is told", async () => (await page.locator(".trace-told").textContent()).startsWith("seed-7.jsonl is not a file of events"));
 });
 
 test("the last requests are listed, and one is opened from the list", async ({ store: openStore, page: openPage }) => {

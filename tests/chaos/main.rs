@@ -21,12 +21,16 @@ mod clients;
 mod eventually;
 #[path = "../support/histories/mod.rs"]
 mod histories;
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/processes.rs"]
 mod processes;
 #[path = "../support/proxied_store.rs"]
 mod proxied_store;
 #[path = "../support/proxies.rs"]
 mod proxies;
+#[path = "../support/shared_store.rs"]
+mod shared_store;
 
 mod cuts;
 mod disks;
@@ -38,3 +42,4 @@ mod load;
 mod random;
 mod restarts;
 mod strangers;
+mod takeover;

@@ -1,39 +1,14 @@
 //! The events of a simulated run: their order respects causes, and recording changes nothing.
 
 use std::collections::HashMap;
-use std::io::Write as _;
 
 use toystore::wire::event::EventKind::{Crash, Drop, Local, Recv, Send, Start, Timer};
 use toystore::wire::event::{EventKind, EventLog, TraceEvent};
 
-use super::events;
-use super::world::{Timing, World};
+use super::runs::recorded;
 
 /// What the runs below must have had, so that a diagram has all that it can show.
 const KINDS: [&str; 8] = ["Send", "Recv", "Drop", "Local", "Timer", "Crash", "Start", "repeated"];
-
-/// Runs a seed, and returns what happened.
-fn recorded(seed: u64, traces: bool) -> (EventLog, Vec<String>) {
-    let world = World::new(seed, toystore::clock::now(), traces, Timing::Random);
-    *world.recorded.borrow_mut() = Some(events::Events::default());
-    let (cluster, _) = super::run_in(&world);
-    (events::log(&cluster, seed), world.take_trace())
-}
-
-/// Writes the events of the seed that the environment names to the file that it names; for
-/// `tests/simulator/run.sh --events`.
-#[test]
-fn the_events_of_a_seed_are_written_where_they_are_wanted() {
-    let seed = super::number_of("SIMULATOR_EVENTS").unwrap_or(1);
-    let (log, _) = recorded(seed, false);
-    let lines = log.to_lines();
-    assert_eq!(EventLog::parse(&lines).unwrap(), log);
-    if let Ok(path) = std::env::var("SIMULATOR_EVENTS_FILE") {
-        std::fs::write(&path, lines).unwrap();
-        writeln!(std::io::stdout(), "{} events of seed {seed} are in {path}", log.events.len())
-            .unwrap();
-    }
-}
 
 #[test]
 fn a_run_is_the_same_whether_it_is_recorded_or_not() {
@@ -43,6 +18,7 @@ fn a_run_is_the_same_whether_it_is_recorded_or_not() {
         let plain = kept.expect("a world").take_trace();
         let (log, with_events) = recorded(seed, true);
         assert!(log.events.len() > 1_000, "a run has events");
+        assert_eq!(EventLog::parse(&log.to_lines()).unwrap(), log, "seed {seed}");
         for (one, other) in plain.iter().zip(&with_events) {
             assert_eq!(one, other, "seed {seed}");
         }

@@ -57,6 +57,8 @@ enum SharedFault {
     CutFromDatabase,
     /// The database is away, or has another primary afterwards.
     Failover,
+    /// The catalog that rules and the front-ends do not reach each other, one way or both.
+    CutFromFrontEnds,
     /// It has too few standbys.
     FewStandbys,
     /// The catalog that rules is paused, or killed.
@@ -81,8 +83,9 @@ const FAULTS: [Fault; 15] = [
     Fault::Stranger,
 ];
 
-const SHARED_FAULTS: [SharedFault; 4] = [
+const SHARED_FAULTS: [SharedFault; 5] = [
     SharedFault::CutFromDatabase,
+    SharedFault::CutFromFrontEnds,
     SharedFault::Failover,
     SharedFault::FewStandbys,
     SharedFault::CatalogStops,
@@ -241,6 +244,21 @@ async fn inject_beside(env: &Env, cluster: &Rc<Cluster>, kind: SharedFault, leng
             cut_both_ways(cluster, one, Node::Database);
             env.sleep(length).await;
             mend_both_ways(cluster, one, Node::Database);
+        }
+        SharedFault::CutFromFrontEnds => {
+            let Some(one) = cluster.ruler() else { return };
+            let frontends = cluster.frontends.iter().map(|frontend| Node::Frontend(*frontend));
+            let links = frontends.flat_map(|frontend| [(frontend, one), (one, frontend)]);
+            let kept = draw(env, 3);
+            let links: Vec<_> =
+                links.enumerate().filter(|(at, _)| at % 2 != kept).map(|(_, it)| it).collect();
+            for (from, to) in &links {
+                cluster.network.cut(*from, *to);
+            }
+            env.sleep(length).await;
+            for (from, to) in &links {
+                cluster.network.mend(*from, *to);
+            }
         }
         SharedFault::Failover => {
             let base = cluster.shared.get().expect("several catalogs share a database");

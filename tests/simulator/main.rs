@@ -50,12 +50,13 @@ mod message;
 mod network;
 mod observer;
 mod paths;
+mod runs;
 mod shared;
 mod takeover_tests;
 mod transcript;
 mod world;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -63,69 +64,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-use self::cluster::Cluster;
-use self::paths::{Paths, RARE};
+use self::paths::RARE;
+use self::runs::{Outcome, run_in};
 use self::world::{Timing, World};
 
 /// Seeds of the normal test run.
 const SEEDS: u64 = 4_000;
-/// How long everything may take to complete once it is healed.
-const RECOVERY: Duration = Duration::from_secs(40);
-
-/// What a run did.
-#[derive(Default)]
-struct Outcome {
-    paths: Paths,
-    events: u64,
-    orders: u64,
-    simulated: Duration,
-}
-
 /// Runs a seed. The trace is written to `trace` as it comes, so that it is there after a panic.
 fn run(seed: u64, traces: bool, keep: &mut Option<Rc<World>>) -> Outcome {
     let world = World::new(seed, toystore::clock::now(), traces, Timing::Random);
     *keep = Some(Rc::clone(&world));
     run_in(&world).1
-}
-
-/// Runs a world. Its cluster is returned as it is at the end.
-fn run_in(world: &Rc<World>) -> (Rc<Cluster>, Outcome) {
-    machine::take_logs();
-    let cluster = Cluster::new(Rc::clone(world));
-    let done = Rc::new(Cell::new(0));
-    for number in 1..=cluster.clients {
-        let actions = world.draw(20..80);
-        client::start(&cluster, number, actions, &done);
-    }
-    let faults_end = world.draw_time(Duration::from_secs(2)..Duration::from_secs(9));
-    faults::start(&cluster, faults_end);
-    world.run_until(faults_end);
-    faults::heal(&cluster);
-    let frontends = cluster.frontends.len();
-    (0..frontends).for_each(|place| client::start_final_check(&cluster, place, &done));
-    let all = cluster.clients + u32::try_from(frontends).expect("few");
-    let latest = faults_end + RECOVERY;
-    // Faults that are active end by themselves; the network's conditions are good again.
-    while world.time() < latest {
-        world.run_until(world.time() + Duration::from_millis(500));
-        cluster.roll_forward();
-        if done.get() == all && cluster.judge.is_at_rest(&cluster) {
-            break;
-        }
-    }
-    let served = done.get();
-    assert_eq!(
-        served, all,
-        "everything was repaired, and some clients were not served within {RECOVERY:?}"
-    );
-    cluster.judge.at_rest(&cluster);
-    let paths = world.paths.borrow().clone();
-    let orders = cluster.judge.orders();
-    // Tasks and the world hold each other.
-    cluster.servers().into_iter().for_each(|node| cluster.crash(node));
-    world.stop_observing();
-    let events = world.events.get();
-    (cluster, Outcome { paths, events, orders, simulated: world.time() })
 }
 
 /// Runs a seed, and once more with a trace if it fails.

@@ -6,14 +6,12 @@ set -euo pipefail
 usage() {
   cat <<'END'
 usage: tests/simulator/run.sh [--seed S] [--seeds N | --seconds N]
-       tests/simulator/run.sh --events S FILE
 
   --seed S     the first seed (default 1)
   --seeds N    so many seeds (default 4000)
   --seconds N  as many seeds as that time allows, one at a time per processor
-  --events S FILE
-               writes what happens in seed S to FILE, as docs/events.md has it; the store's page
-               and `toystore trace --read FILE --format …` show it
+
+What happens in a seed: toystore trace --simulate SEED.
 
 What was reached, and how often, is printed at the end. A seed that breaks an invariant ends the
 run: its trace is written to a file that is named, and its last lines are printed. The same seed
@@ -27,7 +25,6 @@ fail() {
   exit 2
 }
 
-caller=$PWD
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../.."
 [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
 
@@ -42,14 +39,6 @@ while (($# > 0)); do
       option=${1#--}
       export "SIMULATOR_${option^^}=$2"
       shift 2
-      ;;
-    --events)
-      [[ ${2:-} =~ ^[0-9]{1,18}$ && -n ${3:-} ]] || fail '--events takes a seed and a file'
-      export SIMULATOR_EVENTS=$2
-      SIMULATOR_EVENTS_FILE=$(readlink -m -- "$caller/$3")
-      [[ $3 != /* ]] || SIMULATOR_EVENTS_FILE=$3
-      export SIMULATOR_EVENTS_FILE
-      exec cargo test --quiet --release --locked --test simulator -- --nocapture the_events_of_a_seed
       ;;
     *) fail "there is no option $1" ;;
   esac

@@ -279,6 +279,10 @@ impl Tenure for Connection {
         self.write(|base| Beaten { standbys: base.standbys.get() })
     }
 
+    fn standbys(&self) -> u32 {
+        self.base.standbys.get()
+    }
+
     fn leave(&self) -> Outcome<'_, ()> {
         self.write(|base| base.holder.set(None))
     }

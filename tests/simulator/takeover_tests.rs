@@ -119,6 +119,27 @@ fn a_catalog_that_is_cut_off_from_the_database_is_followed_by_another_one() {
 }
 
 #[test]
+fn a_catalog_that_is_cut_off_from_the_front_ends_is_followed_by_another_one() {
+    for ways in [[true, true], [true, false], [false, true]] {
+        let cluster = store();
+        let (first, other) = both(&cluster);
+        for frontend in [1, 2].map(Node::Frontend) {
+            let links = [(frontend, first), (first, frontend)];
+            for ((from, to), _) in links.into_iter().zip(ways).filter(|(_, is_cut)| *is_cut) {
+                cluster.network.cut(from, to);
+            }
+        }
+        let bought = buy(&cluster, 1, "a");
+        pass(&cluster, TAKEOVER);
+        assert!(matches!(of(&bought), Decision::Granted(_)), "{ways:?}");
+        assert_eq!(cluster.ruler(), Some(other), "{ways:?}");
+        cluster.network.heal();
+        pass(&cluster, Duration::from_secs(5));
+        assert_eq!(cluster.ruler(), Some(other), "{ways:?}: one that is reached keeps its term");
+    }
+}
+
+#[test]
 fn a_catalog_that_wakes_up_shows_nothing_old() {
     let cluster = store();
     let (first, other) = both(&cluster);

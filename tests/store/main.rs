@@ -11,10 +11,13 @@ mod histories;
 mod postgres;
 #[path = "../support/processes.rs"]
 mod processes;
+#[path = "../support/shared_store.rs"]
+mod shared_store;
 
 mod checkers;
 mod connections;
 mod damage;
+mod database_failover;
 mod databases;
 mod disagreements;
 mod failover;

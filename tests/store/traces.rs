@@ -7,7 +7,7 @@ use serde_json::Value;
 #[cfg(feature = "failpoints")]
 use toystore::wire::event::EventKind::Timer;
 use toystore::wire::event::EventKind::{self, Local, Recv, Send};
-use toystore::wire::event::{EventLog, TraceEvent};
+use toystore::wire::event::{EventLog, EventSource, TraceEvent};
 
 use crate::eventually::{TIME_LIMIT, eventually};
 use crate::processes::{Cluster, REPLICAS, Settings, get, now};
@@ -257,6 +257,30 @@ async fn the_last_requests_are_written_for_every_viewer() {
     }
     let problem = trace(&cluster, &["--request", "three"]).expect_err("it is not there");
     assert_eq!(problem, "toystore: no events of this request are kept\n");
+}
+
+#[test]
+fn a_seed_of_the_simulator_is_written_without_a_store_and_the_same_each_time() {
+    let simulated = |seed: &str, format: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
+        let output = command.args(["trace", "--simulate", seed, "--format", format]).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let text = simulated("7", "events");
+    let log = EventLog::parse(&text).expect("it is valid");
+    assert_eq!((log.header.source, log.header.seed), (EventSource::Simulator, Some(7)));
+    for kind in [Send, Recv, Local, EventKind::Crash, EventKind::Start] {
+        assert!(log.events.iter().any(|event| event.kind == kind), "no {kind:?}");
+    }
+    assert!(text == simulated("7", "events"), "a seed is the same each time");
+    assert!(text != simulated("8", "events"), "seeds differ");
+    for format in ["shiviz", "otlp", "chrome"] {
+        let text = simulated("7", format);
+        assert!(text.len() > 100_000, "{format}: {}", text.len());
+        assert!(text == simulated("7", format), "{format} is the same each time");
+    }
 }
 
 #[actix_web::test]

@@ -169,6 +169,12 @@ impl Servers {
         self.launch(number);
     }
 
+    /// Makes a server that is down a standby of server `of`, with all that it had removed.
+    pub(crate) fn clone_anew(&self, of: usize, number: usize) {
+        fs::remove_dir_all(self.data(number)).unwrap();
+        self.clone_from(of, number);
+    }
+
     /// Has server `number` follow server `of` from its next start on.
     pub(crate) fn follow(&self, of: usize, number: usize) {
         let (host, port) = (self.host, self.ports[of]);
@@ -206,9 +212,12 @@ impl Servers {
 
     /// The same, for another user.
     pub(crate) fn url_as(&self, user: &str, database: &str) -> String {
-        let server = |port: &u16| format!("{}:{port}", self.host);
-        let servers: Vec<String> = self.ports.iter().map(server).collect();
-        format!("postgres://{user}@{}/{database}", servers.join(","))
+        format!("postgres://{user}@{}/{database}", self.addresses().join(","))
+    }
+
+    /// Where all servers listen.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        (0..self.ports.len()).map(|number| self.address(number)).collect()
     }
 
     /// Where a server listens.

@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     machines: Machines,
     pub(crate) frontends: Vec<String>,
+    /// The catalog, or several.
+    pub(crate) catalogs: Vec<String>,
     /// Where each role listens.
     pub(crate) addresses: BTreeMap<String, String>,
     /// What its `roles.toml` says of the stock.
@@ -85,7 +87,10 @@ impl Cluster {
 
     /// Starts every role and waits until all are ready and in step.
     pub(crate) async fn start_everything(&mut self) {
-        self.start_all(&["catalog", "order-1", "order-2", "order-3"]);
+        for catalog in self.catalogs.clone() {
+            self.start_role(&catalog);
+        }
+        self.start_all(&REPLICAS);
         for number in 1..=self.frontends.len() {
             self.start_role(&frontend_name(number));
         }
@@ -120,6 +125,7 @@ impl Cluster {
             frontends: (1..=settings.frontends)
                 .map(|number| addresses[&frontend_name(number)].clone())
                 .collect(),
+            catalogs: vec!["catalog".to_owned()],
             addresses,
             initial_stock: settings.initial_stock,
             processes: BTreeMap::new(),
@@ -135,20 +141,15 @@ impl Cluster {
     /// Has two catalogs share the database at `url`, instead of one on SQLite. To be called before
     /// anything is started.
     pub(crate) fn share_database(&mut self, settings: Settings, url: &str) {
-        let (host, _port) = self.addresses["catalog"].rsplit_once(':').unwrap();
+        let alone = self.addresses.remove("catalog").expect("it had one on SQLite");
+        let (host, _port) = alone.rsplit_once(':').unwrap();
         let host: Ipv4Addr = host.parse().unwrap();
         let listeners = [(); 2].map(|()| TcpListener::bind((host, 0)).unwrap());
-        let mut processes = String::new();
-        for (id, listener) in (1..).zip(&listeners) {
-            let address = listener.local_addr().unwrap().to_string();
-            writeln!(processes, "[[catalog.process]]\nid = {id}\naddress = \"{address}\"").unwrap();
-            self.addresses.insert(format!("catalog-{id}"), address);
+        self.catalogs = (1..=listeners.len()).map(|id| format!("catalog-{id}")).collect();
+        for (name, listener) in self.catalogs.iter().zip(&listeners) {
+            self.addresses.insert(name.clone(), listener.local_addr().unwrap().to_string());
         }
-        let alone = format!("[catalog]\naddress = \"{}\"", self.addresses["catalog"]);
-        let text = roles_text(settings, &self.addresses);
-        let shared = format!("[catalog]\ndatabase = \"{url}\"");
-        let text = text.replace(&alone, &shared).replace("[cache]", &(processes + "[cache]"));
-        std::fs::write(self.roles(), text).unwrap();
+        std::fs::write(self.roles(), shared_roles_text(settings, &self.addresses, url)).unwrap();
     }
 
     /// Has a role read a `roles.toml` of its own from its next start on.
@@ -444,8 +445,30 @@ impl Drop for Cluster {
 /// The toys of every test cluster; one has every character that is awkward in a URL or in JSON.
 pub(crate) const TOYS: [&str; 5] = ["Tux", "Uno", "LEGO", "Slinky", r#"Yo-Yo & "Friends"/1"#];
 
-/// A `roles.toml` with the roles at these addresses.
+/// A `roles.toml` with the roles at these addresses, and the catalog on SQLite.
 pub(crate) fn roles_text(settings: Settings, addresses: &BTreeMap<String, String>) -> String {
+    let catalog = format!("address = \"{}\"", addresses["catalog"]);
+    roles_text_with(settings, addresses, &catalog)
+}
+
+/// The same with two catalogs, which share the database at `url`.
+pub(crate) fn shared_roles_text(
+    settings: Settings,
+    addresses: &BTreeMap<String, String>,
+    url: &str,
+) -> String {
+    let process =
+        |id| format!("{{ id = {id}, address = \"{}\" }}", addresses[&format!("catalog-{id}")]);
+    let processes = [1, 2].map(process).join(", ");
+    let catalog = format!("database = \"{url}\"\nprocess = [{processes}]");
+    roles_text_with(settings, addresses, &catalog)
+}
+
+fn roles_text_with(
+    settings: Settings,
+    addresses: &BTreeMap<String, String>,
+    catalog: &str,
+) -> String {
     let mut text = String::from("data_dir = \"data\"\n");
     if let Some(secret) = settings.secret {
         writeln!(text, "secret = \"{secret}\"").unwrap();
@@ -460,13 +483,9 @@ pub(crate) fn roles_text(settings: Settings, addresses: &BTreeMap<String, String
     let toys = TOYS.map(|toy| format!("{{ name = '{toy}', price = 15.99 }}")).join(", ");
     writeln!(
         text,
-        "[catalog]\naddress = \"{}\"\nrestock_interval_ms = {}\ninitial_stock = {}\n\
+        "[catalog]\n{catalog}\nrestock_interval_ms = {}\ninitial_stock = {}\n\
          toys = [{toys}]\n[cache]\nenabled = {}\ncapacity = {}",
-        addresses["catalog"],
-        settings.restock_interval_ms,
-        settings.initial_stock,
-        settings.cache,
-        settings.capacity
+        settings.restock_interval_ms, settings.initial_stock, settings.cache, settings.capacity
     )
     .unwrap();
     text

@@ -32,6 +32,13 @@
 //! that of catalog 1, and it claims while catalog 1 rules. *The claim does not name the beat.* It
 //! arrives late, and catalog 1 has sent another beat since.
 //!
+//! # A catalog that no front-end reaches
+//!
+//! It may reach the database, and so keep its term for ever, while nothing can be sold. So a
+//! catalog that front-ends have reached in its term leaves it in order once none of them has for a
+//! while, and another one claims it at once. One that none has reached yet stays: there may be no
+//! front-end at all, and then no catalog is better than another.
+//!
 //! # What is left out
 //!
 //! A catalog never learns the outcome of a write that was not acknowledged in time. It ends the
@@ -40,6 +47,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::wire::calls::{Asker, TermQuery};
 use crate::wire::term::{CatalogId, Term};
 
 /// How long a catalog may answer after it sent the last write that was acknowledged.
@@ -50,6 +58,9 @@ pub const CLAIM_MARGIN: Duration = Duration::from_millis(200);
 pub const BEAT_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a catalog that stands by looks at the database.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a catalog rules that no front-end reaches any more: each asks ten times a second.
+pub const LONGEST_SILENCE: Duration = Duration::from_millis(700);
 
 /// How far the ruling catalog has come: each of its commits and beats counts on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,6 +109,29 @@ pub enum Lease {
     Until(Instant),
     /// Its term has ended, for good.
     Over,
+}
+
+/// Whether front-ends reach the catalog that rules, and its answers reach them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Audience {
+    /// When one of them last was there, if any was in this term.
+    last: Option<Instant>,
+}
+
+impl Audience {
+    /// Notes that a role asked. One whose last question was not answered may be cut off from the
+    /// answers.
+    pub fn asked(&mut self, query: TermQuery, now: Instant) {
+        if query.asker == Asker::Frontend && query.was_answered {
+            self.last = Some(now);
+        }
+    }
+
+    /// Returns whether front-ends were there, and none is any more.
+    #[must_use]
+    pub fn is_gone(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now >= last + LONGEST_SILENCE)
+    }
 }
 
 impl Succession {
@@ -252,6 +286,20 @@ mod tests {
         lease.end();
         lease.acknowledged(now + ms(100));
         assert!(!lease.rules(now));
+    }
+
+    #[test]
+    fn a_catalog_that_front_ends_reached_and_none_reaches_any_more_has_no_audience() {
+        let (mut audience, now) = (Audience::default(), crate::clock::now());
+        let query = |asker, was_answered| TermQuery { asker, was_answered };
+        assert!(!audience.is_gone(now + ms(9_999)), "there may be no front-end yet");
+        audience.asked(query(Asker::Frontend, true), now);
+        audience.asked(query(Asker::Frontend, false), now + ms(300));
+        audience.asked(query(Asker::Replica, true), now + ms(300));
+        assert!(!audience.is_gone(now + ms(699)));
+        assert!(audience.is_gone(now + ms(700)));
+        audience.asked(query(Asker::Frontend, true), now + ms(700));
+        assert!(!audience.is_gone(now + ms(700)));
     }
 
     #[test]

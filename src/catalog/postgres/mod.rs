@@ -210,8 +210,8 @@ impl Shared {
         let mut next = || sessions.next().expect("three were dialled");
         let (writes, reads, beats) = (next()?, next()?, next()?);
         let claimed = tenure::claim(&writes, seen, self.own, self.standbys).await?;
-        Ok(claimed.map(|term| {
-            PostgresTenure::new(Arc::clone(self), term, runtime, [writes, reads, beats])
+        Ok(claimed.map(|claimed| {
+            PostgresTenure::new(Arc::clone(self), claimed, runtime, [writes, reads, beats])
         }))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use futures_util::future::join;
 use tokio::runtime::Handle;
@@ -31,17 +31,19 @@ use crate::wire::purchase::IdempotencyKey;
 use crate::wire::replication::{Leadership, ReplicaId};
 use crate::wire::term::{CatalogId, Term};
 
-/// Begins a term. `None` if something was written since `seen`.
+/// Begins a term. Returns it with the number of synchronous standbys, or `None` if something was
+/// written since `seen`.
 pub(super) async fn claim(
     session: &ServerSession,
     seen: Beat,
     own: CatalogId,
     standbys: u32,
-) -> Result<Option<Term>, StorageError> {
+) -> Result<Option<(Term, u32)>, StorageError> {
     let (term, beat) = (signed(seen.term.0), signed(seen.count));
     let holder = i64::from(own.0);
     let claimed = write(session, standbys, CLAIM, &[&term, &beat, &holder]).await?;
-    claimed.0.map(|row| Ok(Term(natural(&row, 0)?))).transpose()
+    let (row, standbys) = claimed;
+    row.map(|row| Ok((Term(natural(&row, 0)?), standbys))).transpose()
 }
 
 /// Makes a write, and looks afterwards how many synchronous standbys there are. The row is what the
@@ -79,6 +81,8 @@ pub(super) struct PostgresTenure {
     writes: CallQueue,
     reads: CallQueue,
     beats: CallQueue,
+    /// Synchronous standbys at the last write.
+    standbys: Arc<AtomicU32>,
     /// Ends the connections, also while a call is under way.
     _connections: DropGuard,
 }
@@ -86,14 +90,15 @@ pub(super) struct PostgresTenure {
 impl PostgresTenure {
     pub(super) fn new(
         shared: Arc<Shared>,
-        term: Term,
+        (term, standbys): (Term, u32),
         runtime: &Handle,
         sessions: [ServerSession; 3],
     ) -> Self {
         let (end, is_over) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let [writes, reads, beats] =
             sessions.map(|session| CallQueue::start(session, runtime, &end, &is_over));
-        Self { shared, term, writes, reads, beats, _connections: end.drop_guard() }
+        let standbys = Arc::new(AtomicU32::new(standbys));
+        Self { shared, term, writes, reads, beats, standbys, _connections: end.drop_guard() }
     }
 
     /// Makes a write that is fenced by the term.
@@ -104,12 +109,16 @@ impl PostgresTenure {
         parameters: Vec<Box<dyn ToSql + Send + Sync>>,
     ) -> Outcome<'static, Beaten> {
         let (term, standbys) = (signed(self.term.0), self.shared.standbys);
+        let last_seen = Arc::clone(&self.standbys);
         queue.run(move |session| {
             Box::pin(async move {
                 let rest = parameters.iter().map(|it| &**it as &(dyn ToSql + Sync));
                 let all: Vec<_> = std::iter::once(&term as _).chain(rest).collect();
                 match write(session, standbys, sql, &all).await? {
-                    (Some(_), standbys) => Ok(Beaten { standbys }),
+                    (Some(_), standbys) => {
+                        last_seen.store(standbys, Ordering::Relaxed);
+                        Ok(Beaten { standbys })
+                    }
                     (None, _) => Err(StorageError::Deposed),
                 }
             })
@@ -144,6 +153,10 @@ impl Tenure for PostgresTenure {
 
     fn beat(&self) -> Outcome<'_, Beaten> {
         self.fenced(&self.beats, BEAT, Vec::new())
+    }
+
+    fn standbys(&self) -> u32 {
+        self.standbys.load(Ordering::Relaxed)
     }
 
     fn leave(&self) -> Outcome<'_, ()> {

@@ -160,8 +160,8 @@ impl Selection {
         first
     }
 
-    /// Returns whether the leader was seen to lead: it accepted this front-end's nomination, or said
-    /// in its last answer that it leads.
+    /// Returns whether the leader was seen to lead: it accepted this front-end's nomination, or
+    /// said in its last answer that it leads.
     #[must_use]
     pub fn is_leader_seen(&self) -> bool {
         let Some(leader) = self.leader() else { return false };

@@ -56,7 +56,6 @@ export function diagram() {
   function build(view) {
     const frame = isTall ? TALL : WIDE;
     element.setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
-    element.classList.toggle("tall", isTall);
     nodes.replaceChildren();
     links.replaceChildren();
     parts.clear();

@@ -27,6 +27,26 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/**
+ * Puts other children into an element. What has the focus in it hands it on to what follows it: what
+ * has the same name or, if that is not one thing, the same place.
+ */
+export function refill(element, ...children) {
+  const stops = () => [...element.querySelectorAll("a[href], button, input, select, summary, [tabindex]")];
+  const place = stops().indexOf(document.activeElement);
+  const name = place < 0 ? null : nameOf(document.activeElement);
+  element.replaceChildren(...children);
+  if (place < 0) return;
+  const after = stops();
+  const named = after.filter((stop) => nameOf(stop) === name);
+  const next = named.length === 1 ? named[0] : after[Math.min(place, after.length - 1)];
+  next?.focus({ preventScroll: true });
+}
+
+function nameOf(element) {
+  return element.getAttribute("aria-label") ?? element.textContent;
+}
+
 /** Draws `bytes` random bytes, as hexadecimal digits. */
 export function draw(bytes) {
   const drawn = crypto.getRandomValues(new Uint8Array(bytes));

@@ -33,7 +33,10 @@ export function mount(root, context) {
   const load = loadPanel(lab, context);
   const told = h("p", { class: "told lab-told", role: "status" });
   head.append(told);
-  root.append(h("div", { class: "lab" }, roles.element, links.element, load.element));
+  // What is there is known with the first answer; nothing moves when it comes.
+  const panels = h("div", { class: "lab", hidden: true }, roles.element, links.element, load.element);
+  root.append(panels);
+  tell("waiting", "Asking the laboratory …");
   let timer = null;
   let isOver = false;
 
@@ -61,7 +64,8 @@ export function mount(root, context) {
       if (isOver) return;
       roles.show(state.roles ?? []);
       links.show(state.links ?? []);
-      if (told.dataset.kind === "lost") tell("", "");
+      if (panels.hidden || told.dataset.kind === "lost") tell("", "");
+      panels.hidden = false;
     } catch (error) {
       if (isOver) return;
       tell("lost", error.message);
@@ -177,7 +181,7 @@ function loadPanel(lab, context) {
   const rate = field("load-rate", "Queries in a second", { type: "number", min: 1, max: 2000, step: 1, value: 50 });
   const seed = field("load-seed", "Seed", { type: "number", min: 0, step: 1, value: 7 });
   const start = h("button", { type: "submit", class: "block" }, "Start the load");
-  const stop = h("button", { type: "button", class: "block plain", click: () => change("DELETE") }, "End it");
+  const stop = h("button", { type: "button", class: "block plain", click: () => isRunning && change("DELETE") }, "End it");
   const told = h("p", { class: "told", role: "status" });
   const counts = h("dl", { class: "lab-counts" });
   const figures = ["Queries", "Purchases", "Refused", "Failed"].map((label) => {
@@ -195,6 +199,7 @@ function loadPanel(lab, context) {
   let isOver = false;
   let samples = [];
   let queries = 0;
+  let isRunning = false;
 
   function submit(event) {
     event.preventDefault();
@@ -241,7 +246,8 @@ function loadPanel(lab, context) {
     samples = [...samples.filter(({ at_ms: at }) => !load.samples.some((fresh) => fresh.at_ms === at)), ...load.samples]
       .sort((one, other) => one.at_ms - other.at_ms).slice(-600);
     [load.queries, load.purchases, load.refused, load.failed].forEach((number, place) => say(figures[place], String(number ?? 0)));
-    stop.disabled = !load.running;
+    isRunning = load.running;
+    stop.setAttribute("aria-disabled", String(!isRunning));
     if (load.problem) {
       told.dataset.kind = "error";
       say(told, `The load ended: ${load.problem}`);

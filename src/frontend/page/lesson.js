@@ -4,7 +4,7 @@
 // same position; so does the address (`?step=N&select=run.event`). Before the step that breaks the
 // promise the page asks what will happen.
 
-import { h, s, say, storage } from "./dom.js";
+import { h, refill, s, say, storage } from "./dom.js";
 import { excerpt } from "./lesson-code.js";
 import { readLesson } from "./lesson-runs.js";
 import { renderSpacetime } from "./spacetime.js";
@@ -275,7 +275,7 @@ class LessonPage {
     say(drawn.text, this.textOf(kind));
     drawn.text.classList.toggle("is-over", isOver);
     drawn.text.classList.toggle("is-broken", isBroken);
-    drawn.log.replaceChildren(...run.steps.slice(0, done).map((one, index) => this.logLine(kind, one, index, done)));
+    refill(drawn.log, ...run.steps.slice(0, done).map((one, index) => this.logLine(kind, one, index, done)));
     drawn.log.scrollTop = drawn.log.scrollHeight;
     const isMine = this.selected?.kind === kind;
     drawn.diagram.update({

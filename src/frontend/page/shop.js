@@ -121,7 +121,9 @@ function card(toy, place, context) {
   );
 
   async function query() {
-    ask.disabled = true;
+    // It is not disabled: a button that has the focus keeps it.
+    if (ask.getAttribute("aria-busy") === "true") return;
+    ask.setAttribute("aria-busy", "true");
     const began = performance.now();
     try {
       const response = await fetch(`/products/${encodeURIComponent(name)}`, { signal: AbortSignal.timeout(5_000) });
@@ -132,7 +134,7 @@ function card(toy, place, context) {
     } catch {
       say(asked, "no answer");
     }
-    ask.disabled = false;
+    ask.setAttribute("aria-busy", "false");
   }
 
   function submit(event) {

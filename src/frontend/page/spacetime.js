@@ -22,7 +22,7 @@
 // events are there as a table. What is in sight is drawn when it comes into sight; other frames draw
 // what is selected and nothing else.
 
-import { h, s, say } from "./dom.js";
+import { h, refill, s, say } from "./dom.js";
 import {
   GUTTER, MOST_MESSAGES, ROW, fate, isBefore, isHeartbeat, place, read, rowsOf, sentence, shapeOf, since, visibleRows,
   windowAround,
@@ -549,9 +549,14 @@ class Spacetime {
     const setAxis = (next) => () => {
       this.update({ axis: next });
       this.options.onAxis(next);
-      this.focusBar(next === "time" ? 1 : 0);
     };
-    const zoom = (by) => () => {
+    // A button that has the focus keeps it, also at the last step.
+    const zoom = (text, label, by) => h(
+      "button",
+      { type: "button", class: "st-toggle", "aria-label": label, "aria-disabled": String(ZOOMS[this.zoom + by] === undefined), click: zoomBy(by) },
+      text,
+    );
+    const zoomBy = (by) => () => {
       this.zoom = Math.min(ZOOMS.length - 1, Math.max(0, this.zoom + by));
       this.layOut();
       this.reveal(this.selectedIndex());
@@ -560,15 +565,11 @@ class Spacetime {
     const size = `${this.model.events.length} events, ${this.model.messages.size} messages`;
     const part = this.window.to - this.window.from < this.model.events.length ? `; ${this.window.from + 1} to ${this.window.to} are in view` : "";
     const dropped = this.model.header.dropped > 0 ? `; ${this.model.header.dropped} earlier events were not kept` : "";
-    this.bar.replaceChildren(
+    refill(
+      this.bar,
       toggle("By order", axis === "order", setAxis("order")),
       toggle("By time", axis === "time", setAxis("time")),
-      ...(axis === "time"
-        ? [
-            h("button", { type: "button", class: "st-toggle", "aria-label": "Zoom out", disabled: this.zoom === 0, click: zoom(-1) }, "−"),
-            h("button", { type: "button", class: "st-toggle", "aria-label": "Zoom in", disabled: this.zoom === ZOOMS.length - 1, click: zoom(1) }, "+"),
-          ]
-        : []),
+      ...(axis === "time" ? [zoom("−", "Zoom out", -1), zoom("+", "Zoom in", 1)] : []),
       ...(beats
         ? [toggle("Heartbeats", heartbeats === "shown", () => this.update({ heartbeats: heartbeats === "shown" ? "collapsed" : "shown" }))]
         : []),
@@ -580,10 +581,6 @@ class Spacetime {
       }),
       h("span", { class: "st-size" }, size + part + dropped),
     );
-  }
-
-  focusBar(place) {
-    this.bar.querySelectorAll("button")[place]?.focus();
   }
 
   drawDetail() {
@@ -605,7 +602,8 @@ class Spacetime {
       ["clock", Object.entries(event.clock ?? {}).map(([node, count]) => `${node} ${count}`).join(", ")],
     ];
     const { text: _text, heartbeat: _heartbeat, ...rest } = { ...this.bodyOf(message), ...event.detail };
-    this.panel.replaceChildren(
+    refill(
+      this.panel,
       h("h3", { class: "st-sentence" }, sentence(event)),
       what ? h("p", { class: "st-fate" }, what) : "",
       h("dl", { class: "st-facts" }, facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))])),
@@ -636,7 +634,7 @@ class Spacetime {
       );
     });
     const heads = ["number", "time", "node", "what happened"].map((name) => h("th", { scope: "col" }, name));
-    this.table.replaceChildren(h("table", {}, h("caption", {}, this.options.label), h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
+    refill(this.table, h("table", {}, h("caption", {}, this.options.label), h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
   }
 }
 

@@ -2,7 +2,8 @@
 // any by its id.
 //
 // `#/trace` has the list, `#/trace/<request id or trace>` one request, `#/trace?last=20` the last
-// ones together; `?event=N` is the selected event, `?axis=time` the other axis.
+// ones together; `?event=N` is the selected event, `?axis=time` the other axis. A file of events, as
+// `toystore trace` writes it, is shown as well: so can be a run of the simulator.
 
 import { count, h, say } from "./dom.js";
 import { renderSpacetime } from "./spacetime.js";
@@ -18,9 +19,12 @@ export function mount(root, context) {
   const list = h("ul", { class: "trace-list", "aria-label": "Last requests" });
   const empty = h("p", { class: "trace-empty" }, "No request has been recorded yet. Buy a toy in the shop, or look one up.");
   const told = h("p", { class: "told trace-told", role: "status" });
+  const gap = h("p", { class: "told trace-gap", "data-kind": "error", role: "status", hidden: true });
   const title = h("h2", { class: "trace-title", tabindex: "-1" }, "");
   const diagram = h("div", { class: "trace-diagram" });
   const refresh = h("button", { class: "quiet", type: "button", hidden: true, click: () => open(shown.path, shown.query) }, "Ask again");
+  const chosen = h("input", { type: "file", class: "visually-hidden", accept: ".jsonl,.json,.txt", change: openFile });
+  const choose = h("label", { class: "quiet trace-file" }, chosen, "Open a file");
   const save = h("a", { class: "quiet", hidden: true, download: "events.jsonl" }, "Save the events");
   const field = h("input", { class: "field", id: "trace-id", type: "text", autocomplete: "off", spellcheck: "false", required: true });
   const form = h(
@@ -39,8 +43,8 @@ export function mount(root, context) {
       ),
       h(
         "section", { class: "trace-main block-panel", "aria-label": "What the store did" },
-        h("div", { class: "panel-head" }, title, h("span", { class: "trace-tools" }, refresh, save)),
-        told, diagram,
+        h("div", { class: "panel-head" }, title, h("span", { class: "trace-tools" }, refresh, save, choose)),
+        told, gap, diagram,
       ),
     ),
   );
@@ -139,12 +143,32 @@ export function mount(root, context) {
       const log = await ask(asks);
       if (own === turn && !isOver) show(log);
     } catch (error) {
-      if (own === turn && !isOver) close(path[0] ? "Not shown" : "", `${sentence(error.message)} A store keeps only its last requests.`);
+      if (own !== turn || isOver) return;
+      // A diagram that is there stays: its events are as true as before.
+      if (view && !isOther) say(told, `${sentence(error.message)} Shown is what was known before.`);
+      else close(path[0] ? "Not shown" : "", `${sentence(error.message)} A store keeps only its last requests.`);
+    }
+  }
+
+  /** Shows the events of a file, whichever store or seed they are of. */
+  async function openFile() {
+    const [named] = chosen.files;
+    // The same file can be chosen again.
+    const text = await named.text();
+    chosen.value = "";
+    clearTimeout(again);
+    turn += 1;
+    go([], new URLSearchParams());
+    try {
+      show(readEvents(text), named.name);
+    } catch (error) {
+      close("Not shown", `${named.name} is not a file of events: ${error.message}`);
     }
   }
 
   function close(heading, text) {
     say(title, heading);
+    gap.hidden = true;
     told.dataset.kind = "";
     say(told, text);
     view?.destroy();
@@ -153,14 +177,17 @@ export function mount(root, context) {
     save.hidden = true;
   }
 
-  function show(log) {
+  function show(log, name = null) {
     const { events, header } = log;
     const asked = events.find((event) => event.kind === "recv" && event.from === "client");
     const answered = events.some((event) => event.kind === "send" && event.to === "client");
     shown.trace = asked?.trace;
-    if (shown.path[0]) say(title, asked ? `${asked.name}${asked.detail?.text ? `: ${asked.detail.text}` : ""}` : "A request");
-    say(told, [summary(log), gaps(header)].filter(Boolean).join(" "));
-    told.dataset.kind = header.missing?.length > 0 || header.dropped > 0 ? "error" : "";
+    if (name !== null) say(title, header.seed === null ? name : `Seed ${header.seed} of the ${header.source}`);
+    else if (shown.path[0]) say(title, asked ? `${asked.name}${asked.detail?.text ? `: ${asked.detail.text}` : ""}` : "A request");
+    say(told, summary(log));
+    told.dataset.kind = "";
+    say(gap, gaps(header));
+    gap.hidden = gap.textContent === "";
     const selected = Number.parseInt(shown.query.get("event") ?? "", 10);
     const options = {
       axis: shown.query.get("axis") === "time" ? "time" : "order",
@@ -173,7 +200,7 @@ export function mount(root, context) {
     };
     if (view) view.update({ log, ...options });
     else view = renderSpacetime(diagram, log, options);
-    refresh.hidden = false;
+    refresh.hidden = name !== null;
     offerFile(log);
     markShown();
     if (shown.path[0] && asked && !answered) again = setTimeout(() => open(shown.path, shown.query), AGAIN_MS);
@@ -203,6 +230,14 @@ export function mount(root, context) {
     view?.destroy();
     if (file) URL.revokeObjectURL(file);
   };
+}
+
+/** Reads events as docs/events.md has them: a line for the header, and one for each event. */
+function readEvents(text) {
+  const [header, ...events] = text.split("\n").filter((line) => line.trim() !== "").map((line) => JSON.parse(line));
+  if (header?.toystore !== "events") throw new Error("its first line is no header of events.");
+  if (header.format !== 1) throw new Error(`its format is ${header.format}, and this page reads format 1.`);
+  return { header, events };
 }
 
 function addressOf(path, query) {
