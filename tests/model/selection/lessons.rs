@@ -90,6 +90,74 @@ const RECORD: Text = Text {
     code: &[(SELECTION, "recorded"), (LEADERSHIP, "recorded")],
 };
 
+const IDLE: Text = Text {
+    id: "idle-leaders-are-replaced",
+    topic: Topic::Leadership,
+    title: "A leader that has forgotten that it leads",
+    rule: "A leader that answers three health checks in a row without leading is replaced.",
+    wrong: "The leader crashes and is started again before a health check misses it. Its process \
+            is new and does not lead; the front-ends go on sending it all purchases.",
+    why: "That a process answers does not say that it leads. A new process takes no leadership \
+          up by itself, since another replica may lead by then. So the front-end looks at what \
+          the answer says, and nominates a replica, which may be the same one.",
+    question: "Replica 2 led. It crashed, and was started again so soon that no health check was \
+               missed. What follows?",
+    asked: Asked::BeforeTheEnd,
+    choices: &[
+        "No purchase is answered, for good",
+        "Replica 2 leads again by itself",
+        "A replica is nominated",
+    ],
+    broken: "Both front-ends keep to a replica that answers and does not lead.",
+    instead: "Its answers say that it does not lead. After three of them a replica is nominated.",
+    code: &[(SELECTION, "leader_condition"), (SELECTION, "checked")],
+};
+
+const SILENT: Text = Text {
+    id: "silent-leaders-are-replaced",
+    topic: Topic::Leadership,
+    title: "A leader that is not heard any more",
+    rule: "A leader that misses three health checks in a row is replaced, also if it may live.",
+    wrong: "A front-end cannot reach the leader any more. It keeps to the last answer that it got, \
+            and its clients' purchases come to nothing.",
+    why: "Whether the leader is dead or only out of reach cannot be told from here, and need not \
+          be: the next leader has a new epoch, and the catalog refuses the batches of the old \
+          one.",
+    question: "The network between front-end 1 and replica 2, the leader, is cut. Replica 2 works. \
+               What does front-end 1 do?",
+    asked: Asked::BeforeTheEnd,
+    choices: &[
+        "It keeps to replica 2, for good",
+        "It nominates replica 1 after three misses",
+        "It sends purchases through front-end 2",
+    ],
+    broken: "Front-end 1 waits for a leader that it cannot reach, though another could lead.",
+    instead: "It misses three checks and nominates replica 1, which both front-ends reach.",
+    code: &[(HEALTH, "MOST_MISSES"), (SELECTION, "nominee")],
+};
+
+const YIELDING: Text = Text {
+    id: "replaced-choices-yield",
+    topic: Topic::Leadership,
+    title: "Two front-ends that depose each other's leader",
+    rule: "A front-end whose choice was replaced while it reached it well does not nominate it \
+           again for the next 100 health checks.",
+    wrong: "Front-end 1 does not reach replica 3, and front-end 2 does not reach replica 2. Each \
+            nominates the highest replica that it reaches, and deposes the other's leader in \
+            turns.",
+    why: "A leader that works and was replaced all the same is out of another front-end's reach. \
+          One that yields takes the next lower id, so both come to a replica that both reach.",
+    question: "Front-end 2 had replica 3 lead; front-end 1, which does not reach it, had it \
+               replaced by replica 2. Front-end 2 does not reach replica 2. Which replica does it \
+               nominate?",
+    asked: Asked::BeforeTheDivergence,
+    choices: &["Replica 3, again", "Replica 1", "None: it adopts replica 2"],
+    broken: "Replica 3 leads again. Front-end 1 does not reach it, and so it goes on, in turns.",
+    instead: "Its choice was replaced while it worked: replica 3 yields, and replica 1 is \
+              nominated, which both reach.",
+    code: &[(SELECTION, "YIELD_CHECKS"), (SELECTION, "highest_that_may_lead")],
+};
+
 /// What a schedule may have, for a rule.
 type May = fn(&State, &Step) -> bool;
 
@@ -125,15 +193,44 @@ fn at_the_leader(state: &State, step: &Step) -> bool {
     after_a_choice(state, step) && !concerns_another
 }
 
+/// Each front-end is cut off from another replica, before anything else happens.
+fn cut_from_different_replicas(state: &State, step: &Step) -> bool {
+    match step {
+        Step::Cut(number, id) => {
+            state.frontends.iter().all(|one| one.checks == state.left.checks)
+                && [(0, ReplicaId(3)), (1, ReplicaId(2))].contains(&(*number, *id))
+        }
+        Step::CheckAll(_)
+        | Step::Nominate(_)
+        | Step::Arrive(_)
+        | Step::Hear(_)
+        | Step::Watch(_)
+        | Step::Crash(_)
+        | Step::Restart(_)
+        | Step::LoseCheck(..)
+        | Step::Mislead(_)
+        | Step::Acquire(_)
+        | Step::Restore
+        | Step::Report(_) => true,
+    }
+}
+
 /// The rules, in the order in which they are best read, each in a world that is just large enough.
-fn rules() -> Vec<(Text, Rule, Left, &'static str, May)> {
+fn rules() -> Vec<(Text, Rule, Size, &'static str, May)> {
     const NOTHING: Left =
         Left { checks: 6, crashes: 0, restarts: 0, cuts: 0, losses: 0, strays: 0, restores: 0 };
-    let loss = Left { losses: 1, ..NOTHING };
-    let stray = Left { strays: 1, ..NOTHING };
-    let restore = Left { restores: 1, ..NOTHING };
+    let two = |left| Size { replicas: 2, left };
+    let loss = two(Left { losses: 1, ..NOTHING });
+    let restart = two(Left { crashes: 1, restarts: 1, ..NOTHING });
+    let cut = two(Left { cuts: 1, ..NOTHING });
+    let cuts = Size { replicas: 3, left: Left { checks: 4, cuts: 2, ..NOTHING } };
+    let stray = two(Left { strays: 1, ..NOTHING });
+    let restore = two(Left { restores: 1, ..NOTHING });
     vec![
         (MISSES, Rule::MissesAreForgiven, loss, CALM, at_the_leader),
+        (SILENT, Rule::SilentLeadersAreReplaced, cut, RESTS, at_the_leader),
+        (IDLE, Rule::IdleLeadersAreReplaced, restart, RESTS, at_the_leader),
+        (YIELDING, Rule::ReplacedChoicesYield, cuts, SETTLED, cut_from_different_replicas),
         (BELIEVED, Rule::OnlyTheCatalogIsBelieved, stray, GIVEN, one_front_end),
         (COUNTED_BY_ONE, Rule::EpochsGrowByOne, stray, COUNTED, one_front_end),
         (RECORD, Rule::TheRecordCounts, restore, RESTS, after_a_choice),
@@ -146,8 +243,7 @@ pub(in super::super) fn texts() -> Vec<Text> {
 
 #[test]
 fn lessons_are_what_the_model_shows() {
-    for (text, rule, left, property, may) in rules() {
-        let size = Size { replicas: 2, left };
+    for (text, rule, size, property, may) in rules() {
         let lesson = Lesson {
             text,
             without: Choosing::new(size, Some(rule)),

@@ -62,6 +62,7 @@ const NEVER_GIVEN: Epoch = Epoch(LARGEST);
 const COUNTED: &str = "epochs are counted";
 const GIVEN: &str = "no process believes in an epoch that was never given";
 const CALM: &str = "a leader is not replaced for a health check or two that are lost";
+const SETTLED: &str = "after two changes, the leader is one that both front-ends reach";
 
 /// A rule of the protocol that a run can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -505,6 +506,12 @@ impl Model for Choosing {
                 let Left { losses, strays, .. } = model.size.left;
                 let all_well = Left { losses, strays, ..state.left };
                 all_well != model.size.left || state.stock.status().leadership.epoch <= Epoch(1)
+            }),
+            Property::always(SETTLED, |model: &Self, state: &State| {
+                let Leadership { epoch, leader } = state.stock.status().leadership;
+                let is_cut = |leader| (0..2).any(|number| state.cuts.contains(&(number, leader)));
+                let only_cuts = Left { cuts: state.left.cuts, ..model.size.left };
+                only_cuts != state.left || epoch <= Epoch(2) || !leader.is_some_and(is_cut)
             }),
         ]
     }
