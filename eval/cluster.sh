@@ -24,6 +24,7 @@ results=$work/results
 mkdir -- "$results"
 usage=           # an experiment's own, in one line
 before_the_end=: # what an experiment has to do before its cluster is closed
+before_up=:      # what it has to do when `$ROLES` is written, before the roles are started
 client=          # the process that shops meanwhile, if there is one; it ends before the cluster does
 address= # of all roles, on ports as in roles.toml
 declare -A port_of=([frontend]=8080 [catalog]=8081 [order-1]=8091 [order-2]=8092 [order-3]=8093)
@@ -124,6 +125,7 @@ open_cluster() { # [EXPRESSION…]
   for expression in "s/127\.0\.0\.1/$address/" "$@"; do expressions+=(-e "$expression"); done
   export ROLES=$work/roles.toml
   sed "${expressions[@]}" "$repo/roles.toml" >"$ROLES"
+  "$before_up"
   "$repo/run.sh" up </dev/null >"$work/up.log" 2>&1 || {
     cat -- "$work/up.log" >&2
     fail 'the cluster does not start'

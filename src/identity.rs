@@ -141,6 +141,19 @@ impl Identity {
             && self.lock().remove(&role.to_string()).is_some()
     }
 
+    /// Returns which processes answer where a catalog should, as part of an error, if any do.
+    #[must_use]
+    pub fn strangers_as_catalogs(&self) -> Option<String> {
+        let strangers = self.lock();
+        let at_catalogs = strangers.iter().filter_map(|(role, says)| {
+            let name = if role == "catalog" { "the catalog" } else { role };
+            role.starts_with("catalog")
+                .then(|| format!("another process answers as {name}: {says}"))
+        });
+        let told: Vec<String> = at_catalogs.collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+
     /// Returns what the process at `role`'s address says it is, if it is another.
     #[must_use]
     pub fn stranger_at(&self, role: Role) -> Option<String> {

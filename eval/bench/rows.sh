@@ -125,7 +125,7 @@ order_of_clients() { # FOLDER CLIENTS…
 }
 
 # A line of figures.csv: so many clients order.
-order() { # SYSTEM PIDS ADDRESS
+order() { # SYSTEM PIDS ADDRESS [NAME]
   local before after TIMEFORMAT='%U %S'
   "$load" "$1" "$clients" 0.3 "$3" >/dev/null # what is done only once
   # shellcheck disable=SC2086 # process ids are words
@@ -135,7 +135,7 @@ order() { # SYSTEM PIDS ADDRESS
   # shellcheck disable=SC2086 # process ids are words
   after=$(processor_time_of_all $2)
   cat -- "$work/load.log" >&2
-  awk -v start="$round,$1,$clients" -v before="$before" -v after="$after" \
+  awk -v start="$round,${4:-$1},$clients" -v before="$before" -v after="$after" \
     -v used="$(cat -- "$work/time")" '
     {
       split(used, load, " ")
@@ -205,6 +205,59 @@ has_clients() { # NUMBER
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL") \
     -ge $(($1 / 2)) && $(ask_postgres 1 "SELECT count(*) FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()") -ge $1 ]]
+}
+
+# The catalog's engines. Each is started for its turn; the database's servers count.
+row_engines() { # FOLDER
+  local round clients
+  need_peer initdb postgresql
+  need_peer psql postgresql-client
+  begin_csv "$1/figures.csv" "$FIGURES"
+  for ((round = 1; round <= rounds; round++)); do
+    open_cluster "$STOCKED"
+    order_of_engine sqlite
+    before_up=make_certificates open_cluster "$STOCKED" '$a [tls]'
+    order_of_engine sqlite-tls
+    close_cluster
+    start_postgres
+    open_on_postgres 'ANY 1 (standby2, standby3)' 1
+    order_of_engine postgres-one
+    open_on_postgres '2 (standby2, standby3)' 2
+    order_of_engine postgres-both
+    close_cluster
+    end_peer postgres
+  done
+}
+
+order_of_engine() { # SYSTEM
+  for clients in "$FEW_CLIENTS" "${MANY_CLIENTS[0]}"; do
+    order store "$(roles_running) ${peers[postgres]-}" "$address:8080" "$1"
+  done
+}
+
+make_certificates() {
+  rm -rf -- "$work/tls"
+  "$TOYSTORE_BIN" certs --config "$ROLES" </dev/null >"$work/certs.log" 2>&1 ||
+    fail "certs: $(cat -- "$work/certs.log")"
+}
+
+# A store with two catalogs, and an empty database.
+open_on_postgres() { # STANDBY-NAMES STANDBYS
+  local number servers=
+  close_cluster
+  for number in 1 2 3; do servers+=${servers:+,}$peer_address:$((PEER_PORT + 30 + number)); done
+  ask_postgres 1 "ALTER SYSTEM SET synchronous_standby_names = '$1'" >/dev/null
+  ask_postgres 1 'SELECT pg_reload_conf()' >/dev/null
+  ask_postgres 1 'DROP DATABASE IF EXISTS store' 2>/dev/null
+  ask_postgres 1 'CREATE DATABASE store'
+  before_up=make_tables open_cluster "$STOCKED" "s|^address = \"\([0-9.]*\):8081\"|$(
+  )database = \"postgres://toystore@$servers/store\"\nstandbys = $2\n$(
+  )process = [{ id = 1, address = \"\1:8081\" }, { id = 2, address = \"\1:8082\" }]|"
+}
+
+make_tables() {
+  "$TOYSTORE_BIN" catalog --migrate --config "$ROLES" </dev/null >"$work/migrate.log" 2>&1 ||
+    fail "migrate: $(cat -- "$work/migrate.log")"
 }
 
 # The store's own client queries at a fixed rate, alone and while others order.

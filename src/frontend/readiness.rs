@@ -115,8 +115,8 @@ impl Service {
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
         let Some(_report) = self.catalog() else {
-            return Err(match self.identity.stranger_at(Role::Catalog) {
-                Some(says) => format!("another process answers as the catalog: {says}"),
+            return Err(match self.identity.strangers_as_catalogs() {
+                Some(strangers) => strangers,
                 None => "the catalog is unreachable".into(),
             });
         };

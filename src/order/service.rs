@@ -344,8 +344,8 @@ impl Readiness for Service {
             Fitness::CannotWrite(why) => {
                 Err(format!("{} cannot write: {why}", Role::Order(self.id)))
             }
-            Fitness::Unfit => Err(match self.identity.stranger_at(Role::Catalog) {
-                Some(says) => format!("another process answers as the catalog: {says}"),
+            Fitness::Unfit => Err(match self.identity.strangers_as_catalogs() {
+                Some(strangers) => strangers,
                 None => "no write to the database has completed for 1 s, or the catalog is \
                          unreachable"
                     .into(),

@@ -15,10 +15,13 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../.."
 
 usage() {
   cat <<'END'
-Usage: tests/chaos/run.sh [--seconds N] [--seed S] [--out FILE] [--log FILE]
+Usage: tests/chaos/run.sh [--seconds N] [--seed S] [--engine E] [--out FILE]
+                         [--log FILE]
 
   --seconds N  how long to run (60); the last round is played to its end
   --seed S     which faults and which clients; drawn and printed if not given
+  --engine E   sqlite, or postgres: two catalogs, and a database on three
+               servers, which fail, too (root)
   --out FILE   adds the run's record to FILE, as a line of JSON, and writes
                the table of all its runs beside it, as FILE with .md for
                its ending
@@ -38,6 +41,10 @@ main() {
       --help | -h) usage && return ;;
       --seconds) seconds=$(number "$@") ;;
       --seed) seed=$(number "$@") ;;
+      --engine)
+        [[ ${2:-} == sqlite || ${2:-} == postgres ]] || wrong '--engine needs sqlite or postgres'
+        export CHAOS_ENGINE=$2
+        ;;
       --out) out=$(file "$@") ;;
       --log) log=$(file "$@") ;;
       *) wrong "no option $1" ;;

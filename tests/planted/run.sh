@@ -17,6 +17,12 @@ readonly BUGS=(
   'heard-too-early hearings'
   'relayed-is-heard hearings'
   'unknown-sessions hearings'
+  # Rules of several catalogs: each has a test that provokes what it prevents.
+  'keeps-unreached-term takeovers'
+  'rules-without-lease takeovers'
+  # The same in PostgreSQL's statements, at real servers.
+  'claims-any-beat databases'
+  'unfenced-sessions databases'
   # Rules of the cores, left out one by one.
   'ack-before-disk simulator'
   'any-invalidation-counts simulator'
@@ -36,7 +42,8 @@ readonly BUGS=(
 readonly SEEDS=(1 2) # of chaos: one after the other until the bug is found
 readonly SECONDS_PER_SEED=120
 # The test program that a detector needs.
-declare -rA PROGRAM=([chaos]=chaos [leases]=chaos [hearings]=services [simulator]=simulator)
+declare -rA PROGRAM=([chaos]=chaos [leases]=chaos [hearings]=services [simulator]=simulator
+  [takeovers]=simulator [databases]=store)
 
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 repo=$(readlink -f -- "$here/../..")
@@ -143,10 +150,26 @@ find_by_leases() { # LOG
 
 # The catalog alone, and what it is told of the replicas.
 find_by_hearings() { # LOG
-  if cargo test --features failpoints --locked --test services -- hearings >"$1" 2>&1 </dev/null; then
+  find_by_tests "$1" services hearings
+}
+
+# Two catalogs in the simulator, of which one is paused, killed or cut off.
+find_by_takeovers() { # LOG
+  find_by_tests "$1" simulator takeover_tests
+}
+
+# What PostgreSQL's servers, and another catalog, may do to a term.
+find_by_databases() { # LOG
+  # Without servers, tests that say that they leave something out would seem to find nothing.
+  CI=true find_by_tests "$1" store databases::faults::a_catalog_whose_term_is_over
+}
+
+find_by_tests() { # LOG PROGRAM TESTS
+  local test=(cargo test --features failpoints --locked --test "$2" -- "$3")
+  if "${test[@]}" >"$1" 2>&1 </dev/null; then
     return 1
   fi
-  grep -m 1 -A 1 -E '^thread .hearings::.* panicked' -- "$1" | tail -n 1 | cut -c 1-160 && return 0
+  grep -m 1 -A 1 -E "^thread .${3%%::*}.* panicked" -- "$1" | tail -n 1 | cut -c 1-160 && return 0
   printf 'the tests failed, and not by a check: %s' "$(tail -n 1 -- "$1")"
   return 2
 }

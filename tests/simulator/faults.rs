@@ -293,9 +293,10 @@ async fn inject_beside(env: &Env, cluster: &Rc<Cluster>, kind: SharedFault, leng
                 for other in &others {
                     cut_both_ways(cluster, frontend, *other);
                 }
-                env.sleep(Duration::from_secs(1) + length).await;
+                // Until another one rules, and may change what this one let front-ends cache.
+                env.sleep(Duration::from_secs(2) + length).await;
                 env.world.resume(one);
-                env.sleep(Duration::from_millis(500)).await;
+                env.sleep(Duration::from_secs(1)).await;
                 for other in &others {
                     mend_both_ways(cluster, frontend, *other);
                 }

@@ -260,6 +260,15 @@ impl World {
         }
     }
 
+    /// The same in a steady world, where what came last is done first: an operating system may
+    /// let any thread go on first.
+    pub(crate) fn resume_newest_first(&self, node: Node) {
+        let mut machines = self.machines.borrow_mut();
+        machines.get_mut(&node).expect("a machine").parked.reverse();
+        drop(machines);
+        self.resume(node);
+    }
+
     /// Stalls the machine now and then, as when the operating system gives the processor to other
     /// processes between two instructions: the rest of the step sees the time after the stall, and
     /// the next step comes then.

@@ -27,6 +27,9 @@ const USER: &str = "postgres";
 /// The role of the store, which may do what its documents ask for and no more.
 const ROLE: &str = "toystore";
 
+/// A standby looks for its primary every 200 ms.
+const FOLLOW_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// The settings of every server. `synchronous_standby_names` is in all of them, since a standby
 /// that is promoted inherits nothing.
 const SETTINGS: &str = "
@@ -225,6 +228,25 @@ impl Servers {
         format!("{}:{}", self.host, self.ports[number])
     }
 
+    /// The address of all servers.
+    pub(crate) fn host(&self) -> String {
+        self.host.to_string()
+    }
+
+    /// Has a server offer TLS, with this certificate and key.
+    pub(crate) async fn encrypt(&self, number: usize, certificate: &Path, key: &Path) {
+        let (uid, gid) = owner();
+        for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.data(number).join(to);
+            fs::copy(from, &to).unwrap();
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).unwrap();
+            chown(&to, Some(uid), Some(gid)).unwrap();
+        }
+        self.sql(number, "ALTER SYSTEM SET ssl = on");
+        self.sql(number, "SELECT pg_reload_conf()");
+        eventually("the server offers TLS", async || self.sql(number, "SHOW ssl") == "on").await;
+    }
+
     /// Makes an empty database that belongs to the store's role. Returns its name.
     pub(crate) fn new_database(&self, primary: usize) -> String {
         let name = format!("test_{:016x}", rand::random::<u64>());
@@ -291,12 +313,41 @@ impl Servers {
     /// Waits until server `number` has this many synchronous standbys. (A run that only seems
     /// synchronous proves nothing.)
     pub(crate) async fn await_standbys(&self, number: usize, count: usize) {
-        let sql = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
         eventually(&format!("server {number} has {count} synchronous standbys"), async || {
-            let output = self.psql(number, USER, sql);
-            output.status.success() && text(&output.stdout) == count.to_string()
+            self.standbys(number) == Some(count)
         })
         .await;
+    }
+
+    /// How many synchronous standbys a server has, if it answers.
+    pub(crate) fn standbys(&self, number: usize) -> Option<usize> {
+        let sql = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
+        let output = self.psql(number, USER, sql);
+        output.status.success().then(|| text(&output.stdout).parse().unwrap())
+    }
+
+    /// Whether a standby streams from `primary`, which may take it a moment.
+    pub(crate) async fn follows(&self, primary: usize, standby: usize) -> bool {
+        let sql =
+            format!("SELECT 1 FROM pg_stat_replication WHERE application_name = 's{standby}'");
+        let deadline = toystore::clock::now() + FOLLOW_LIMIT;
+        while toystore::clock::now() < deadline {
+            if self.sql(primary, &sql) == "1" {
+                return true;
+            }
+            actix_web::rt::time::sleep(FOLLOW_LIMIT / 50).await;
+        }
+        false
+    }
+
+    /// Whether a server answers.
+    pub(crate) fn answers(&self, number: usize) -> bool {
+        self.psql(number, USER, "SELECT 1").status.success()
+    }
+
+    /// Whether a server's process is there.
+    pub(crate) fn runs(&self, number: usize) -> bool {
+        self.data(number).join("postmaster.pid").exists()
     }
 
     /// Sends a signal to a server and all of its processes.

@@ -11,12 +11,12 @@ use crate::data::{self, Row};
 use crate::statistics::{extremes, quantile};
 
 /// The tables have the rows in the order in which they are read.
-const ROWS: [&str; 11] = [
-    "cached", "uncached", "orders", "few", "beside", "killed", "stopped", "start", "opening",
-    "catch-up", "replicas",
+const ROWS: [&str; 12] = [
+    "cached", "uncached", "orders", "few", "engines", "beside", "killed", "stopped", "start",
+    "opening", "catch-up", "replicas",
 ];
 /// What the systems are called in a table.
-const NAMES: [(&str, &str); 9] = [
+const NAMES: [(&str, &str); 13] = [
     ("store", "the store"),
     ("bare", "a bare actix handler"),
     ("nginx", "nginx"),
@@ -24,6 +24,10 @@ const NAMES: [(&str, &str); 9] = [
     ("etcd-put", "etcd, put"),
     ("etcd-transaction", "etcd, transaction"),
     ("postgres", "PostgreSQL"),
+    ("sqlite", "the store on SQLite"),
+    ("sqlite-tls", "the same, TLS between roles"),
+    ("postgres-one", "the store on PostgreSQL, one of two standbys"),
+    ("postgres-both", "the store on PostgreSQL, both standbys"),
     ("alone", "queries alone"),
     ("beside", "queries beside orders"),
 ];
@@ -69,8 +73,8 @@ struct Record {
 pub(crate) fn draw(data: &Path, _figures: &Path) -> Result<(), Problem> {
     let mut record = Record { tables: BTreeMap::new(), lines: Vec::new() };
     for (row, file) in ROWS.into_iter().zip([
-        "figures", "figures", "figures", "figures", "figures", "outages", "outages", "starts",
-        "openings", "catch_up", "replicas",
+        "figures", "figures", "figures", "figures", "figures", "figures", "outages", "outages",
+        "starts", "openings", "catch_up", "replicas",
     ]) {
         let path = data.join(row).join(file).with_extension("csv");
         if path.is_file() {
@@ -294,7 +298,7 @@ impl Record {
     /// The lines of the table of all systems.
     fn systems(&self) -> Result<Vec<String>, Problem> {
         let mut lines = Vec::new();
-        for row in ["cached", "uncached", "orders", "few", "beside"] {
+        for row in ["cached", "uncached", "orders", "few", "engines", "beside"] {
             let Some(rows) = self.tables.get(row) else { continue };
             for clients in self.clients(row)? {
                 for (system, name) in NAMES {

@@ -26,6 +26,8 @@ pub(super) struct Results {
     pub(super) tally: RefCell<Tally>,
     /// The leader, according to the front-end that was asked last.
     pub(super) leader: Cell<u64>,
+    /// The same of the catalog that rules, if there are several.
+    pub(super) ruler: Cell<u64>,
     /// The leader of each epoch, according to any front-end at any time.
     leaders: RefCell<BTreeMap<u64, u64>>,
     /// How many selections there were before the catalog's disk was lost.
@@ -68,6 +70,7 @@ impl Results {
             history: RefCell::default(),
             tally: RefCell::default(),
             leader: Cell::new(3),
+            ruler: Cell::new(1),
             leaders: RefCell::default(),
             selections_before: Cell::default(),
             hits: RefCell::default(),
@@ -366,6 +369,9 @@ impl Client {
             match said {
                 Ok((200, body)) => {
                     self.results.note_leader(&body["data"]);
+                    if let Some(ruler) = body["data"]["catalog"]["active"].as_u64() {
+                        self.results.ruler.set(ruler);
+                    }
                     self.results.note_hits(frontend, &body["data"]["cache"]);
                 }
                 other => self.results.record_failure("the cluster's state", &frontend, &other),

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::clients::Results;
+use super::databases::Databases;
 use super::machines::{self, Machines, RepairedBy};
-use super::schedule::{Fault, FreshStart, Regime, Step, Target, kind_of_failpoint};
+use super::schedule::{Fault, FreshStart, Peers, Regime, Step, Target, kind_of_failpoint};
 use crate::eventually::eventually;
 use crate::processes::{REPLICAS, frontend_name, get, now};
 use crate::proxied_store::Store;
@@ -25,6 +26,8 @@ pub(super) struct Injector {
     pub(super) store: Store,
     pub(super) results: Rc<Results>,
     pub(super) machines: Machines,
+    /// The catalogs' database, if they share one.
+    pub(super) databases: Option<Databases>,
     pub(super) regime: Regime,
     pub(super) paused: BTreeSet<String>,
     /// Roles with a failpoint.
@@ -46,11 +49,14 @@ enum ActiveFault {
     Cut(String, Vec<(String, String)>),
     /// Of a machine.
     Machine(String, RepairedBy),
+    /// Of the catalogs' database.
+    Database,
 }
 
 impl Injector {
-    pub(super) fn new(store: Store, results: Rc<Results>) -> Self {
+    pub(super) fn new(store: Store, databases: Option<Databases>, results: Rc<Results>) -> Self {
         Self {
+            databases,
             store,
             results,
             machines: Machines::default(),
@@ -67,7 +73,8 @@ impl Injector {
     /// All roles, in the order in which they are started.
     fn roles(&self) -> Vec<String> {
         let frontends = (1..=self.store.frontends.len()).map(frontend_name);
-        ["catalog"].into_iter().chain(REPLICAS).map(str::to_owned).chain(frontends).collect()
+        let replicas = REPLICAS.into_iter().map(str::to_owned);
+        self.store.catalogs.iter().cloned().chain(replicas).chain(frontends).collect()
     }
 
     /// Starts everything anew, one role with a failpoint.
@@ -117,6 +124,9 @@ impl Injector {
             self.repair(&fault).await;
         }
         self.store.network.heal();
+        if let Some(databases) = &mut self.databases {
+            databases.heal().await;
+        }
         for role in self.roles() {
             if !self.store.runs(&role) {
                 self.store.start_role(&role);
@@ -167,6 +177,10 @@ impl Injector {
             self.restart_everything(order).await;
             return None;
         }
+        if let Fault::Database(fault) = &step.fault {
+            let databases = self.databases.as_mut().expect("several catalogs share one");
+            return databases.inject(*fault).await.then_some(ActiveFault::Database);
+        }
         let role = self.role_of(step.target);
         if let Fault::Machine(fault) = &step.fault {
             let repaired_by = self.inject_machine_fault(&role, *fault).await;
@@ -178,6 +192,17 @@ impl Injector {
         };
         match &step.fault {
             Fault::Isolate(state) => Some(self.cut(&role, links(), *state)),
+            Fault::CutFrom(peers, state) => {
+                let prefix = match peers {
+                    Peers::Database => "database",
+                    Peers::FrontEnds => "frontend",
+                };
+                let links = links()
+                    .into_iter()
+                    .filter(|(from, to)| [from, to].iter().any(|end| end.starts_with(prefix)));
+                let links = links.collect();
+                Some(self.cut(&role, links, *state))
+            }
             Fault::Link(number, state) => {
                 let link = links().swap_remove(number % links().len());
                 Some(self.cut(&role, vec![link], *state))
@@ -201,7 +226,7 @@ impl Injector {
                 self.ending.insert(role.clone());
                 Some(ActiveFault::Ending(role))
             }
-            Fault::Pause | Fault::Blackout(_) | Fault::Machine(_) => {
+            Fault::Pause | Fault::Blackout(_) | Fault::Machine(_) | Fault::Database(_) => {
                 self.store.signal(&role, Signal::STOP);
                 self.paused.insert(role.clone());
                 Some(ActiveFault::Paused(role))
@@ -269,13 +294,20 @@ impl Injector {
             ActiveFault::Machine(role, repaired_by) => {
                 self.repair_machine(role, repaired_by).await;
             }
+            ActiveFault::Database => {
+                self.databases.as_mut().expect("it was there").repair().await;
+                return;
+            }
         }
         let (ActiveFault::Down(role)
         | ActiveFault::Paused(role)
         | ActiveFault::Armed(role)
         | ActiveFault::Ending(role)
         | ActiveFault::Cut(role, _)
-        | ActiveFault::Machine(role, _)) = fault;
+        | ActiveFault::Machine(role, _)) = fault
+        else {
+            return;
+        };
         if self.regime == Regime::OneReplica {
             let address = self.store.addresses[role].clone();
             eventually("the replica answers", async || {
@@ -325,7 +357,9 @@ impl Injector {
                 let mut followers = REPLICAS.into_iter().filter(|replica| *replica != leader);
                 followers.nth(number).expect("there are two").to_owned()
             }
-            Target::Catalog => "catalog".to_owned(),
+            Target::Catalog if self.databases.is_none() => "catalog".to_owned(),
+            Target::Catalog | Target::Database => format!("catalog-{}", self.results.ruler.get()),
+            Target::OtherCatalog => format!("catalog-{}", 3 - self.results.ruler.get()),
             Target::Frontend(number) => frontend_name(number + 1),
         }
     }

@@ -19,6 +19,7 @@
 #![allow(clippy::print_stderr, reason = "a run of an hour shows its progress")]
 
 mod clients;
+mod databases;
 mod injector;
 mod machines;
 mod record;
@@ -32,10 +33,12 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use clients::{Clients, Results};
+use databases::Databases;
 use injector::Injector;
 use record::{Part, Record};
-use schedule::{EDITION, Regime, Round, Schedule, Step};
+use schedule::{EDITION, Engine, Regime, Round, Schedule, Step};
 
+use crate::postgres;
 use crate::processes::now;
 use crate::proxied_store::Store;
 
@@ -49,8 +52,18 @@ const SEED: u64 = 11;
 #[actix_web::test]
 async fn random_faults_for_a_short_while() {
     let mut record = Record { seed: SEED, edition: EDITION, ..Record::default() };
-    run(SHORT, &mut record).await;
+    run(SHORT, Engine::Sqlite, &mut record).await;
     assert!(record.orders > 0 && record.one_replica_rounds.rounds > 0);
+}
+
+#[actix_web::test]
+async fn random_faults_of_several_catalogs_and_their_database_for_a_short_while() {
+    if postgres::missing().is_some() {
+        return;
+    }
+    let mut record = Record { seed: SEED, edition: EDITION, ..Record::default() };
+    run(SHORT, Engine::Postgres, &mut record).await;
+    assert!(record.orders > 0 && record.anything_rounds.rounds > 0);
 }
 
 /// A run as the environment says; see `tests/chaos/run.sh`.
@@ -63,7 +76,14 @@ async fn random_faults() {
     let seconds = number("CHAOS_SECONDS").expect("CHAOS_SECONDS says how long");
     let commit = variable("CHAOS_COMMIT").unwrap_or_default();
     let mut record = Record { seed, edition: EDITION, commit, ..Record::default() };
-    let run = run(Duration::from_secs(seconds), &mut record);
+    let engine = match variable("CHAOS_ENGINE").as_deref() {
+        None | Some("sqlite") => Engine::Sqlite,
+        Some("postgres") => Engine::Postgres,
+        Some(other) => panic!("CHAOS_ENGINE is {other}"),
+    };
+    let missing = (engine == Engine::Postgres).then(postgres::missing).flatten();
+    assert!(missing.is_none(), "{missing:?}");
+    let run = run(Duration::from_secs(seconds), engine, &mut record);
     let outcome = AssertUnwindSafe(run).catch_unwind().await;
     if let Err(panic) = &outcome {
         let message = panic.downcast_ref::<String>().cloned();
@@ -81,13 +101,21 @@ async fn random_faults() {
 }
 
 /// Runs round after round until the time is over. The counts are in `record` even if this panics.
-async fn run(time: Duration, record: &mut Record) {
+async fn run(time: Duration, engine: Engine, record: &mut Record) {
     let began = now();
-    let mut schedule = Schedule::new(record.seed);
+    let mut schedule = Schedule::new(record.seed, engine);
     let settings = schedule.settings();
     eprintln!("seed {}: {settings:?}", record.seed);
     let results = Rc::new(Results::new(settings.initial_stock));
-    let mut injector = Injector::new(Store::open(settings).await, Rc::clone(&results));
+    let (store, databases) = match engine {
+        Engine::Sqlite => (Store::open(settings).await, None),
+        Engine::Postgres => {
+            let databases = Databases::start().await;
+            let store = Store::open_sharing(settings, &databases.servers, &databases.name).await;
+            (store, Some(databases))
+        }
+    };
+    let mut injector = Injector::new(store, databases, Rc::clone(&results));
     for number in 0.. {
         let round = schedule.round();
         let outcome =
@@ -102,6 +130,7 @@ async fn run(time: Duration, record: &mut Record) {
         record.died_at = injector.died_at.clone();
         record.selections = results.selections();
         record.cache_hits = results.cache_hits();
+        record.terms = injector.databases.as_ref().and_then(Databases::terms);
         match outcome {
             Ok(checked) => {
                 record.orders = checked.orders;
@@ -161,6 +190,9 @@ async fn run_round(
     results.retry_in_doubt(&injector.store.frontends[0]).await;
     results.assert_no_violation(round.regime == Regime::Anything);
     let mut history = results.history.take();
+    if let Some(databases) = &injector.databases {
+        databases.copy_to(&injector.store);
+    }
     let orders = history.check(&injector.store).await as u64;
     history.check_past_life(&injector.store);
     // An error of this round is none of the next one.

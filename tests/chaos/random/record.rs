@@ -25,6 +25,9 @@ pub(super) struct Record {
     pub(super) died_at: BTreeMap<String, u64>,
     /// Orders in the journal in the end.
     pub(super) orders: u64,
+    /// Terms that catalogs ruled, if they share a database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) terms: Option<u64>,
     /// Epochs: changes of leader.
     pub(super) selections: u64,
     /// Queries that front-ends answered from their caches, as far as they lived to tell.

@@ -11,6 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use toystore::failpoint;
 
+use super::databases::DatabaseFault;
 use super::machines::{MachineFault, Replacement};
 use crate::processes::{REPLICAS, Settings};
 use crate::proxies::State;
@@ -20,6 +21,15 @@ pub(super) const EDITION: u32 = 3;
 
 /// How many front-ends there are.
 pub(super) const FRONTENDS: usize = 2;
+
+/// Where the catalog has its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum Engine {
+    #[default]
+    Sqlite,
+    /// Two catalogs share a database, which is on three servers.
+    Postgres,
+}
 
 /// Which faults there may be in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,8 +86,13 @@ pub(super) enum Target {
     Leader,
     /// One of the other replicas.
     Follower(usize),
+    /// The one that there is, or the one that rules.
     Catalog,
+    /// The one that stands by.
+    OtherCatalog,
     Frontend(usize),
+    /// Of the catalogs.
+    Database,
 }
 
 /// How it fails, and how that is repaired.
@@ -93,6 +108,8 @@ pub(super) enum Fault {
     Isolate(State),
     /// One of its links, drawn by this number.
     Link(usize, State),
+    /// The links to and from all roles, or servers, of a kind.
+    CutFrom(Peers, State),
     /// kill -9, and a restart with a failpoint; then one without.
     Failpoint(String),
     /// kill -9 to everything, and a restart in some order.
@@ -100,17 +117,27 @@ pub(super) enum Fault {
     /// Its disk is lost, its machine is cloned, or its address changes hands; and an operator
     /// repairs that.
     Machine(MachineFault),
+    /// Of the servers that the catalogs' database is on.
+    Database(DatabaseFault),
+}
+
+/// Those that a catalog can be cut off from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peers {
+    Database,
+    FrontEnds,
 }
 
 /// Draws rounds, for ever.
 pub(super) struct Schedule {
     random: ChaCha8Rng,
     count: usize,
+    engine: Engine,
 }
 
 impl Schedule {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { random: ChaCha8Rng::seed_from_u64(seed), count: 0 }
+    pub(super) fn new(seed: u64, engine: Engine) -> Self {
+        Self { random: ChaCha8Rng::seed_from_u64(seed), count: 0, engine }
     }
 
     /// The settings of the store; drawn before all rounds.
@@ -128,8 +155,11 @@ impl Schedule {
     }
 
     pub(super) fn round(&mut self) -> Round {
-        // In two of three rounds one replica at a time fails: most is promised there.
-        let regime = if self.count % 3 == 1 { Regime::Anything } else { Regime::OneReplica };
+        // On SQLite, in two of three rounds one replica at a time fails: most is promised there. On
+        // PostgreSQL the faults of the others are of interest.
+        let is_second = self.count % 3 == 1;
+        let is_any = is_second == (self.engine == Engine::Sqlite);
+        let regime = if is_any { Regime::Anything } else { Regime::OneReplica };
         self.count += 1;
         let clients = Size {
             buyers: self.random.random_range(2..=6),
@@ -150,7 +180,11 @@ impl Schedule {
             }
             Regime::Anything => {
                 let count = self.random.random_range(4..=9);
-                let steps = (0..count).map(|_| self.anything()).collect();
+                let steps = (0..count).map(|_| match self.engine {
+                    Engine::Sqlite => self.anything(),
+                    Engine::Postgres => self.anything_of_several(),
+                });
+                let steps = steps.collect();
                 (steps, self.ms(0..=5_000))
             }
         };
@@ -164,11 +198,12 @@ impl Schedule {
 
     /// After a restart of everything the highest id leads; only so can a leader have a failpoint.
     fn fresh_start(&mut self, regime: Regime) -> FreshStart {
+        let catalog = if self.engine == Engine::Sqlite { "catalog" } else { "catalog-1" };
         let role = match regime {
             Regime::OneReplica => "order-3",
-            Regime::Anything => ["order-3", "catalog"].choose(&mut self.random).expect("two"),
+            Regime::Anything => *["order-3", catalog].choose(&mut self.random).expect("two"),
         };
-        let places = if role == "catalog" { CATALOG } else { LEADER };
+        let places = if role == "order-3" { LEADER } else { CATALOG };
         FreshStart { role, failpoint: self.failpoint(places, 60), hold: self.ms(1_000..=5_000) }
     }
 
@@ -199,12 +234,60 @@ impl Schedule {
         Step { wait: self.ms(0..=2_000), target, fault, hold: self.ms(50..=longest) }
     }
 
+    /// The same where two catalogs share a database.
+    fn anything_of_several(&mut self) -> Step {
+        let (target, fault) = match self.random.random_range(0..14) {
+            0..3 => {
+                let replica = self.replica();
+                (replica, self.fault(replica))
+            }
+            3 => {
+                let frontend = self.frontend();
+                (frontend, self.fault(frontend))
+            }
+            4..9 => {
+                let rules = self.random.random_bool(0.8);
+                let target = if rules { Target::Catalog } else { Target::OtherCatalog };
+                (target, self.fault_of_several())
+            }
+            9..13 => {
+                let fault = *DatabaseFault::ALL.choose(&mut self.random).expect("some");
+                (Target::Database, Fault::Database(fault))
+            }
+            _ => {
+                let mut order: Vec<usize> = (0..2 + REPLICAS.len() + FRONTENDS).collect();
+                order.shuffle(&mut self.random);
+                (Target::Catalog, Fault::Blackout(order))
+            }
+        };
+        Step { wait: self.ms(0..=2_000), target, fault, hold: self.ms(50..=6_000) }
+    }
+
+    /// A fault of one of two catalogs.
+    fn fault_of_several(&mut self) -> Fault {
+        match self.random.random_range(0..12) {
+            0..2 => Fault::Kill,
+            2 => Fault::Terminate,
+            3..5 => Fault::Pause,
+            5 => Fault::Isolate(self.state()),
+            6..8 => Fault::CutFrom(Peers::Database, self.state()),
+            8..10 => Fault::CutFrom(Peers::FrontEnds, self.state()),
+            10 => Fault::Link(self.random.random_range(0..1_000), self.state()),
+            _ => Fault::Failpoint(self.failpoint(CATALOG, 30)),
+        }
+    }
+
     /// A fault of a machine; of a replica's alone, where no client may see an error.
     fn machine(&mut self, regime: Regime) -> Step {
         let replacement =
             *[Replacement::Empty, Replacement::Backup].choose(&mut self.random).expect("two");
         let kinds = if regime == Regime::OneReplica { 0..3 } else { 0..10 };
-        let (target, fault) = match self.random.random_range(kinds) {
+        let kind = match (self.engine, self.random.random_range(kinds)) {
+            // A catalog on PostgreSQL has no disk, and no copy of it has another database.
+            (Engine::Postgres, 3..6 | 9) => 0,
+            (_, kind) => kind,
+        };
+        let (target, fault) = match kind {
             0..2 => (self.replica(), MachineFault::DiskLost(replacement)),
             2 => (self.replica(), MachineFault::Cloned),
             3..6 => (Target::Catalog, MachineFault::DiskLost(replacement)),
@@ -237,6 +320,9 @@ impl Schedule {
             Target::Leader | Target::Follower(_) | Target::Catalog => {
                 self.random.random_range(0..12)
             }
+            Target::OtherCatalog | Target::Database => {
+                unreachable!("their faults are drawn elsewhere")
+            }
         };
         match kind {
             0..3 => Fault::Kill,
@@ -249,7 +335,9 @@ impl Schedule {
                     Fault::Failpoint(self.failpoint(FOLLOWER, 30))
                 }
                 Target::Catalog => Fault::Failpoint(self.failpoint(CATALOG, 30)),
-                Target::Frontend(_) => Fault::Isolate(self.state()),
+                Target::Frontend(_) | Target::OtherCatalog | Target::Database => {
+                    Fault::Isolate(self.state())
+                }
             },
         }
     }
@@ -306,7 +394,7 @@ const ONCE: &[&str] = &[failpoint::CATALOG_ACQUIRED, failpoint::CATCHING_UP];
 #[test]
 fn the_same_seed_draws_the_same_rounds_and_another_seed_others() {
     let rounds = |seed| {
-        let mut schedule = Schedule::new(seed);
+        let mut schedule = Schedule::new(seed, Engine::Sqlite);
         (0..20).map(|_| schedule.round()).collect::<Vec<_>>()
     };
     assert_eq!(rounds(1), rounds(1));
@@ -315,7 +403,7 @@ fn the_same_seed_draws_the_same_rounds_and_another_seed_others() {
 
 #[test]
 fn every_kind_of_fault_is_drawn_and_only_replicas_fail_where_no_client_may_see_an_error() {
-    let mut schedule = Schedule::new(1);
+    let mut schedule = Schedule::new(1, Engine::Sqlite);
     let rounds: Vec<Round> = (0..200).map(|_| schedule.round()).collect();
     let mut kinds = std::collections::BTreeSet::new();
     for round in &rounds {
@@ -352,6 +440,27 @@ fn every_kind_of_fault_is_drawn_and_only_replicas_fail_where_no_client_may_see_a
     }
 }
 
+#[test]
+fn every_fault_of_several_catalogs_and_of_their_database_is_drawn() {
+    let mut schedule = Schedule::new(1, Engine::Postgres);
+    let rounds = (0..200).map(|_| schedule.round());
+    let steps: Vec<Step> = rounds.flat_map(|round| round.steps).collect();
+    let kinds: std::collections::BTreeSet<String> =
+        steps.iter().map(|step| step.fault.kind(step.target)).collect();
+    let cuts = ["cut from the database", "cut from the front-ends", "blackout", "isolate"];
+    let of_database = DatabaseFault::ALL.map(DatabaseFault::kind);
+    for kind in cuts.into_iter().chain(of_database) {
+        assert!(kinds.contains(kind), "{kind} is missing: {kinds:?}");
+    }
+    for step in &steps {
+        let loses_disk = matches!(step.fault, Fault::Machine(MachineFault::DiskLost(_)));
+        assert!(!loses_disk || step.target != Target::Catalog);
+    }
+    for other in [Target::Catalog, Target::OtherCatalog] {
+        assert!(steps.iter().any(|step| step.target == other && step.fault == Fault::Kill));
+    }
+}
+
 /// A failpoint's place.
 pub(super) fn kind_of_failpoint(failpoint: &str) -> String {
     failpoint.split('=').next().expect("a first part").to_owned()
@@ -374,6 +483,9 @@ impl Fault {
             Self::Failpoint(failpoint) => kind_of_failpoint(failpoint),
             Self::Blackout(_) => "blackout".to_owned(),
             Self::Machine(fault) => fault.kind(target).to_owned(),
+            Self::CutFrom(Peers::Database, _) => "cut from the database".to_owned(),
+            Self::CutFrom(Peers::FrontEnds, _) => "cut from the front-ends".to_owned(),
+            Self::Database(fault) => fault.kind().to_owned(),
         }
     }
 }
