@@ -17,16 +17,16 @@ readonly IMAGE=localhost/toystore-test
 readonly ROLES=(catalog 'order --id 1' 'order --id 2' 'order --id 3' frontend)
 containers=()
 processes=()
-passed=0
-failed=0
 unset CDPATH
+# shellcheck source=tests/support/suite.sh
+source "$repo/tests/support/suite.sh"
 # Images and containers of this test, apart from those of the person who runs it.
 export CONTAINERS_STORAGE_CONF=$work/storage.conf TOYSTORE_SECRET=sixteen-characters PGPASSWORD=secret
 
 main() {
   trap clean_up EXIT
   trap 'exit 130' INT TERM HUP
-  if set_up_python >"$work/set-up.log" 2>&1; then
+  if set_up_python "$tools" "$here/requirements.txt" >"$work/set-up.log" 2>&1; then
     run the_compose_files_follow_the_specification
     run every_role_has_a_service_that_starts_it
   else
@@ -39,8 +39,7 @@ main() {
   else
     leave_out 'the image' 'buildah is missing, or this is not root; get it with: apt-get install buildah'
   fi
-  printf '%s passed, %s failed\n' "$passed" "$failed"
-  ((failed == 0))
+  sum_up
 }
 
 # --- the tests ------------------------------------------------------------------------------------
@@ -69,7 +68,7 @@ the_image_holds_the_executable_and_nothing_else() {
 
 a_store_of_containers_sells_and_keeps_its_orders() {
   local role container ports number
-  mapfile -t ports < <(free_ports)
+  mapfile -t ports < <(free_ports 5)
   write_roles
   for role in "${ROLES[@]}"; do
     container=$(buildah from "$IMAGE")
@@ -122,14 +121,6 @@ buy() { curl -fsS -d '{"name":"Tux","quantity":2}' "http://127.0.0.1:${ports[0]}
 
 # --- what they need -------------------------------------------------------------------------------
 
-set_up_python() {
-  local stamp=$tools/requirements.txt
-  ! cmp -s -- "$stamp" "$here/requirements.txt" || return 0
-  python3 -m venv "$tools" || { echo 'python3 lacks venv; get it with: apt-get install python3-venv'; return 1; }
-  "$tools/bin/pip" install -q -r "$here/requirements.txt"
-  cp -- "$here/requirements.txt" "$stamp"
-}
-
 write_storage() {
   printf '[storage]\ndriver = "vfs"\ngraphroot = "%s"\nrunroot = "%s"\n' \
     "$work/graph" "$work/runtime" >"$CONTAINERS_STORAGE_CONF"
@@ -141,35 +132,6 @@ write_roles() {
     -e "s/order-1:8091/127.0.0.1:${ports[2]}/" -e "s/order-2:8092/127.0.0.1:${ports[3]}/" \
     -e "s/order-3:8093/127.0.0.1:${ports[4]}/" "$work/compose.toml" >"$work/roles.toml"
   chmod 644 "$work/roles.toml"
-}
-
-free_ports() {
-  python3 - <<'PYTHON'
-import socket
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
-print(*(it.getsockname()[1] for it in sockets), sep="\n")
-PYTHON
-}
-
-run() { # TEST
-  local status
-  set +e # here, so that `set -e` counts within
-  (set -e && "$1") >"$work/test.log" 2>&1 </dev/null
-  status=$?
-  set -e
-  if ((status == 0)); then
-    printf 'ok      %s\n' "${1//_/ }"
-    passed=$((passed + 1))
-  else
-    printf 'FAILED  %s\n' "${1//_/ }"
-    sed 's/^/        /' "$work/test.log"
-    failed=$((failed + 1))
-  fi
-}
-
-leave_out() { # WHAT WHY
-  printf 'left out: %s: %s\n' "$1" "$2"
-  [[ -z ${CI:-} ]] || failed=$((failed + 1))
 }
 
 clean_up() {

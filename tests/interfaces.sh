@@ -16,20 +16,20 @@ toystore=${TOYSTORE_BIN:-$target/debug/toystore}
 work=$(cd -- "$(mktemp -d)" && pwd -P)
 ports=() # front-end, catalog, three replicas, Prometheus
 prometheus=
-passed=0
-failed=0
 unset CDPATH ROLES
+# shellcheck source=tests/support/suite.sh
+source "$repo/tests/support/suite.sh"
 
 main() {
   trap clean_up EXIT
   trap 'exit 130' INT TERM HUP
   [[ -n ${TOYSTORE_BIN:-} ]] ||
     (cd -- "$repo" && cargo build --quiet --features failpoints --locked)
-  mapfile -t ports < <(free_ports)
+  mapfile -t ports < <(free_ports 6)
   write_roles
   "$toystore" up --config "$work/roles.toml"
   run a_purchase_says_where_its_time_went
-  if set_up_python >"$work/set-up.log" 2>&1; then
+  if set_up_python "$tools" "$here/requirements.txt" >"$work/set-up.log" 2>&1; then
     run the_document_is_valid_openapi
     run every_answer_is_in_the_document
   else
@@ -42,8 +42,7 @@ main() {
   else
     leave_out "metrics" "prometheus is missing; get it with: apt-get install prometheus"
   fi
-  printf '%s passed, %s failed\n' "$passed" "$failed"
-  ((failed == 0))
+  sum_up
 }
 
 # --- the tests ------------------------------------------------------------------------------------
@@ -114,49 +113,6 @@ watch() {
 
 # --- how they are run -----------------------------------------------------------------------------
 
-run() { # TEST
-  local status
-  set +e # here, so that `set -e` counts within
-  (set -e && "$1") >"$work/test.log" 2>&1 </dev/null
-  status=$?
-  set -e
-  if ((status == 0)); then
-    printf 'ok      %s\n' "${1//_/ }"
-    passed=$((passed + 1))
-  else
-    printf 'FAILED  %s\n' "${1//_/ }"
-    sed 's/^/    /' "$work/test.log"
-    failed=$((failed + 1))
-  fi
-}
-
-set_up_python() {
-  local wanted=$here/requirements.txt
-  cmp -s -- "$wanted" "$tools/requirements.txt" && return 0
-  rm -rf -- "$tools"
-  # Debian has the part of Python that makes environments in a package of its own.
-  python3 -m venv "$tools" || { get python3-venv && python3 -m venv "$tools"; }
-  "$tools/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
-  cp -- "$wanted" "$tools/requirements.txt"
-}
-
-# Installs a package of Debian's, where that is possible.
-get() { # PACKAGE
-  ((EUID == 0)) && command -v apt-get >/dev/null && apt-get update -q </dev/null &&
-    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$1" </dev/null
-}
-
-free_ports() {
-  python3 - <<'END'
-import socket
-
-sockets = [socket.socket() for _ in range(6)]
-for one in sockets:
-    one.bind(("127.0.0.1", 0))
-    print(one.getsockname()[1])
-END
-}
-
 # The roles.toml that ships, on free ports.
 write_roles() {
   local place
@@ -164,11 +120,6 @@ write_roles() {
   for place in 8080:0 8081:1 8091:2 8092:3 8093:4; do
     sed -i "s/127\.0\.0\.1:${place%:*}\"/127.0.0.1:${ports[${place#*:}]}\"/" "$work/roles.toml"
   done
-}
-
-leave_out() { # WHAT REASON
-  printf 'left out: %s: %s\n' "$1" "$2"
-  [[ -z ${CI:-} ]] || failed=$((failed + 1))
 }
 
 clean_up() {

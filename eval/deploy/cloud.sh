@@ -101,7 +101,7 @@ ensure_key() {
     --tag-specifications "$(tags_for key-pair)" >/dev/null
 }
 
-# Sets `group`. Lets in `cidr`, and nobody whom an earlier create let in from elsewhere.
+# Sets `group`. Lets in `cidr` alone, and removes other addresses that an earlier create let in.
 ensure_group() {
   local rules port source
   group=$(look ec2 describe-security-groups --filters "$(of_deployment)" \

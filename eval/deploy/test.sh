@@ -20,9 +20,9 @@ parts=()                                            # files of tests
 wanted=()                                           # the tests, if not all
 servers=()                                          # the processes that stand for AWS
 within=()                                           # the command that runs others in its network
-passed=0
-failed=0
 
+# shellcheck source=tests/support/suite.sh
+source "$repo/tests/support/suite.sh"
 # shellcheck source=/dev/null # checked on their own
 for part in cloud units instance three; do source "$here/test/$part.sh"; done
 
@@ -33,6 +33,7 @@ main() { # [--instance] [--three] [TEST…]
   parts=(cloud units)
   while [[ ${1-} == --@(instance|three) ]]; do parts+=("${1#--}") && shift; done
   wanted=("$@")
+  folder=$work
   for part in "${parts[@]}"; do
     if "set_up_$part" >"$work/set-up.log" 2>&1; then
       for test in $(tests_of "$part"); do run "$test"; done
@@ -41,8 +42,7 @@ main() { # [--instance] [--three] [TEST…]
     fi
     "tear_down_$part"
   done
-  printf '%s passed, %s failed\n' "$passed" "$failed"
-  ((failed == 0))
+  sum_up
 }
 
 # All functions above the second heading of a part, in their order, or the wanted ones of them.
@@ -52,34 +52,6 @@ tests_of() { # PART
     ((${#wanted[@]} == 0)) || [[ " ${wanted[*]} " == *" $test "* ]] || continue
     printf '%s\n' "$test"
   done < <(sed -n '/^# --- how/q; s/^\([a-z0-9_]*\)() {$/\1/p' "$here/test/$1.sh")
-}
-
-run() { # TEST
-  local status
-  set +e # here, so that `set -e` counts within
-  (set -e && cd -- "$work" && "$1") >"$work/test.log" 2>&1 </dev/null
-  status=$?
-  set -e
-  if ((status == 0)); then
-    printf 'ok      %s\n' "${1//_/ }"
-    passed=$((passed + 1))
-    sed -n 's/^note: /        /p' "$work/test.log"
-  else
-    printf 'FAILED  %s\n' "${1//_/ }"
-    sed 's/^/    /' "$work/test.log"
-    failed=$((failed + 1))
-  fi
-}
-
-# Installs a package of Debian's, where that is possible.
-get() { # PACKAGE
-  ((EUID == 0)) && command -v apt-get >/dev/null && apt-get update -q </dev/null &&
-    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$1" </dev/null
-}
-
-leave_out() { # PART REASON
-  printf 'left out: %s: %s\n' "$1" "$2"
-  [[ -z ${CI:-} ]] || failed=$((failed + 1))
 }
 
 clean_up() {

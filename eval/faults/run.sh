@@ -63,8 +63,8 @@ main() {
 
 present() { build_plots && draw; }
 
-# The results of an experiment that found something wrong are no record, but somebody has to look
-# into them.
+# The results of an experiment that found something wrong are no record; they are kept to be
+# examined.
 broken() { # HOW
   local kept
   kept=$(mktemp -d)

@@ -16,12 +16,12 @@ here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 repo=$(readlink -f -- "$here/../..")
 # shellcheck source=toolchain.sh
 source "$repo/toolchain.sh"
+# shellcheck source=tests/support/suite.sh
+source "$repo/tests/support/suite.sh"
 target=${CARGO_TARGET_DIR:-$repo/target}
 work=$(cd -- "$(mktemp -d)" && pwd -P)
 as_root=()
 wanted=() # the tests, if not all
-passed=0
-failed=0
 readonly TOOLS=(ip:iproute2 python3:python3 sqlite3:sqlite3 curl:curl)
 readonly OPEN_SECONDS=90 # for a run to have its hosts, and to remove them
 readonly OUT_SECONDS=3 UP_SECONDS=1 # of each fault
@@ -30,22 +30,21 @@ main() { # [TEST…]
   wanted=("$@")
   trap clean_up EXIT
   trap 'exit 130' INT TERM HUP
-  run the_judge_finds_what_is_wrong
+  check the_judge_finds_what_is_wrong
   if get_ready >"$work/set-up.log" 2>&1; then
-    run an_interrupted_run_leaves_nothing_behind_and_disturbs_no_other
-    run clients_see_no_error_and_no_stale_read_while_hosts_die_and_come_back
+    check an_interrupted_run_leaves_nothing_behind_and_disturbs_no_other
+    check clients_see_no_error_and_no_stale_read_while_hosts_die_and_come_back
     if get_postgres >"$work/set-up.log" 2>&1; then
-      run no_order_is_lost_while_catalogs_and_servers_of_postgresql_die_and_come_back
-      run no_order_is_lost_when_patroni_replaces_a_server_that_was_killed
-      run another_catalog_rules_when_one_is_killed_stopped_or_cut_off
+      check no_order_is_lost_while_catalogs_and_servers_of_postgresql_die_and_come_back
+      check no_order_is_lost_when_patroni_replaces_a_server_that_was_killed
+      check another_catalog_rules_when_one_is_killed_stopped_or_cut_off
     else
       leave_out 'hosts with PostgreSQL' "$(tail -n 1 -- "$work/set-up.log")"
     fi
   else
     leave_out 'hosts in network namespaces' "$(tail -n 1 -- "$work/set-up.log")"
   fi
-  printf '%s passed, %s failed\n' "$passed" "$failed"
-  ((failed == 0))
+  sum_up
 }
 
 # --- the tests ------------------------------------------------------------------------------------
@@ -93,21 +92,10 @@ another_catalog_rules_when_one_is_killed_stopped_or_cut_off() {
 
 # --- how they are written -------------------------------------------------------------------------
 
-run() { # TEST
-  local status
+# Runs a test, if it is wanted.
+check() { # TEST
   ((${#wanted[@]} == 0)) || [[ " ${wanted[*]} " == *" $1 "* ]] || return 0
-  set +e # here, so that `set -e` counts within
-  (set -e && "$1") >"$work/test.log" 2>&1 </dev/null
-  status=$?
-  set -e
-  if ((status == 0)); then
-    printf 'ok      %s\n' "${1//_/ }"
-    passed=$((passed + 1))
-  else
-    printf 'FAILED  %s\n' "${1//_/ }"
-    sed 's/^/    /' -- "$work/test.log"
-    failed=$((failed + 1))
-  fi
+  run "$1"
   interrupt_all
 }
 
@@ -122,11 +110,6 @@ interrupt_all() {
   for file in "$work"/*.group; do
     [[ ! -e $file ]] || interrupt "$(basename -- "$file" .group)" >/dev/null 2>&1 || true
   done
-}
-
-leave_out() { # WHAT REASON
-  printf 'left out: %s: %s\n' "$1" "$2"
-  [[ -z ${CI:-} ]] || failed=$((failed + 1))
 }
 
 # The last line says what is missing.

@@ -101,7 +101,7 @@ run_once() { # NETWORK REPETITION ITERATIONS PROBABILITY CACHE
     esac
     target=(--frontend "$address:8080")
   fi
-  # Whoever comes first pays for what is only done once: connections, pages, the choice of a leader.
+  # The first client's time includes what is done only once: connections, pages, the choice of a leader.
   "$TOYSTORE_BIN" client -c "$CLIENTS" -n 20 -p 0.1 --seed 0 "${target[@]}" \
     --format csv </dev/null >/dev/null
   "$TOYSTORE_BIN" client -c "$CLIENTS" -n "$3" -p "$4" --seed "$2" "${target[@]}" \

@@ -23,8 +23,6 @@ use crate::wire::timing::ServerTiming;
 use crate::wire::toy::Toy;
 use crate::wire::trace::RequestOrigin;
 
-/// How long a health check may take.
-const CHECK_TIMEOUT: Duration = Duration::from_millis(250);
 /// A nomination takes the nominee's call to the catalog and a sync of its disk.
 const NOMINATION_TIMEOUT: Duration = Duration::from_secs(1);
 /// A notice of the leader that was lost is sent again after the next health check.
@@ -98,8 +96,12 @@ impl Remote {
         self.neighbours.catalog.call(&EndSession { session }, CATALOG_TIMEOUT).await
     }
 
-    pub(super) async fn check(&self, replica: ReplicaId) -> Result<ReplicaStatus, CallError> {
-        self.neighbours.replica(replica).call(&GetStatus {}, CHECK_TIMEOUT).await
+    pub(super) async fn check(
+        &self,
+        replica: ReplicaId,
+        limit: Duration,
+    ) -> Result<ReplicaStatus, CallError> {
+        self.neighbours.replica(replica).call(&GetStatus {}, limit).await
     }
 
     pub(super) async fn nominate(

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::cache::Cache;
-use super::core::health::HealthCheck;
+use super::core::health::{CheckLimit, HealthCheck};
 use super::core::selection::Nominee;
 use super::core::session::{NextCall, RENEWAL_INTERVAL, RenewalOutcome, SessionKeeper};
 use super::remote::Remote;
@@ -22,7 +22,7 @@ use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaI
 
 /// How often the catalog is asked for its status.
 const CATALOG_INTERVAL: Duration = Duration::from_millis(200);
-/// How often each replica's health is checked.
+/// How long after its last answer a replica's health is checked again.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Starts a front-end's tasks, which end with `shutdown`.
@@ -119,9 +119,15 @@ impl Service {
     /// Checks one replica's health, for ever.
     async fn check_health(self: Arc<Self>, remote: Rc<Remote>, replica: ReplicaId) {
         let refusals = Repeats::default();
+        let mut limit = CheckLimit::default();
         loop {
-            let check = match remote.check(replica).await {
+            let asked = self.runtime.now();
+            let answer = remote.check(replica, limit.get()).await;
+            let took = self.runtime.now() - asked;
+            let was_silent = matches!(answer, Err(CallError::Unreachable(Unreachable::Silent)));
+            let check = match answer {
                 Ok(status) => {
+                    limit.answered(took);
                     if let Some(lasted) = refusals.over(self.runtime.now()) {
                         log::info!("replica {replica} answers again; it refused {lasted}");
                     }
@@ -135,11 +141,20 @@ impl Service {
                     }
                     HealthCheck::Missed
                 }
+                Err(CallError::Unreachable(Unreachable::Silent)) if !limit.is_missed(took) => {
+                    continue;
+                }
                 Err(CallError::Unreachable(_)) => HealthCheck::Missed,
             };
-            self.select(|selection| selection.checked(replica, check));
+            let is_doubtful = self.select(|selection| {
+                selection.checked(replica, check);
+                selection.is_doubtful(replica)
+            });
             self.selecting.notify_one();
-            self.runtime.sleep(CHECK_INTERVAL).await;
+            // Silence has taken time already, and the next check is to tell what it means.
+            if !(was_silent && is_doubtful) {
+                self.runtime.sleep(CHECK_INTERVAL).await;
+            }
         }
     }
 

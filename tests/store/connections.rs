@@ -62,7 +62,7 @@ async fn read_to_end(client: &mut TcpStream) -> String {
     String::from_utf8_lossy(&read).into_owned()
 }
 
-/// Sends requests, whose answers are not read, until nobody takes them any more.
+/// Sends requests, whose answers are not read, until the server takes no more.
 async fn stuff(address: &str, requests: &str) -> (TcpStream, usize) {
     const MOST: usize = 2_000_000;
     const TAKEN_BY_NOW: Duration = Duration::from_millis(500);

@@ -225,7 +225,7 @@ async fn a_purchase_that_is_under_way_when_the_catalogs_disk_fills_up_is_refused
     let Some(([disk], cluster)) = store_with_disks(["catalog"]).await else { return };
     let store = cluster.frontends[0].clone();
     disk.fill();
-    // Purchases that come before anybody has noticed.
+    // Purchases that come before a role has noticed it.
     let purchases = (0..20).map(|turn| {
         let store = &store;
         async move {

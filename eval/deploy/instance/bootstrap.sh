@@ -7,7 +7,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 readonly HOURS=@HOURS@ # until the instance ends itself; 0 means never
 
-# First of all, lest a failure below leave an instance that nobody ends. What is powered off here
+# First of all, so that a failure below does not leave an instance running for ever. What is powered off here
 # is terminated, its volume deleted (instance-initiated-shutdown-behavior).
 if [ "$HOURS" -gt 0 ]; then
   cat >/etc/systemd/system/toystore-end.service <<'UNIT'

@@ -260,7 +260,7 @@ a_host_that_is_gone_is_made_again_and_the_others_stay() {
 # both, in PATH, an `aws` that notes which calls are made and fails where a test wants it, and a
 # `curl` that answers from a file.
 set_up_cloud() {
-  get_tools || return 1
+  set_up_python "$tools" "$here/test/requirements.txt" || return 1
   mkdir "$work/bin"
   export PATH=$work/bin:$tools/bin:$PATH XDG_STATE_HOME=$work/state
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true
@@ -299,20 +299,6 @@ start_server() {
   done
   tail -n 1 "$work/server.log"
   return 1
-}
-
-get_tools() {
-  cmp -s "$here/test/requirements.txt" "$tools/requirements.txt" && return 0
-  rm -rf -- "$tools"
-  if ! python3 -m venv "$tools" && ! { get python3-venv && python3 -m venv "$tools"; }; then
-    echo 'python3-venv is missing; get it with: sudo apt-get install -y python3-venv'
-    return 1
-  fi
-  if ! "$tools/bin/pip" install -q -r "$here/test/requirements.txt"; then
-    echo 'what test/requirements.txt lists cannot be installed'
-    return 1
-  fi
-  cp "$here/test/requirements.txt" "$tools/"
 }
 
 tear_down_cloud() {

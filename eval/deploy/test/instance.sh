@@ -36,7 +36,7 @@ install_builds_the_commit_and_opens_the_store() {
   says '"leader":3' '"state":"follower"'
 }
 
-roles_have_started_in_order_and_as_nobody_in_particular() {
+roles_have_started_in_order_and_without_rights() {
   local unit last=0 started
   for unit in catalog order@1 order@2 order@3 frontend; do
     expect 0 ssh_to "systemctl show -P ActiveEnterTimestampMonotonic toystore-$unit"

@@ -181,7 +181,7 @@ impl Sessions {
     }
 
     /// Returns whether a front-end may say that a session is over: it is its own, or of an earlier
-    /// run, whose sessions nobody can tell apart.
+    /// run, whose sessions cannot be told apart.
     #[must_use]
     pub fn may_end(&self, frontend: u32, id: SessionId) -> bool {
         let is_own = self.live.get(&id).is_none_or(|session| session.frontend == frontend);

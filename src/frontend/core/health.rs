@@ -13,17 +13,35 @@
 //! condition  ready   doubtful  doubtful  gone      ready
 //! ```
 //!
+//! How long a check waits for its answer follows from how long the last ones took, as TCP's
+//! retransmission timeout does (RFC 6298): a replica that usually answers within a few milliseconds
+//! is missed after [`SHORTEST_LIMIT`], and one that is busy or far away gets up to
+//! [`LONGEST_LIMIT`]. A miss is checked again at once. So a leader that hangs is replaced after
+//! about a third of a second. And a front-end that did not run itself for so long missed nothing:
+//!
+//! ```text
+//! front-end   check ---- (gets no processor for a second) ---- time is up; the answer is unread
+//! replica            answers
+//! ```
+//!
 //! # When a replica is unfit
 //!
 //! A replica that answers may say that it could not lead now, because its disk or its connection
 //! to the catalog hangs. After [`MOST_MISSES`] such answers in a row it is *unfit*.
 
+use std::time::Duration;
+
 use crate::wire::replication::{Fitness, ReplicaStatus};
 
-/// Health checks in a row without an answer after which a replica is gone. With pauses of 100 ms
-/// and 250 ms for an answer, a leader that hangs is replaced after about a second; under full load,
-/// two cores were seen to need almost as long for an answer.
+/// Health checks in a row without an answer after which a replica is gone.
 pub const MOST_MISSES: u32 = 3;
+/// The least time that a health check waits. On two busy cores, threads were seen to wait half as
+/// long for a processor.
+pub const SHORTEST_LIMIT: Duration = Duration::from_millis(80);
+/// The most time that a health check waits: longer than the way around the earth and back.
+pub const LONGEST_LIMIT: Duration = Duration::from_millis(250);
+/// A check waits so many times as long as the slowest of the last answers took.
+const ALLOWANCE: u32 = 4;
 
 /// The outcome of a health check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +52,36 @@ pub enum HealthCheck {
     Missed,
     /// The connection was refused: no process listens at its address.
     Gone,
+}
+
+/// How long a health check of one replica waits, which follows from its last answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckLimit {
+    /// How long the slowest of the last answers took; it counts less with each further one. `None`
+    /// before the first.
+    slowest: Option<Duration>,
+}
+
+impl CheckLimit {
+    /// Returns how long the next check waits.
+    #[must_use]
+    pub fn get(&self) -> Duration {
+        let limit = self.slowest.map_or(LONGEST_LIMIT, |slowest| slowest * ALLOWANCE);
+        limit.clamp(SHORTEST_LIMIT, LONGEST_LIMIT)
+    }
+
+    /// Notes how long an answer took.
+    pub fn answered(&mut self, took: Duration) {
+        let earlier = self.slowest.unwrap_or_default();
+        self.slowest = Some(took.max(earlier / 8 * 7));
+    }
+
+    /// Returns whether a check that ended without an answer after `took` is a miss. If it took far
+    /// longer than it was to wait, this process did not run, and the answer may have come.
+    #[must_use]
+    pub fn is_missed(&self, took: Duration) -> bool {
+        took < self.get() * 2
+    }
 }
 
 /// What the health checks say about a replica.
@@ -168,6 +216,32 @@ mod tests {
             conditions(&[unfit, unfit, unfit, ready]),
             [Condition::Doubtful, Condition::Doubtful, Condition::Unfit, Condition::Ready]
         );
+    }
+
+    #[test]
+    fn a_check_waits_as_long_as_the_last_answers_let_expect() {
+        let ms = Duration::from_millis;
+        let mut limit = CheckLimit::default();
+        assert_eq!(limit.get(), LONGEST_LIMIT, "the first connects, too");
+        limit.answered(ms(2));
+        assert_eq!(limit.get(), SHORTEST_LIMIT);
+        limit.answered(ms(40));
+        assert_eq!(limit.get(), ms(160));
+        limit.answered(ms(2));
+        assert_eq!(limit.get(), ms(140), "one fast answer does not make it fast");
+        limit.answered(ms(240));
+        assert_eq!(limit.get(), LONGEST_LIMIT);
+        for _ in 0..30 {
+            limit.answered(ms(2));
+        }
+        assert_eq!(limit.get(), SHORTEST_LIMIT);
+    }
+
+    #[test]
+    fn a_check_that_ended_long_after_its_time_is_no_miss() {
+        let limit = CheckLimit { slowest: Some(Duration::ZERO) };
+        assert!(limit.is_missed(SHORTEST_LIMIT + Duration::from_millis(5)));
+        assert!(!limit.is_missed(Duration::from_secs(1)));
     }
 
     #[test]

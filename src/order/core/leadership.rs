@@ -20,7 +20,7 @@
 //!   |                  |                     | leading: sells
 //! ```
 //!
-//! A replica believes nobody but the catalog. What a front-end or another replica says of a newer
+//! A replica believes only the catalog. What a front-end or another replica says of a newer
 //! epoch is a *hint*: the replica asks the catalog, and steps down once the catalog says so. The
 //! purchases that wait there are answered "not leader": the client's front-end retries them at the
 //! next leader under the same keys. The outcome of a batch that is at the catalog then is ignored

@@ -17,8 +17,8 @@ const MISSES: Text = Text {
     wrong: "One health check is lost. The front-end takes a leader that works for dead, nominates \
             another replica, and all purchases under way have to be sent again.",
     why: "A message that is lost and a process that hangs look alike for a moment. Three misses \
-          take about a second; until then the leader keeps its place, and an answer to any other \
-          request counts as well.",
+          take about a third of a second; until then the leader keeps its place, and an answer \
+          to any other request counts as well.",
     question: "Replica 2 leads and works. One health check of front-end 1 is lost. What does \
                front-end 1 do next?",
     asked: Asked::BeforeTheDivergence,
