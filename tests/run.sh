@@ -13,7 +13,7 @@ source ./toolchain.sh
 # Those whose names are not those of their commands are in is_there.
 readonly PACKAGES=(buildah etcd-server nginx-light postgresql prometheus shellcheck sqlite3 valgrind varnish wrk)
 readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/hosts/test.sh
-  eval/deploy/test.sh container/test.sh) # commands
+  eval/deploy/test.sh container/test.sh benches/counts.sh) # commands
 
 report=$(mktemp)
 trap 'rm -f -- "$report"' EXIT
