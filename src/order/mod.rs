@@ -6,6 +6,7 @@
 
 mod conditions;
 pub mod core;
+mod errors;
 mod metrics;
 pub mod order_log;
 pub mod remote;
