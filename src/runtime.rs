@@ -27,35 +27,6 @@ pub trait Runtime: Send + Sync {
     fn random(&self) -> u64;
 }
 
-/// How long a process that has just started asks often.
-const START_PERIOD: Duration = Duration::from_secs(2);
-/// The pause between two questions while it does.
-const START_PAUSE: Duration = Duration::from_millis(10);
-
-/// The pauses of a task that asks its neighbours for ever. Roles that start together are there
-/// within some milliseconds of each other, so a task asks often at first, until it has found what
-/// it needs.
-#[derive(Clone, Copy, Debug)]
-pub struct Pauses {
-    interval: Duration,
-    asks_often_until: Instant,
-}
-
-impl Pauses {
-    /// Pauses of `interval`, for a task that begins now.
-    #[must_use]
-    pub fn new(runtime: &dyn Runtime, interval: Duration) -> Self {
-        Self { interval, asks_often_until: runtime.now() + START_PERIOD }
-    }
-
-    /// Returns the pause before the next question.
-    #[must_use]
-    pub fn next(&self, now: Instant, has_found: bool) -> Duration {
-        let asks_often = !has_found && now < self.asks_often_until;
-        if asks_often { START_PAUSE.min(self.interval) } else { self.interval }
-    }
-}
-
 /// The time that a call was given has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;

@@ -477,7 +477,7 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
 }
 
 /// Constants of the protocol, and where `docs/protocol.md` tells of them.
-const TOLD: [(&str, &str, &str); 30] = [
+const TOLD: [(&str, &str, &str); 28] = [
     ("wire/lease.rs", "LONGEST_LEASE_MS: u64 = 1_000", "It lasts 1 s"),
     ("catalog/core/sessions.rs", "MARGIN: Duration = Duration::from_millis(250)", "250 ms more"),
     ("catalog/core/sessions.rs", "from_millis(500)", "not acknowledged for 500 ms"),
@@ -507,8 +507,6 @@ const TOLD: [(&str, &str, &str); 30] = [
     ("frontend/core/retry.rs", "QUERY_DEADLINE: Duration = Duration::from_secs(2)", "2 s for toys"),
     ("frontend/core/selection.rs", "YIELD_CHECKS: u32 = 100", "next 100 health checks"),
     ("frontend/core/session.rs", "from_millis(200)", "renewed every 200 ms"),
-    ("runtime.rs", "START_PERIOD: Duration = Duration::from_secs(2)", "in its first 2 s"),
-    ("runtime.rs", "START_PAUSE: Duration = Duration::from_millis(10)", "every 10 ms, until"),
     ("frontend/core/health.rs", "from_millis(80)", "at least 80 ms"),
     ("frontend/core/health.rs", "from_millis(250)", "at most 250 ms"),
     ("frontend/core/health.rs", "ALLOWANCE: u32 = 4", "four times as long"),

@@ -14,7 +14,6 @@ use super::remote::Remote;
 use super::service::Service;
 use crate::repeats::Repeats;
 use crate::roles::Roles;
-use crate::runtime::Pauses;
 use crate::shutdown::Shutdown;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::calls::LogReport;
@@ -51,10 +50,8 @@ impl Service {
     async fn keep_session(self: Arc<Self>, remote: Rc<Remote>) {
         let mut keeper = SessionKeeper::new(self.number);
         let refusals = Repeats::default();
-        let pauses = Pauses::new(&*self.runtime, RENEWAL_INTERVAL);
         loop {
             let sent = self.runtime.now();
-            let mut has_session = false;
             match self.cached(|cache| keeper.next_call(cache)) {
                 NextCall::Register(request) => match remote.register(request).await {
                     Ok(reply) => {
@@ -66,7 +63,6 @@ impl Service {
                         let text = || format!("{} ms", reply.lease_ms);
                         recorder.change(EventKind::Local, "lease.begin", text);
                         self.cached(|cache| keeper.registered(cache, sent, reply));
-                        has_session = true;
                     }
                     Err(error @ CallError::Refused { .. }) => {
                         if refusals.happened(&error.to_string(), self.runtime.now()) {
@@ -76,7 +72,6 @@ impl Service {
                     Err(error) => log::debug!("no session with the catalog: {error}"),
                 },
                 NextCall::Renew(session) => {
-                    has_session = true;
                     if let Ok(reply) = remote.renew(session).await
                         && self.cached(|cache| keeper.renewed(cache, session, sent, reply))
                             == RenewalOutcome::Expired
@@ -88,7 +83,7 @@ impl Service {
                     }
                 }
             }
-            self.runtime.sleep(pauses.next(self.runtime.now(), has_session)).await;
+            self.runtime.sleep(RENEWAL_INTERVAL).await;
         }
     }
 
@@ -102,14 +97,11 @@ impl Service {
 
     /// Asks the catalog for its status, for ever.
     async fn check_catalog(self: Arc<Self>, remote: Rc<Remote>) {
-        let pauses = Pauses::new(&*self.runtime, CATALOG_INTERVAL);
         loop {
             let asked = self.runtime.now();
             let (relayed, before) =
                 self.select(|selection| (selection.logs(), selection.leadership()));
-            let report = remote.report(&LogReport { own: None, relayed }).await;
-            let has_answered = report.is_ok();
-            match report {
+            match remote.report(&LogReport { own: None, relayed }).await {
                 Ok(report) => self.heard_from_catalog(report, asked, before),
                 Err(error) => {
                     let is_gone =
@@ -120,7 +112,7 @@ impl Service {
                 }
             }
             self.say_retried();
-            self.runtime.sleep(pauses.next(self.runtime.now(), has_answered)).await;
+            self.runtime.sleep(CATALOG_INTERVAL).await;
         }
     }
 
@@ -128,7 +120,6 @@ impl Service {
     async fn check_health(self: Arc<Self>, remote: Rc<Remote>, replica: ReplicaId) {
         let refusals = Repeats::default();
         let mut limit = CheckLimit::default();
-        let pauses = Pauses::new(&*self.runtime, CHECK_INTERVAL);
         loop {
             let asked = self.runtime.now();
             let answer = remote.check(replica, limit.get()).await;
@@ -155,14 +146,14 @@ impl Service {
                 }
                 Err(CallError::Unreachable(_)) => HealthCheck::Missed,
             };
-            let (is_doubtful, has_leader) = self.select(|selection| {
+            let is_doubtful = self.select(|selection| {
                 selection.checked(replica, check);
-                (selection.is_doubtful(replica), selection.leader().is_some())
+                selection.is_doubtful(replica)
             });
             self.selecting.notify_one();
             // Silence has taken time already, and the next check is to tell what it means.
             if !(was_silent && is_doubtful) {
-                self.runtime.sleep(pauses.next(self.runtime.now(), has_leader)).await;
+                self.runtime.sleep(CHECK_INTERVAL).await;
             }
         }
     }

@@ -6,8 +6,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec};
 
 use super::core::batches::BatchOutcome;
 use super::core::effects::Event;
-use super::errors::OrderError;
-use super::service::Service;
+use super::service::{OrderError, Service};
 use crate::health::Readiness as _;
 use crate::metrics::{Metrics, PURCHASES, SECONDS, Scraped, count};
 use crate::wire::calls;
@@ -141,12 +140,7 @@ impl OrderMetrics {
             Ok(PurchaseReply::NotLeader(_)) => 5,
             Err(OrderError::Busy) => 6,
             Err(OrderError::Undecided) => 7,
-            Err(
-                OrderError::Storage(_)
-                | OrderError::NoCatalog(_)
-                | OrderError::NoStore
-                | OrderError::Leads(_),
-            ) => 8,
+            Err(OrderError::Storage(_) | OrderError::NoCatalog(_) | OrderError::Leads(_)) => 8,
         }]
         .inc();
     }

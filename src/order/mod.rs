@@ -6,7 +6,6 @@
 
 mod conditions;
 pub mod core;
-mod errors;
 mod metrics;
 pub mod order_log;
 pub mod remote;

@@ -20,9 +20,8 @@ use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
 
-use super::errors::OrderError;
 use super::remote::Remote;
-use super::service::Service;
+use super::service::{OrderError, Service};
 use crate::health;
 use crate::identity::Guarded;
 use crate::neighbours::over_sockets;
@@ -74,13 +73,7 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
         caller.timing.add_all(service.timing_of(&answer));
         Ok(answer?)
     });
-    endpoints.on(service, async |service, call: AppendRequest, caller: Caller| {
-        let is_of_a_store = caller.meant_for.is_some_and(|meant| meant.store.is_some());
-        if is_of_a_store && !service.has_store() {
-            return Err(OrderError::NoStore.into());
-        }
-        Ok(service.append(call).await?)
-    });
+    endpoints.on(service, async |service, call: AppendRequest, _| Ok(service.append(call).await?));
     endpoints.on(service, async |service, call: GetRows, _| Ok(service.rows(call.from).await?));
     let both = (Arc::clone(service), Rc::clone(remote));
     endpoints.on(&both, async |(service, remote), call: Nomination, caller| {

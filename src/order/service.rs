@@ -15,7 +15,6 @@ use super::core::followers::NotAppended;
 use super::core::in_flight::Busy;
 use super::core::leadership::Candidacy;
 use super::core::log::{LogNumber, NotTaken, Write};
-use super::errors::OrderError;
 use super::metrics::OrderMetrics;
 use super::remote::Remote;
 use super::storage::Storage;
@@ -63,6 +62,21 @@ pub struct Service {
     pub(super) conditions: Conditions,
     pub(super) metrics: OrderMetrics,
     pub(super) timeline: Timeline,
+}
+
+/// Why a replica could not do what it was asked.
+#[derive(Debug)]
+pub enum OrderError {
+    /// The disk is full, or the replica is ending.
+    Storage(String),
+    /// Too many purchases are in flight.
+    Busy,
+    /// The catalog, which alone could tell, is unreachable.
+    NoCatalog(String),
+    /// The purchase was not decided in time.
+    Undecided,
+    /// Another replica sends rows as if it led, and this one leads as far as it knows.
+    Leads(ReplicaId),
 }
 
 /// Rows on their way to the disk.
@@ -203,22 +217,7 @@ impl Service {
     }
 
     pub(super) fn status(&self) -> ReplicaStatus {
-        let status = self.decide(|core, now| core.status(now));
-        if self.has_store() { status } else { ReplicaStatus { fitness: Fitness::Unfit, ..status } }
-    }
-
-    /// Whether this replica belongs to a store. Until then it is not fit to lead, and takes no rows
-    /// of any store, which would belong to the one that it hears of next:
-    ///
-    /// ```text
-    /// replica            catalog of store A       emptied: a catalog of store B
-    ///   | order 0 of A     |                        |
-    ///   |<-----------------|                        |
-    ///   |            belongs to B, with A's order 0 |
-    ///   |<------------------------------------------|
-    /// ```
-    pub(super) fn has_store(&self) -> bool {
-        self.identity.store().is_some()
+        self.decide(|core, now| core.status(now))
     }
 
     /// Takes rows from any source; ends when they are on disk.
@@ -340,13 +339,10 @@ impl Service {
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        match self.status().fitness {
+        match self.decide(|core, now| core.fitness(now)) {
             Fitness::Ready => Ok(()),
             Fitness::CannotWrite(why) => {
                 Err(format!("{} cannot write: {why}", Role::Order(self.id)))
-            }
-            Fitness::Unfit if !self.has_store() => {
-                Err("this replica belongs to no store yet: the catalog has not told it".into())
             }
             Fitness::Unfit => Err(match self.identity.strangers_as_catalogs() {
                 Some(strangers) => strangers,
@@ -354,6 +350,20 @@ impl Readiness for Service {
                          unreachable"
                     .into(),
             }),
+        }
+    }
+}
+
+impl std::fmt::Display for OrderError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Storage(problem) => f.write_str(problem),
+            Self::Busy => f.write_str("too many purchases are in flight; retry in a moment"),
+            Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
+            Self::Undecided => f.write_str("not decided yet; retry with the same key"),
+            Self::Leads(id) => {
+                write!(f, "replica {id} leads as far as it knows; it asks the catalog first")
+            }
         }
     }
 }

@@ -17,7 +17,6 @@ use super::remote::Remote;
 use super::service::{Service, Waiter};
 use crate::events::Traces;
 use crate::failpoint;
-use crate::runtime::Pauses;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::transport::CallError;
@@ -201,10 +200,8 @@ impl Service {
     /// afterwards whenever it is behind; for ever.
     async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
         let start = self.decide(|core, _| core.durable().length);
-        let pauses = Pauses::new(&*self.runtime, CATCH_UP_INTERVAL);
         loop {
-            if self.has_store()
-                && self.decide(|core, _| core.should_fetch())
+            if self.decide(|core, _| core.should_fetch())
                 && self.fetch(&remote).await
                 && self.decide(|core, _| core.caught_up())
             {
@@ -214,8 +211,7 @@ impl Service {
                 let text = || format!("from {start} to {length} orders");
                 recorder.change(EventKind::Local, "caught_up", text);
             }
-            let has_found = self.has_store() && !self.decide(|core, _| core.should_fetch());
-            self.runtime.sleep(pauses.next(self.runtime.now(), has_found)).await;
+            self.runtime.sleep(CATCH_UP_INTERVAL).await;
         }
     }
 
@@ -312,7 +308,6 @@ impl Service {
     /// Checks whether the database and the catalog respond, for ever. The catalog's status also
     /// tells of new leaders, and of orders that this replica lacks.
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
-        let pauses = Pauses::new(&*self.runtime, SELF_CHECK_INTERVAL);
         loop {
             let asked = self.runtime.now();
             let before = self.decide(|core, _| core.known());
@@ -326,7 +321,6 @@ impl Service {
                     let _noted = self.store::<()>(std::future::ready(Err(error))).await;
                 }
             }
-            let has_answered = report.is_ok();
             if let Ok(report) = report {
                 self.adopt(report.store).await;
                 // A log that is longer than the journal stops the sales of the catalog, which says
@@ -339,9 +333,7 @@ impl Service {
             }
             // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
             self.runtime.sleep(HINT_PAUSE).await;
-            let has_found = has_answered && self.has_store();
-            let pause = pauses.next(self.runtime.now(), has_found);
-            let rest = pause.saturating_sub(HINT_PAUSE);
+            let rest = SELF_CHECK_INTERVAL.saturating_sub(HINT_PAUSE);
             let _either = self.runtime.timeout(rest, self.hinted.notified()).await;
         }
     }

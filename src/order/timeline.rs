@@ -8,8 +8,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::errors::OrderError;
-use super::service::Service;
+use super::service::{OrderError, Service};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::{CommitReply, Decision, PurchaseReply, Verdict};
 use crate::wire::timing::{ServerTiming, TimedPart};

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use toystore::clock;
 use toystore::order::core::followers::ACKNOWLEDGEMENT_TIMEOUT;
-use toystore::wire::identity::StoreId;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{
@@ -19,7 +18,7 @@ use toystore::wire::replication::{
 };
 
 use crate::eventually::eventually;
-use crate::neighbours::of_order::{Catalog, CatalogState, Peer, STORE, page};
+use crate::neighbours::of_order::{Catalog, CatalogState, Peer, page};
 use crate::neighbours::{
     Answer, Fault, OrderRole, Received, Reply, Running, Store, end_of, finish, leading, orders,
     purchase, rows_from, sold,
@@ -87,35 +86,6 @@ async fn buy_held_up(
 /// Well above the time that a purchase waits for a follower, on a busy machine, too; well below the
 /// time limit of a message to a follower, for which no purchase may wait.
 const LONG: Duration = Duration::from_millis(1_500);
-
-#[actix_web::test]
-async fn a_replica_that_belongs_to_no_store_yet_may_not_lead_and_takes_no_rows_of_a_store() {
-    let store = Store::new();
-    let catalog = Catalog::at(&store.catalog);
-    catalog.state().is_new = true;
-    let replica = store.run_order(2);
-    let log = orders(&["Tux"]);
-    let append = async || {
-        let rows = Rows { after: Position::START, orders: log.clone() };
-        let request =
-            AppendRequest { leadership: leading(1, 3), rows, leader_length: 1, origins: vec![] };
-        let sent = replica.request("POST", "/internal/append");
-        let sent = sent.insert_header(("toystore-role", "order-2"));
-        let sent = sent.insert_header(("toystore-store", StoreId::from_random(STORE).to_string()));
-        finish(sent.send_json(&request)).await
-    };
-    catalog.receives("report", 2).await;
-    assert_eq!(replica.status().await.fitness, Fitness::Unfit);
-    let (status, message) = append().await.error();
-    assert_eq!(status, 503);
-    assert!(message.contains("belongs to no store yet"), "{message}");
-    assert_eq!(replica.status().await.log, Position::START);
-
-    catalog.state().is_new = false;
-    eventually("it may lead", async || replica.status().await.fitness == Fitness::Ready).await;
-    assert_eq!(append().await.status, 200);
-    replica.await_log(&log).await;
-}
 
 #[actix_web::test]
 async fn a_nominee_acquires_leadership_and_then_sells() {
