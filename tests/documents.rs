@@ -477,7 +477,7 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
 }
 
 /// Constants of the protocol, and where `docs/protocol.md` tells of them.
-const TOLD: [(&str, &str, &str); 28] = [
+const TOLD: [(&str, &str, &str); 29] = [
     ("wire/lease.rs", "LONGEST_LEASE_MS: u64 = 1_000", "It lasts 1 s"),
     ("catalog/core/sessions.rs", "MARGIN: Duration = Duration::from_millis(250)", "250 ms more"),
     ("catalog/core/sessions.rs", "from_millis(500)", "not acknowledged for 500 ms"),
@@ -510,6 +510,11 @@ const TOLD: [(&str, &str, &str); 28] = [
     ("frontend/core/health.rs", "from_millis(80)", "at least 80 ms"),
     ("frontend/core/health.rs", "from_millis(250)", "at most 250 ms"),
     ("frontend/core/health.rs", "ALLOWANCE: u32 = 4", "four times as long"),
+    (
+        "frontend/core/health.rs",
+        "LIMIT_IF_GONE: Duration = Duration::from_secs(1)",
+        "1 s if the re",
+    ),
     (
         "frontend/tasks.rs",
         "CHECK_INTERVAL: Duration = Duration::from_millis(100)",

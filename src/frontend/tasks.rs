@@ -122,12 +122,11 @@ impl Service {
         let mut limit = CheckLimit::default();
         loop {
             let asked = self.runtime.now();
+            let mut again_at_once = false;
             let answer = remote.check(replica, limit.get()).await;
-            let took = self.runtime.now() - asked;
-            let was_silent = matches!(answer, Err(CallError::Unreachable(Unreachable::Silent)));
             let check = match answer {
                 Ok(status) => {
-                    limit.answered(took);
+                    limit.answered(self.runtime.now() - asked);
                     if let Some(lasted) = refusals.over(self.runtime.now()) {
                         log::info!("replica {replica} answers again; it refused {lasted}");
                     }
@@ -141,18 +140,15 @@ impl Service {
                     }
                     HealthCheck::Missed
                 }
-                Err(CallError::Unreachable(Unreachable::Silent)) if !limit.is_missed(took) => {
-                    continue;
+                Err(CallError::Unreachable(Unreachable::Silent)) => {
+                    again_at_once = limit.missed();
+                    HealthCheck::Missed
                 }
                 Err(CallError::Unreachable(_)) => HealthCheck::Missed,
             };
-            let is_doubtful = self.select(|selection| {
-                selection.checked(replica, check);
-                selection.is_doubtful(replica)
-            });
+            self.select(|selection| selection.checked(replica, check));
             self.selecting.notify_one();
-            // Silence has taken time already, and the next check is to tell what it means.
-            if !(was_silent && is_doubtful) {
+            if !again_at_once {
                 self.runtime.sleep(CHECK_INTERVAL).await;
             }
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clients::{Clients, Size};
 use crate::eventually::eventually;
+use crate::processes::get;
 use crate::proxied_store::{Store, settings};
 use crate::proxies::State;
 
@@ -74,4 +75,26 @@ async fn a_slow_follower_delays_purchases_only_once() {
     let history = clients.finish().await;
     assert!(history.longest_wait() < Duration::from_secs(2), "{:?}", history.longest_wait());
     history.check(&store).await;
+}
+
+#[actix_web::test]
+async fn replicas_that_become_far_away_are_taken_for_living_ones_again() {
+    let store = Store::open(settings()).await;
+    let clients = Clients::buying(2, &store.frontends);
+    clients.await_orders(20).await;
+    // Longer than health checks wait while answers take a millisecond, and shorter than they ever
+    // wait.
+    for replica in ["order-1", "order-2", "order-3"] {
+        store.network.set("frontend", replica, State::distant(Duration::from_millis(60)));
+    }
+    clients.await_orders(20).await;
+    eventually("every replica answers health checks", async || {
+        let answer = get(&store.frontends[0], "/cluster").await;
+        answer.is_ok_and(|(_, body)| {
+            let replicas = body["data"]["replicas"].as_array();
+            replicas.is_some_and(|replicas| replicas.iter().all(|it| it["state"] != "down"))
+        })
+    })
+    .await;
+    clients.finish().await.check(&store).await;
 }

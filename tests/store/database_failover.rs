@@ -184,14 +184,7 @@ async fn the_sessions_of_a_catalog_are_cancelled_and_terminated() {
     let clients = store.shop().await;
     for end in ["pg_cancel_backend", "pg_terminate_backend"] {
         // While a commit waits for its standbys; the row is then on one disk only.
-        let watcher = store.servers.sql_beside(
-            0,
-            &format!(
-                "DO $$ BEGIN LOOP PERFORM pg_stat_clear_snapshot(); \
-                 PERFORM {end}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'; \
-                 EXIT WHEN FOUND; PERFORM pg_sleep(0.005); END LOOP; END $$"
-            ),
-        );
+        let watcher = store.servers.end_waiting_commits(0, end);
         for standby in [1, 2] {
             store.servers.signal(standby, Signal::STOP);
         }

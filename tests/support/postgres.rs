@@ -274,6 +274,19 @@ impl Servers {
         Beside(command.spawn().unwrap())
     }
 
+    /// Calls a function such as `pg_cancel_backend` on each session whose commit waits for standbys,
+    /// as soon as one does, and then ends.
+    pub(crate) fn end_waiting_commits(&self, number: usize, function: &str) -> Beside {
+        self.sql_beside(
+            number,
+            &format!(
+                "DO $$ BEGIN LOOP PERFORM pg_stat_clear_snapshot(); \
+                 PERFORM {function}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'; \
+                 EXIT WHEN FOUND; PERFORM pg_sleep(0.005); END LOOP; END $$"
+            ),
+        )
+    }
+
     /// The one of these standbys that has received the most.
     pub(crate) fn most_advanced(&self, numbers: &[usize]) -> usize {
         let received = |number: &usize| {

@@ -17,11 +17,14 @@
 //! retransmission timeout does (RFC 6298): a replica that usually answers within a few milliseconds
 //! is missed after [`SHORTEST_LIMIT`], and one that is busy or far away gets up to
 //! [`LONGEST_LIMIT`]. A miss is checked again at once. So a leader that hangs is replaced after
-//! about a third of a second. And a front-end that did not run itself for so long missed nothing:
+//! about a third of a second. One that is gone gets [`LIMIT_IF_GONE`], or it would stay gone after
+//! its link has become slow:
 //!
 //! ```text
-//! front-end   check ---- (gets no processor for a second) ---- time is up; the answer is unread
-//! replica            answers
+//! an answer takes    2 ms    100 ms  100 ms  100 ms  100 ms  100 ms
+//! the limit          250     80      80      80      1,000   250
+//! check              answer  miss    miss    miss    answer  answer
+//! condition          ready   doubtful        gone    ready
 //! ```
 //!
 //! # When a replica is unfit
@@ -40,6 +43,9 @@ pub const MOST_MISSES: u32 = 3;
 pub const SHORTEST_LIMIT: Duration = Duration::from_millis(80);
 /// The most time that a health check waits: longer than the way around the earth and back.
 pub const LONGEST_LIMIT: Duration = Duration::from_millis(250);
+/// How long a check of a replica that is gone waits: nothing depends on it, and to connect anew on a
+/// slow link takes three times as long as an answer.
+pub const LIMIT_IF_GONE: Duration = Duration::from_secs(1);
 /// A check waits so many times as long as the slowest of the last answers took.
 const ALLOWANCE: u32 = 4;
 
@@ -54,18 +60,23 @@ pub enum HealthCheck {
     Gone,
 }
 
-/// How long a health check of one replica waits, which follows from its last answers.
+/// How long a health check of one replica waits, which follows from the last ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CheckLimit {
     /// How long the slowest of the last answers took; it counts less with each further one. `None`
     /// before the first.
     slowest: Option<Duration>,
+    /// Checks in a row that waited in vain.
+    misses: u32,
 }
 
 impl CheckLimit {
     /// Returns how long the next check waits.
     #[must_use]
     pub fn get(&self) -> Duration {
+        if self.misses == MOST_MISSES {
+            return LIMIT_IF_GONE;
+        }
         let limit = self.slowest.map_or(LONGEST_LIMIT, |slowest| slowest * ALLOWANCE);
         limit.clamp(SHORTEST_LIMIT, LONGEST_LIMIT)
     }
@@ -73,14 +84,14 @@ impl CheckLimit {
     /// Notes how long an answer took.
     pub fn answered(&mut self, took: Duration) {
         let earlier = self.slowest.unwrap_or_default();
-        self.slowest = Some(took.max(earlier / 8 * 7));
+        *self = Self { slowest: Some(took.max(earlier / 8 * 7)), misses: 0 };
     }
 
-    /// Returns whether a check that ended without an answer after `took` is a miss. If it took far
-    /// longer than it was to wait, this process did not run, and the answer may have come.
-    #[must_use]
-    pub fn is_missed(&self, took: Duration) -> bool {
-        took < self.get() * 2
+    /// Notes that there was no answer in time. Returns whether to check again at once: silence has
+    /// taken time already, and the next check is to tell what it means.
+    pub fn missed(&mut self) -> bool {
+        self.misses = one_more(self.misses);
+        self.misses < MOST_MISSES
     }
 }
 
@@ -238,10 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_ended_long_after_its_time_is_no_miss() {
-        let limit = CheckLimit { slowest: Some(Duration::ZERO) };
-        assert!(limit.is_missed(SHORTEST_LIMIT + Duration::from_millis(5)));
-        assert!(!limit.is_missed(Duration::from_secs(1)));
+    fn a_replica_whose_link_has_become_slow_is_checked_for_longer_once_it_is_gone() {
+        let mut limit = CheckLimit::default();
+        limit.answered(Duration::from_millis(2));
+        for _ in 1..MOST_MISSES {
+            assert!(limit.missed());
+            assert_eq!(limit.get(), SHORTEST_LIMIT, "a leader that hangs is replaced soon");
+        }
+        assert!(!limit.missed());
+        assert!(!limit.missed(), "one that stays away is not checked without a pause");
+        assert_eq!(limit.get(), LIMIT_IF_GONE);
+        limit.answered(Duration::from_millis(100));
+        assert_eq!(limit.get(), LONGEST_LIMIT);
     }
 
     #[test]

@@ -170,13 +170,6 @@ impl Selection {
             || status.is_some_and(|status| status.state == ReplicaState::Leader)
     }
 
-    /// Returns whether a replica was checked with mixed results.
-    #[must_use]
-    pub fn is_doubtful(&self, id: ReplicaId) -> bool {
-        let doubtful = Condition::Doubtful;
-        self.candidate(id).is_some_and(|candidate| candidate.health.condition() == doubtful)
-    }
-
     /// Returns the replicas that answer and do not know the leadership yet.
     #[must_use]
     pub fn uninformed(&self) -> Vec<ReplicaId> {

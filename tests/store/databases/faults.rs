@@ -171,14 +171,7 @@ async fn a_commit_whose_wait_is_cancelled_is_not_acknowledged() {
         store.servers.await_standbys(0, 2).await;
         let mut ruling = Ruling::begin(&database).await;
         // It does so as soon as the commit waits, and then ends.
-        let watcher = store.servers.sql_beside(
-            0,
-            &format!(
-                "DO $$ BEGIN LOOP PERFORM pg_stat_clear_snapshot(); \
-                 PERFORM {end_it}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'; \
-                 EXIT WHEN FOUND; PERFORM pg_sleep(0.005); END LOOP; END $$"
-            ),
-        );
+        let watcher = store.servers.end_waiting_commits(0, end_it);
         for number in [1, 2] {
             store.servers.signal(number, Signal::STOP);
         }
