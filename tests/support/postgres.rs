@@ -274,8 +274,8 @@ impl Servers {
         Beside(command.spawn().unwrap())
     }
 
-    /// Calls a function such as `pg_cancel_backend` on each session whose commit waits for standbys,
-    /// as soon as one does, and then ends.
+    /// Calls a function such as `pg_cancel_backend` on each session whose commit waits for
+    /// standbys, as soon as one does, and then ends.
     pub(crate) fn end_waiting_commits(&self, number: usize, function: &str) -> Beside {
         self.sql_beside(
             number,

@@ -43,8 +43,8 @@ pub const MOST_MISSES: u32 = 3;
 pub const SHORTEST_LIMIT: Duration = Duration::from_millis(80);
 /// The most time that a health check waits: longer than the way around the earth and back.
 pub const LONGEST_LIMIT: Duration = Duration::from_millis(250);
-/// How long a check of a replica that is gone waits: nothing depends on it, and to connect anew on a
-/// slow link takes three times as long as an answer.
+/// How long a check of a replica that is gone waits: nothing depends on it, and to connect anew on
+/// a slow link takes three times as long as an answer.
 pub const LIMIT_IF_GONE: Duration = Duration::from_secs(1);
 /// A check waits so many times as long as the slowest of the last answers took.
 const ALLOWANCE: u32 = 4;
