@@ -216,6 +216,7 @@ row_engines() { # FOLDER
   for ((round = 1; round <= rounds; round++)); do
     open_cluster "$STOCKED"
     order_of_engine sqlite
+    # shellcheck disable=SC2016 # the expression is sed's
     before_up=make_certificates open_cluster "$STOCKED" '$a [tls]'
     order_of_engine sqlite-tls
     close_cluster

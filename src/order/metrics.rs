@@ -140,7 +140,12 @@ impl OrderMetrics {
             Ok(PurchaseReply::NotLeader(_)) => 5,
             Err(OrderError::Busy) => 6,
             Err(OrderError::Undecided) => 7,
-            Err(OrderError::Storage(_) | OrderError::NoCatalog(_) | OrderError::Leads(_)) => 8,
+            Err(
+                OrderError::Storage(_)
+                | OrderError::NoCatalog(_)
+                | OrderError::NoStore
+                | OrderError::Leads(_),
+            ) => 8,
         }]
         .inc();
     }

@@ -73,9 +73,16 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
         caller.timing.add_all(service.timing_of(&answer));
         Ok(answer?)
     });
-    endpoints.on(service, async |service, call: AppendRequest, _| Ok(service.append(call).await?));
     endpoints.on(service, async |service, call: GetRows, _| Ok(service.rows(call.from).await?));
     let both = (Arc::clone(service), Rc::clone(remote));
+    endpoints.on(&both, async |(service, remote), call: AppendRequest, caller| {
+        if !call.rows.orders.is_empty() && service.identity.store().is_none() {
+            service.belong(&remote).await?;
+            // The leader may be another store's.
+            service.identity.check(&caller)?;
+        }
+        Ok(service.append(call).await?)
+    });
     endpoints.on(&both, async |(service, remote), call: Nomination, caller| {
         Ok(service.nominate(&on_behalf(&remote, caller), call).await)
     });

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::core::Core;
 use super::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, Task};
 use super::core::followers::{ABSENCE_PAUSE, HEARTBEAT_INTERVAL, NextAppend};
 use super::core::log::Fetched;
-use super::core::{Core, JournalCheck};
 use super::remote::Remote;
 use super::service::{Service, Waiter};
 use crate::events::Traces;
@@ -22,7 +22,6 @@ use crate::storage::StorageError;
 use crate::transport::CallError;
 use crate::wire::calls::Call as _;
 use crate::wire::event::EventKind;
-use crate::wire::identity::StoreId;
 use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{Epoch, ReplicaId};
@@ -66,6 +65,13 @@ impl Service {
     /// Sells, for ever, whenever this replica leads.
     async fn sell(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
+            if self.decide(|core, _| core.is_chosen())
+                && let Err(error) = self.belong(&remote).await
+            {
+                log::debug!("the leader does not sell yet: {error}");
+                self.runtime.sleep(FETCH_PAUSE).await;
+                continue;
+            }
             match self.decide(|core, now| core.next_task(now, Waiter::is_closed)) {
                 Task::Rest(None) => self.work.notified().await,
                 Task::Rest(Some(time)) => {
@@ -202,6 +208,7 @@ impl Service {
         let start = self.decide(|core, _| core.durable().length);
         loop {
             if self.decide(|core, _| core.should_fetch())
+                && self.belong(&remote).await.is_ok()
                 && self.fetch(&remote).await
                 && self.decide(|core, _| core.caught_up())
             {
@@ -273,62 +280,19 @@ impl Service {
         }
     }
 
-    /// Keeps a copy of a log that belongs to another store, or is damaged, and begins it anew.
-    async fn set_log_aside(&self) {
-        match self.store(self.storage.set_aside()).await {
-            Ok(copy) => {
-                log::error!(
-                    "replica {} held orders that are not in the journal; a copy is kept as {}, and \
-                     the log is fetched anew",
-                    self.id,
-                    copy.display()
-                );
-                self.decide(|core, _| core.begin_anew());
-                let now = self.runtime.now();
-                let _said_above = self.conditions.not_set_aside.over(now);
-                let _said_above = self.conditions.foreign_logs.over(now);
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                if self.conditions.not_set_aside.happened(&reason, self.runtime.now()) {
-                    log::error!("replica {} cannot begin its log anew: {reason}", self.id);
-                }
-            }
-        }
-    }
-
-    /// Takes the catalog's store for this replica's own, if it has none yet.
-    async fn adopt(&self, store: Option<StoreId>) {
-        let Some(store) = store.filter(|_| self.identity.store().is_none()) else { return };
-        if self.store(self.storage.set_store(store)).await.is_ok() && self.identity.adopt(store) {
-            log::info!("replica {} belongs to store {store} from now on", self.id);
-        }
-    }
-
     /// Checks whether the database and the catalog respond, for ever. The catalog's status also
     /// tells of new leaders, and of orders that this replica lacks.
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
             let asked = self.runtime.now();
-            let before = self.decide(|core, _| core.known());
-            let report = remote.report(self.id, before.log);
-            let (pulse, report) = futures_util::future::join(self.storage.pulse(), report).await;
+            let (pulse, _reached) =
+                futures_util::future::join(self.storage.pulse(), self.ask_catalog(&remote)).await;
             match pulse {
                 Ok(()) => self.disk_answered(asked).await,
                 // A busy database responds later.
                 Err(StorageError::Busy(_)) => {}
                 Err(error) => {
                     let _noted = self.store::<()>(std::future::ready(Err(error))).await;
-                }
-            }
-            if let Ok(report) = report {
-                self.adopt(report.store).await;
-                // A log that is longer than the journal stops the sales of the catalog, which says
-                // so; here it makes the replica unfit to lead.
-                let status = (report.status, report.boot);
-                let heard = self.decide(|core, _| core.heard_from_catalog(status, asked, before));
-                if heard == JournalCheck::Forged {
-                    self.set_log_aside().await;
                 }
             }
             // A hint of a newer leadership ends the pause; many of them do not make a tight loop.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use toystore::clock;
 use toystore::order::core::followers::ACKNOWLEDGEMENT_TIMEOUT;
+use toystore::wire::identity::StoreId;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{
@@ -18,7 +19,7 @@ use toystore::wire::replication::{
 };
 
 use crate::eventually::eventually;
-use crate::neighbours::of_order::{Catalog, CatalogState, Peer, page};
+use crate::neighbours::of_order::{Catalog, CatalogState, Peer, STORE, page};
 use crate::neighbours::{
     Answer, Fault, OrderRole, Received, Reply, Running, Store, end_of, finish, leading, orders,
     purchase, rows_from, sold,
@@ -86,6 +87,64 @@ async fn buy_held_up(
 /// Well above the time that a purchase waits for a follower, on a busy machine, too; well below the
 /// time limit of a message to a follower, for which no purchase may wait.
 const LONG: Duration = Duration::from_millis(1_500);
+
+/// Another replica's append of one order, in the name of a store.
+async fn append_of_store(replica: &Running<OrderRole>, store: u64) -> Answer {
+    let rows = Rows { after: Position::START, orders: orders(&["Tux"]) };
+    let request =
+        AppendRequest { leadership: leading(1, 2), rows, leader_length: 1, origins: vec![] };
+    let sent = replica.request("POST", "/internal/append");
+    let sent = sent.insert_header(("toystore-role", "order-3"));
+    let sent = sent.insert_header(("toystore-store", StoreId::from_random(store).to_string()));
+    finish(sent.send_json(&request)).await
+}
+
+#[actix_web::test]
+async fn a_follower_takes_no_orders_before_it_belongs_to_their_store() {
+    let store = Store::new();
+    let catalog = Catalog::at(&store.catalog);
+    catalog.state().is_new = true;
+    let replica = store.run_order(3);
+    let (status, message) = append_of_store(&replica, STORE).await.error();
+    assert_eq!(status, 503);
+    assert!(message.contains("does not say yet which store"), "{message}");
+
+    catalog.state().is_new = false;
+    assert_eq!(append_of_store(&replica, 2 * STORE).await.status, 421, "it asks the catalog");
+    assert_eq!(replica.status().await.log, Position::START);
+    assert_eq!(append_of_store(&replica, STORE).await.status, 200);
+    replica.await_log(&orders(&["Tux"])).await;
+}
+
+#[actix_web::test]
+async fn a_leader_sells_nothing_before_it_belongs_to_a_store() {
+    let store = Store::new();
+    let catalog = Catalog::at(&store.catalog);
+    catalog.state().is_new = true;
+    let replica = store.run_order(3);
+    assert_eq!(replica.nominate(0).await, NominationReply::Won(leading(1, 3)));
+    let buying = rt::spawn(replica.buy("a", "Tux"));
+    let asked = catalog.received("report").len();
+    catalog.receives("report", asked + 5).await;
+    assert_eq!(catalog.batches(), Vec::<Vec<String>>::new());
+
+    catalog.state().is_new = false;
+    assert_eq!(buying.await.unwrap(), granted(0));
+}
+
+#[actix_web::test]
+async fn a_replica_without_a_store_fetches_no_orders() {
+    let store = Store::new();
+    let catalog = Catalog::at(&store.catalog);
+    catalog.state().is_new = true;
+    catalog.state().journal = orders(&["Tux"]);
+    let replica = store.run_order(3);
+    catalog.receives("report", 5).await;
+    assert_eq!(catalog.received("journal").len(), 0);
+
+    catalog.state().is_new = false;
+    replica.await_log(&orders(&["Tux"])).await;
+}
 
 #[actix_web::test]
 async fn a_nominee_acquires_leadership_and_then_sells() {
@@ -562,11 +621,13 @@ async fn an_order_that_its_log_lacks_is_looked_up_at_the_catalog() {
 #[actix_web::test]
 async fn rows_survive_a_restart_without_any_neighbour() {
     let store = Store::new();
+    let catalog = Catalog::at(&store.catalog);
     let replica = store.run_order(3);
     let log = orders(&["Tux", "Uno"]);
     let synced = AppendReply::Synced { length: 2 };
     assert_eq!(replica.append(leading(1, 2), rows_from(&log, 0)).await, synced);
     replica.stop().await;
+    drop(catalog);
 
     let replica = store.run_order(3);
     let status = replica.status().await;
@@ -623,10 +684,12 @@ async fn an_unknown_path_or_a_malformed_body_is_answered_with_an_error_as_json()
 #[actix_web::test]
 async fn a_database_that_was_tampered_with_is_set_aside_and_filled_anew() {
     let store = Store::new();
+    let catalog = Catalog::at(&store.catalog);
     let replica = store.run_order(3);
     let journal = orders(&["Tux", "Tux"]);
     replica.append(leading(1, 2), rows_from(&journal, 0)).await;
     replica.stop().await;
+    drop(catalog);
     store.tamper("order-3", "UPDATE log SET name = 'Uno' WHERE number = 1");
     let replica = store.run_order(3);
     replica.append(leading(1, 2), rows_from(&journal, 0)).await;

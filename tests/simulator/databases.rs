@@ -31,6 +31,8 @@ pub(crate) struct Log {
     pub(crate) store: Option<StoreId>,
     pub(crate) orders: Vec<Order>,
     ends: Vec<Position>,
+    /// The length of the longest copy that was set aside.
+    pub(crate) aside: u64,
 }
 
 impl Log {
@@ -318,7 +320,8 @@ impl order::storage::Storage for ReplicaStorage {
     fn set_aside(&self) -> Outcome<'_, PathBuf> {
         self.0.env.reached("a log was set aside");
         Box::pin(self.0.write(|log| {
-            *log = Log { store: log.store, ..Log::default() };
+            let aside = log.aside.max(log.end().length);
+            *log = Log { store: log.store, aside, ..Log::default() };
             PathBuf::from("simulated.db.aside-1")
         }))
     }

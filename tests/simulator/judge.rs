@@ -133,6 +133,8 @@ impl Judge {
             if *compared == log.orders.len() {
                 return;
             }
+            // Else an emptied catalog could take the replica, with the orders, for its own.
+            assert!(log.store.is_some(), "replica {id} has orders, and belongs to a store");
             let end = cluster.journal.read(|journal| {
                 // A restored journal may be a prefix of the log instead.
                 let end = match era {
@@ -217,8 +219,15 @@ impl Judge {
             return;
         }
         *safe = length;
+        let era = known.era;
         for id in live.iter().chain([&leader]) {
-            let on_disk = cluster.logs[&id.0].read(|log| log.orders.len() as u64);
+            let (mut on_disk, aside) =
+                cluster.logs[&id.0].read(|log| (log.orders.len() as u64, log.aside));
+            if era > 0 {
+                // A follower that has written the orders, and whose answer is late, may have set
+                // its log aside since, with what a restored journal lacked: the copy is kept.
+                on_disk = on_disk.max(aside);
+            }
             assert!(
                 length <= on_disk,
                 "leader {leader} acknowledges {length} orders; replica {id}'s disk has {on_disk}"

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use toystore::catalog::core::stock::{RecordedDecision, Shelf};
+use toystore::wire::identity::StoreId;
 use toystore::wire::lease::Version;
 use toystore::wire::order::{Order, OrderNumber};
 use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
@@ -94,7 +95,10 @@ fn sell(cluster: &Cluster) {
 
 /// A replica has the order on disk.
 fn write(cluster: &Cluster, id: u32) {
-    cluster.logs[&id].change(|log| log.append(&[order()]));
+    cluster.logs[&id].change(|log| {
+        log.store = StoreId::new(1);
+        log.append(&[order()]);
+    });
 }
 
 /// A replica leads in an epoch.
@@ -121,6 +125,15 @@ fn a_correct_history_passes() {
     judge::found(&cluster, OrderNumber(0), Some(&order()), &early);
     judge::found(&cluster, OrderNumber(1), None, &before(&cluster));
     cluster.judge.at_rest(&cluster);
+}
+
+#[test]
+#[should_panic(expected = "belongs to a store")]
+fn an_order_at_a_replica_without_a_store_is_found() {
+    let cluster = cluster();
+    sell(&cluster);
+    cluster.logs[&1].change(|log| log.append(&[order()]));
+    cluster.judge.look_at_log(&cluster, ReplicaId(1));
 }
 
 #[test]

@@ -396,11 +396,6 @@ async fn a_front_end_and_a_replica_that_start_beside_an_emptied_catalog_belong_t
     cluster.start_role_with("catalog", &elsewhere);
     cluster.start_all(&["order-1", "order-2", "order-3", "frontend"]);
     assert_eq!(buy_all(&cluster, &["a", "b"]).await, [0, 1]);
-    // A replica of a new store sells, and hears within 200 ms which store that is.
-    for role in ["order-1", "order-2", "order-3"] {
-        let belongs = async || cluster.log(role).contains("belongs to store");
-        eventually("the replica belongs to the store", belongs).await;
-    }
 
     for role in ["catalog", "frontend", "order-1"] {
         cluster.kill(role);

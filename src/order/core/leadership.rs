@@ -166,7 +166,8 @@ impl<W> Core<W> {
     /// epoch. Returns whether this replica leads from now on. No follower is live yet.
     pub fn try_to_lead(&mut self) -> bool {
         let Mode::Activating(needed) = self.mode else { return false };
-        if self.durable().length < needed {
+        // The journal may have grown since, if it was rolled forward from another replica.
+        if self.durable().length < needed || self.is_behind() {
             return false;
         }
         self.mode = Mode::Leading(Followers::new(self.others.iter().copied()));

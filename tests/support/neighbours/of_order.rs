@@ -4,16 +4,20 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use toystore::wire::identity::StoreId;
 use toystore::wire::order::{Order, OrderNumber, Rows};
 use toystore::wire::purchase::{
     CommitReply, CommitRequest, Decision, IdempotencyKey, Purchase, Verdict,
 };
 use toystore::wire::replication::{
-    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogStatus, Leadership,
-    MOST_ROWS, OrderReply,
+    Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, CatalogStatus,
+    Leadership, MOST_ROWS, OrderReply,
 };
 
 use super::{Neighbour, Port, Received, Reply, end_of, leading, rows_from};
+
+/// What the store's id is made of.
+pub(crate) const STORE: u64 = 14;
 
 /// A fake catalog. It grants every purchase but those of the toy "Sold out".
 pub(crate) struct Catalog<'a> {
@@ -23,6 +27,8 @@ pub(crate) struct Catalog<'a> {
 
 #[derive(Default)]
 pub(crate) struct CatalogState {
+    /// It does not tell yet which store it has.
+    pub(crate) is_new: bool,
     pub(crate) leadership: Leadership,
     pub(crate) journal: Vec<Order>,
     pub(crate) decisions: HashMap<IdempotencyKey, (Purchase, Decision)>,
@@ -31,7 +37,7 @@ pub(crate) struct CatalogState {
 impl<'a> Catalog<'a> {
     pub(crate) fn at(port: &'a Port) -> Self {
         let catalog = Self { neighbour: Neighbour::at(port), state: Arc::default() };
-        catalog.on_state("report", |state, _| Reply::data(state.status()));
+        catalog.on_state("report", |state, _| Reply::data(state.report()));
         catalog.on_state("acquire", |state, request| Reply::data(state.acquire(&request.read())));
         catalog.on_state("commit", |state, request| Reply::data(state.commit(&request.read())));
         catalog.on_state("journal", |state, request| {
@@ -76,6 +82,16 @@ impl<'a> Deref for Catalog<'a> {
 }
 
 impl CatalogState {
+    fn report(&self) -> CatalogReport {
+        CatalogReport {
+            status: self.status(),
+            store: (!self.is_new).then(|| StoreId::from_random(STORE)),
+            boot: None,
+            stopped: None,
+            next_restock_ms: None,
+        }
+    }
+
     pub(crate) fn status(&self) -> CatalogStatus {
         CatalogStatus { leadership: self.leadership, journal: end_of(&self.journal) }
     }
