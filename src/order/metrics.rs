@@ -6,7 +6,8 @@ use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec};
 
 use super::core::batches::BatchOutcome;
 use super::core::effects::Event;
-use super::service::{OrderError, Service};
+use super::errors::OrderError;
+use super::service::Service;
 use crate::health::Readiness as _;
 use crate::metrics::{Metrics, PURCHASES, SECONDS, Scraped, count};
 use crate::wire::calls;

@@ -2,13 +2,16 @@
 //!
 //! [`core`] decides: which rows continue the log, who leads, what goes into a batch, when an order
 //! is acknowledged. Around it, `service` answers what other roles ask, `tasks` is what a replica
-//! does on its own time, and [`order_log`] is the database.
+//! does on its own time, `reports` what it tells the catalog and learns, and [`order_log`] is the
+//! database.
 
 mod conditions;
 pub mod core;
+mod errors;
 mod metrics;
 pub mod order_log;
 pub mod remote;
+mod reports;
 pub mod routes;
 pub mod service;
 pub mod storage;

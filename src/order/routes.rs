@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
 
+use super::errors::OrderError;
 use super::remote::Remote;
-use super::service::{OrderError, Service};
+use super::service::Service;
 use crate::health;
 use crate::identity::Guarded;
 use crate::neighbours::over_sockets;

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::conditions::Conditions;
+use super::core::Core;
 use super::core::effects::Effects;
 use super::core::followers::NotAppended;
 use super::core::in_flight::Busy;
 use super::core::leadership::Candidacy;
 use super::core::log::{LogNumber, NotTaken, Write};
-use super::core::{Core, JournalCheck};
+use super::errors::OrderError;
 use super::metrics::OrderMetrics;
 use super::remote::Remote;
 use super::storage::Storage;
@@ -28,7 +29,6 @@ use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::wire::calls::Call as _;
-use crate::wire::identity::StoreId;
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{Purchase, PurchaseReply};
 use crate::wire::replication::{
@@ -53,7 +53,7 @@ pub struct Service {
     core: Mutex<Core<Waiter>>,
     pub(super) storage: Box<dyn Storage>,
     /// Held while the store's id is written.
-    adopting: tokio::sync::Mutex<()>,
+    pub(super) adopting: tokio::sync::Mutex<()>,
     pub(super) runtime: Arc<dyn Runtime>,
     /// There is something to do for the task that sells.
     pub(super) work: Notify,
@@ -65,23 +65,6 @@ pub struct Service {
     pub(super) conditions: Conditions,
     pub(super) metrics: OrderMetrics,
     pub(super) timeline: Timeline,
-}
-
-/// Why a replica could not do what it was asked.
-#[derive(Debug)]
-pub enum OrderError {
-    /// The disk is full, or the replica is ending.
-    Storage(String),
-    /// Too many purchases are in flight.
-    Busy,
-    /// The catalog, which alone could tell, is unreachable.
-    NoCatalog(String),
-    /// The purchase was not decided in time.
-    Undecided,
-    /// This replica does not know yet which store it belongs to.
-    NoStore,
-    /// Another replica sends rows as if it led, and this one leads as far as it knows.
-    Leads(ReplicaId),
 }
 
 /// Rows on their way to the disk.
@@ -263,90 +246,6 @@ impl Service {
         Ok(())
     }
 
-    /// Makes sure that this replica belongs to a store, which it must before it takes orders of one.
-    /// If it sold first and asked afterwards, an emptied catalog might answer:
-    ///
-    /// ```text
-    /// replica                 catalog of store A      emptied: of store B
-    ///   | takes A's order 0     |                       |
-    ///   |<----------------------|                       |
-    ///   | which store? -------------------------------->|
-    ///   |<------------------------------------------- B |
-    ///   | belongs to B, with an order of A              |
-    /// ```
-    ///
-    /// A replica belongs to one store for ever, so this asks once in its life.
-    ///
-    /// # Errors
-    ///
-    /// If the catalog does not say, or the disk is full.
-    pub(super) async fn belong(&self, remote: &Remote) -> Result<(), OrderError> {
-        if self.identity.store().is_none() {
-            self.ask_catalog(remote).await?;
-        }
-        self.identity.store().map(drop).ok_or(OrderError::NoStore)
-    }
-
-    /// Asks the catalog for its status, which tells of new leaders, of orders that this replica
-    /// lacks, and of the store.
-    ///
-    /// # Errors
-    ///
-    /// If the catalog does not answer, or the disk is full.
-    pub(super) async fn ask_catalog(&self, remote: &Remote) -> Result<(), OrderError> {
-        let asked = self.runtime.now();
-        let before = self.decide(|core, _| core.known());
-        let report = remote.report(self.id, before.log).await;
-        let report = report.map_err(|error| OrderError::NoCatalog(error.to_string()))?;
-        // A log that is longer than the journal stops the sales of the catalog, which says so; here
-        // it makes the replica unfit to lead.
-        let status = (report.status, report.boot);
-        let heard = self.decide(|core, _| core.heard_from_catalog(status, asked, before));
-        if heard == JournalCheck::Forged {
-            self.set_log_aside().await;
-        }
-        match report.store {
-            Some(store) => self.adopt(store).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Takes the catalog's store for this replica's own, if it has none yet.
-    async fn adopt(&self, store: StoreId) -> Result<(), OrderError> {
-        // Of two answers that differ, the first counts, here and on disk.
-        let _only_one = self.adopting.lock().await;
-        if self.identity.store().is_none() {
-            self.store(self.storage.set_store(store)).await?;
-            self.identity.adopt(store);
-            log::info!("replica {} belongs to store {store} from now on", self.id);
-        }
-        Ok(())
-    }
-
-    /// Keeps a copy of a log that belongs to another store, or is damaged, and begins it anew.
-    pub(super) async fn set_log_aside(&self) {
-        match self.store(self.storage.set_aside()).await {
-            Ok(copy) => {
-                log::error!(
-                    "replica {} held orders that are not in the journal; a copy is kept as {}, and \
-                     the log is fetched anew",
-                    self.id,
-                    copy.display()
-                );
-                self.decide(|core, _| core.begin_anew());
-                let now = self.runtime.now();
-                let _said_above = self.conditions.not_set_aside.over(now);
-                let _said_above = self.conditions.foreign_logs.over(now);
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                if self.conditions.not_set_aside.happened(&reason, self.runtime.now()) {
-                    log::error!("replica {} cannot begin its log anew: {reason}", self.id);
-                }
-            }
-        }
-    }
-
     /// Leaves the database in one file, which can be copied and compared.
     pub(super) async fn close(&self) {
         if let Err(error) = self.store(self.storage.checkpoint()).await {
@@ -440,23 +339,6 @@ impl Readiness for Service {
                          unreachable"
                     .into(),
             }),
-        }
-    }
-}
-
-impl std::fmt::Display for OrderError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Storage(problem) => f.write_str(problem),
-            Self::Busy => f.write_str("too many purchases are in flight; retry in a moment"),
-            Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
-            Self::NoStore => f.write_str(
-                "this replica is new, and the catalog does not say yet which store it belongs to",
-            ),
-            Self::Undecided => f.write_str("not decided yet; retry with the same key"),
-            Self::Leads(id) => {
-                write!(f, "replica {id} leads as far as it knows; it asks the catalog first")
-            }
         }
     }
 }

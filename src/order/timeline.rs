@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::service::{OrderError, Service};
+use super::errors::OrderError;
+use super::service::Service;
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::{CommitReply, Decision, PurchaseReply, Verdict};
 use crate::wire::timing::{ServerTiming, TimedPart};

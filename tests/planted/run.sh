@@ -33,6 +33,7 @@ readonly BUGS=(
   'leader-without-past simulator'
   'no-floor simulator'
   'overlong-lease simulator'
+  'sells-before-its-store simulator'
   'sells-while-stopped simulator'
   'unawaited-followers simulator'
   'unrecorded-refusal simulator'

@@ -230,6 +230,16 @@ mod tests {
     }
 
     #[test]
+    fn a_nominee_fetches_what_a_journal_that_was_rolled_forward_has_more() {
+        let mut core = started(0);
+        acquire(&mut core, leading(1, ME), 0);
+        core.heard_of(1);
+        assert!(!core.try_to_lead());
+        take_and_write(&mut core, &stretch(0, 1));
+        assert!(core.try_to_lead());
+    }
+
+    #[test]
     fn a_newer_epoch_deposes_and_an_overtaken_answer_is_ignored() {
         let mut core = leader(0);
         core.recorded(leading(1, ME), leading(1, ME));
