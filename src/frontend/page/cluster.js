@@ -3,8 +3,8 @@
 import { count, h, say } from "./dom.js";
 import { diagram } from "./diagram.js";
 
-// Rows of the feed that are drawn.
-const MOST_ROWS = 120;
+// Events that a screen reader says. The feed has them all.
+const SPOKEN = ["selection", "catalog.silent", "catalog.answers", "term.begin", "sales.stopped", "sales.resumed"];
 // The full scale of the lease's gauge. The catalog grants about a second.
 const LEASE_SCALE_MS = 1_000;
 
@@ -19,7 +19,8 @@ const FRONTENDS = { own: "this page's", up: "answers", down: "does not answer", 
 
 export function mount(root, context) {
   let frozen = null;
-  let said = null;
+  let said = context.live.state.arrivals;
+  const openedAt = Date.now();
   const pause = h("button", { type: "button", class: "block plain pause", "aria-pressed": "false", click: togglePause }, "Pause");
   const facts = factsPanel();
   const drawing = diagram();
@@ -47,7 +48,7 @@ export function mount(root, context) {
   function show() {
     const { state } = context.live;
     const shown = frozen ?? state;
-    const missed = frozen ? state.feed.findIndex(({ id }) => id === frozen.feed[0]?.id) : 0;
+    const missed = frozen ? state.arrivals - frozen.arrivals : 0;
     say(pause, frozen ? `Go on${missed > 0 ? ` (${missed} new)` : ""}` : "Pause");
     root.classList.toggle("is-frozen", frozen !== null);
     root.classList.toggle("is-lost", !frozen && state.mode === "lost");
@@ -58,7 +59,7 @@ export function mount(root, context) {
     drawing.show(view);
     replicas.show(view);
     caches.show(view);
-    feed.show(shown.feed);
+    feed.show(shown);
     showLeases();
   }
 
@@ -70,15 +71,13 @@ export function mount(root, context) {
     caches.showLeases(cluster, passed);
   }
 
-  /** Has a screen reader say who leads and who is gone. */
-  function speak({ feed: events }) {
-    const first = events[0]?.id;
-    if (said !== null && first !== said) {
-      const fresh = events.slice(0, Math.max(0, events.findIndex(({ id }) => id === said)));
-      const told = fresh.filter(({ kind }) => kind === "leader" || kind === "catalog").map(({ text }) => text);
-      if (told.length > 0) context.say(told.reverse().join(". "));
-    }
-    said = first ?? "";
+  /** Has a screen reader say who leads and who is gone. What was before the page opened is past. */
+  function speak({ feed: events, arrivals }) {
+    if (arrivals === said) return;
+    const fresh = events.filter(({ arrival, name, at_ms: at }) => arrival > said && SPOKEN.includes(name) && at > openedAt);
+    const told = fresh.map(({ text }) => text);
+    if (told.length > 0) context.say(told.reverse().join(". "));
+    said = arrivals;
   }
 
   const stop = context.live.subscribe(show);
@@ -245,40 +244,49 @@ function cachesPanel() {
 
 function feedPanel() {
   const list = h("ol", { class: "feed", tabindex: 0, "aria-label": "Events, newest first" });
+  const last = h("li", { class: "feed-end" });
   const rows = new Map();
   const element = h("section", { class: "block-panel feed-panel", "aria-labelledby": "feed-title" },
     h("div", { class: "panel-head" }, h("h2", { id: "feed-title" }, "What happened")),
     list,
   );
+  list.append(last);
   return {
     element,
-    show(events) {
-      const shown = events.slice(0, MOST_ROWS);
-      const ids = new Set(shown.map(({ id }) => id));
-      for (const [id, old] of rows) {
-        if (!ids.has(id)) {
+    show({ feed, unkept, isRecorded }) {
+      const keys = new Set(feed.map(({ key }) => key));
+      for (const [key, old] of rows) {
+        if (!keys.has(key)) {
           old.remove();
-          rows.delete(id);
+          rows.delete(key);
         }
       }
-      shown.forEach((event, place) => {
-        if (!rows.has(event.id)) rows.set(event.id, row(event));
-        const item = rows.get(event.id);
-        if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
+      feed.forEach((event, place) => {
+        if (!rows.has(event.key)) rows.set(event.key, row(event));
+        const item = rows.get(event.key);
+        if (list.children[place] !== item) list.insertBefore(item, list.children[place]);
       });
+      say(last, lastWords(feed.length, unkept, isRecorded));
+      last.hidden = last.textContent === "";
     },
   };
 }
 
-const SHAPES = { leader: "order", replica: "order", catalog: "catalog", store: "catalog", cache: "frontend", frontend: "frontend" };
+/** What the feed ends with: what it does not have, and why. */
+function lastWords(shown, unkept, isRecorded) {
+  if (!isRecorded) return "Nothing is recorded: roles.toml has events = 0 in [trace].";
+  if (unkept > 0) return `${count(unkept, "earlier event")} ${unkept === 1 ? "is" : "are"} not kept any more`;
+  return shown === 0 ? "Nothing has changed yet." : "";
+}
 
-function row({ at_ms: at, kind, text: told }) {
+function row({ at_ms: at, kind, role, text: told, dropped }) {
   const date = new Date(at);
-  const time = `${date.toLocaleTimeString("en-GB")}.${String(date.getMilliseconds()).padStart(3, "0").slice(0, 1)}`;
-  return h("li", { "data-kind": kind },
+  const time = `${date.toLocaleTimeString("en-GB")}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  const shape = /^[a-z]+/.exec(role)[0];
+  return h("li", { "data-kind": kind, "data-dropped": dropped ?? null },
     h("time", { datetime: date.toISOString() }, time),
-    h("span", { class: "role-mark", "data-shape": SHAPES[kind] ?? "frontend", "aria-hidden": "true" }),
-    h("span", {}, told.replace(/^./, (letter) => letter.toUpperCase())),
+    h("span", { class: "feed-role" }, h("span", { class: "role-mark", "data-shape": shape, "aria-hidden": "true" }), role),
+    h("span", { class: "feed-text" }, told.replace(/^./, (letter) => letter.toUpperCase())),
   );
 }
 
