@@ -1,5 +1,5 @@
-//! A role or a command as a process: its listener, the signals that end it, what it prints, its last
-//! error.
+//! A role or a command as a process: its listener, the signals that end it, what it prints, its
+//! last error.
 
 use std::fmt;
 use std::io::{self, Write as _};

@@ -158,7 +158,7 @@ fn told(answer: &RoleChanges, number: u64, change: &RecordedEvent, at_us: u64) -
     let text = change.detail.as_ref().and_then(|detail| detail.get("text")?.as_str());
     let text = text.unwrap_or(&change.name);
     // It is told beside the role's name.
-    let text = text.strip_prefix(answer.role.as_str()).map_or(text, str::trim_start).to_owned();
+    let text = text.strip_prefix(&format!("{} ", answer.role)).unwrap_or(text).to_owned();
     let key = format!("{}/{:016x}/{number}", answer.role, answer.run);
     FeedEvent { key: Some(key), ..event(&answer.role, &change.name, text, at_us / 1_000) }
 }
@@ -244,12 +244,13 @@ mod tests {
                 0,
                 50_000,
                 vec![
-                    change(20_000, "selection", "selected"),
-                    change(49_000, "lease.end", "ran out"),
+                    change(20_000, "selection", "frontend selected"),
+                    change(49_000, "lease.end", "frontend-2 is another"),
                 ],
             ),
         ]);
-        assert_eq!(told(&feed, 0), ["selected", "caught up", "ran out"]);
+        // Whose change it is stands beside it.
+        assert_eq!(told(&feed, 0), ["selected", "caught up", "frontend-2 is another"]);
         let all: Vec<_> =
             feed.since(0).map(|event| (event.role.as_str(), event.kind, event.at_ms)).collect();
         let expected = [
