@@ -156,8 +156,8 @@ pub fn survive_file_size_limit() {
     }
 }
 
-/// Prints what a command has to say on standard output. A reader that wants no more of it (`| head`)
-/// is no failure: the rest is not printed.
+/// Prints what a command has to say on standard output. A reader that wants no more of it, as of
+/// `| head`, is no failure: the rest is not printed.
 ///
 /// # Errors
 ///
