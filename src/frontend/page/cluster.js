@@ -7,6 +7,8 @@ import { diagram } from "./diagram.js";
 const SPOKEN = ["selection", "catalog.silent", "catalog.answers", "term.begin", "sales.stopped", "sales.resumed"];
 // The full scale of the lease's gauge. The catalog grants about a second.
 const LEASE_SCALE_MS = 1_000;
+// Whether the person asked for less motion: then gauges do not count down.
+const isStill = matchMedia("(prefers-reduced-motion: reduce)");
 
 const STATES = {
   leader: "leads",
@@ -119,7 +121,7 @@ function replicasPanel() {
   const element = h("section", { class: "block-panel replicas", "aria-labelledby": "replicas-title" },
     h("div", { class: "panel-head" }, h("h2", { id: "replicas-title" }, "Roles")),
     h("div", { class: "scroller", tabindex: 0, role: "group", "aria-label": "Table of roles" },
-      h("table", {},
+      h("table", { "aria-labelledby": "replicas-title" },
         h("thead", {}, h("tr", {}, ["Role", "State", "Last order", "Behind", "Address"].map((text) => h("th", { scope: "col" }, text)))),
         body,
       ),
@@ -172,7 +174,8 @@ function all(frontends, frontend, cache) {
 function leaseInWords(cache, ms) {
   if (!cache) return "\u00a0";
   if (!cache.enabled) return "Without a cache there is no lease.";
-  return ms > 0 ? `Lease: ${(ms / 1000).toFixed(1)} s, if it were not renewed` : "No lease: it answers nothing from its cache";
+  if (ms === 0) return "No lease: it answers nothing from its cache";
+  return isStill.matches ? "Lease: it runs, and is renewed all the time" : `Lease: ${(ms / 1000).toFixed(1)} s, if it were not renewed`;
 }
 
 function cachesPanel() {
@@ -235,7 +238,8 @@ function cachesPanel() {
         const its = state === "own" ? cache : others;
         const { lease, leaseText } = card(role);
         const ms = Math.max(0, (its?.lease_ms ?? 0) - passed);
-        lease.style.setProperty("--fill", Math.min(1, ms / LEASE_SCALE_MS));
+        const fill = String(isStill.matches ? Math.sign(ms) : Math.min(1, ms / LEASE_SCALE_MS));
+        if (lease.style.getPropertyValue("--fill") !== fill) lease.style.setProperty("--fill", fill);
         say(leaseText, leaseInWords(its, ms));
       }
     },

@@ -87,7 +87,7 @@ class Spacetime {
     this.map.addEventListener("pointermove", (event) => event.buttons === 1 && this.onMap(event));
     this.panel = h("div", { class: "st-detail" });
     this.spoken = h("p", { class: "visually-hidden", "aria-live": "polite" });
-    this.table = h("div", { class: "st-table", hidden: true, tabindex: "0" });
+    this.table = h("div", { class: "st-table", role: "group", "aria-label": `${this.options.label}, as a table`, hidden: true, tabindex: "0" });
     this.bar = h("div", { class: "st-bar", role: "toolbar", "aria-label": "Diagram" });
     this.root = h(
       "section",
