@@ -283,11 +283,11 @@ function lastWords(shown, unkept, isRecorded) {
   return shown === 0 ? "Nothing has changed yet." : "";
 }
 
-function row({ at_ms: at, kind, role, text: told, dropped }) {
+function row({ at_ms: at, name, role, text: told, dropped }) {
   const date = new Date(at);
   const time = `${date.toLocaleTimeString("en-GB")}.${String(date.getMilliseconds()).padStart(3, "0")}`;
   const shape = /^[a-z]+/.exec(role)[0];
-  return h("li", { "data-kind": kind, "data-dropped": dropped ?? null },
+  return h("li", { "data-name": name, "data-dropped": dropped ?? null },
     h("time", { datetime: date.toISOString() }, time),
     h("span", { class: "feed-role" }, h("span", { class: "role-mark", "data-shape": shape, "aria-hidden": "true" }), role),
     h("span", { class: "feed-text" }, told.replace(/^./, (letter) => letter.toUpperCase())),
