@@ -126,8 +126,8 @@ async fn a_page_that_was_cut_off_is_told_what_it_missed() {
     assert_eq!(told.await.expect("no panic").id, second);
 }
 
-/// Has replica 1 answer, to a caller that lacks them, that these things happened to it, each so long
-/// before it is asked, of which the first `dropped` are kept no more.
+/// Has replica 1 answer, to a caller that lacks them, that these things happened to it, each so
+/// long before it is asked, of which the first `dropped` are kept no more.
 fn changed(fixture: &Fixture<'_>, dropped: u64, changes: &'static [(u64, &str, &str)]) {
     fixture.replica(1).on("changes", move |request| {
         let query: ChangesQuery = request.read();

@@ -1,5 +1,5 @@
-//! The front-end's decisions: what the cache may answer, which replica leads, when to retry; and what
-//! it tells those who watch.
+//! The front-end's decisions: what the cache may answer, which replica leads, when to retry; and
+//! what it tells those who watch.
 
 pub mod cache;
 pub mod feed;

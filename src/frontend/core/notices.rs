@@ -1,8 +1,8 @@
 //! What a front-end notices of the others: that a process does not answer, which that process
 //! cannot record itself, and what follows from it for this front-end.
 //!
-//! A front-end sees the store as it is now. [`notices`] compares what is [`Seen`] with what was seen
-//! before.
+//! A front-end sees the store as it is now. [`notices`] compares what is [`Seen`] with what was
+//! seen before.
 
 use crate::wire::cluster::{FrontendViewState, ReplicaViewState};
 use crate::wire::lease::SessionId;

@@ -14,9 +14,9 @@
 //! | `stock` | all toys, as in `/products` | something was sold; else once a second |
 //!
 //! A frame is written once, however many pages watch. While none does, no role is asked for what
-//! changed: each keeps that itself, and the feed goes on where it was when a page opens. A page that
-//! is cut off names the last id that it had, in `Last-Event-ID` or as `?after=`, and is told what it
-//! missed, as far as it is kept. `?once` answers what there is now and ends: for pages
+//! changed: each keeps that itself, and the feed goes on where it was when a page opens. A page
+//! that is cut off names the last id that it had, in `Last-Event-ID` or as `?after=`, and is told
+//! what it missed, as far as it is kept. `?once` answers what there is now and ends: for pages
 //! beyond the [most](MOST_STREAMS) that may follow. A stream ends when the front-end is to end, so
 //! that it does not hold up its shutdown.
 

@@ -50,8 +50,8 @@ fn a_watched_status_is_printed_again_when_it_changes_and_without_colours_in_a_pi
     watch.wait().unwrap();
 }
 
-/// Runs a command whose output has no reader, as behind `| head` once that has its lines. Returns how
-/// it ended and what it said on standard error.
+/// Runs a command whose output has no reader, as behind `| head` once that has its lines. Returns
+/// how it ended and what it said on standard error.
 fn without_reader(mut command: Command) -> (Option<i32>, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
