@@ -110,10 +110,16 @@ test("a screen reader is given a name and a role for everything in every view", 
     await page.locator(".st-row").first().waitFor();
     equal(barriers(await tree(page)), [], `${address}, as a table`);
   }
-  await page.goto(`http://${store.frontends[0]}/docs`);
-  await eventually("the document is there", () => page.locator("h2").count());
-  const found = barriers(await tree(page)).filter((text) => !text.startsWith("no live region"));
-  equal(found, [], "/docs");
+  for (const width of [1280, 360]) {
+    await page.setViewportSize({ width, height: 800 });
+    await page.goto(`http://${store.frontends[0]}/docs`);
+    await eventually("the document is there", () => page.locator("h2").count());
+    const nodes = await tree(page);
+    equal(barriers(nodes).filter((text) => !text.startsWith("no live region")), [], `/docs, ${width} pixels wide`);
+    assert(nodes.some(({ role, name }) => role === "rowheader" && name === "Idempotency-Key"), "its tables are tables");
+    const cut = await page.locator(".docs .scroll").evaluateAll((all) => all.filter((one) => one.scrollWidth > one.clientWidth).length);
+    equal(cut, 0, `tables that are cut off, ${width} pixels wide`);
+  }
 });
 
 test("barriers are found", async ({ store: openStore, page: openPage }) => {

@@ -52,9 +52,11 @@ function fields(whole, schema, prefix = "", depth = 0) {
 /** A table with a heading for each row. Without rows there is none. */
 function table(caption, rows) {
   if (rows.length === 0) return null;
+  // On a phone the cells stand below each other. The roles say that it is a table all the same.
   const lines = rows.map(([head, ...cells]) =>
-    element("tr", {}, element("th", { scope: "row" }, head), ...cells.map((cell) => element("td", {}, ...[cell].flat()))));
-  const body = element("table", {}, element("caption", {}, caption), element("tbody", {}, ...lines));
+    element("tr", { role: "row" }, element("th", { scope: "row", role: "rowheader" }, head),
+      ...cells.filter((cell) => cell.length > 0).map((cell) => element("td", { role: "cell" }, ...[cell].flat()))));
+  const body = element("table", { role: "table" }, element("caption", {}, caption), element("tbody", { role: "rowgroup" }, ...lines));
   return element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, body);
 }
 
