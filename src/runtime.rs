@@ -27,6 +27,35 @@ pub trait Runtime: Send + Sync {
     fn random(&self) -> u64;
 }
 
+/// How long a process that has just started asks often.
+const START_PERIOD: Duration = Duration::from_secs(2);
+/// The pause between two questions while it does.
+const START_PAUSE: Duration = Duration::from_millis(10);
+
+/// The pauses of a task that asks its neighbours for ever. Roles that start together are there
+/// within some milliseconds of each other, so a task asks often at first, until it has found what
+/// it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    interval: Duration,
+    asks_often_until: Instant,
+}
+
+impl Pauses {
+    /// Pauses of `interval`, for a task that begins now.
+    #[must_use]
+    pub fn new(runtime: &dyn Runtime, interval: Duration) -> Self {
+        Self { interval, asks_often_until: runtime.now() + START_PERIOD }
+    }
+
+    /// Returns the pause before the next question.
+    #[must_use]
+    pub fn next(&self, now: Instant, has_found: bool) -> Duration {
+        let asks_often = !has_found && now < self.asks_often_until;
+        if asks_often { START_PAUSE.min(self.interval) } else { self.interval }
+    }
+}
+
 /// The time that a call was given has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
@@ -73,5 +102,20 @@ impl Runtime for System {
 
     fn random(&self) -> u64 {
         rand::random()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_asks_often_at_its_start_until_it_has_found_what_it_needs() {
+        let interval = Duration::from_millis(200);
+        let pauses = Pauses::new(&System, interval);
+        let start = System.now();
+        assert_eq!(pauses.next(start, false), START_PAUSE);
+        assert_eq!(pauses.next(start, true), interval);
+        assert_eq!(pauses.next(start + START_PERIOD, false), interval, "it is not there");
     }
 }

@@ -477,7 +477,9 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
 }
 
 /// Constants of the protocol, and where `docs/protocol.md` tells of them.
-const TOLD: [(&str, &str, &str); 29] = [
+const TOLD: [(&str, &str, &str); 31] = [
+    ("runtime.rs", "START_PERIOD: Duration = Duration::from_secs(2)", "first 2 s every"),
+    ("runtime.rs", "START_PAUSE: Duration = Duration::from_millis(10)", "every 10 ms, until"),
     ("wire/lease.rs", "LONGEST_LEASE_MS: u64 = 1_000", "It lasts 1 s"),
     ("catalog/core/sessions.rs", "MARGIN: Duration = Duration::from_millis(250)", "250 ms more"),
     ("catalog/core/sessions.rs", "from_millis(500)", "not acknowledged for 500 ms"),

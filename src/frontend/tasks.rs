@@ -14,6 +14,7 @@ use super::remote::Remote;
 use super::service::Service;
 use crate::repeats::Repeats;
 use crate::roles::Roles;
+use crate::runtime::Pauses;
 use crate::shutdown::Shutdown;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::calls::LogReport;
@@ -50,8 +51,10 @@ impl Service {
     async fn keep_session(self: Arc<Self>, remote: Rc<Remote>) {
         let mut keeper = SessionKeeper::new(self.number);
         let refusals = Repeats::default();
+        let pauses = Pauses::new(&*self.runtime, RENEWAL_INTERVAL);
         loop {
             let sent = self.runtime.now();
+            let mut has_session = false;
             match self.cached(|cache| keeper.next_call(cache)) {
                 NextCall::Register(request) => match remote.register(request).await {
                     Ok(reply) => {
@@ -63,6 +66,7 @@ impl Service {
                         let text = || format!("{} ms", reply.lease_ms);
                         recorder.change(EventKind::Local, "lease.begin", text);
                         self.cached(|cache| keeper.registered(cache, sent, reply));
+                        has_session = true;
                     }
                     Err(error @ CallError::Refused { .. }) => {
                         if refusals.happened(&error.to_string(), self.runtime.now()) {
@@ -72,6 +76,7 @@ impl Service {
                     Err(error) => log::debug!("no session with the catalog: {error}"),
                 },
                 NextCall::Renew(session) => {
+                    has_session = true;
                     if let Ok(reply) = remote.renew(session).await
                         && self.cached(|cache| keeper.renewed(cache, session, sent, reply))
                             == RenewalOutcome::Expired
@@ -83,7 +88,7 @@ impl Service {
                     }
                 }
             }
-            self.runtime.sleep(RENEWAL_INTERVAL).await;
+            self.runtime.sleep(pauses.next(self.runtime.now(), has_session)).await;
         }
     }
 
@@ -97,11 +102,14 @@ impl Service {
 
     /// Asks the catalog for its status, for ever.
     async fn check_catalog(self: Arc<Self>, remote: Rc<Remote>) {
+        let pauses = Pauses::new(&*self.runtime, CATALOG_INTERVAL);
         loop {
             let asked = self.runtime.now();
             let (relayed, before) =
                 self.select(|selection| (selection.logs(), selection.leadership()));
-            match remote.report(&LogReport { own: None, relayed }).await {
+            let report = remote.report(&LogReport { own: None, relayed }).await;
+            let has_answered = report.is_ok();
+            match report {
                 Ok(report) => self.heard_from_catalog(report, asked, before),
                 Err(error) => {
                     let is_gone =
@@ -112,7 +120,7 @@ impl Service {
                 }
             }
             self.say_retried();
-            self.runtime.sleep(CATALOG_INTERVAL).await;
+            self.runtime.sleep(pauses.next(self.runtime.now(), has_answered)).await;
         }
     }
 
@@ -120,6 +128,7 @@ impl Service {
     async fn check_health(self: Arc<Self>, remote: Rc<Remote>, replica: ReplicaId) {
         let refusals = Repeats::default();
         let mut limit = CheckLimit::default();
+        let pauses = Pauses::new(&*self.runtime, CHECK_INTERVAL);
         loop {
             let asked = self.runtime.now();
             let mut again_at_once = false;
@@ -146,10 +155,13 @@ impl Service {
                 }
                 Err(CallError::Unreachable(_)) => HealthCheck::Missed,
             };
-            self.select(|selection| selection.checked(replica, check));
+            let has_leader = self.select(|selection| {
+                selection.checked(replica, check);
+                selection.leader().is_some()
+            });
             self.selecting.notify_one();
             if !again_at_once {
-                self.runtime.sleep(CHECK_INTERVAL).await;
+                self.runtime.sleep(pauses.next(self.runtime.now(), has_leader)).await;
             }
         }
     }

@@ -17,6 +17,7 @@ use super::remote::Remote;
 use super::service::{Service, Waiter};
 use crate::events::Traces;
 use crate::failpoint;
+use crate::runtime::Pauses;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::transport::CallError;
@@ -206,6 +207,7 @@ impl Service {
     /// afterwards whenever it is behind; for ever.
     async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
         let start = self.decide(|core, _| core.durable().length);
+        let pauses = Pauses::new(&*self.runtime, CATCH_UP_INTERVAL);
         loop {
             if self.decide(|core, _| core.should_fetch())
                 && self.belong(&remote).await.is_ok()
@@ -218,7 +220,8 @@ impl Service {
                 let text = || format!("from {start} to {length} orders");
                 recorder.change(EventKind::Local, "caught_up", text);
             }
-            self.runtime.sleep(CATCH_UP_INTERVAL).await;
+            let has_found = !self.decide(|core, _| core.should_fetch());
+            self.runtime.sleep(pauses.next(self.runtime.now(), has_found)).await;
         }
     }
 
@@ -283,9 +286,10 @@ impl Service {
     /// Checks whether the database and the catalog respond, for ever. The catalog's status also
     /// tells of new leaders, and of orders that this replica lacks.
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
+        let pauses = Pauses::new(&*self.runtime, SELF_CHECK_INTERVAL);
         loop {
             let asked = self.runtime.now();
-            let (pulse, _reached) =
+            let (pulse, answered) =
                 futures_util::future::join(self.storage.pulse(), self.ask_catalog(&remote)).await;
             match pulse {
                 Ok(()) => self.disk_answered(asked).await,
@@ -297,7 +301,9 @@ impl Service {
             }
             // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
             self.runtime.sleep(HINT_PAUSE).await;
-            let rest = SELF_CHECK_INTERVAL.saturating_sub(HINT_PAUSE);
+            let has_found = answered.is_ok() && self.identity.store().is_some();
+            let pause = pauses.next(self.runtime.now(), has_found);
+            let rest = pause.saturating_sub(HINT_PAUSE);
             let _either = self.runtime.timeout(rest, self.hinted.notified()).await;
         }
     }
