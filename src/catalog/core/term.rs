@@ -34,15 +34,15 @@
 //!
 //! # A catalog that no front-end reaches
 //!
-//! It may reach the database, and so keep its term for ever, while nothing can be sold. So it leaves
-//! its term in order once no front-end has reached it for a while. Front-ends ask the catalogs that
-//! stand by as well, and one that they reach claims a term that was left at once. One that they do
-//! not reach waits as long as if the other had died, so that it does not come first:
+//! It may reach the database, and so keep its term for ever, while nothing can be sold. So it
+//! leaves its term in order once no front-end has reached it for a while. Front-ends ask the
+//! catalogs that stand by as well, and one that they reach claims a term that was left at once. One
+//! that they do not reach waits as long as if the other had died, so that it does not come first:
 //!
 //! ```text
-//! catalog 1 ─×─ front-ends ─── catalog 2       1 leaves its term, and 2 claims the next one
-//! catalog 1 ─×─ front-ends ─×─ catalog 2       2 leaves, too; then they take turns
-//! catalog 1 ─── front-ends ─×─ catalog 2       2, if it has a turn, leaves it; 1 claims, and stays
+//! 1 ─×─ front-ends ─── 2       1 leaves its term, and 2 claims the next one
+//! 1 ─×─ front-ends ─×─ 2       2 leaves, too; then they take turns
+//! 1 ─── front-ends ─×─ 2       2, if it is its turn, leaves the term; 1 claims, and stays
 //! ```
 //!
 //! A term in which no front-end was seen yet lasts longer, since a store may be starting. With no
