@@ -25,9 +25,9 @@ const ADDRESS: &str = "address = \"127.0.0.1:8081\"";
 
 /// So many orders that a move of them takes seconds, and that as a whole they need more memory than
 /// [`MEMORY`].
-const MANY: u64 = 200_000;
-/// What a move may use for data, in KiB, of which its threads' stacks are the most; the orders and
-/// decisions of [`MANY`] take more than twice as much.
+const MANY: u64 = 100_000;
+/// What a move may use for data and its threads' stacks, in KiB. One that holds all orders and
+/// decisions of [`MANY`] at once needs more.
 const MEMORY: u64 = 48 * 1024;
 
 /// A folder with a `roles.toml` for a database.
@@ -215,7 +215,7 @@ async fn a_move_holds_a_part_of_the_store_in_memory_and_can_be_killed_and_repeat
     assert_eq!(servers.sql_in(0, &name, found), "0");
     let moved = folder.run_within(MEMORY, &to_postgres);
     assert!(moved.status.success(), "{}", said(&moved));
-    assert!(said(&moved).contains("200000 orders, 200000 decisions"), "{}", said(&moved));
+    assert!(said(&moved).contains("100000 orders, 100000 decisions"), "{}", said(&moved));
 
     // Killed on the way back, it leaves a file whose name says that it is not whole.
     kill(folder.begin(&to_sqlite), "a part is written", async || {
