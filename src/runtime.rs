@@ -51,8 +51,14 @@ impl Pauses {
     /// Returns the pause before the next question.
     #[must_use]
     pub fn next(&self, now: Instant, has_found: bool) -> Duration {
-        let asks_often = !has_found && now < self.asks_often_until;
+        let asks_often = !has_found && self.asks_often(now);
         if asks_often { START_PAUSE.min(self.interval) } else { self.interval }
+    }
+
+    /// Returns whether the task may still ask often.
+    #[must_use]
+    pub fn asks_often(&self, now: Instant) -> bool {
+        now < self.asks_often_until
     }
 }
 

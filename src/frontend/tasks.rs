@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::cache::Cache;
-use super::core::health::{CheckLimit, HealthCheck};
+use super::core::health::{CheckLimit, EarlyChecks, HealthCheck};
 use super::core::selection::Nominee;
 use super::core::session::{NextCall, RENEWAL_INTERVAL, RenewalOutcome, SessionKeeper};
 use super::remote::Remote;
@@ -129,6 +129,7 @@ impl Service {
         let refusals = Repeats::default();
         let mut limit = CheckLimit::default();
         let pauses = Pauses::new(&*self.runtime, CHECK_INTERVAL);
+        let mut early = EarlyChecks::new(self.runtime.now(), CHECK_INTERVAL);
         loop {
             let asked = self.runtime.now();
             let mut again_at_once = false;
@@ -155,8 +156,11 @@ impl Service {
                 }
                 Err(CallError::Unreachable(_)) => HealthCheck::Missed,
             };
+            let counts = !pauses.asks_often(asked) || early.counts(&check, asked);
             let has_leader = self.select(|selection| {
-                selection.checked(replica, check);
+                if counts {
+                    selection.checked(replica, check);
+                }
                 selection.leader().is_some()
             });
             self.selecting.notify_one();

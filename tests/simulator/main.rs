@@ -52,6 +52,7 @@ mod observer;
 mod paths;
 mod runs;
 mod shared;
+mod start_tests;
 mod takeover_tests;
 mod transcript;
 mod world;

@@ -27,12 +27,25 @@
 //! condition          ready   doubtful        gone    ready
 //! ```
 //!
+//! # When a front-end has just started
+//!
+//! It checks often, since roles that start together are there within some milliseconds of each
+//! other. A replica that is not there or unfit may be about to be ready, so such answers count at
+//! the usual pace ([`EarlyChecks`]): else a lower id would lead because it was a little faster.
+//!
+//! ```text
+//! check, every 10 ms    1        2        3      4      5
+//! replica 3             refused  refused  unfit  unfit  ready
+//! replica 2             refused  ready    ready  ready  ready
+//! nominated                                             replica 3
+//! ```
+//!
 //! # When a replica is unfit
 //!
 //! A replica that answers may say that it could not lead now, because its disk or its connection
 //! to the catalog hangs. After [`MOST_MISSES`] such answers in a row it is *unfit*.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wire::replication::{Fitness, ReplicaStatus};
 
@@ -58,6 +71,37 @@ pub enum HealthCheck {
     Missed,
     /// The connection was refused: no process listens at its address.
     Gone,
+}
+
+/// Which checks of a replica count while a front-end that has just started checks often.
+#[derive(Clone, Copy, Debug)]
+pub struct EarlyChecks {
+    last_counted: Instant,
+    interval: Duration,
+}
+
+impl EarlyChecks {
+    /// A front-end that starts now, and usually checks every `interval`.
+    #[must_use]
+    pub fn new(now: Instant, interval: Duration) -> Self {
+        Self { last_counted: now, interval }
+    }
+
+    /// Returns whether the outcome of a check that began at `asked` counts.
+    pub fn counts(&mut self, check: &HealthCheck, asked: Instant) -> bool {
+        let counts = match check {
+            HealthCheck::Answered(status) if status.fitness == Fitness::Ready => true,
+            // It has taken time already.
+            HealthCheck::Missed => true,
+            HealthCheck::Answered(_) | HealthCheck::Gone => {
+                asked >= self.last_counted + self.interval
+            }
+        };
+        if counts {
+            self.last_counted = asked;
+        }
+        counts
+    }
 }
 
 /// How long a health check of one replica waits, which follows from the last ones.
@@ -201,6 +245,21 @@ mod tests {
             health.condition()
         };
         checks.iter().map(condition).collect()
+    }
+
+    #[test]
+    fn at_the_start_what_is_not_ready_counts_at_the_usual_pace() {
+        let start = crate::clock::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut early = EarlyChecks::new(start, Duration::from_millis(100));
+        let (ready, unfit) = (answered(Fitness::Ready), answered(Fitness::Unfit));
+        assert!(!early.counts(&HealthCheck::Gone, at(10)));
+        assert!(!early.counts(&unfit, at(99)));
+        assert!(early.counts(&unfit, at(100)));
+        assert!(early.counts(&HealthCheck::Missed, at(110)), "it has waited");
+        assert!(early.counts(&ready, at(120)));
+        assert!(!early.counts(&unfit, at(200)));
+        assert!(early.counts(&unfit, at(220)));
     }
 
     #[test]
