@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::schema::Migration;
 use super::{Database, portable, schema};
-use crate::catalog::journal::portable::{SourceFile, Summary, TargetFile};
+use crate::catalog::journal::portable::{ContentsSummary, SourceFile, TargetFile};
 use crate::roles::{CatalogRole, Engine};
 use crate::storage::StorageError;
 use crate::wire::term::CatalogId;
@@ -48,7 +48,7 @@ pub async fn move_to(catalog: &CatalogRole, path: &Path) -> Result<String, Stora
     Ok(moved(&found))
 }
 
-fn moved(Summary { head, journal, decisions }: &Summary) -> String {
+fn moved(ContentsSummary { head, journal, decisions }: &ContentsSummary) -> String {
     format!(
         "moved store {}: {} orders, {} decisions; the chain on both sides ends with {}\n",
         head.store, journal.length, decisions.count, journal.chain
@@ -82,7 +82,7 @@ impl Database {
         .await
     }
 
-    async fn fill(&self, mut source: SourceFile) -> Result<Summary, StorageError> {
+    async fn fill(&self, mut source: SourceFile) -> Result<ContentsSummary, StorageError> {
         let shared = std::sync::Arc::clone(&self.shared);
         self.on_thread(async move {
             let (_, session) = shared.servers.find_primary().await?;
@@ -95,7 +95,7 @@ impl Database {
     async fn copy_into(
         &self,
         mut target: TargetFile,
-    ) -> Result<(TargetFile, Summary), StorageError> {
+    ) -> Result<(TargetFile, ContentsSummary), StorageError> {
         let shared = std::sync::Arc::clone(&self.shared);
         self.on_thread(async move {
             let observed = shared.observe().await?;

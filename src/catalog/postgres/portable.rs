@@ -13,7 +13,7 @@ use super::schema;
 use super::session::ServerSession;
 use crate::catalog::core::stock::RecordedDecision;
 use crate::catalog::journal::portable::{
-    Head, KeyedDecision, Sink, SourceFile, StockRow, Summary, Tally,
+    ContentsSummary, Head, KeyedDecision, Sink, SourceFile, StockRow, Tally,
 };
 use crate::storage::StorageError;
 use crate::wire::order::{Order, OrderNumber, Position};
@@ -61,7 +61,7 @@ const DECISIONS: &str = "
 pub(super) async fn write(
     primary: &ServerSession,
     source: &mut SourceFile,
-) -> Result<Summary, StorageError> {
+) -> Result<ContentsSummary, StorageError> {
     primary.run(&format!("BEGIN; {PATIENT}")).await?;
     let filled = fill(primary, source).await;
     let ended = primary.run(if filled.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
@@ -72,7 +72,10 @@ pub(super) async fn write(
     Ok(filled)
 }
 
-async fn fill(primary: &ServerSession, source: &mut SourceFile) -> Result<Summary, StorageError> {
+async fn fill(
+    primary: &ServerSession,
+    source: &mut SourceFile,
+) -> Result<ContentsSummary, StorageError> {
     let head = source.head()?;
     let store = signed(head.store.get());
     let epoch = signed(head.leadership.epoch.0);
@@ -98,7 +101,7 @@ async fn fill(primary: &ServerSession, source: &mut SourceFile) -> Result<Summar
     let decisions = fill_decisions(primary, source).await?;
     let (length, chain) = position(journal);
     primary.query_one(END, &[&length, &chain]).await?;
-    let written = Summary { head, journal, decisions };
+    let written = ContentsSummary { head, journal, decisions };
     if walk(primary, &mut ()).await? == written {
         return Ok(written);
     }
@@ -148,7 +151,7 @@ async fn fill_decisions(
 pub(super) async fn read(
     primary: &ServerSession,
     sink: &mut impl Sink,
-) -> Result<Summary, StorageError> {
+) -> Result<ContentsSummary, StorageError> {
     primary.run(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {PATIENT}")).await?;
     let found = walk(primary, sink).await;
     let ended = primary.run("ROLLBACK").await;
@@ -158,7 +161,10 @@ pub(super) async fn read(
 
 /// Walks through all contents: the orders and their chain, and the decisions, which must be those
 /// of the orders.
-async fn walk(primary: &ServerSession, sink: &mut impl Sink) -> Result<Summary, StorageError> {
+async fn walk(
+    primary: &ServerSession,
+    sink: &mut impl Sink,
+) -> Result<ContentsSummary, StorageError> {
     let (head, told) = head(primary).await?;
     let (mut journal, mut keys) = (Position::START, 0_u64);
     loop {
@@ -186,7 +192,7 @@ async fn walk(primary: &ServerSession, sink: &mut impl Sink) -> Result<Summary, 
     if granted < keys {
         return Err(damage("an order has no recorded decision"));
     }
-    Ok(Summary { head, journal, decisions: tally })
+    Ok(ContentsSummary { head, journal, decisions: tally })
 }
 
 async fn head(primary: &ServerSession) -> Result<(Head, Position), StorageError> {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use toystore::catalog::core::stock::{Change, RecordedDecision};
 use toystore::catalog::journal::Journal;
 use toystore::catalog::journal::portable::{
-    Head, KeyedDecision, PIECE, Sink as _, SourceFile, StockRow, Summary, Tally, TargetFile,
+    ContentsSummary, Head, KeyedDecision, PIECE, Sink as _, SourceFile, StockRow, Tally, TargetFile,
 };
 use toystore::wire::identity::StoreId;
 use toystore::wire::order::{Order, OrderNumber, Position};
@@ -105,7 +105,7 @@ async fn filled(path: &Path) -> Position {
     end
 }
 
-fn summary(path: &Path) -> Summary {
+fn summary(path: &Path) -> ContentsSummary {
     SourceFile::open(path).unwrap().summary().unwrap()
 }
 
@@ -144,7 +144,7 @@ fn filled_with_many(path: &Path) {
         target.take_decisions(&entries).unwrap();
         decisions.add(&entries);
     }
-    target.finish(&Summary { head, journal, decisions }).unwrap();
+    target.finish(&ContentsSummary { head, journal, decisions }).unwrap();
 }
 
 async fn servers() -> Option<&'static Servers> {
