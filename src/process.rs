@@ -1,4 +1,5 @@
-//! A role as a process: its listener, the signals that end it, its last error.
+//! A role or a command as a process: its listener, the signals that end it, what it prints, its
+//! last error.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -152,6 +153,20 @@ pub fn survive_file_size_limit() {
     let kind = SignalKind::from_raw(Signal::XFSZ.as_raw());
     if let Err(error) = signal(kind) {
         log::warn!("a log as long as `ulimit -f` will end this process: {error}");
+    }
+}
+
+/// Prints what a command has to say on standard output. A reader that wants no more of it, as of
+/// `| head`, is no failure: the rest is not printed.
+///
+/// # Errors
+///
+/// If it cannot be written for another reason, such as a full disk.
+pub fn print(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

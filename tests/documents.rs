@@ -506,7 +506,7 @@ const TOLD: [(&str, &str, &str); 31] = [
         "DEADLINE: Duration = Duration::from_secs(10)",
         "10 s for purchases",
     ),
-    ("frontend/core/retry.rs", "QUERY_DEADLINE: Duration = Duration::from_secs(2)", "2 s for toys"),
+    ("frontend/core/retry.rs", "QUERY_DEADLINE: Duration = Duration::from_secs(3)", "3 s for toys"),
     ("frontend/core/selection.rs", "YIELD_CHECKS: u32 = 100", "next 100 health checks"),
     ("frontend/core/session.rs", "from_millis(200)", "renewed every 200 ms"),
     ("frontend/core/health.rs", "from_millis(80)", "at least 80 ms"),

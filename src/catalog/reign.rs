@@ -69,7 +69,9 @@ impl SharingCatalog {
         self.state().reign = Some(reign.clone());
         self.metrics.terms.inc();
         let (service, recorder) = (&reign.service, self.kept.identity.recorder());
-        recorder.change(EventKind::Local, "term.begin", || format!("term {}", service.term));
+        recorder.change(EventKind::Local, "term.begin", || {
+            format!("rules from now on, term {}", service.term)
+        });
         log::info!("catalog-{} rules from now on, term {}", self.id, service.term);
         let end = tokio::select! {
             biased;
@@ -82,7 +84,9 @@ impl SharingCatalog {
             state.reign = None;
             state.longest_journal = state.longest_journal.max(reign.service.journal_length());
         }
-        recorder.change(EventKind::Local, "term.end", || format!("term {}", service.term));
+        recorder.change(EventKind::Local, "term.end", || {
+            format!("rules no more, term {}", service.term)
+        });
         if matches!(end, TermEnd::Unreached) {
             log::warn!("no front-end reaches catalog-{}; another catalog may rule", self.id);
             return self.leave_term(reign).await;

@@ -16,6 +16,7 @@
 //! | `POST /internal/acquire` | a nominee | [`AcquisitionReply`](crate::wire::replication::AcquisitionReply) |
 //! | `GET /internal/journal/{from}` | replicas | [`Rows`](crate::wire::order::Rows) |
 //! | `POST /internal/events` | front-ends | [`RoleEvents`](crate::wire::recording::RoleEvents) |
+//! | `POST /internal/changes` | front-ends | [`RoleChanges`](crate::wire::recording::RoleChanges) |
 //! | `GET /internal/order/{number}` | replicas | [`OrderReply`](crate::wire::replication::OrderReply) |
 
 use actix_web::web::ServiceConfig;
@@ -31,7 +32,7 @@ use crate::wire::calls::{
 use crate::wire::lease::{FillRequest, Registration, Renewal};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::CommitRequest;
-use crate::wire::recording::EventsQuery;
+use crate::wire::recording::{ChangesQuery, EventsQuery};
 use crate::wire::replication::Acquisition;
 
 pub(super) fn configure(
@@ -50,6 +51,9 @@ pub fn internal(endpoints: &mut impl Endpoints, seat: &Seat) {
     let endpoints = &mut Guarded::new(endpoints, seat.identity());
     endpoints
         .on(seat, async |seat, call: EventsQuery, _| Ok(seat.identity().recorder().events(&call)));
+    endpoints.on(seat, async |seat, call: ChangesQuery, _| {
+        Ok(seat.identity().recorder().changes(&call))
+    });
     if let Seat::Shared(catalog) = seat {
         endpoints.on(catalog, async |catalog, call: TermQuery, _| Ok(catalog.answer(call)));
     }

@@ -192,7 +192,9 @@ impl Service {
             Ok(()) if restocked.is_empty() => {}
             Ok(()) => {
                 let recorder = self.identity.recorder();
-                recorder.change(EventKind::Local, "restock.commit", || restocked.clone());
+                recorder.change(EventKind::Local, "restock.commit", || {
+                    format!("restocked {restocked}")
+                });
                 self.metrics.restocks.inc();
                 log::info!("restocked {restocked}");
             }
@@ -219,7 +221,9 @@ impl Service {
             failpoint::pass(failpoint::CATALOG_ACQUIRED);
             self.decide(|core, _| core.adopt_leadership(leadership));
             let recorder = self.identity.recorder();
-            recorder.change(EventKind::Local, "leadership.commit", || leadership.to_string());
+            recorder.change(EventKind::Local, "leadership.commit", || {
+                format!("recorded that {leadership}")
+            });
             log::info!("{leadership}");
         }
         Ok(reply)

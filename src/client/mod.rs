@@ -22,7 +22,6 @@ pub mod report;
 mod service;
 
 use std::cell::RefCell;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -208,9 +207,7 @@ async fn shop_and_report(
 }
 
 fn print(text: &str) -> Result<(), Failed> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
+    process::print(text.as_bytes())
         .map_err(|error| Failed(FAILED, format!("cannot print the report: {error}")))
 }
 

@@ -1,12 +1,12 @@
 //! A call to a role as a person makes it: with the secret, the role and the store that another role
 //! would send along.
 
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{Cluster, RoleName, VerbError, VerbResult};
+use crate::process;
 use crate::roles::Roles;
 use crate::transport::Http;
 use crate::wire::calls::{Call as _, Caller, GetCatalogStatus};
@@ -51,11 +51,8 @@ pub(super) async fn call(cluster: &Cluster, arguments: CallArguments) -> VerbRes
         let address = cluster.address_of(role);
         VerbError::Problem(format!("{role} at {address} gave no answer: {error}"))
     })?;
-    let mut out = io::stdout().lock();
     let end: &[u8] = if body.ends_with(b"\n") { b"" } else { b"\n" };
-    out.write_all(&body)
-        .and_then(|()| out.write_all(end))
-        .and_then(|()| out.flush())
+    process::print(&[&body, end].concat())
         .map_err(|error| VerbError::Problem(format!("cannot print the answer: {error}")))?;
     if (200..300).contains(&status) { Ok(()) } else { Err(VerbError::Reported) }
 }

@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! peer, endpoints ─► work        calls for clients' requests, and what a role did for them
-//! tasks           ─► changes     who leads, sessions, restocks: events of no request
+//! tasks           ─► changes     who leads, sessions, restocks: events of no request; and, in a
+//!                                ring of their own, the messages about them
 //! timers          ─► heartbeats  traffic that goes on whatever clients do
 //! cached reads    ─► hits        one slot each, made three events when it is read
 //! ```
@@ -38,7 +39,9 @@ use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::wire::calls::{Call, Caller, MessageTag, Purpose};
 use crate::wire::event::EventKind;
-use crate::wire::recording::{AskedRequest, EventsQuery, RecordedEvent, RoleEvents};
+use crate::wire::recording::{
+    AskedRequest, ChangesQuery, EventsQuery, RecordedEvent, RoleChanges, RoleEvents,
+};
 use crate::wire::trace::{RequestOrigin, SpanId, TraceContext};
 
 /// The largest body that is kept. Rows and batches can be larger; of those the size is kept.
@@ -229,6 +232,16 @@ impl EventRecorder {
             Some(recording) => recording.events(query),
             None => RoleEvents::default(),
         }
+    }
+
+    /// Returns what has changed since the caller asked last.
+    ///
+    /// # Panics
+    ///
+    /// If recording has panicked.
+    #[must_use]
+    pub fn changes(&self, query: &ChangesQuery) -> RoleChanges {
+        self.0.as_ref().map_or_else(RoleChanges::default, |recording| recording.changes(query))
     }
 }
 

@@ -12,10 +12,14 @@ use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::wire::calls::Purpose;
 use crate::wire::event::EventKind;
-use crate::wire::recording::{AskedRequest, EventsQuery, RecordedEvent, RoleEvents};
+use crate::wire::recording::{
+    AskedRequest, ChangesQuery, EventsQuery, RecordedEvent, RoleChanges, RoleEvents,
+};
 use crate::wire::trace::TraceId;
 
-/// Changes of leader, sessions and restocks that are kept: some minutes of trouble.
+/// Changes of leader, sessions and restocks that are kept: some minutes of trouble. As many
+/// messages about them are kept in a ring of their own, since fetching what was missed takes
+/// hundreds of messages.
 pub(super) const MOST_CHANGES: usize = 512;
 /// Heartbeats that are kept: those of some ten seconds.
 pub(super) const MOST_HEARTBEATS: usize = 1_024;
@@ -26,6 +30,8 @@ pub(super) struct Recording {
     pub(super) role: Role,
     pub(super) runtime: Arc<dyn Runtime>,
     beginning: Instant,
+    /// Tells this run of the process from others.
+    run: u64,
     next_message: AtomicU64,
     /// An event gets its time under the lock, so that the order in the rings is that of the times.
     rings: Mutex<Rings>,
@@ -34,7 +40,10 @@ pub(super) struct Recording {
 
 struct Rings {
     work: Ring<Slot>,
+    /// What changed.
     changes: Ring<Slot>,
+    /// Messages that changed something, or are to.
+    change_messages: Ring<Slot>,
     heartbeats: Ring<Slot>,
     /// How many events were recorded.
     recorded: u64,
@@ -43,13 +52,17 @@ struct Rings {
 impl Recording {
     /// Rings for the process that runs `role`, with room for `most` events of work.
     pub(super) fn new(role: Role, most: usize, runtime: &Arc<dyn Runtime>) -> Self {
+        let first_message = runtime.random();
         Self {
             role,
             beginning: runtime.now(),
-            next_message: AtomicU64::new(runtime.random()),
+            // 0 is no run.
+            run: first_message.max(1),
+            next_message: AtomicU64::new(first_message),
             rings: Mutex::new(Rings {
                 work: Ring::new(most),
                 changes: Ring::new(MOST_CHANGES),
+                change_messages: Ring::new(MOST_CHANGES),
                 heartbeats: Ring::new(MOST_HEARTBEATS),
                 recorded: 0,
             }),
@@ -73,6 +86,7 @@ impl Recording {
         let place = rings.recorded;
         let ring = match purpose {
             Purpose::Work => &mut rings.work,
+            Purpose::Change if entry.message.is_some() => &mut rings.change_messages,
             Purpose::Change => &mut rings.changes,
             Purpose::Heartbeat => &mut rings.heartbeats,
             Purpose::Unrecorded => return,
@@ -118,6 +132,7 @@ impl Recording {
         let mut slots: Vec<(Purpose, Slot)> = Vec::new();
         slots.extend(rings.work.drain().map(|slot| (Purpose::Work, slot)));
         slots.extend(rings.changes.drain().map(|slot| (Purpose::Change, slot)));
+        slots.extend(rings.change_messages.drain().map(|slot| (Purpose::Change, slot)));
         slots.extend(rings.heartbeats.drain().map(|slot| (Purpose::Heartbeat, slot)));
         drop(rings);
         slots.sort_by_key(|(_, slot)| slot.place);
@@ -145,6 +160,7 @@ impl Recording {
         let each = [
             (Purpose::Work, &rings.work),
             (Purpose::Change, &rings.changes),
+            (Purpose::Change, &rings.change_messages),
             (Purpose::Heartbeat, &rings.heartbeats),
         ];
         // What left a ring was older than its oldest entry.
@@ -153,7 +169,7 @@ impl Recording {
             _ => 0,
         };
         // Heartbeats are not missed.
-        let dropped = lacks(&rings.work) + lacks(&rings.changes);
+        let dropped = lacks(&rings.work) + lacks(&rings.changes) + lacks(&rings.change_messages);
         let meant = each.iter().flat_map(|(purpose, ring)| {
             ring.iter().filter(is_meant).map(|slot| (*purpose, slot.clone()))
         });
@@ -165,20 +181,44 @@ impl Recording {
         }
         drop(hits);
         slots.sort_by_key(|(_, slot)| (slot.time, slot.place));
-        let since = |time: Instant| {
-            let since = time.saturating_duration_since(self.beginning);
-            u64::try_from(since.as_micros()).expect("no process runs for 500,000 years")
-        };
         RoleEvents {
             role: self.role.to_string(),
-            now_us: since(now),
+            now_us: self.micros_until(now),
             dropped,
             asked,
             events: slots
                 .into_iter()
-                .map(|(purpose, slot)| render::event(since(slot.time), purpose, slot))
+                .map(|(purpose, slot)| render::event(self.micros_until(slot.time), purpose, slot))
                 .collect(),
         }
+    }
+
+    /// The changes that a caller lacks.
+    pub(super) fn changes(&self, query: &ChangesQuery) -> RoleChanges {
+        let from = if query.run == self.run { query.from } else { 0 };
+        let rings = self.rings.lock().expect("nothing panics under this lock");
+        let (_, left) = rings.changes.oldest();
+        let first = from.max(left);
+        let known = usize::try_from(first - left).unwrap_or(usize::MAX);
+        let slots: Vec<Slot> = rings.changes.iter().skip(known).cloned().collect();
+        drop(rings);
+        let rendered = slots
+            .into_iter()
+            .map(|slot| render::event(self.micros_until(slot.time), Purpose::Change, slot));
+        RoleChanges {
+            role: self.role.to_string(),
+            run: self.run,
+            first,
+            dropped: left.saturating_sub(from),
+            now_us: self.micros_until(self.runtime.now()),
+            changes: rendered.collect(),
+        }
+    }
+
+    /// The time since the process began to record.
+    fn micros_until(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.beginning);
+        u64::try_from(since.as_micros()).expect("no process runs for 500,000 years")
     }
 }
 

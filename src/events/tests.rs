@@ -163,3 +163,40 @@ fn nothing_is_recorded_where_there_is_no_room() {
     recorder.local("sync", &Traces::None, || unreachable!("nothing is rendered"));
     assert_eq!(everything(&recorder, &[7]), RoleEvents::default());
 }
+
+/// What has changed since a caller asked that was told `before`.
+fn changes_after(recorder: &EventRecorder, before: &RoleChanges) -> RoleChanges {
+    let from = before.first + before.changes.len() as u64;
+    recorder.changes(&ChangesQuery { run: before.run, from })
+}
+
+#[test]
+fn each_change_is_told_once_to_a_caller_that_goes_on_where_it_was() {
+    let recorder = recorder(LEADER, 100);
+    recorder.sends(&GetRows { from: 0 }, LEADER, &RequestOrigin::default(), || None);
+    let first = recorder.changes(&ChangesQuery::default());
+    assert_eq!((told(&first.changes), first.dropped), (vec![(Start, "start")], 0));
+    assert_ne!(first.run, 0);
+    assert!(changes_after(&recorder, &first).changes.is_empty(), "messages are no changes");
+    recorder.change(Local, "selection", || "selected leader 3".into());
+    let second = changes_after(&recorder, &first);
+    assert_eq!((told(&second.changes), second.first), (vec![(Local, "selection")], 1));
+    assert!(changes_after(&recorder, &second).changes.is_empty());
+    // A caller that knows another run of the process lacks all of this one.
+    let other = RoleChanges { run: first.run + 1, ..second };
+    assert_eq!(changes_after(&recorder, &other).changes.len(), 2);
+}
+
+#[test]
+fn changes_that_a_caller_missed_and_that_are_kept_no_more_are_counted() {
+    let recorder = recorder(LEADER, 100);
+    let before = recorder.changes(&ChangesQuery::default());
+    for _ in 0..MOST_CHANGES + 7 {
+        recorder.change(Local, "restock.commit", || "restocked Tux".into());
+    }
+    let missed = changes_after(&recorder, &before);
+    assert_eq!((missed.changes.len(), missed.dropped, missed.first), (MOST_CHANGES, 7, 8));
+    assert_eq!(changes_after(&recorder, &missed).dropped, 0);
+    let nothing = ChangesQuery { run: missed.run, from: u64::MAX };
+    assert!(recorder.changes(&nothing).changes.is_empty());
+}

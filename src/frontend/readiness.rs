@@ -77,9 +77,14 @@ impl Service {
     pub(super) fn say_change(&self, before: View, after: View, was_seen: bool) {
         let ((_, leader_before, _), (leadership, leader, unwritable)) = (before, after);
         if (before.0, leader_before) != (leadership, leader) {
-            self.identity.recorder().change(EventKind::Local, "selection", || match leader {
-                Some(_) => leadership.to_string(),
-                None => format!("{leadership}, and does not answer as leader"),
+            self.identity.recorder().change(EventKind::Local, "selection", || {
+                match (leader, leader_before) {
+                    (Some(leader), _) => {
+                        format!("selected leader {leader}, epoch {}", leadership.epoch)
+                    }
+                    (None, Some(gone)) if was_seen => format!("leader {gone} is gone"),
+                    (None, _) => format!("{leadership}, but that replica does not lead"),
+                }
             });
             match (leader, leader_before) {
                 (Some(_), _) => log::info!("{leadership}"),

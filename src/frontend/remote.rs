@@ -15,7 +15,7 @@ use crate::wire::lease::{
 };
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::{Purchase, PurchaseReply};
-use crate::wire::recording::{EventsQuery, RoleEvents};
+use crate::wire::recording::{ChangesQuery, EventsQuery, RoleChanges, RoleEvents};
 use crate::wire::replication::{
     CatalogReport, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
@@ -34,6 +34,9 @@ const CATALOG_TIMEOUT: Duration = Duration::from_millis(500);
 const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a role may take to render what it has recorded: all of it takes some milliseconds.
 const EVENTS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it may take to tell what has changed since the last time, which is little. A page is
+/// told what the others answered when the slowest has.
+const CHANGES_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The most bytes that a list has for a toy besides its name.
 const LISTED: usize = 100;
@@ -133,12 +136,20 @@ impl Remote {
 
     /// Asks a role for what it has recorded. `None` if it does not answer.
     pub(super) async fn events(&self, role: Role, query: &EventsQuery) -> Option<RoleEvents> {
-        let peer = match role {
+        self.peer(role)?.call(query, EVENTS_TIMEOUT).await.ok()
+    }
+
+    /// Asks a role what has changed. `None` if it does not answer.
+    pub(super) async fn changes(&self, role: Role, query: &ChangesQuery) -> Option<RoleChanges> {
+        self.peer(role)?.call(query, CHANGES_TIMEOUT).await.ok()
+    }
+
+    fn peer(&self, role: Role) -> Option<&Peer> {
+        Some(match role {
             Role::Catalog | Role::CatalogProcess(_) => self.neighbours.catalog.process(role)?,
             Role::Order(id) => self.neighbours.replica(id),
             Role::Frontend(number) => &self.frontends.iter().find(|(id, _)| *id == number)?.1,
-        };
-        peer.call(query, EVENTS_TIMEOUT).await.ok()
+        })
     }
 
     pub(super) async fn order(

@@ -14,7 +14,7 @@
 //! | `GET /`, `GET /page/…` | the web page (`page`) |
 //! | `GET /events` | what changes, as it does (`events`) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
-//! | `POST /internal/events` | front-ends: what this one has recorded |
+//! | `POST /internal/events`, `POST /internal/changes` | front-ends: what this one has recorded |
 //! | `GET /internal/cache-view` | another front-end: what is in the cache |
 
 use std::borrow::Cow;
@@ -45,7 +45,7 @@ use crate::wire::cluster::ClusterView;
 use crate::wire::lease::Invalidation;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
-use crate::wire::recording::EventsQuery;
+use crate::wire::recording::{ChangesQuery, EventsQuery};
 use crate::wire::reply::{self, Receipt};
 use crate::wire::timing::{ServerTiming, TimedPart};
 use crate::wire::toy::{Toy, ToyName};
@@ -95,6 +95,9 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
     endpoints.on(service, async |service, call: EventsQuery, _| {
         Ok(service.identity.recorder().events(&call))
+    });
+    endpoints.on(service, async |service, call: ChangesQuery, _| {
+        Ok(service.identity.recorder().changes(&call))
     });
     endpoints.on(service, async |service, call: Invalidation, _| service.invalidate(&call));
     endpoints.on(service, async |service, _: GetCacheView, _| Ok(service.cache_view(MOST_ITEMS)));

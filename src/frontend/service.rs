@@ -6,7 +6,7 @@
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore};
@@ -38,6 +38,8 @@ use crate::wire::toy::{Toy, ToyName};
 /// Purchases and order queries under way at once. Each costs the leader some memory and a
 /// connection; beyond this, clients are told at once to come back.
 pub(super) const MOST_IN_FLIGHT: usize = 1_024;
+/// For how long the catalog's last report is shown: ten questions.
+const LATELY: Duration = Duration::from_secs(2);
 
 /// A front-end, shared by all threads.
 pub struct Service {
@@ -270,7 +272,7 @@ impl Service {
     /// The catalog's report, if it answered lately, and when it was asked for.
     pub(super) fn catalog_heard(&self) -> Option<(CatalogReport, Instant)> {
         let heard = self.catalog.lock().expect("nothing panics under this lock").clone();
-        heard.filter(|(_, asked)| self.runtime.now() < *asked + QUERY_DEADLINE)
+        heard.filter(|(_, asked)| self.runtime.now() < *asked + LATELY)
     }
 
     pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Rendered>) -> T) -> T {

@@ -63,7 +63,9 @@ impl Service {
                         }
                         log::info!("session {} with the catalog begins", reply.session);
                         let recorder = self.identity.recorder();
-                        let text = || format!("{} ms", reply.lease_ms);
+                        let text = || {
+                            format!("a lease of {} ms begins: toys may be cached", reply.lease_ms)
+                        };
                         recorder.change(EventKind::Local, "lease.begin", text);
                         self.cached(|cache| keeper.registered(cache, sent, reply));
                         has_session = true;
@@ -83,7 +85,9 @@ impl Service {
                     {
                         log::warn!("session {session} with the catalog has run out");
                         let recorder = self.identity.recorder();
-                        recorder.change(EventKind::Timer, "lease", || "the session is over".into());
+                        recorder.change(EventKind::Timer, "lease", || {
+                            "the session with the catalog is over: the cache is empty".into()
+                        });
                         continue;
                     }
                 }

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::core::feed::{Feed, Seen};
+use super::core::feed::Feed;
+use super::core::notices::Seen;
 use super::service::Service;
 use crate::roles::{Role, Roles};
 use crate::wire::cluster::{
@@ -21,8 +22,10 @@ const SIGHTING_LIMIT: Duration = Duration::from_secs(2);
 /// What a front-end remembers for those who watch it.
 pub(super) struct Watched {
     roles: Roles,
-    /// What has changed, in sentences.
-    pub(super) feed: Mutex<Feed>,
+    /// What has changed, as far as pages were told.
+    feed: Mutex<Feed>,
+    /// A page follows the feed.
+    pub(super) is_followed: AtomicBool,
     /// The catalog's address refuses connections: no process listens there.
     pub(super) catalog_is_gone: AtomicBool,
     /// What the other front-ends last answered, and when; nothing if they did not.
@@ -34,6 +37,7 @@ impl Watched {
         Self {
             roles: roles.clone(),
             feed: Mutex::default(),
+            is_followed: AtomicBool::new(false),
             catalog_is_gone: AtomicBool::new(false),
             sightings: Mutex::default(),
         }
@@ -44,9 +48,11 @@ impl Watched {
         work(&mut self.feed.lock().expect("nothing panics under this lock"))
     }
 
-    /// Notes which toys the catalog invalidates.
+    /// Notes which toys the catalog invalidates, if that is told to anyone.
     pub(super) fn invalidated(&self, call: &Invalidation) {
-        self.feed(|feed| call.toys.iter().for_each(|(toy, _)| feed.invalidated(toy)));
+        if self.is_followed.load(Ordering::Relaxed) {
+            self.feed(|feed| call.toys.iter().for_each(|(toy, _)| feed.invalidated(toy)));
+        }
     }
 
     /// Notes what another front-end answered, or that it did not.
@@ -124,25 +130,23 @@ impl Service {
         }
     }
 
-    /// Returns what the feed compares.
+    /// Returns what this front-end sees of the others.
     pub(super) fn seen(&self) -> Seen {
         let now = self.runtime.now();
         let (leadership, leader, replicas) = self.select(|selection| {
             let leader = selection.leader();
-            let replicas = selection.statuses().map(|(id, status)| {
-                let last = status.and_then(|status| status.log.last());
-                (id, state_of(id, status, leader), last)
-            });
+            let states = selection.statuses();
+            let replicas = states.map(|(id, status)| (id, state_of(id, status, leader)));
             (selection.leadership(), leader, replicas.collect())
         });
-        let has_lease = self.cached(|cache| cache.has_lease(now));
+        let lease = self.cached(|cache| cache.session().filter(|_| cache.has_lease(now)));
         Seen {
             epoch: leadership.epoch,
             leader,
             replicas,
             catalog_answers: self.catalog_answers(),
             ruler: self.identity.rulers().ruler(),
-            has_lease: self.settings.enabled.then_some(has_lease),
+            lease,
             frontends: self.watched.others(self.number, now),
             stopped: self.stopped(),
         }

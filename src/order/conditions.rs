@@ -1,6 +1,8 @@
 //! What a replica says of what it meets: events once each, and conditions that last once when they
 //! begin and once when they end.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::core::effects::Event;
 use super::service::Service;
 use crate::repeats::Repeats;
@@ -23,11 +25,20 @@ pub(super) struct Conditions {
     pub(super) not_set_aside: Repeats,
     /// A follower, or this replica itself, has a log that contradicts the journal.
     contradictions: Repeats,
+    /// How many orders this replica had when it began to ask what it missed.
+    pub(super) length_at_start: AtomicU64,
 }
 
 impl Service {
     /// Logs an event, but one that follows from a condition that lasts only once.
     pub(super) fn say(&self, event: &Event) {
+        let recorder = self.identity.recorder();
+        if let Event::FollowerLive(_) = event {
+            // No contradiction begins or ends with it.
+            recorder.change(EventKind::Local, name(event), || event.to_string());
+            log::debug!("{event}");
+            return;
+        }
         let (contradictions, now) = (&self.conditions.contradictions, self.runtime.now());
         let is_said = match event {
             Event::FollowerDiverged(_) | Event::Diverged | Event::Behind(_) => {
@@ -40,13 +51,27 @@ impl Service {
             }
             Event::Chosen(_)
             | Event::SteppedDown(..)
+            | Event::FollowerLive(_)
             | Event::FollowerLost(_)
             | Event::FollowerSlow(_) => true,
         };
-        self.identity.recorder().change(EventKind::Local, name(event), || event.to_string());
+        recorder.change(EventKind::Local, name(event), || event.to_string());
         if is_said {
             log::log!(level(event), "{event}");
         }
+    }
+
+    /// Says that this replica has what it missed while it was away, `length` orders in all.
+    pub(super) fn say_caught_up(&self, length: u64) {
+        let start = self.conditions.length_at_start.load(Ordering::Relaxed);
+        log::info!("replica {} caught up from {start} to {length} orders", self.id);
+        self.identity.recorder().change(EventKind::Local, "caught_up", || {
+            match length.saturating_sub(start) {
+                0 => "missed no orders".to_owned(),
+                1 => format!("caught up 1 order, number {start}"),
+                missed => format!("caught up {missed} orders, {start} to {}", length - 1),
+            }
+        });
     }
 }
 
@@ -58,6 +83,7 @@ fn name(event: &Event) -> &'static str {
         Event::FollowerLost(_) | Event::FollowerSlow(_) | Event::FollowerDiverged(_) => {
             "follower.dropped"
         }
+        Event::FollowerLive(_) => "follower.live",
         Event::Behind(_) | Event::Diverged => "log.behind",
     }
 }
@@ -65,6 +91,7 @@ fn name(event: &Event) -> &'static str {
 fn level(event: &Event) -> log::Level {
     match event {
         Event::Learned(_) | Event::Chosen(_) | Event::Leads(_) => log::Level::Info,
+        Event::FollowerLive(_) => log::Level::Debug,
         Event::SteppedDown(..)
         | Event::FollowerLost(_)
         | Event::FollowerSlow(_)

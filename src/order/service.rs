@@ -183,7 +183,10 @@ impl Service {
         if taken.is_ok() && !request.rows.orders.is_empty() {
             failpoint::pass(failpoint::FOLLOWER_SYNCED);
         }
-        let reply = self.decide(|core, _| core.appended(taken));
+        let (was_new, reply) = self.decide(|core, _| (core.is_new(), core.appended(taken)));
+        if let (true, Some(AppendReply::Synced { length })) = (was_new, &reply) {
+            self.say_caught_up(*length);
+        }
         reply.ok_or_else(|| OrderError::Storage("the orders could not be written".into()))
     }
 

@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::Core;
@@ -22,7 +23,6 @@ use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::transport::CallError;
 use crate::wire::calls::Call as _;
-use crate::wire::event::EventKind;
 use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{Epoch, ReplicaId};
@@ -207,6 +207,7 @@ impl Service {
     /// afterwards whenever it is behind; for ever.
     async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
         let start = self.decide(|core, _| core.durable().length);
+        self.conditions.length_at_start.store(start, Ordering::Relaxed);
         let pauses = Pauses::new(&*self.runtime, CATCH_UP_INTERVAL);
         loop {
             if self.decide(|core, _| core.should_fetch())
@@ -215,10 +216,7 @@ impl Service {
                 && self.decide(|core, _| core.caught_up())
             {
                 let length = self.decide(|core, _| core.durable().length);
-                log::info!("replica {} caught up from {start} to {length} orders", self.id);
-                let recorder = self.identity.recorder();
-                let text = || format!("from {start} to {length} orders");
-                recorder.change(EventKind::Local, "caught_up", text);
+                self.say_caught_up(length);
             }
             let has_found = !self.decide(|core, _| core.should_fetch());
             self.runtime.sleep(pauses.next(self.runtime.now(), has_found)).await;

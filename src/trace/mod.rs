@@ -10,7 +10,6 @@ mod mermaid;
 mod shiviz;
 
 use std::fmt;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use serde::Deserialize;
 
 use crate::clock;
 use crate::events::otlp;
-use crate::process::fail;
+use crate::process::{self, fail};
 use crate::roles::{Access, Roles, RolesError};
 use crate::transport::{CallError, Http};
 use crate::wire::event::{EventLog, EventSource, EventsError, EventsHeader, TraceEvent};
@@ -114,7 +113,7 @@ pub fn run(
         None => system.block_on(get(arguments, config)),
     };
     let written = got.and_then(|log| write(&log, arguments.format, beginning(&log)));
-    match written.map(|text| std::io::stdout().write_all(text.as_bytes())) {
+    match written.map(|text| process::print(text.as_bytes())) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => fail(&error),
         Err(error) => fail(&error),

@@ -19,7 +19,7 @@ use super::lease::{
 };
 use super::order::{Position, Rows};
 use super::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
-use super::recording::{EventsQuery, RoleEvents};
+use super::recording::{ChangesQuery, EventsQuery, RoleChanges, RoleEvents};
 use super::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership, LogEnd,
     Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
@@ -298,6 +298,7 @@ calls! {
     Get  "/cache-view"      GetCacheView     => CacheView { purpose!(Heartbeat); };
     // Every role, asked by front-ends.
     Post "/events"          EventsQuery      => RoleEvents { purpose!(Unrecorded); };
+    Post "/changes"         ChangesQuery     => RoleChanges { purpose!(Unrecorded); };
 }
 
 fn trace_of(origin: &RequestOrigin) -> Option<TraceId> {

@@ -176,14 +176,36 @@ pub enum FrontendViewState {
 /// Something that changed in the store, as the page tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedEvent {
-    /// Its place among the front-end's events, from 0 on.
+    /// Its place among the events that the front-end heard of, from 0 on.
     pub number: u64,
-    /// When the front-end saw it: milliseconds since 1970.
+    /// When it happened: milliseconds since 1970. How long ago that was is what the role's own
+    /// clock says; the time of day is the front-end's.
     pub at_ms: u64,
+    /// The role that recorded it.
+    pub role: String,
+    /// Which of the role's changes it is: the same, whichever front-end tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Its name among the events that are recorded.
+    pub name: String,
     /// What it is about.
     pub kind: FeedKind,
     /// What happened, in a sentence without a full stop.
     pub text: String,
+    /// How many of the role's earlier changes are not told, if it says that.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub dropped: u64,
+}
+
+/// What a page is told of the feed besides its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedNote {
+    /// Whether the front-end records events, without which there are none to tell.
+    pub records: bool,
+    /// From which number on the page is told.
+    pub from: u64,
+    /// How many events from there on the front-end does not keep any more.
+    pub dropped: u64,
 }
 
 /// What an event is about.
@@ -196,10 +218,15 @@ pub enum FeedKind {
     Replica,
     /// The catalog.
     Catalog,
-    /// The front-end's cache.
+    /// A front-end's cache.
     Cache,
-    /// Another front-end.
+    /// A front-end.
     Frontend,
     /// Whether the store can sell.
     Store,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(dropped: &u64) -> bool {
+    *dropped == 0
 }

@@ -1,4 +1,5 @@
-//! The messages by which a front-end collects what roles have recorded.
+//! The messages by which a front-end collects what roles have recorded: for requests, or what has
+//! changed since it asked last.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -35,6 +36,33 @@ pub struct RoleEvents {
     pub asked: Option<AskedRequest>,
     /// The events.
     pub events: Vec<RecordedEvent>,
+}
+
+/// A front-end whose page is watched asks a role what has changed (`POST /internal/changes`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesQuery {
+    /// The [run](RoleChanges::run) that the caller knows, or 0.
+    pub run: u64,
+    /// The number of the first change of that run that it lacks.
+    pub from: u64,
+}
+
+/// A role's answer: what has changed about it, in the order in which it recorded that.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoleChanges {
+    /// The role's name.
+    pub role: String,
+    /// Which run of the role's process this is: drawn at its start. The numbers below are of this
+    /// run, so that a caller that knows another one is told all.
+    pub run: u64,
+    /// The number of the first change that is told; numbers begin with 0.
+    pub first: u64,
+    /// How many changes that the caller lacks are kept no more.
+    pub dropped: u64,
+    /// The time of the answer, on the clock of the changes.
+    pub now_us: u64,
+    /// The changes, none of which is about a message.
+    pub changes: Vec<RecordedEvent>,
 }
 
 /// A client's request, as the front-end that it came to recorded it.

@@ -9,6 +9,13 @@ const TRIES = 3;
 const state = (page, role) => page.locator(".replicas tr", { hasText: role }).first().getAttribute("data-state");
 const leader = (page) => page.locator(".fact dd").first().textContent();
 const feed = (page) => page.locator(".feed").textContent();
+/** The rows of the feed, newest first: who recorded it, what it was, and when. */
+const rows = (page) => page.locator(".feed li:not(.feed-end)").evaluateAll((items) => items.map((item) => ({
+  role: item.querySelector(".feed-role").textContent,
+  text: item.querySelector(".feed-text").textContent,
+  at: Date.parse(item.querySelector("time").getAttribute("datetime")),
+})));
+const told = async (page, role, text) => (await rows(page)).filter((row) => row.role === role && row.text.startsWith(text));
 const linkState = (page) => page.locator("#link-state").textContent();
 
 test("a leader dies, the next one takes over, and the first catches up", async ({ store: openStore, page: openPage }) => {
@@ -21,9 +28,18 @@ test("a leader dies, the next one takes over, and the first catches up", async (
   for (let bought = 0; bought < 12; bought += 1) await store.buy("Slinky", 1);
   await store.verb("start", "order-3");
   await eventually("order-3 follows", async () => (await state(page, "order-3")) === "follower");
-  await eventually("the feed tells it", async () => (await feed(page)).includes("Replica 3 caught up 12 orders"));
-  const told = await feed(page);
-  for (const text of ["Selected leader 2, epoch 2", "Replica 3 is down"]) assert(told.includes(text), `${text}: ${told}`);
+  // Each role tells what it did itself.
+  for (const [role, text] of [
+    ["frontend", "Selected leader 2, epoch 2"],
+    ["frontend", "Replica 3 is down"],
+    ["catalog", "Recorded that replica 2 leads, epoch 2"],
+    ["order-2", "This replica becomes the leader, epoch 2"],
+    ["order-1", "Heard that replica 2 leads, epoch 2"],
+    ["order-3", "Caught up 12 orders"],
+    ["order-2", "Replica 3 is up to date"],
+  ]) await eventually(`${role}: ${text}`, async () => (await told(page, role, text)).length === 1);
+  const times = (await rows(page)).map(({ at }) => at);
+  equal(times, [...times].sort((one, other) => other - one), "the newest is first");
   equal(await leader(page), "order-2", "who leads once order-3 is back");
 });
 
@@ -65,6 +81,46 @@ test("a page goes on when its front-end is started again", async ({ store: openS
   await store.verb("start", "frontend");
   await eventually("it follows again", async () => (await linkState(page)) === "live");
   assert(!(await page.locator("#notice").isVisible()), "the notice is gone");
+});
+
+test("what was recorded before a page opened is told, and once, also by a front-end that starts again", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore({ restockMs: 1_000, stock: 1 });
+  await store.buy("Slinky", 1);
+  await eventually("Slinky is restocked", async () => (await store.quantity("Slinky")) === 1);
+  const page = await openPage(store.url(0, "cluster"));
+  await eventually("the restock is told", async () => (await told(page, "catalog", "Restocked Slinky")).length === 1);
+  const [{ at }] = await told(page, "catalog", "Restocked Slinky");
+  assert(at < (await page.evaluate(() => performance.timeOrigin)), "it was before the page opened");
+  await store.buy("Tux", 1);
+  await eventually("an invalidation is told", async () => (await told(page, "frontend", "Invalidated Tux")).length > 0
+    || ((await store.quantity("Tux")), (await store.buy("Tux", 1)), false));
+  await store.verb("kill", "frontend");
+  await store.verb("start", "frontend");
+  await eventually("the new front-end tells what it does", async () => (await told(page, "frontend", "Starts")).length === 2);
+  await eventually("it has heard the others again", async () => (await store.get("/events?once").catch(() => true), (await told(page, "catalog", "Restocked")).length > 0));
+  equal((await told(page, "catalog", "Restocked Slinky")).length, 1, "how often the restock is told");
+  equal((await told(page, "order-1", "Starts")).length, 1, "how often the start is told");
+});
+
+test("events that are not kept any more are counted", async ({ store: openStore, page: openPage }) => {
+  const store = await openStore();
+  const page = await openPage(store.url(0, "cluster"));
+  await eventually("events are told", async () => (await rows(page)).length > 0);
+  assert(!(await feed(page)).includes("not kept any more"), "nothing is missing at first");
+  // A front-end that heard of 350, and keeps 310, of which a page keeps 300; the role itself dropped 7.
+  const told = [...Array(310).keys()].map((number) => ({ number: number + 40, at_ms: number, role: "order-1", name: "start", kind: "replica", text: `event ${number}` }));
+  told[309] = { ...told[309], name: "dropped", text: "7 earlier changes are not kept any more", dropped: 7 };
+  const lines = (name, data, id) => `${id ? `id: ${id}\n` : ""}event: ${name}\ndata: ${JSON.stringify(data)}\n\n`;
+  const body = [
+    lines("feed-note", { records: true, from: 0, dropped: 40 }),
+    ...told.map((event) => lines("feed", event, `1-${event.number}`)),
+    lines("cluster", (await store.get("/cluster")).data),
+  ].join("");
+  await page.route("**/events?*", (route) => route.fulfill({ contentType: "text/event-stream", body }));
+  await page.reload();
+  await eventually("they are counted", async () => (await page.locator(".feed-end").textContent()) === "50 earlier events are not kept any more");
+  equal((await rows(page)).length, 300, "events that are shown");
+  equal((await rows(page))[0].text, "7 earlier changes are not kept any more", "what a role says of itself");
 });
 
 test("a page that is paused shows what it showed, and has recorded what happened", async ({ store: openStore, page: openPage }) => {

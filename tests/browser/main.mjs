@@ -6,6 +6,7 @@ import "./faults.mjs";
 import "./lessons.mjs";
 import "./trace.mjs";
 import "./views.mjs";
+import "./assistive.mjs";
 import { runTests } from "./support.mjs";
 
 process.exitCode = (await runTests(process.argv[2])) ? 0 : 1;

@@ -164,7 +164,7 @@ test("the last requests are listed, and one is opened from the list", async ({ s
   await send(store, "GET", "/products/LEGO", "miss");
   await send(store, "GET", "/products/LEGO", "hit");
   const page = await openPage(store.url(0, "trace"));
-  const hit = page.locator(".trace-link", { hasText: "LEGO, from the cache" });
+  const hit = page.locator(".trace-link", { hasText: "LEGO" }).filter({ hasText: "query, from the cache" });
   await eventually("it is listed", () => hit.count());
   await hit.click();
   await eventually("the diagram is drawn", () => page.locator(".st-diamond").count());

@@ -5,18 +5,23 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use actix_web::rt::task::spawn_blocking;
-use serde_json::Value;
+use serde_json::{Value, json};
 use toystore::clock;
+use toystore::wire::event::EventKind;
+use toystore::wire::recording::{ChangesQuery, RecordedEvent, RoleChanges};
 
 use crate::eventually::eventually;
-use crate::neighbours::Store;
 use crate::neighbours::of_frontend::Fixture;
+use crate::neighbours::{Reply, Store};
 
 /// The pages that may follow at once, as the front-end has it.
 const MOST_STREAMS: usize = 64;
 /// A front-end that waited for its pages would take as long as it waits for purchases: 12 s.
 const PROMPT: Duration = Duration::from_secs(6);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A run of a fake replica, and what its clock shows whenever it is asked.
+const RUN: u64 = 5;
+const NOW_US: u64 = 90_000_000;
 
 /// An event as a browser gets it.
 #[derive(Debug)]
@@ -101,10 +106,10 @@ fn feed(told: &[Told]) -> Vec<&Told> {
 async fn a_page_that_was_cut_off_is_told_what_it_missed() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
-    let all = eventually("who leads is told", async || {
+    let all = eventually("what is to be told is told", async || {
         let all = once(&fixture, "").await;
-        let texts: Vec<_> = feed(&all).iter().map(|told| told.data["text"].clone()).collect();
-        texts.contains(&Value::from("selected leader 3, epoch 1")).then_some(all)
+        let is_told = |text: &str| feed(&all).iter().any(|told| told.data["text"] == text);
+        (is_told("selected leader 3, epoch 1") && is_told("the catalog answers")).then_some(all)
     })
     .await;
     let all = feed(&all);
@@ -119,6 +124,125 @@ async fn a_page_that_was_cut_off_is_told_what_it_missed() {
     let second = all[1].id.clone();
     let told = spawn_blocking(move || Page::open(address, &header).1.next("feed"));
     assert_eq!(told.await.expect("no panic").id, second);
+}
+
+/// Has replica 1 answer, to a caller that lacks them, that these things happened to it, each so
+/// long before it is asked, of which the first `dropped` are kept no more.
+fn changed(fixture: &Fixture<'_>, dropped: u64, changes: &'static [(u64, &str, &str)]) {
+    fixture.replica(1).on("changes", move |request| {
+        let query: ChangesQuery = request.read();
+        let from = if query.run == RUN { query.from } else { 0 };
+        let first = from.max(dropped);
+        let lacking = changes.iter().skip(usize::try_from(first).expect("a few"));
+        Reply::data(RoleChanges {
+            role: "order-1".into(),
+            run: RUN,
+            first,
+            dropped: dropped.saturating_sub(from),
+            now_us: NOW_US,
+            changes: lacking.map(|(ago_ms, name, text)| recorded(*ago_ms, name, text)).collect(),
+        })
+    });
+}
+
+fn recorded(ago_ms: u64, name: &str, text: &str) -> RecordedEvent {
+    RecordedEvent {
+        time_us: NOW_US - ago_ms * 1_000,
+        kind: EventKind::Local,
+        name: name.into(),
+        message: None,
+        traces: Vec::new(),
+        span: None,
+        detail: json!({ "text": text }).as_object().cloned(),
+    }
+}
+
+/// What is told of replica 1, once anything is.
+async fn told_of_replica(fixture: &Fixture<'_>) -> Vec<Value> {
+    eventually("what the replica recorded is told", async || {
+        let all = once(fixture, "").await;
+        let of_replica = feed(&all).into_iter().filter(|told| told.data["role"] == "order-1");
+        Some(of_replica.map(|told| told.data.clone()).collect::<Vec<_>>())
+            .filter(|all| !all.is_empty())
+    })
+    .await
+}
+
+fn texts(told: &[Value]) -> Vec<&str> {
+    told.iter().map(|event| event["text"].as_str().expect("a text")).collect()
+}
+
+#[actix_web::test]
+async fn what_a_role_recorded_is_told_with_the_roles_own_time_and_once() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    changed(
+        &fixture,
+        0,
+        &[(60_000, "start", "order-1 starts"), (30_000, "caught_up", "caught up")],
+    );
+    let told = told_of_replica(&fixture).await;
+    assert_eq!(texts(&told), ["starts", "caught up"]);
+    let at = |place: usize| told[place]["at_ms"].as_u64().expect("a time");
+    assert_eq!(at(1) - at(0), 30_000, "the role's own clock says how long it took");
+    let now = u64::try_from(clock::time_of_day().as_millis()).expect("a time");
+    assert!((30_000..40_000).contains(&(now - at(1))), "{} of {now}", at(1));
+    // Asked again, the replica is asked for what follows, and nothing is told twice.
+    let asked = fixture.replica(1).received("changes").len();
+    eventually("it is asked again", async || {
+        once(&fixture, "").await;
+        (fixture.replica(1).received("changes").len() > asked + 1).then_some(())
+    })
+    .await;
+    let last = fixture.replica(1).received("changes").pop().expect("it was asked");
+    assert_eq!(last.read::<ChangesQuery>(), ChangesQuery { run: RUN, from: 2 });
+    assert_eq!(texts(&told_of_replica(&fixture).await), ["starts", "caught up"]);
+}
+
+#[actix_web::test]
+async fn changes_that_a_role_does_not_keep_any_more_are_counted() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    changed(&fixture, 2, &[(9, "start", "a"), (8, "log.behind", "b"), (7, "log.behind", "c")]);
+    let told = told_of_replica(&fixture).await;
+    assert_eq!(texts(&told), ["2 earlier changes are not kept any more", "c"]);
+    assert_eq!((&told[0]["dropped"], &told[1]["dropped"]), (&json!(2), &Value::Null));
+}
+
+#[actix_web::test]
+async fn a_front_end_that_starts_again_tells_what_the_roles_recorded_before() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    changed(&fixture, 0, &[(60_000, "follower.dropped", "replica 2 does not answer")]);
+    let before = told_of_replica(&fixture).await;
+    let Fixture { frontend, neighbours } = fixture;
+    frontend.stop().await;
+    let fixture = Fixture { frontend: store.run_frontend().ready().await, neighbours };
+    let after = told_of_replica(&fixture).await;
+    assert_eq!((texts(&after), &after[0]["key"]), (texts(&before), &before[0]["key"]));
+}
+
+#[actix_web::test]
+async fn no_role_is_asked_what_changed_while_no_page_is_open() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    let replica = fixture.replica(1);
+    changed(&fixture, 0, &[(9, "start", "order-1 starts")]);
+    // The front-end has had the time to ask many times.
+    let passes = async || replica.receives("status", replica.received("status").len() + 20).await;
+    passes().await;
+    assert!(replica.received("changes").is_empty(), "no page is open");
+    let address = fixture.frontend.address;
+    let page = spawn_blocking(move || Page::open(address, "").1);
+    let page = page.await.expect("no panic");
+    replica.receives("changes", 2).await;
+    drop(page);
+    eventually("it is not asked any more", async || {
+        let asked = replica.received("changes").len();
+        passes().await;
+        (replica.received("changes").len() == asked).then_some(())
+    })
+    .await;
 }
 
 #[actix_web::test]

@@ -1,8 +1,10 @@
-//! The front-end's decisions: what the cache may answer, which replica leads, when to retry.
+//! The front-end's decisions: what the cache may answer, which replica leads, when to retry; and
+//! what it tells those who watch.
 
 pub mod cache;
 pub mod feed;
 pub mod health;
+pub mod notices;
 pub mod retried;
 pub mod retry;
 pub mod selection;

@@ -3,10 +3,12 @@
 import { count, h, say } from "./dom.js";
 import { diagram } from "./diagram.js";
 
-// Rows of the feed that are drawn.
-const MOST_ROWS = 120;
+// Events that a screen reader says. The feed has them all.
+const SPOKEN = ["selection", "catalog.silent", "catalog.answers", "term.begin", "sales.stopped", "sales.resumed"];
 // The full scale of the lease's gauge. The catalog grants about a second.
 const LEASE_SCALE_MS = 1_000;
+// Whether the person asked for less motion: then gauges do not count down.
+const isStill = matchMedia("(prefers-reduced-motion: reduce)");
 
 const STATES = {
   leader: "leads",
@@ -19,7 +21,8 @@ const FRONTENDS = { own: "this page's", up: "answers", down: "does not answer", 
 
 export function mount(root, context) {
   let frozen = null;
-  let said = null;
+  let said = context.live.state.arrivals;
+  const openedAt = Date.now();
   const pause = h("button", { type: "button", class: "block plain pause", "aria-pressed": "false", click: togglePause }, "Pause");
   const facts = factsPanel();
   const drawing = diagram();
@@ -47,7 +50,7 @@ export function mount(root, context) {
   function show() {
     const { state } = context.live;
     const shown = frozen ?? state;
-    const missed = frozen ? state.feed.findIndex(({ id }) => id === frozen.feed[0]?.id) : 0;
+    const missed = frozen ? state.arrivals - frozen.arrivals : 0;
     say(pause, frozen ? `Go on${missed > 0 ? ` (${missed} new)` : ""}` : "Pause");
     root.classList.toggle("is-frozen", frozen !== null);
     root.classList.toggle("is-lost", !frozen && state.mode === "lost");
@@ -58,7 +61,7 @@ export function mount(root, context) {
     drawing.show(view);
     replicas.show(view);
     caches.show(view);
-    feed.show(shown.feed);
+    feed.show(shown);
     showLeases();
   }
 
@@ -70,15 +73,13 @@ export function mount(root, context) {
     caches.showLeases(cluster, passed);
   }
 
-  /** Has a screen reader say who leads and who is gone. */
-  function speak({ feed: events }) {
-    const first = events[0]?.id;
-    if (said !== null && first !== said) {
-      const fresh = events.slice(0, Math.max(0, events.findIndex(({ id }) => id === said)));
-      const told = fresh.filter(({ kind }) => kind === "leader" || kind === "catalog").map(({ text }) => text);
-      if (told.length > 0) context.say(told.reverse().join(". "));
-    }
-    said = first ?? "";
+  /** Has a screen reader say who leads and who is gone. What was before the page opened is past. */
+  function speak({ feed: events, arrivals }) {
+    if (arrivals === said) return;
+    const fresh = events.filter(({ arrival, name, at_ms: at }) => arrival > said && SPOKEN.includes(name) && at > openedAt);
+    const told = fresh.map(({ text }) => text);
+    if (told.length > 0) context.say(told.reverse().join(". "));
+    said = arrivals;
   }
 
   const stop = context.live.subscribe(show);
@@ -120,7 +121,7 @@ function replicasPanel() {
   const element = h("section", { class: "block-panel replicas", "aria-labelledby": "replicas-title" },
     h("div", { class: "panel-head" }, h("h2", { id: "replicas-title" }, "Roles")),
     h("div", { class: "scroller", tabindex: 0, role: "group", "aria-label": "Table of roles" },
-      h("table", {},
+      h("table", { "aria-labelledby": "replicas-title" },
         h("thead", {}, h("tr", {}, ["Role", "State", "Last order", "Behind", "Address"].map((text) => h("th", { scope: "col" }, text)))),
         body,
       ),
@@ -173,7 +174,8 @@ function all(frontends, frontend, cache) {
 function leaseInWords(cache, ms) {
   if (!cache) return "\u00a0";
   if (!cache.enabled) return "Without a cache there is no lease.";
-  return ms > 0 ? `Lease: ${(ms / 1000).toFixed(1)} s, if it were not renewed` : "No lease: it answers nothing from its cache";
+  if (ms === 0) return "No lease: it answers nothing from its cache";
+  return isStill.matches ? "Lease: it runs, and is renewed all the time" : `Lease: ${(ms / 1000).toFixed(1)} s, if it were not renewed`;
 }
 
 function cachesPanel() {
@@ -236,7 +238,8 @@ function cachesPanel() {
         const its = state === "own" ? cache : others;
         const { lease, leaseText } = card(role);
         const ms = Math.max(0, (its?.lease_ms ?? 0) - passed);
-        lease.style.setProperty("--fill", Math.min(1, ms / LEASE_SCALE_MS));
+        const fill = String(isStill.matches ? Math.sign(ms) : Math.min(1, ms / LEASE_SCALE_MS));
+        if (lease.style.getPropertyValue("--fill") !== fill) lease.style.setProperty("--fill", fill);
         say(leaseText, leaseInWords(its, ms));
       }
     },
@@ -245,40 +248,49 @@ function cachesPanel() {
 
 function feedPanel() {
   const list = h("ol", { class: "feed", tabindex: 0, "aria-label": "Events, newest first" });
+  const last = h("li", { class: "feed-end" });
   const rows = new Map();
   const element = h("section", { class: "block-panel feed-panel", "aria-labelledby": "feed-title" },
     h("div", { class: "panel-head" }, h("h2", { id: "feed-title" }, "What happened")),
     list,
   );
+  list.append(last);
   return {
     element,
-    show(events) {
-      const shown = events.slice(0, MOST_ROWS);
-      const ids = new Set(shown.map(({ id }) => id));
-      for (const [id, old] of rows) {
-        if (!ids.has(id)) {
+    show({ feed, unkept, isRecorded }) {
+      const keys = new Set(feed.map(({ key }) => key));
+      for (const [key, old] of rows) {
+        if (!keys.has(key)) {
           old.remove();
-          rows.delete(id);
+          rows.delete(key);
         }
       }
-      shown.forEach((event, place) => {
-        if (!rows.has(event.id)) rows.set(event.id, row(event));
-        const item = rows.get(event.id);
-        if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
+      feed.forEach((event, place) => {
+        if (!rows.has(event.key)) rows.set(event.key, row(event));
+        const item = rows.get(event.key);
+        if (list.children[place] !== item) list.insertBefore(item, list.children[place]);
       });
+      say(last, lastWords(feed.length, unkept, isRecorded));
+      last.hidden = last.textContent === "";
     },
   };
 }
 
-const SHAPES = { leader: "order", replica: "order", catalog: "catalog", store: "catalog", cache: "frontend", frontend: "frontend" };
+/** What the feed ends with: what it does not have, and why. */
+function lastWords(shown, unkept, isRecorded) {
+  if (!isRecorded) return "Nothing is recorded: roles.toml has events = 0 in [trace].";
+  if (unkept > 0) return `${count(unkept, "earlier event")} ${unkept === 1 ? "is" : "are"} not kept any more`;
+  return shown === 0 ? "Nothing has changed yet." : "";
+}
 
-function row({ at_ms: at, kind, text: told }) {
+function row({ at_ms: at, name, role, text: told, dropped }) {
   const date = new Date(at);
-  const time = `${date.toLocaleTimeString("en-GB")}.${String(date.getMilliseconds()).padStart(3, "0").slice(0, 1)}`;
-  return h("li", { "data-kind": kind },
+  const time = `${date.toLocaleTimeString("en-GB")}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  const shape = /^[a-z]+/.exec(role)[0];
+  return h("li", { "data-name": name, "data-dropped": dropped ?? null },
     h("time", { datetime: date.toISOString() }, time),
-    h("span", { class: "role-mark", "data-shape": SHAPES[kind] ?? "frontend", "aria-hidden": "true" }),
-    h("span", {}, told.replace(/^./, (letter) => letter.toUpperCase())),
+    h("span", { class: "feed-role" }, h("span", { class: "role-mark", "data-shape": shape, "aria-hidden": "true" }), role),
+    h("span", { class: "feed-text" }, told.replace(/^./, (letter) => letter.toUpperCase())),
   );
 }
 

@@ -8,6 +8,11 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** A text in which `backquotes` stand around what is typed. */
+function prose(text) {
+  return (text ?? "").split("`").map((part, place) => (place % 2 === 1 ? element("code", {}, part) : part));
+}
+
 /** Follows a reference within the document. */
 function resolve(whole, value) {
   if (!value || !value.$ref) return value;
@@ -40,7 +45,7 @@ function fields(whole, schema, prefix = "", depth = 0) {
     const path = prefix === "" ? name : `${prefix}.${name}`;
     const own = resolve(whole, part);
     const description = part.description ?? own?.description ?? "";
-    return [[path, kind(whole, part), description], ...fields(whole, part, path, depth + 1)];
+    return [[path, kind(whole, part), prose(description)], ...fields(whole, part, path, depth + 1)];
   });
 }
 
@@ -63,7 +68,7 @@ function parameters(whole, operation) {
   return known.map((one) => [
     one.name,
     `${one.in}${one.required ? ", required" : ""}; ${kind(whole, one.schema)}`,
-    one.description ?? "",
+    prose(one.description),
   ]);
 }
 
@@ -73,7 +78,7 @@ function answers(whole, operation) {
     const headers = Object.keys(answer.headers ?? {}).join(", ");
     const media = Object.entries(answer.content ?? {});
     const kinds = media.map(([type]) => type).join(", ");
-    return [code, [answer.description, ...media.map(([, one]) => example(one)).filter(Boolean)], kinds, headers];
+    return [code, [...prose(answer.description), ...media.map(([, one]) => example(one)).filter(Boolean)], kinds, headers];
   });
 }
 
@@ -86,7 +91,7 @@ function show(whole, path, method, operation) {
     "section",
     { class: "operation", id: operation.operationId, "aria-label": name },
     element("h3", {}, element("span", { class: "method", "data-method": method }, method.toUpperCase()), ` ${path}`),
-    element("p", {}, [operation.summary, operation.description].filter(Boolean).join(" ")),
+    element("p", {}, ...prose([operation.summary, operation.description].filter(Boolean).join(" "))),
     table("What is sent", parameters(whole, operation)),
     body ? table("Its body", fields(whole, body.schema)) : null,
     body ? example(body) : null,
@@ -96,7 +101,8 @@ function show(whole, path, method, operation) {
 }
 
 function render(whole) {
-  document.getElementById("introduction").textContent = whole.info.description ?? "";
+  const paragraphs = (whole.info.description ?? "").split("\n\n").map((text) => element("p", {}, ...prose(text)));
+  document.getElementById("introduction").replaceChildren(...paragraphs);
   const contents = document.getElementById("contents");
   const operations = document.getElementById("operations");
   for (const tag of whole.tags ?? []) {

@@ -1,23 +1,27 @@
 //! `GET /events`: what changes in the store, told to the pages that watch as server-sent events.
 //!
 //! ```text
-//! service ─► feed ─► one frame of text ─► every page that watches
-//!  seen each tick     written once
+//! what each role recorded ─► feed ─┐
+//!                         service ─┴─► one frame of text ─► every page that watches
+//!                                       written once
 //! ```
 //!
 //! | event | data | when |
 //! |---|---|---|
-//! | `feed`, with an id | a sentence about what changed ([`FeedEvent`]) | it changed |
+//! | `feed`, with an id | a sentence about what changed ([`FeedEvent`]) | a role told it |
+//! | `feed-note` | which events are not kept any more ([`FeedNote`]) | at first; when there are more |
 //! | `cluster` | the state of everything, as in `/cluster` | something changed; else twice a second |
 //! | `stock` | all toys, as in `/products` | something was sold; else once a second |
 //!
-//! A frame is written once, however many pages watch; while none does, only the feed goes on. A
-//! page that is cut off names the last id that it had, in `Last-Event-ID` or as `?after=`, and is
-//! told what it missed, as far as it is kept. `?once` answers what there is now and ends: for pages
+//! A frame is written once, however many pages watch. While none does, no role is asked for what
+//! changed: each keeps that itself, and the feed goes on where it was when a page opens. A page
+//! that is cut off names the last id that it had, in `Last-Event-ID` or as `?after=`, and is told
+//! what it missed, as far as it is kept. `?once` answers what there is now and ends: for pages
 //! beyond the [most](MOST_STREAMS) that may follow. A stream ends when the front-end is to end, so
 //! that it does not hold up its shutdown.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,32 +35,25 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use super::super::core::feed::Seen;
+use super::super::core::feed::Feed;
 use super::super::remote::Remote;
 use super::super::service::Service;
-use crate::clock;
+use super::watch::time_of_day_us;
 use crate::roles::{Role, Roles};
 use crate::server::{Allow, ErrorReply};
 use crate::shutdown::Shutdown;
 use crate::transport::Peer;
-use crate::wire::calls::GetCacheView;
-use crate::wire::cluster::FeedEvent;
+use crate::wire::cluster::{FeedEvent, FeedNote};
 use crate::wire::reply::Failure;
 
-/// How often the feed looks. What is killed is seen within a health check and this.
+/// How often the feed looks.
 const TICK: Duration = Duration::from_millis(100);
 /// How old the state may become that a page shows: its lease counts down meanwhile.
 const STATE_AGE: Duration = Duration::from_millis(500);
 /// How often invalidations are told.
 const INVALIDATION_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the catalog is asked for all toys, if something was sold …
-const STOCK_INTERVAL: Duration = Duration::from_millis(500);
-/// … and if not, since toys are also restocked.
-const STOCK_AGE: Duration = Duration::from_secs(1);
-/// How often another front-end is asked about its cache.
-const SIGHTING_INTERVAL: Duration = Duration::from_millis(250);
-/// How long it may take to answer; then it is shown as down.
-const SIGHTING_TIMEOUT: Duration = Duration::from_millis(250);
+/// How old the stock may become, since toys are also restocked.
+pub(super) const STOCK_AGE: Duration = Duration::from_secs(1);
 /// How long after a page asked the state is kept up to date for its next question.
 const INTEREST: Duration = Duration::from_secs(3);
 /// Pages that may follow at once. Further ones ask again and again.
@@ -72,8 +69,8 @@ const RETRY: &str = "retry: 500\n\n";
 
 /// What pages are told, shared by all threads.
 pub(crate) struct Events {
-    service: Arc<Service>,
-    sender: broadcast::Sender<Bytes>,
+    pub(super) service: Arc<Service>,
+    pub(super) sender: broadcast::Sender<Bytes>,
     latest: Mutex<Latest>,
     streams: Arc<Semaphore>,
     /// A page asks for what was not kept up to date.
@@ -86,9 +83,9 @@ pub(crate) struct Events {
 }
 
 #[derive(Default)]
-struct Latest {
+pub(super) struct Latest {
     cluster: Option<(Bytes, Instant)>,
-    stock: Option<(Bytes, Instant)>,
+    pub(super) stock: Option<(Bytes, Instant)>,
     /// When a page asked that does not follow.
     asked: Option<Instant>,
 }
@@ -115,7 +112,12 @@ impl Events {
         connect: impl Fn(Role) -> Peer,
         shutdown: &Shutdown,
     ) {
+        shutdown.spawn("the watch of the others", Arc::clone(self).keep_notices());
         shutdown.spawn("the feed", Arc::clone(self).keep_feed());
+        let others = roles.in_start_order().into_iter();
+        let others = others.filter(|role| *role != self.service.identity.role()).collect();
+        let hear = Arc::clone(self).keep_hearing(Rc::clone(remote), others);
+        shutdown.spawn("the collection of changes", hear);
         if self.sends_stock {
             shutdown
                 .spawn("the watch of the stock", Arc::clone(self).keep_stock(Rc::clone(remote)));
@@ -129,28 +131,28 @@ impl Events {
         }
     }
 
-    /// Sees what changed, for ever, and tells it to the pages that watch.
+    /// Tells the pages that watch what changed, for ever.
     async fn keep_feed(self: Arc<Self>) {
         let runtime = &self.service.runtime;
         let (mut told, mut seen, mut invalidations) = (0, None, runtime.now());
         loop {
-            runtime.sleep(TICK).await;
+            self.until_followed(TICK).await;
             let now = runtime.now();
-            let next_seen = self.service.seen();
+            self.hear_own();
             let (news, next) = self.service.watched.feed(|feed| {
-                let at_ms = time_of_day_ms();
-                feed.see(next_seen.clone(), at_ms);
                 if now >= invalidations + INVALIDATION_INTERVAL {
                     invalidations = now;
-                    feed.tell_invalidations(at_ms);
+                    let own = self.service.identity.role().to_string();
+                    feed.tell_invalidations(&own, time_of_day_us() / 1_000);
                 }
-                (self.written(feed.since(told)), feed.next())
+                let note = (feed.missing_since(told) > 0).then(|| self.note(feed, told));
+                (note.unwrap_or_default() + &self.written(feed.since(told)), feed.next())
             });
             // Orders come all the time; they are told with the state when it is due.
-            let is_like = |before: &Seen| before.is_like(&next_seen);
-            let is_news = next != told || !seen.as_ref().is_some_and(is_like);
-            (told, seen) = (next, Some(next_seen));
-            if !self.is_watched(now) || !(is_news || self.is_older(STATE_AGE, now)) {
+            let next_seen = Some(self.service.seen());
+            let is_news = next != told || seen != next_seen;
+            (told, seen) = (next, next_seen);
+            if !is_news && !self.is_older(STATE_AGE, now) {
                 continue;
             }
             let frame = [news.as_bytes(), &self.take_state(now)].concat();
@@ -158,38 +160,19 @@ impl Events {
         }
     }
 
-    /// Asks the catalog for all toys while pages watch, for ever.
-    async fn keep_stock(self: Arc<Self>, remote: Rc<Remote>) {
-        let runtime = &self.service.runtime;
-        let mut last = None;
-        loop {
-            self.until_watched(STOCK_INTERVAL).await;
-            let now = runtime.now();
-            let journal = self.service.catalog().map(|report| report.status.journal);
-            let age =
-                self.latest().stock.as_ref().map(|(_, at)| now.saturating_duration_since(*at));
-            if last == journal && age.is_some_and(|age| age < STOCK_AGE) {
-                continue;
-            }
-            let Ok(toys) = remote.toys().await else { continue };
-            last = journal;
-            let frame: Bytes = event("stock", &toys).into();
-            self.latest().stock = Some((frame.clone(), now));
-            let _none_follows = self.sender.send(frame);
+    /// Waits, and then until a page watches; what only pages are told is not noted meanwhile.
+    async fn until_followed(&self, pause: Duration) {
+        let watched = &self.service.watched;
+        if !self.is_watched(self.service.runtime.now()) {
+            watched.is_followed.store(false, Ordering::Relaxed);
+            watched.feed(Feed::forget_invalidations);
         }
-    }
-
-    /// Asks another front-end about its cache while pages watch, for ever.
-    async fn keep_sight(self: Arc<Self>, number: u32, peer: Peer) {
-        loop {
-            self.until_watched(SIGHTING_INTERVAL).await;
-            let cache = peer.call(&GetCacheView {}, SIGHTING_TIMEOUT).await.ok();
-            self.service.watched.sighted(number, cache, self.service.runtime.now());
-        }
+        self.until_watched(pause).await;
+        watched.is_followed.store(true, Ordering::Relaxed);
     }
 
     /// Waits, and then until a page watches.
-    async fn until_watched(&self, pause: Duration) {
+    pub(super) async fn until_watched(&self, pause: Duration) {
         self.service.runtime.sleep(pause).await;
         loop {
             let wanted = self.wanted.notified();
@@ -200,7 +183,7 @@ impl Events {
         }
     }
 
-    fn is_watched(&self, now: Instant) -> bool {
+    pub(super) fn is_watched(&self, now: Instant) -> bool {
         self.sender.receiver_count() > 0
             || self.latest().asked.is_some_and(|asked| now < asked + INTEREST)
     }
@@ -219,7 +202,10 @@ impl Events {
     /// Writes what a page is told first: the state, and what it missed.
     fn first(&self, after: u64) -> Bytes {
         let now = self.service.runtime.now();
-        let news = self.service.watched.feed(|feed| self.written(feed.since(after)));
+        let news = self
+            .service
+            .watched
+            .feed(|feed| self.note(feed, after) + &self.written(feed.since(after)));
         let latest = self.latest().cluster.clone();
         let cluster = match latest {
             Some((frame, at)) if now < at + STATE_AGE => frame,
@@ -229,6 +215,11 @@ impl Events {
         let stock = stock.filter(|(_, at)| now < *at + 2 * STOCK_AGE).map(|(frame, _)| frame);
         let parts = [RETRY.as_bytes(), news.as_bytes(), &cluster, &stock.unwrap_or_default()];
         parts.concat().into()
+    }
+
+    fn note(&self, feed: &Feed, from: u64) -> String {
+        let records = self.service.identity.recorder().is_on();
+        event("feed-note", &FeedNote { records, from, dropped: feed.missing_since(from) })
     }
 
     fn written<'a>(&self, events: impl Iterator<Item = &'a FeedEvent>) -> String {
@@ -245,7 +236,7 @@ impl Events {
         number.map_or(0, |number: u64| number.saturating_add(1))
     }
 
-    fn latest(&self) -> std::sync::MutexGuard<'_, Latest> {
+    pub(super) fn latest(&self) -> std::sync::MutexGuard<'_, Latest> {
         self.latest.lock().expect("nothing panics under this lock")
     }
 }
@@ -340,11 +331,7 @@ where
     response
 }
 
-fn event(name: &str, data: &impl Serialize) -> String {
+pub(super) fn event(name: &str, data: &impl Serialize) -> String {
     let data = serde_json::to_string(data).expect("what is told can be written as JSON");
     format!("event: {name}\ndata: {data}\n\n")
-}
-
-fn time_of_day_ms() -> u64 {
-    u64::try_from(clock::time_of_day().as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,8 @@ import { linksPanel } from "./faults-links.js";
 
 const STATE_MS = 500;
 const ANSWER_LIMIT_MS = 20_000;
+// How often the plot is drawn for a person who asked for less motion.
+const STILL_PLOT_MS = 5_000;
 const REMEMBERED = "toystore.lab";
 const STATES = { running: "runs", stopped: "is stopped", down: "does not run" };
 // Which verbs make sense in which state.
@@ -270,11 +272,13 @@ function loadPanel(lab, context) {
 
 /** Latencies as they come. */
 function plotPanel() {
-  const place = h("div", { class: "plot", role: "img", "aria-label": "Latencies in milliseconds" });
-  const words = h("p", { class: "plot-words" }, "\u00a0");
-  const element = h("figure", { class: "plot-figure" }, h("figcaption", {}, "Latency as the clients see it, in milliseconds"), place, words);
+  const place = h("div", { class: "plot", role: "img", "aria-label": "Latencies in milliseconds", "aria-describedby": "plot-words" });
+  const words = h("p", { class: "plot-words", id: "plot-words" }, "\u00a0");
+  const element = h("figure", { class: "plot-figure", "aria-labelledby": "plot-caption" }, h("figcaption", { id: "plot-caption" }, "Latency as the clients see it, in milliseconds"), place, words);
+  const isStill = matchMedia("(prefers-reduced-motion: reduce)");
   let plot = null;
   let latest = [];
+  let drawnAt = -Infinity;
   let isOver = false;
 
   const colour = (name) => {
@@ -314,6 +318,8 @@ function plotPanel() {
         line("purchase, median", colour("--red")), line("purchase, 99 %", colour("--red"), [5, 4]),
       ],
     }, data(), place);
+    // What it draws is told in words beside it.
+    plot.root.setAttribute("aria-hidden", "true");
   }
 
   const observer = new ResizeObserver(() => plot?.setSize({ width: Math.max(240, place.clientWidth), height: 260 }));
@@ -328,7 +334,10 @@ function plotPanel() {
     element,
     show(samples) {
       latest = samples;
-      plot?.setData(data());
+      if (!isStill.matches || samples.length === 0 || performance.now() - drawnAt >= STILL_PLOT_MS) {
+        plot?.setData(data());
+        drawnAt = performance.now();
+      }
       const last = samples.at(-1);
       const ms = (value) => (value === null || value === undefined ? "\u2013" : `${value.toFixed(1)} ms`);
       say(words, last ? `Last: queries ${ms(last.query_p50_ms)} (99 %: ${ms(last.query_p99_ms)}), purchases ${ms(last.purchase_p50_ms)} (99 %: ${ms(last.purchase_p99_ms)})` : "\u00a0");

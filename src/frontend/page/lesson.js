@@ -181,7 +181,7 @@ class LessonPage {
       h("h2", { id: "state-title" }, "What each node knows"),
       h("p", { class: "state-legend" }, h("span", { class: "state-key" }, "◆"), " changed in this step", kinds.length > 1 ? [", ", h("span", { class: "state-key" }, "≠"), " the runs differ"] : ""),
       h("div", { class: "state-scroll", tabindex: "0", role: "region", "aria-labelledby": "state-title" },
-        h("table", { class: "state-table" },
+        h("table", { class: "state-table", "aria-labelledby": "state-title" },
           h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Node"), h("th", { scope: "col" }, "Fact"), heads)),
           h("tbody", {}, rows)),
       ),

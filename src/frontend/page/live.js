@@ -13,7 +13,7 @@ const POLL_LIMIT_MS = 3_000;
 const SILENCE_MS = 2_000;
 // How long a page that asks again and again waits before it tries to follow.
 const FOLLOW_AGAIN_MS = 15_000;
-// Events that are kept.
+// Events that are kept. The front-end counts those that it does not keep any more.
 const MOST_EVENTS = 300;
 
 /** The state of the store, and who wants to hear of its changes. */
@@ -28,7 +28,10 @@ export class Live {
     mode: "connecting", // stream, polling, lost
     cluster: null,
     stock: null,
-    feed: [], // newest first
+    feed: [], // newest first, by when it was; `arrival` counts when the page heard of it
+    arrivals: 0,
+    unkept: 0, // earlier events that are not in the feed any more
+    isRecorded: true,
     others: [],
     heardAt: 0,
   };
@@ -69,7 +72,7 @@ export class Live {
     if (document.hidden) return;
     const source = new EventSource(`/events?after=${encodeURIComponent(this.#lastId)}`);
     this.#source = source;
-    for (const name of ["cluster", "stock", "feed"]) {
+    for (const name of ["cluster", "stock", "feed", "feed-note"]) {
       source.addEventListener(name, (event) => {
         if (this.#source !== source) return;
         this.#retry = RETRY_MS;
@@ -133,15 +136,27 @@ export class Live {
   #take(mode, events) {
     const changes = { mode, heardAt: Date.now() };
     const news = [];
+    let { arrivals, unkept } = this.state;
     for (const { name, id, data } of events) {
       if (name === "feed") {
         this.#lastId = id;
-        if (!this.state.feed.some((event) => event.id === id)) news.unshift({ ...data, id });
+        // What a role recorded is told by every front-end, and again by one that was restarted.
+        const key = data.key ?? id;
+        const isSame = (event) => event.key === key;
+        if (!this.state.feed.some(isSame) && !news.some(isSame)) news.push({ ...data, key, arrival: (arrivals += 1) });
+      } else if (name === "feed-note") {
+        unkept = data.dropped + (data.from === 0 ? 0 : unkept);
+        changes.isRecorded = data.records;
       } else {
         changes[name] = data;
       }
     }
-    if (news.length > 0) changes.feed = [...news, ...this.state.feed].slice(0, MOST_EVENTS);
+    if (news.length > 0) {
+      const all = [...news, ...this.state.feed].sort((one, other) => other.at_ms - one.at_ms || other.arrival - one.arrival);
+      changes.feed = all.slice(0, MOST_EVENTS);
+      unkept += all.length - changes.feed.length;
+    }
+    Object.assign(changes, { arrivals, unkept });
     if (changes.cluster) {
       changes.clusterAt = changes.heardAt;
       changes.others = (changes.cluster.frontends ?? []).filter(({ state }) => state !== "own");

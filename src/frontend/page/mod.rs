@@ -9,6 +9,7 @@
 //! two versions of the store.
 
 pub(crate) mod events;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -32,6 +32,8 @@ import {
 const TILE = 480;
 /** How near the pointer must be to an event, in pixels. */
 const NEAR = 14;
+/** By how many pixels an arrow ends before a receiver that it does not reach. */
+const SHORT = 24;
 /** From this many events on there is a minimap. */
 const LEAST_FOR_MAP = 150;
 const MAP_WIDTH = 56;
@@ -49,6 +51,11 @@ export function renderSpacetime(container, log, options = {}) {
     select: (seq) => view.choose(seq),
     destroy: () => view.destroy(),
   };
+}
+
+/** Where an arrow ends that does not arrive: near its receiver, on no lane between. */
+function before(from, to) {
+  return to - Math.sign(to - from) * Math.min(SHORT, Math.abs(to - from) * 0.4);
 }
 
 class Spacetime {
@@ -75,7 +82,7 @@ class Spacetime {
       "div",
       {
         class: "st-scroll", tabindex: "0", role: "application", "aria-roledescription": "space-time diagram",
-        "aria-label": this.options.label, keydown: (event) => this.onKey(event), scroll: () => this.redraw(),
+        keydown: (event) => this.onKey(event), scroll: () => this.redraw(),
       },
       h("div", { class: "st-sticky" }, this.heads), this.diagram,
     );
@@ -87,17 +94,23 @@ class Spacetime {
     this.map.addEventListener("pointermove", (event) => event.buttons === 1 && this.onMap(event));
     this.panel = h("div", { class: "st-detail" });
     this.spoken = h("p", { class: "visually-hidden", "aria-live": "polite" });
-    this.table = h("div", { class: "st-table", hidden: true, tabindex: "0" });
+    this.table = h("div", { class: "st-table", role: "group", hidden: true, tabindex: "0" });
     this.bar = h("div", { class: "st-bar", role: "toolbar", "aria-label": "Diagram" });
     this.root = h(
       "section",
-      { class: "st", "aria-label": this.options.label },
+      { class: "st" },
       this.options.controls ? this.bar : null,
       h("div", { class: "st-main" }, this.scroll, this.map),
       this.options.detail ? this.panel : null,
       this.table, this.spoken,
     );
     container.append(this.root);
+    this.name();
+  }
+
+  name() {
+    const { label } = this.options;
+    for (const [part, name] of [[this.root, label], [this.scroll, label], [this.table, `${label}, as a table`]]) part.setAttribute("aria-label", name);
   }
 
   setLog(log) {
@@ -109,6 +122,7 @@ class Spacetime {
   update({ log, ...options }) {
     const before = this.options;
     this.options = { ...this.options, ...options };
+    if (before.label !== this.options.label) this.name();
     if (log) this.setLog(log);
     else if (["axis", "heartbeats", "window"].some((name) => before[name] !== this.options[name])) this.layOut();
     else {
@@ -259,7 +273,7 @@ class Spacetime {
     );
   }
 
-  /** The arrows of a message: one, two if it came twice, half a one if it was lost. */
+  /** The arrows of a message: one, two if it came twice, one that ends before its receiver if it was lost. */
   arrowsOf({ message, fate: what, from, to }) {
     const { x, y } = this.placed;
     const sent = y(message.sent);
@@ -267,13 +281,13 @@ class Spacetime {
     const kind = isFuture ? "future" : what;
     if (what === "lost") {
       if (sent === undefined) return [];
-      const [start, end] = [x(from), x(from) + (x(to) - x(from)) * 0.6];
+      const [start, end] = [x(from), before(x(from), x(to))];
       const down = sent + ROW * 0.6;
       return [{ kind, path: `M${start} ${sent}L${end} ${down}`, cross: cross(end, down, 5) }];
     }
     if (what === "unrecorded") {
       if (sent === undefined) return [];
-      const [start, end] = [x(from), x(from) + (x(to) - x(from)) * 0.6];
+      const [start, end] = [x(from), before(x(from), x(to))];
       return [{ kind, path: `M${start} ${sent}L${end} ${sent + ROW * 0.6}` }];
     }
     return message.received.flatMap((index) => {

@@ -12,6 +12,8 @@ import { renderSpacetime } from "./spacetime.js";
 const LIST_INTERVAL_MS = 2000;
 /** How often a request that is under way is asked for again. */
 const AGAIN_MS = 1000;
+/** How a text ends that is about a query which was answered from the cache. */
+const HIT = ", from the cache";
 /** How many requests are shown together. */
 const TOGETHER = 20;
 
@@ -103,7 +105,8 @@ export function mount(root, context) {
     const age = h("span", { class: "trace-age figure" });
     const link = h(
       "a", { href: `#/trace/${request.trace}`, class: "trace-link", "data-kind": kindOf(request) },
-      h("span", { class: "trace-what" }, request.text || request.name), h("span", { class: "trace-name" }, nameOf(request)), result, age,
+      h("span", { class: "trace-what" }, request.text.replace(HIT, "") || request.name),
+      h("span", { class: "trace-name" }, request.text.endsWith(HIT) ? `${nameOf(request)}${HIT}` : nameOf(request)), result, age,
     );
     const item = h("li", { "data-trace": request.trace }, link);
     item.update = (now) => {
@@ -132,7 +135,7 @@ export function mount(root, context) {
     shown = { path, query };
     const asks = addressOf(path, query);
     markShown();
-    if (!asks) return close("What did the store do?", "Choose a request, or give the X-Request-Id of one.");
+    if (!asks) return close("What did the store do?", "Choose a request, or give the X-Request-Id of one. Shown is what every role did for it: an arrow for each message, and marks for what was decided, written to a disk, cached or tried again.");
     if (isOther) {
       // The id is in the field, so that it can be changed.
       if (path[0]) field.value = path[0];
@@ -272,7 +275,7 @@ function summary({ events }) {
 /** What is missing of a log. */
 function gaps(header) {
   const told = [];
-  if (header.missing?.length > 0) told.push(`Not asked, since not there: ${header.missing.join(", ")}. What a process recorded ends with it.`);
+  if (header.missing?.length > 0) told.push(`No answer from ${header.missing.join(" and ")}: what happened there is missing. A process that ends takes its record with it.`);
   if (header.dropped > 0) told.push(`${count(header.dropped, "earlier event")} had no more room.`);
   return told.join(" ");
 }

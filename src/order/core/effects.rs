@@ -55,6 +55,8 @@ pub enum Event {
     FollowerLost(ReplicaId),
     /// A live follower did not acknowledge a message in time.
     FollowerSlow(ReplicaId),
+    /// A follower has what the leader has, or nearly: orders wait for it.
+    FollowerLive(ReplicaId),
     /// A follower holds other orders.
     FollowerDiverged(ReplicaId),
     /// The leader's own log ends at this length, before the orders that it sold.
@@ -97,6 +99,9 @@ impl fmt::Display for Event {
                 write!(f, "replica {follower} does not answer; {UNTIL}")
             }
             Self::FollowerSlow(follower) => write!(f, "replica {follower} is slow; {UNTIL}"),
+            Self::FollowerLive(follower) => {
+                write!(f, "replica {follower} is up to date: orders wait for it from now on")
+            }
             Self::FollowerDiverged(follower) => {
                 write!(f, "the log of replica {follower} is no prefix of the journal")
             }

@@ -170,8 +170,10 @@ impl<W> Core<W> {
         let is_lost = matches!(reply, Some(AppendReply::Diverged) | None);
         let next = match reply {
             Some(AppendReply::Synced { length }) => {
-                if let Some(followers) = self.followers_mut() {
-                    followers.acknowledged(follower, length, durable, now);
+                if let Some(followers) = self.followers_mut()
+                    && followers.acknowledged(follower, length, durable, now)
+                {
+                    self.effects.events.push(Event::FollowerLive(follower));
                 }
                 NextAppend::AtOnce
             }
@@ -251,15 +253,18 @@ impl Followers {
     }
 
     /// Notes that a follower's log has this length on disk, while the leader's has `durable`.
-    fn acknowledged(&mut self, id: ReplicaId, length: u64, durable: u64, now: Instant) {
-        let Some(follower) = self.by_id.get_mut(&id) else { return };
+    /// Returns whether it is live from now on.
+    fn acknowledged(&mut self, id: ReplicaId, length: u64, durable: u64, now: Instant) -> bool {
+        let Some(follower) = self.by_id.get_mut(&id) else { return false };
         follower.length = Some(length);
         let in_time = follower.sent.take().is_some_and(|sent| now < sent + ACKNOWLEDGEMENT_TIMEOUT);
         let was_live = follower.liveness != Liveness::Behind;
         if was_live || (in_time && length + MOST_BEHIND >= durable) {
             let unacknowledged_since = (length < durable).then_some(now);
             follower.liveness = Liveness::Live { unacknowledged_since };
+            return !was_live;
         }
+        false
     }
 
     /// Notes that a follower's log ends at this length, before the rows that it was sent. It has

@@ -318,7 +318,8 @@ impl<W> Core<W> {
     }
 
     /// Returns whether this replica has yet to ask the others for what it missed.
-    pub(super) fn is_new(&self) -> bool {
+    #[must_use]
+    pub fn is_new(&self) -> bool {
         self.log.catch_up == CatchUp::Pending
     }
 }

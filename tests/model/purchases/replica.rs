@@ -67,7 +67,7 @@ impl Purchases {
                 Event::Behind(_) | Event::Diverged => {
                     self.sights.note("a batch's rows do not continue the log");
                 }
-                Event::Leads(_) | Event::FollowerSlow(_) => {}
+                Event::Leads(_) | Event::FollowerLive(_) | Event::FollowerSlow(_) => {}
             }
             if led && matches!(event, Event::Learned(_)) {
                 self.sights.note("a leader hears that another leads");

@@ -105,7 +105,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if let Ok(None) = self.supervisor.try_wait() {
-            send(Pid::from_child(&self.supervisor), Signal::INT);
+            send(Pid::from_child(&self.supervisor), Signal::TERM);
             self.supervisor.wait().unwrap();
         }
     }

@@ -49,3 +49,43 @@ fn a_watched_status_is_printed_again_when_it_changes_and_without_colours_in_a_pi
     watch.kill().unwrap();
     watch.wait().unwrap();
 }
+
+/// Runs a command whose output has no reader, as behind `| head` once that has its lines. Returns
+/// how it ended and what it said on standard error.
+fn without_reader(mut command: Command) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+}
+
+#[test]
+fn a_reader_that_wants_no_more_is_no_failure() {
+    let store = Store::new();
+    store.expect(0, &["up"]);
+    for words in [
+        &["completions", "bash"][..],
+        &["man"],
+        &["roles"],
+        &["status"],
+        &["call", "catalog", "/internal/toys"],
+        &["trace", "--simulate", "7"],
+        &["trace", "--last", "5"],
+        &["client", "-c", "1", "-n", "2"],
+        &["--help"],
+    ] {
+        assert_eq!(without_reader(store.command(words)), (Some(0), String::new()), "{words:?}");
+    }
+    // What a command finds out is its exit status, whoever reads what it prints.
+    store.expect(0, &["kill", "order-2"]);
+    assert_eq!(without_reader(store.command(&["status"])).0, Some(1));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut man = toystore(&["man"], Path::new("none"));
+    let ended = man.stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("No space left on device"));
+}
