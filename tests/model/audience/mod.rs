@@ -36,8 +36,8 @@ use super::Sights;
 
 /// Half a second: several looks at the database and questions, fewer than make a silence.
 const TICK: Duration = Duration::from_millis(500);
-/// A term in which no front-end was seen (6), the wait of a catalog that is not reached (2), and one
-/// tick for each of the steps in between.
+/// A term in which no front-end was seen (6), the wait of a catalog that is not reached (2), and
+/// one tick for each of the steps in between.
 const DEADLINE: u32 = 11;
 
 const REACHED: &str = "a catalog that the front-end reaches rules";
@@ -192,7 +192,7 @@ impl Audiences {
                     } else {
                         "a term ends that had no audience"
                     });
-                    // It is asked in each tick, and a question after one that failed does not count.
+                    // It is asked in each tick, and a question after a failed one does not count.
                     state.restless |= catalog.is_reached() && state.tick > catalog.changed + 2;
                     catalog.duty = Duty::StandsBy(Succession::new(1));
                     state.holder = None;

@@ -157,6 +157,7 @@ async fn a_store_moves_to_postgresql_and_back_with_all_that_it_holds() {
     let name = servers.new_database(0);
     let folder = Folder::new(&servers.url(&name));
     let (source, back) = (folder.path("catalog.db"), folder.path("back.db"));
+    let third = folder.path("third.db");
     let end = filled(&source).await;
     let moved = folder.run(&["move", "--from", source.to_str().unwrap()]);
     assert!(moved.status.success(), "{}", said(&moved));
@@ -177,15 +178,19 @@ async fn a_store_moves_to_postgresql_and_back_with_all_that_it_holds() {
     let place = Place::Postgres(servers, name.clone());
     let opened = place.open(&toys(&["Tux"])).await;
     assert_eq!(opened.loaded.journal, end);
-    let refused = folder.run(&["move", "--to", folder.path("third.db").to_str().unwrap()]);
+    let refused = folder.run(&["move", "--to", third.to_str().unwrap()]);
     assert!(said(&refused).contains("catalog-1 rules"), "{}", said(&refused));
-    assert!(!folder.path("third.db").exists());
+    assert!(!third.exists());
     opened.close().await;
 
-    // A log that was changed by hand is found.
+    // A decision that was deleted by hand is found, and so is a log that was changed.
+    servers.sql_in(0, &name, "DELETE FROM decisions WHERE number = 2");
+    let refused = folder.run(&["move", "--to", third.to_str().unwrap()]);
+    assert!(said(&refused).contains("an order has no recorded decision"), "{}", said(&refused));
+    assert!(!third.exists() && folder.partial().is_empty());
     let change = "UPDATE log SET quantity = 2 WHERE number = 1";
     servers.sql_in(0, &name, change);
-    let refused = folder.run(&["move", "--to", folder.path("third.db").to_str().unwrap()]);
+    let refused = folder.run(&["move", "--to", third.to_str().unwrap()]);
     assert!(said(&refused).contains("order 1 does not match its hash"), "{}", said(&refused));
 }
 
