@@ -202,6 +202,20 @@ test("nothing moves in any view for a person who asked for less motion", async (
     setTimeout(() => then(counted), 1_500);
   }));
   equal(changes, 0, "changes of the leases' gauges in 1.5 s");
+  // A plot would be drawn anew with each sample, twice a second.
+  await page.goto(store.labUrl);
+  await page.getByRole("button", { name: "Start the load" }).click();
+  await eventually("latencies come", async () => /\d ms/.test(await page.locator(".plot-words").textContent()));
+  const seen = await page.evaluate(async () => {
+    const pictures = new Set();
+    for (let look = 0; look < 16; look += 1) {
+      pictures.add(document.querySelector(".plot canvas").toDataURL());
+      await new Promise((then) => setTimeout(then, 250));
+    }
+    return pictures.size;
+  });
+  assert(seen <= 2, `the plot was drawn ${seen - 1} times in 4 s`);
+  await page.getByRole("button", { name: "End it" }).click();
   // What waits turns; a purchase waits while its front-end is stopped.
   await page.goto(store.url());
   await shown(page, "shop");

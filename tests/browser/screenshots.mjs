@@ -61,7 +61,7 @@ try {
     if (asked === 20) await store.verb("kill", "order-3");
   }
   await store.verb("start", "order-3");
-  await eventually("order-3 has caught up", async () => (await watching.locator(".feed").textContent()).includes("caught up"));
+  await eventually("order-3 has caught up", async () => (await watching.locator(".feed").textContent()).includes("Caught up"));
   store.signal("order-1", "SIGKILL");
   for (const scheme of ["light", "dark"]) await draw(`cluster-${scheme}`, "cluster", { ...DESK, scheme });
   await draw("cluster-phone", "cluster", { ...PHONE, scheme: "light" });
