@@ -188,17 +188,22 @@ impl Client {
         }
     }
 
-    async fn reuse_key(&self) {
-        let Some((mut purchase, decision, era)) = self.one_of_the_past() else { return };
+    async fn reuse_key(&mut self) {
+        if self.past.is_empty() {
+            return;
+        }
+        let place = self.draw(self.past.len());
+        let (mut purchase, decision, era) = self.past[place].clone();
         if self.cluster.judge.may_be_forgotten(decision, era) {
             return;
         }
         purchase.quantity = Quantity::new(purchase.quantity.get() + 1).expect("more than none");
         let before = self.cluster.judge.before(&self.env);
         let Some(answer) = self.ask(PlaceOrder(purchase.clone())).await else { return };
-        if self.cluster.judge.may_be_forgotten(decision, era) {
-            // The journal was restored while this call was on its way.
+        if answer != Decision::KeyReused && self.cluster.judge.may_be_forgotten(decision, era) {
+            // The journal was restored while this call was on its way: the key is this one's now.
             self.cluster.judge.decided(&self.cluster, &purchase, answer, &before);
+            self.past[place] = (purchase, answer, before.era);
             return;
         }
         self.env.reached("a key was used for another purchase");
