@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::core::term::{Audience, Lease, POLL_INTERVAL};
+use super::core::term::{Lease, POLL_INTERVAL};
 use super::journal::Loaded;
 use super::journal::marker::Past;
 use super::remote::Remote;
@@ -34,11 +34,11 @@ pub(super) struct Reign {
     pub(super) shutdown: Shutdown,
 }
 
-/// How a term ended that had begun.
-pub(super) enum TermEnd {
+/// How a term ends.
+enum TermEnd {
     /// The database failed, or another catalog has claimed the next term.
     Lost,
-    /// No front-end reached the catalog any more, and it has left the term in order.
+    /// No front-end reaches the catalog, and it leaves the term in order.
     Unreached,
 }
 
@@ -53,7 +53,7 @@ impl SharingCatalog {
         tenure: Arc<dyn Tenure>,
         sent: Instant,
         connect: &impl Fn() -> Remote,
-    ) -> Result<TermEnd, RoleError> {
+    ) -> Result<(), RoleError> {
         let mut lease = Lease::claimed(sent);
         let loaded = match self.load(&*tenure, &mut lease).await {
             Ok(loaded) => loaded,
@@ -66,11 +66,7 @@ impl SharingCatalog {
         if let Err(error) = reign.service.forgo(&self.without).await {
             log::warn!("--without was not noted: {error}");
         }
-        {
-            let mut state = self.state();
-            state.audience = Audience::default();
-            state.reign = Some(reign.clone());
-        }
+        self.state().reign = Some(reign.clone());
         self.metrics.terms.inc();
         let (service, recorder) = (&reign.service, self.kept.identity.recorder());
         recorder.change(EventKind::Local, "term.begin", || {
@@ -92,25 +88,26 @@ impl SharingCatalog {
             format!("rules no more, term {}", service.term)
         });
         if matches!(end, TermEnd::Unreached) {
-            log::warn!(
-                "no front-end reaches catalog-{} any more; another catalog may rule",
-                self.id
-            );
-            return self.leave_term(reign).await.map(|()| end);
+            log::warn!("no front-end reaches catalog-{}; another catalog may rule", self.id);
+            return self.leave_term(reign).await;
         }
         match reign.shutdown.clone().end(Ok(())).await {
             Err(RoleError::Storage(error)) => {
                 log::warn!("catalog-{} rules no more, term {}: {error}", self.id, service.term);
                 self.state().problem = Some(error.to_string());
-                Ok(end)
+                Ok(())
             }
-            other => other.map(|()| end),
+            other => other,
         }
     }
 
-    /// Ends when front-ends have reached this catalog in its term, and none does any more.
+    /// Ends when no front-end has reached this catalog for a while, if there is another one.
     async fn unreached(&self) {
-        while !self.state().audience.is_gone(self.runtime().now()) {
+        if !self.has_others {
+            return std::future::pending().await;
+        }
+        let begun = self.runtime().now();
+        while !self.state().audience.is_gone(begun, self.runtime().now()) {
             self.runtime().sleep(POLL_INTERVAL).await;
         }
     }

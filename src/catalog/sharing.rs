@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::condition::SharingMetrics;
 use super::core::term::{Audience, ClaimDecision, POLL_INTERVAL, Sighting, Succession};
-use super::reign::{Reign, TermEnd, WRITE_LIMIT, too_few, within};
+use super::reign::{Reign, WRITE_LIMIT, too_few, within};
 use super::remote::Remote;
 use super::service::{Kept, Service};
 use super::shared::{Observed, SharedDatabase, Tenure};
@@ -36,8 +36,7 @@ use crate::wire::term::{CatalogId, Duty, Term, TermReport, WhoRules};
 
 /// How long a look at the database may take: less than other catalogs wait for a beat.
 const OBSERVE_LIMIT: Duration = Duration::from_millis(500);
-/// How long a catalog stands by after a term that it could not begin, or in which no front-end
-/// reached it, so that another one may try.
+/// How long a catalog stands by after a term that it could not begin, so that another one may try.
 const FAILED_TERM_PAUSE: Duration = Duration::from_secs(2);
 /// A look at the database that is older says nothing of whether it answers.
 const OBSERVATION_LASTS: Duration = Duration::from_secs(1);
@@ -48,6 +47,8 @@ pub struct SharingCatalog {
     pub(super) database: Arc<dyn SharedDatabase>,
     /// How many synchronous standbys the database must have.
     pub(super) standbys: u32,
+    /// Whether another catalog could rule.
+    pub(super) has_others: bool,
     pub(super) roles: Roles,
     pub(super) without: Vec<ReplicaId>,
     pub(super) kept: Kept,
@@ -65,7 +66,7 @@ pub(super) struct SharingState {
     pub(super) longest_journal: u64,
     /// The term that this process rules.
     pub(super) reign: Option<Reign>,
-    /// Whether front-ends reach it in this term.
+    /// Whether front-ends reach it, whether it rules or stands by.
     pub(super) audience: Audience,
 }
 
@@ -92,6 +93,7 @@ impl SharingCatalog {
             id,
             database,
             standbys,
+            has_others: roles.catalog.roles().len() > 1,
             roles: roles.clone(),
             without: without.to_vec(),
             kept,
@@ -108,10 +110,10 @@ impl SharingCatalog {
         loop {
             let (tenure, sent) = self.stand_by(not_before, &process.stop()).await;
             match self.reign(tenure, sent, &connect).await {
-                Ok(TermEnd::Lost)
+                Ok(())
                 // Another catalog may find it better.
                 | Err(RoleError::Storage(StorageError::Lost(_) | StorageError::Deposed)) => {}
-                Ok(TermEnd::Unreached) | Err(RoleError::Storage(_)) => {
+                Err(RoleError::Storage(_)) => {
                     not_before = self.runtime().now() + FAILED_TERM_PAUSE;
                 }
                 // An invariant is broken.
@@ -243,7 +245,7 @@ impl SharingCatalog {
         }
         let sighting =
             Sighting { beat: observed.beat, holder: observed.holder, standbys: observed.standbys };
-        let standing = {
+        let (standing, audience) = {
             let mut state = self.state();
             state.problem = (observed.standbys < self.standbys).then(|| {
                 let few = StorageError::Lost(too_few(observed.standbys, self.standbys));
@@ -251,12 +253,12 @@ impl SharingCatalog {
             });
             state.longest_journal = state.longest_journal.max(observed.journal.length);
             state.observed = Some((observed, asked));
-            state.standing(self.id)
+            (state.standing(self.id), state.audience.clone())
         };
         if news.happened(&standing.to_string(), now) {
             log::info!("catalog-{}: {standing}", self.id);
         }
-        succession.sighted(sighting, asked, now)
+        succession.sighted(sighting, (asked, now), &audience)
     }
 
     pub(super) fn database_failed(&self, error: &StorageError) {

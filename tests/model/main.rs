@@ -9,6 +9,7 @@
 //! have come across (its *sights*), and for each rule of the protocol there is a run without it,
 //! which must end in a counterexample.
 
+mod audience;
 mod histories;
 mod leases;
 mod lessons;

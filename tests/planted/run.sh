@@ -18,6 +18,7 @@ readonly BUGS=(
   'relayed-is-heard hearings'
   'unknown-sessions hearings'
   # Rules of several catalogs: each has a test that provokes what it prevents.
+  'keeps-unheard-term takeovers'
   'keeps-unreached-term takeovers'
   'rules-without-lease takeovers'
   # The same in PostgreSQL's statements, at real servers.

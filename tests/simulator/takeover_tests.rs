@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use toystore::catalog::core::term::UNREACHED_TERM;
 use toystore::identity::Identity;
 use toystore::roles::Role;
 use toystore::transport::CallError;
@@ -136,6 +137,35 @@ fn a_catalog_that_is_cut_off_from_the_front_ends_is_followed_by_another_one() {
         cluster.network.heal();
         pass(&cluster, Duration::from_secs(5));
         assert_eq!(cluster.ruler(), Some(other), "{ways:?}: one that is reached keeps its term");
+    }
+}
+
+#[test]
+fn of_two_catalogs_that_were_cut_off_from_the_front_ends_in_turn_the_one_that_is_mended_rules() {
+    // So long are both cut off: either may rule then, at the start of its term or at the end.
+    for time in (0..10).map(|half| Duration::from_millis(500) * half) {
+        for is_first_mended in [true, false] {
+            let cluster = store();
+            let (first, other) = both(&cluster);
+            let frontends = [1, 2].map(Node::Frontend);
+            for catalog in [first, other] {
+                for frontend in frontends {
+                    cluster.network.cut(frontend, catalog);
+                    cluster.network.cut(catalog, frontend);
+                }
+                pass(&cluster, TAKEOVER);
+            }
+            pass(&cluster, time);
+            let mended = if is_first_mended { first } else { other };
+            let bought = buy(&cluster, 1, "a");
+            for frontend in frontends {
+                cluster.network.mend(frontend, mended);
+                cluster.network.mend(mended, frontend);
+            }
+            pass(&cluster, UNREACHED_TERM + TAKEOVER);
+            assert_eq!(cluster.ruler(), Some(mended), "{mended}, after {time:?}");
+            assert!(matches!(of(&bought), Decision::Granted(_)), "{mended}, after {time:?}");
+        }
     }
 }
 

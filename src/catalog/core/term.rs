@@ -34,10 +34,19 @@
 //!
 //! # A catalog that no front-end reaches
 //!
-//! It may reach the database, and so keep its term for ever, while nothing can be sold. So a
-//! catalog that front-ends have reached in its term leaves it in order once none of them has for a
-//! while, and another one claims it at once. One that none has reached yet stays: there may be no
-//! front-end at all, and then no catalog is better than another.
+//! It may reach the database, and so keep its term for ever, while nothing can be sold. So it
+//! leaves its term in order once no front-end has reached it for a while. Front-ends ask the
+//! catalogs that stand by as well, and one that they reach claims a term that was left at once. One
+//! that they do not reach waits as long as if the other had died, so that it does not come first:
+//!
+//! ```text
+//! 1 ─×─ front-ends ─── 2       1 leaves its term, and 2 claims the next one
+//! 1 ─×─ front-ends ─×─ 2       2 leaves, too; then they take turns
+//! 1 ─── front-ends ─×─ 2       2, if it is its turn, leaves the term; 1 claims, and stays
+//! ```
+//!
+//! A term in which no front-end was seen yet lasts longer, since a store may be starting. With no
+//! front-end at all the catalogs take turns, which harms nothing: nothing can be sold.
 //!
 //! # What is left out
 //!
@@ -61,6 +70,9 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a catalog rules that no front-end reaches any more: each asks ten times a second.
 pub const LONGEST_SILENCE: Duration = Duration::from_millis(700);
+/// How long a catalog rules that no front-end has reached in its term. A store that starts has
+/// front-ends by then, and a purchase waits longer.
+pub const UNREACHED_TERM: Duration = Duration::from_secs(3);
 
 /// How far the ruling catalog has come: each of its commits and beats counts on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,10 +123,10 @@ pub enum Lease {
     Over,
 }
 
-/// Whether front-ends reach the catalog that rules, and its answers reach them.
+/// Whether front-ends reach a catalog, and its answers reach them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Audience {
-    /// When one of them last was there, if any was in this term.
+    /// When one of them last was there, if any was.
     last: Option<Instant>,
 }
 
@@ -127,10 +139,20 @@ impl Audience {
         }
     }
 
-    /// Returns whether front-ends were there, and none is any more.
+    /// Returns whether front-ends reach the catalog at present.
     #[must_use]
-    pub fn is_gone(&self, now: Instant) -> bool {
-        self.last.is_some_and(|last| now >= last + LONGEST_SILENCE)
+    pub fn is_here(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now < last + LONGEST_SILENCE)
+    }
+
+    /// Returns whether a term that began then has to be left, because no front-end reaches the
+    /// catalog.
+    #[must_use]
+    pub fn is_gone(&self, begun: Instant, now: Instant) -> bool {
+        match self.last {
+            Some(last) if last >= begun => now >= last + LONGEST_SILENCE,
+            Some(_) | None => now >= begun + UNREACHED_TERM,
+        }
     }
 }
 
@@ -145,8 +167,8 @@ impl Succession {
     pub fn sighted(
         &mut self,
         sighting: Sighting,
-        asked: Instant,
-        received: Instant,
+        (asked, received): (Instant, Instant),
+        audience: &Audience,
     ) -> ClaimDecision {
         let Sighting { beat, holder, standbys } = sighting;
         let first = match self.seen {
@@ -156,7 +178,8 @@ impl Succession {
                 received
             }
         };
-        let is_free = holder.is_none() || asked >= first + RULE_LEASE + CLAIM_MARGIN;
+        let is_offered = holder.is_none() && audience.is_here(received);
+        let is_free = is_offered || asked >= first + RULE_LEASE + CLAIM_MARGIN;
         if is_free && standbys >= self.standbys {
             ClaimDecision::Claim(beat)
         } else {
@@ -210,6 +233,7 @@ mod tests {
     use super::*;
 
     const ONE: Option<CatalogId> = Some(CatalogId(1));
+    const NONE: Audience = Audience { last: None };
 
     fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -226,17 +250,23 @@ mod tests {
     #[test]
     fn a_write_that_stays_the_last_for_a_lease_and_a_margin_ends_a_term() {
         let (mut succession, now) = (Succession::new(1), crate::clock::now());
-        assert_eq!(succession.sighted(sighting(7, ONE), now, now + ms(50)), ClaimDecision::Wait);
-        assert_eq!(succession.sighted(sighting(7, ONE), now + ms(1_049), now), ClaimDecision::Wait);
+        assert_eq!(
+            succession.sighted(sighting(7, ONE), (now, now + ms(50)), &NONE),
+            ClaimDecision::Wait
+        );
+        assert_eq!(
+            succession.sighted(sighting(7, ONE), (now + ms(1_049), now), &NONE),
+            ClaimDecision::Wait
+        );
         let claim = ClaimDecision::Claim(beat(7));
-        assert_eq!(succession.sighted(sighting(7, ONE), now + ms(1_050), now), claim);
+        assert_eq!(succession.sighted(sighting(7, ONE), (now + ms(1_050), now), &NONE), claim);
     }
 
     #[test]
     fn an_answer_that_was_asked_for_too_early_ends_no_term() {
         let (mut succession, now) = (Succession::new(1), crate::clock::now());
-        succession.sighted(sighting(7, ONE), now, now);
-        let late = succession.sighted(sighting(7, ONE), now + ms(999), now + ms(5_000));
+        succession.sighted(sighting(7, ONE), (now, now), &NONE);
+        let late = succession.sighted(sighting(7, ONE), (now + ms(999), now + ms(5_000)), &NONE);
         assert_eq!(
             late,
             ClaimDecision::Wait,
@@ -249,22 +279,32 @@ mod tests {
         let (mut succession, now) = (Succession::new(1), crate::clock::now());
         for count in 0..9 {
             let time = now + ms(900) * u32::try_from(count).unwrap();
-            assert_eq!(succession.sighted(sighting(count, ONE), time, time), ClaimDecision::Wait);
+            assert_eq!(
+                succession.sighted(sighting(count, ONE), (time, time), &NONE),
+                ClaimDecision::Wait
+            );
         }
     }
 
     #[test]
-    fn a_term_that_was_left_in_order_is_followed_at_once() {
+    fn a_term_that_was_left_in_order_is_followed_at_once_by_a_catalog_that_is_reached() {
         let (mut succession, now) = (Succession::new(1), crate::clock::now());
-        assert_eq!(succession.sighted(sighting(7, None), now, now), ClaimDecision::Claim(beat(7)));
+        let (left, here) = (sighting(7, None), Audience { last: Some(now) });
+        assert_eq!(succession.sighted(left, (now, now), &NONE), ClaimDecision::Wait);
+        assert_eq!(succession.sighted(left, (now, now), &here), ClaimDecision::Claim(beat(7)));
+        // Another one waits as if the first had died.
+        let late = now + ms(1_000);
+        assert_eq!(succession.sighted(left, (now + ms(999), late), &here), ClaimDecision::Wait);
+        assert_eq!(succession.sighted(left, (late, late), &here), ClaimDecision::Claim(beat(7)));
     }
 
     #[test]
     fn without_its_standbys_the_database_is_not_claimed() {
         let (mut succession, now) = (Succession::new(2), crate::clock::now());
-        assert_eq!(succession.sighted(sighting(7, None), now, now), ClaimDecision::Wait);
+        let here = Audience { last: Some(now) };
+        assert_eq!(succession.sighted(sighting(7, None), (now, now), &here), ClaimDecision::Wait);
         let both = Sighting { standbys: 2, ..sighting(7, None) };
-        assert_eq!(succession.sighted(both, now, now), ClaimDecision::Claim(beat(7)));
+        assert_eq!(succession.sighted(both, (now, now), &here), ClaimDecision::Claim(beat(7)));
     }
 
     #[test]
@@ -289,17 +329,27 @@ mod tests {
     }
 
     #[test]
-    fn a_catalog_that_front_ends_reached_and_none_reaches_any_more_has_no_audience() {
-        let (mut audience, now) = (Audience::default(), crate::clock::now());
+    fn a_catalog_that_front_ends_reached_and_none_reaches_any_more_leaves_its_term() {
+        let (mut audience, begun) = (Audience::default(), crate::clock::now());
         let query = |asker, was_answered| TermQuery { asker, was_answered };
-        assert!(!audience.is_gone(now + ms(9_999)), "there may be no front-end yet");
-        audience.asked(query(Asker::Frontend, true), now);
-        audience.asked(query(Asker::Frontend, false), now + ms(300));
-        audience.asked(query(Asker::Replica, true), now + ms(300));
-        assert!(!audience.is_gone(now + ms(699)));
-        assert!(audience.is_gone(now + ms(700)));
-        audience.asked(query(Asker::Frontend, true), now + ms(700));
-        assert!(!audience.is_gone(now + ms(700)));
+        audience.asked(query(Asker::Frontend, true), begun);
+        audience.asked(query(Asker::Frontend, false), begun + ms(300));
+        audience.asked(query(Asker::Replica, true), begun + ms(300));
+        assert!(audience.is_here(begun + ms(699)) && !audience.is_gone(begun, begun + ms(699)));
+        assert!(!audience.is_here(begun + ms(700)) && audience.is_gone(begun, begun + ms(700)));
+        audience.asked(query(Asker::Frontend, true), begun + ms(700));
+        assert!(!audience.is_gone(begun, begun + ms(700)));
+    }
+
+    #[test]
+    fn a_term_in_which_no_front_end_was_seen_yet_lasts_for_a_while() {
+        let (mut audience, now) = (Audience::default(), crate::clock::now());
+        let begun = now + ms(500);
+        for _before_and_after_one_was_seen_earlier in 0..2 {
+            assert!(!audience.is_gone(begun, begun + ms(2_999)));
+            assert!(audience.is_gone(begun, begun + ms(3_000)));
+            audience.asked(TermQuery { asker: Asker::Frontend, was_answered: true }, now);
+        }
     }
 
     #[test]

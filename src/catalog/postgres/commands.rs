@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::schema::Migration;
 use super::{Database, portable, schema};
-use crate::catalog::journal::portable::{self as file, Portable};
+use crate::catalog::journal::portable::{ContentsSummary, SourceFile, TargetFile};
 use crate::roles::{CatalogRole, Engine};
 use crate::storage::StorageError;
 use crate::wire::term::CatalogId;
@@ -26,19 +26,13 @@ pub async fn migrate(catalog: &CatalogRole) -> Result<String, StorageError> {
 ///
 /// # Errors
 ///
-/// If the file cannot be read, the database is not empty, or what is read back differs.
+/// If the file cannot be read, the database is not empty, or what is read back differs. Nothing has
+/// changed then.
 pub async fn move_from(catalog: &CatalogRole, path: &Path) -> Result<String, StorageError> {
     let database = database_of(catalog)?;
-    let contents = file::read(path)?;
+    let source = SourceFile::open(path)?;
     database.migrate().await?;
-    database.fill(contents.clone()).await?;
-    if database.contents().await? != contents {
-        return Err(StorageError::Unusable(
-            "the database does not hold what was written to it; drop it, and begin with a new one"
-                .into(),
-        ));
-    }
-    Ok(moved(&contents))
+    Ok(moved(&database.fill(source).await?))
 }
 
 /// Moves the store in the database that `catalog` names into a new SQLite file at `path`, and reads
@@ -46,24 +40,18 @@ pub async fn move_from(catalog: &CatalogRole, path: &Path) -> Result<String, Sto
 ///
 /// # Errors
 ///
-/// If a catalog rules, the file exists, or what is read back differs.
+/// If a catalog rules, the file exists, or what is read back differs. There is no file then.
 pub async fn move_to(catalog: &CatalogRole, path: &Path) -> Result<String, StorageError> {
-    if path.exists() {
-        return Err(StorageError::Unusable(format!(
-            "{} exists already; name a new file",
-            path.display()
-        )));
-    }
-    let contents = database_of(catalog)?.contents().await?;
-    file::write(path, &contents)?;
-    Ok(moved(&contents))
+    let database = database_of(catalog)?;
+    let (target, found) = database.copy_into(TargetFile::create(path)?).await?;
+    target.finish(&found)?;
+    Ok(moved(&found))
 }
 
-fn moved(contents: &Portable) -> String {
-    let (end, decisions) = (contents.end(), contents.decisions.len());
+fn moved(ContentsSummary { head, journal, decisions }: &ContentsSummary) -> String {
     format!(
-        "moved store {}: {} orders, {decisions} decisions; the chain on both sides ends with {}\n",
-        contents.store, end.length, end.chain
+        "moved store {}: {} orders, {} decisions; the chain on both sides ends with {}\n",
+        head.store, journal.length, decisions.count, journal.chain
     )
 }
 
@@ -94,17 +82,20 @@ impl Database {
         .await
     }
 
-    async fn fill(&self, contents: Portable) -> Result<(), StorageError> {
+    async fn fill(&self, mut source: SourceFile) -> Result<ContentsSummary, StorageError> {
         let shared = std::sync::Arc::clone(&self.shared);
         self.on_thread(async move {
             let (_, session) = shared.servers.find_primary().await?;
-            portable::write(&session, &contents).await
+            portable::write(&session, &mut source).await
         })
         .await
     }
 
-    /// The whole contents, unless a catalog rules.
-    async fn contents(&self) -> Result<Portable, StorageError> {
+    /// Copies everything, unless a catalog rules.
+    async fn copy_into(
+        &self,
+        mut target: TargetFile,
+    ) -> Result<(TargetFile, ContentsSummary), StorageError> {
         let shared = std::sync::Arc::clone(&self.shared);
         self.on_thread(async move {
             let observed = shared.observe().await?;
@@ -116,7 +107,8 @@ impl Database {
                 )));
             }
             let (_, session) = shared.servers.find_primary().await?;
-            portable::read(&session).await
+            let found = portable::read(&session, &mut target).await?;
+            Ok((target, found))
         })
         .await
     }

@@ -1,4 +1,8 @@
-//! Moving a store into the database, and out of it.
+//! Moving a store into the database, and out of it, in pieces.
+//!
+//! A store moves into the database in one transaction, in which it is also read back: so there is
+//! all of it or nothing, also if this process or the server is killed. It moves out of the database
+//! as it was at one time.
 
 use tokio_postgres::Row;
 
@@ -8,14 +12,16 @@ use super::rows::{
 use super::schema;
 use super::session::ServerSession;
 use crate::catalog::core::stock::RecordedDecision;
-use crate::catalog::journal::portable::{Portable, StockRow};
+use crate::catalog::journal::portable::{
+    ContentsSummary, Head, KeyedDecision, Sink, SourceFile, StockRow, Tally,
+};
 use crate::storage::StorageError;
-use crate::wire::order::{OrderNumber, Position};
-use crate::wire::purchase::IdempotencyKey;
+use crate::wire::order::{Order, OrderNumber, Position};
 use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
-/// Rows that one statement moves: well within its time limit.
-const CHUNK: usize = 5_000;
+/// A piece takes some milliseconds; a disk may be slow. No catalog waits for this transaction.
+const PATIENT: &str = "SET LOCAL statement_timeout = '60s';
+                       SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// The row is changed only if no store has sold here, and no catalog rules.
 const FILL: &str = "
@@ -23,6 +29,8 @@ const FILL: &str = "
         chain = $5, in_doubt = true
     WHERE length = 0 AND holder IS NULL AND NOT EXISTS (SELECT FROM log)
         AND NOT EXISTS (SELECT FROM decisions) RETURNING 1";
+
+const END: &str = "UPDATE cluster SET length = $1, chain = $2 RETURNING 1";
 
 const INSERT_ORDERS: &str = "
     INSERT INTO log (number, name, quantity, chain, key)
@@ -36,22 +44,43 @@ const INSERT_STOCK: &str = "
     INSERT INTO stock (name, position, price, quantity, stocked, sold, version)
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
-/// Fills the database, which must be empty, in one transaction.
+/// A piece of the orders. The limit is in the text, so that the plan is made for so few rows.
+const ORDERS: &str = "
+    SELECT number, name, quantity, key, chain FROM log WHERE number >= $1
+    ORDER BY number LIMIT 2000";
+
+/// A piece of the decisions, each with whether its order is there, and under which key.
+const DECISIONS: &str = "
+    SELECT piece.*, log.number IS NOT NULL, log.key
+    FROM (SELECT key, name, quantity, number FROM decisions WHERE key > $1
+          ORDER BY key LIMIT 2000) AS piece
+    LEFT JOIN log ON log.number = piece.number
+    ORDER BY piece.key";
+
+/// Fills the database, which must be empty, in one transaction. Returns what is there then.
 pub(super) async fn write(
     primary: &ServerSession,
-    contents: &Portable,
-) -> Result<(), StorageError> {
-    primary.run("BEGIN").await?;
-    let filled = fill(primary, contents).await;
-    primary.run(if filled.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-    filled
+    source: &mut SourceFile,
+) -> Result<ContentsSummary, StorageError> {
+    primary.run(&format!("BEGIN; {PATIENT}")).await?;
+    let filled = fill(primary, source).await;
+    let ended = primary.run(if filled.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+    let filled = filled?;
+    ended?;
+    // A warning that the commit is not on the standbys is told with the next answer.
+    primary.query_one("SELECT 1", &[]).await?;
+    Ok(filled)
 }
 
-async fn fill(primary: &ServerSession, contents: &Portable) -> Result<(), StorageError> {
-    let (store, epoch) = (signed(contents.store.get()), signed(contents.leadership.epoch.0));
-    let leader = contents.leadership.leader.map(|ReplicaId(id)| i64::from(id));
-    let end = contents.end();
-    let (length, chain) = (signed(end.length), &end.chain.as_bytes()[..]);
+async fn fill(
+    primary: &ServerSession,
+    source: &mut SourceFile,
+) -> Result<ContentsSummary, StorageError> {
+    let head = source.head()?;
+    let store = signed(head.store.get());
+    let epoch = signed(head.leadership.epoch.0);
+    let leader = head.leadership.leader.map(|ReplicaId(id)| i64::from(id));
+    let (length, chain) = position(Position::START);
     let row = primary.query(FILL, &[&store, &epoch, &leader, &length, &chain]).await?;
     if row.is_empty() {
         return Err(StorageError::Unusable(
@@ -62,39 +91,111 @@ async fn fill(primary: &ServerSession, contents: &Portable) -> Result<(), Storag
     }
     primary.run("DELETE FROM stock").await?;
     for StockRow { name, position, price, counts: [quantity, stocked, sold, version] } in
-        &contents.stock
+        &head.stock
     {
         let row: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
             [name, position, price, quantity, stocked, sold, version];
         primary.query(INSERT_STOCK, &row).await?;
     }
-    let mut after = Position::START;
-    for chunk in contents.orders.chunks(CHUNK) {
+    let journal = fill_log(primary, source).await?;
+    let decisions = fill_decisions(primary, source).await?;
+    let (length, chain) = position(journal);
+    primary.query_one(END, &[&length, &chain]).await?;
+    let written = ContentsSummary { head, journal, decisions };
+    if walk(primary, &mut ()).await? == written {
+        return Ok(written);
+    }
+    Err(StorageError::Unusable(
+        "the database does not hold what was written to it, and was left as it was".into(),
+    ))
+}
+
+async fn fill_log(
+    primary: &ServerSession,
+    source: &mut SourceFile,
+) -> Result<Position, StorageError> {
+    let mut end = Position::START;
+    loop {
+        let orders = source.orders(end.length)?;
+        if orders.is_empty() {
+            return Ok(end);
+        }
         let mut log = LogColumns::default();
-        after = log.extend(after, chunk);
+        end = log.extend(end, &orders);
         let LogColumns { numbers, names, quantities, chains, keys } = &log;
         primary.query(INSERT_ORDERS, &[numbers, names, quantities, chains, keys]).await?;
     }
-    for chunk in contents.decisions.chunks(CHUNK) {
+}
+
+async fn fill_decisions(
+    primary: &ServerSession,
+    source: &mut SourceFile,
+) -> Result<Tally, StorageError> {
+    let (mut tally, mut last) = (Tally::default(), String::new());
+    loop {
+        let entries = source.decisions(&last)?;
+        let Some((key, _)) = entries.last() else { return Ok(tally) };
+        key.as_str().clone_into(&mut last);
+        tally.add(&entries);
         let mut columns = DecisionColumns::default();
-        for (key, decision) in chunk {
+        for (key, decision) in &entries {
             columns.push(key, decision);
         }
         let DecisionColumns { keys, names, quantities, numbers } = &columns;
         primary.query(INSERT_DECISIONS, &[keys, names, quantities, numbers]).await?;
     }
-    Ok(())
 }
 
-/// Reads the whole database, as it is at one time, and checks the chain of the orders.
-pub(super) async fn read(primary: &ServerSession) -> Result<Portable, StorageError> {
-    primary.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let contents = contents(primary).await;
-    primary.run("ROLLBACK").await?;
-    contents
+/// Reads the whole database, as it is at one time, into `sink`, and checks it. Returns what is
+/// there.
+pub(super) async fn read(
+    primary: &ServerSession,
+    sink: &mut impl Sink,
+) -> Result<ContentsSummary, StorageError> {
+    primary.run(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {PATIENT}")).await?;
+    let found = walk(primary, sink).await;
+    let ended = primary.run("ROLLBACK").await;
+    let found = found?;
+    ended.map(|()| found)
 }
 
-async fn contents(primary: &ServerSession) -> Result<Portable, StorageError> {
+/// Walks through all contents: the orders and their chain, and the decisions, which must be those
+/// of the orders.
+async fn walk(
+    primary: &ServerSession,
+    sink: &mut impl Sink,
+) -> Result<ContentsSummary, StorageError> {
+    let (head, told) = head(primary).await?;
+    let (mut journal, mut keys) = (Position::START, 0_u64);
+    loop {
+        let orders = orders(primary, journal).await?;
+        if orders.is_empty() {
+            break;
+        }
+        journal = orders.iter().fold(journal, Position::continued_by);
+        keys += orders.iter().filter(|order| order.key.is_some()).count() as u64;
+        sink.take_orders(&orders)?;
+    }
+    if journal != told {
+        return Err(damage("the log does not end where the row of `cluster` says"));
+    }
+    let (mut tally, mut granted, mut last) = (Tally::default(), 0_u64, String::new());
+    loop {
+        let entries = decisions(primary, &last).await?;
+        let Some((key, _)) = entries.last() else { break };
+        key.as_str().clone_into(&mut last);
+        tally.add(&entries);
+        granted += entries.iter().filter(|(_, decision)| decision.number.is_some()).count() as u64;
+        sink.take_decisions(&entries)?;
+    }
+    // Orders from before the journal kept keys have decisions, too.
+    if granted < keys {
+        return Err(damage("an order has no recorded decision"));
+    }
+    Ok(ContentsSummary { head, journal, decisions: tally })
+}
+
+async fn head(primary: &ServerSession) -> Result<(Head, Position), StorageError> {
     let sql = "SELECT schema, store, epoch, leader, length, chain FROM cluster";
     let row = primary.query_one(sql, &[]).await?;
     schema::check(row.get(0))?;
@@ -109,57 +210,65 @@ async fn contents(primary: &ServerSession) -> Result<Portable, StorageError> {
         price: row.get(2),
         counts: [row.get(3), row.get(4), row.get(5), row.get(6)],
     };
-    let mut contents = Portable {
+    let head = Head {
         store: schema::store_of(row.get(1))?,
         leadership: Leadership { epoch: Epoch(natural(&row, 2)?), leader },
         stock: primary.query(sql, &[]).await?.iter().map(stock_row).collect(),
-        orders: Vec::new(),
-        decisions: decisions(primary).await?,
     };
-    let mut end = Position::START;
-    while end.length < told.length {
-        let sql = "SELECT number, name, quantity, key, chain FROM log WHERE number >= $1
-                   ORDER BY number LIMIT $2";
-        let (from, most) = (signed(end.length), signed(CHUNK as u64));
-        let rows = primary.query(sql, &[&from, &most]).await?;
-        for row in &rows {
-            let order = order_of(row)?;
-            if order.number.0 != end.length {
-                return Err(damage(&format!("order {} is missing", end.length)));
-            }
-            end = end.continued_by(&order);
-            if chain_of(row, 4)? != end.chain {
-                return Err(damage(&format!("order {} does not match its hash", order.number)));
-            }
-            contents.orders.push(order);
-        }
-        if rows.is_empty() {
-            break;
-        }
-    }
-    if end == told {
-        return Ok(contents);
-    }
-    Err(damage("the log does not end where the row of `cluster` says"))
+    Ok((head, told))
 }
 
+/// The orders that follow `after`, checked.
+async fn orders(primary: &ServerSession, after: Position) -> Result<Vec<Order>, StorageError> {
+    let rows = primary.query(ORDERS, &[&signed(after.length)]).await?;
+    let mut end = after;
+    let checked = |row: &Row| {
+        let order = order_of(row)?;
+        if order.number.0 != end.length {
+            return Err(damage(&format!("order {} is missing", end.length)));
+        }
+        end = end.continued_by(&order);
+        if chain_of(row, 4)? != end.chain {
+            return Err(damage(&format!("order {} does not match its hash", order.number)));
+        }
+        Ok(order)
+    };
+    rows.iter().map(checked).collect()
+}
+
+/// The decisions that follow the key `after`, checked.
 async fn decisions(
     primary: &ServerSession,
-) -> Result<Vec<(IdempotencyKey, RecordedDecision)>, StorageError> {
-    let mut found = Vec::new();
-    let mut last = String::new();
-    loop {
-        let sql = "SELECT key, name, quantity, number FROM decisions WHERE key > $1
-                   ORDER BY key LIMIT $2";
-        let rows = primary.query(sql, &[&last, &signed(CHUNK as u64)]).await?;
-        let Some(end) = rows.last() else { return Ok(found) };
-        last = end.get(0);
-        for row in &rows {
-            let number: Option<i64> = row.get(3);
-            let number = number.is_some().then(|| natural(row, 3)).transpose()?;
-            let (name, quantity) = (row.get::<_, String>(1).into(), quantity_of(row, 2)?);
-            let decision = RecordedDecision { name, quantity, number: number.map(OrderNumber) };
-            found.push((row.get::<_, String>(0).into(), decision));
+    after: &str,
+) -> Result<Vec<KeyedDecision>, StorageError> {
+    let rows = primary.query(DECISIONS, &[&after]).await?;
+    let checked = |row: &Row| {
+        let (key, owner): (String, Option<String>) = (row.get(0), row.get(5));
+        let number: Option<i64> = row.get(3);
+        let number = number.is_some().then(|| natural(row, 3)).transpose()?.map(OrderNumber);
+        let is_there: bool = row.get(4);
+        // Orders from before the journal kept keys have none.
+        if number.is_some() && (!is_there || owner.is_some_and(|owner| owner != key)) {
+            return Err(damage("a recorded decision is not that of its order"));
         }
+        let (name, quantity) = (row.get::<_, String>(1).into(), quantity_of(row, 2)?);
+        Ok((key.into(), RecordedDecision { name, quantity, number }))
+    };
+    rows.iter().map(checked).collect()
+}
+
+fn position(it: Position) -> (i64, Vec<u8>) {
+    (signed(it.length), it.chain.as_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::journal::portable::PIECE;
+
+    #[test]
+    fn the_limit_in_the_statements_is_a_piece() {
+        let limit = format!("LIMIT {PIECE}");
+        assert!(ORDERS.contains(&limit) && DECISIONS.contains(&limit));
     }
 }

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use stateright::{Model, Property};
 use toystore::catalog::core::sessions::{LEASE, MARGIN};
 use toystore::catalog::core::term::{
-    Beat, CLAIM_MARGIN, ClaimDecision, Lease, Sighting, Succession,
+    Audience, Beat, CLAIM_MARGIN, ClaimDecision, Lease, Sighting, Succession,
 };
 use toystore::wire::term::{CatalogId, Term};
 
@@ -246,7 +246,8 @@ impl Terms {
         let sighting = Sighting { beat: answer?, holder, standbys: 1 };
         // Without the margin, the succession is told that it asked later.
         let early = if self.keeps(Rule::ClaimAfterMargin) { Duration::ZERO } else { CLAIM_MARGIN };
-        let decision = succession.sighted(sighting, asked + early, received);
+        let decision =
+            succession.sighted(sighting, (asked + early, received), &Audience::default());
         if let ClaimDecision::Claim(beat) = decision
             && state.left.claims > 0
         {

@@ -3,20 +3,32 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
-use toystore::catalog::core::stock::Change;
+use toystore::catalog::core::stock::{Change, RecordedDecision};
 use toystore::catalog::journal::Journal;
-use toystore::catalog::journal::portable;
-use toystore::wire::order::Position;
-use toystore::wire::purchase::Decision;
+use toystore::catalog::journal::portable::{
+    ContentsSummary, Head, KeyedDecision, PIECE, Sink as _, SourceFile, StockRow, Tally, TargetFile,
+};
+use toystore::wire::identity::StoreId;
+use toystore::wire::order::{Order, OrderNumber, Position};
+use toystore::wire::purchase::{Decision, IdempotencyKey};
+use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 
 use super::opened::{INITIAL, Place, purchase, sale, toys};
+use crate::eventually::eventually;
 use crate::postgres::{self, Servers};
 
 const ROLES: &str = include_str!("../../../roles.toml");
 const ADDRESS: &str = "address = \"127.0.0.1:8081\"";
+
+/// So many orders that a move of them takes seconds, and that as a whole they need more memory than
+/// [`MEMORY`].
+const MANY: u64 = 100_000;
+/// What a move may use for data and its threads' stacks, in KiB. One that holds all orders and
+/// decisions of [`MANY`] at once needs more.
+const MEMORY: u64 = 48 * 1024;
 
 /// A folder with a `roles.toml` for a database.
 struct Folder(tempfile::TempDir);
@@ -37,6 +49,31 @@ impl Folder {
 
     fn run(&self, arguments: &[&str]) -> Output {
         self.run_with(arguments, None)
+    }
+
+    /// Runs it with so much memory for data (KiB).
+    fn run_within(&self, memory: u64, arguments: &[&str]) -> Output {
+        let limited = format!("ulimit -d {memory} && exec \"$0\" \"$@\"");
+        Command::new("sh")
+            .args(["-c", &limited, env!("CARGO_BIN_EXE_toystore")])
+            .args(arguments)
+            .arg("--config")
+            .arg(self.path("roles.toml"))
+            .output()
+            .unwrap()
+    }
+
+    /// Starts it.
+    fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
+        command.args(arguments).arg("--config").arg(self.path("roles.toml"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// The files whose names say that they are not whole.
+    fn partial(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.to_string_lossy().contains(".partial-")).collect()
     }
 
     fn run_with(&self, arguments: &[&str], password: Option<(&str, &str)>) -> Output {
@@ -68,6 +105,48 @@ async fn filled(path: &Path) -> Position {
     end
 }
 
+fn summary(path: &Path) -> ContentsSummary {
+    SourceFile::open(path).unwrap().summary().unwrap()
+}
+
+/// An SQLite file with [`MANY`] orders and as many decisions.
+fn filled_with_many(path: &Path) {
+    let sold = i64::try_from(MANY).unwrap();
+    let stock =
+        |name: &str, counts| StockRow { name: name.into(), position: Some(0), price: 9.99, counts };
+    let head = Head {
+        store: StoreId::new(77).unwrap(),
+        leadership: Leadership { epoch: Epoch(3), leader: Some(ReplicaId(2)) },
+        stock: vec![stock("Tux", [7, sold + 7, sold, sold])],
+    };
+    let mut target = TargetFile::create(path).unwrap();
+    let (mut journal, mut decisions) = (Position::START, Tally::default());
+    let key =
+        |number: u64| IdempotencyKey::from(format!("client:a-key-of-some-length-{number:09}"));
+    let numbers: Vec<u64> = (0..MANY).collect();
+    for piece in numbers.chunks(usize::try_from(PIECE).unwrap()) {
+        let (name, quantity) = ("Tux", Quantity::ONE);
+        let order = |number: &u64| Order {
+            number: OrderNumber(*number),
+            name: name.into(),
+            quantity,
+            key: Some(key(*number)),
+        };
+        let orders: Vec<Order> = piece.iter().map(order).collect();
+        target.take_orders(&orders).unwrap();
+        journal = orders.iter().fold(journal, Position::continued_by);
+        let entry = |number: &u64| -> KeyedDecision {
+            let number = *number;
+            let order = Some(OrderNumber(number));
+            (key(number), RecordedDecision { name: name.into(), quantity, number: order })
+        };
+        let entries: Vec<KeyedDecision> = piece.iter().map(entry).collect();
+        target.take_decisions(&entries).unwrap();
+        decisions.add(&entries);
+    }
+    target.finish(&ContentsSummary { head, journal, decisions }).unwrap();
+}
+
 async fn servers() -> Option<&'static Servers> {
     if postgres::missing().is_some() { None } else { Some(postgres::shared().await) }
 }
@@ -78,6 +157,7 @@ async fn a_store_moves_to_postgresql_and_back_with_all_that_it_holds() {
     let name = servers.new_database(0);
     let folder = Folder::new(&servers.url(&name));
     let (source, back) = (folder.path("catalog.db"), folder.path("back.db"));
+    let third = folder.path("third.db");
     let end = filled(&source).await;
     let moved = folder.run(&["move", "--from", source.to_str().unwrap()]);
     assert!(moved.status.success(), "{}", said(&moved));
@@ -90,7 +170,7 @@ async fn a_store_moves_to_postgresql_and_back_with_all_that_it_holds() {
 
     let returned = folder.run(&["move", "--to", back.to_str().unwrap()]);
     assert!(returned.status.success(), "{}", said(&returned));
-    assert_eq!(portable::read(&back).unwrap(), portable::read(&source).unwrap());
+    assert_eq!(summary(&back), summary(&source));
     let again = folder.run(&["move", "--to", back.to_str().unwrap()]);
     assert!(!again.status.success() && said(&again).contains("exists already"));
 
@@ -98,16 +178,73 @@ async fn a_store_moves_to_postgresql_and_back_with_all_that_it_holds() {
     let place = Place::Postgres(servers, name.clone());
     let opened = place.open(&toys(&["Tux"])).await;
     assert_eq!(opened.loaded.journal, end);
-    let refused = folder.run(&["move", "--to", folder.path("third.db").to_str().unwrap()]);
+    let refused = folder.run(&["move", "--to", third.to_str().unwrap()]);
     assert!(said(&refused).contains("catalog-1 rules"), "{}", said(&refused));
-    assert!(!folder.path("third.db").exists());
+    assert!(!third.exists());
     opened.close().await;
 
-    // A log that was changed by hand is found.
+    // A decision that was deleted by hand is found, and so is a log that was changed.
+    servers.sql_in(0, &name, "DELETE FROM decisions WHERE number = 2");
+    let refused = folder.run(&["move", "--to", third.to_str().unwrap()]);
+    assert!(said(&refused).contains("an order has no recorded decision"), "{}", said(&refused));
+    assert!(!third.exists() && folder.partial().is_empty());
     let change = "UPDATE log SET quantity = 2 WHERE number = 1";
     servers.sql_in(0, &name, change);
-    let refused = folder.run(&["move", "--to", folder.path("third.db").to_str().unwrap()]);
+    let refused = folder.run(&["move", "--to", third.to_str().unwrap()]);
     assert!(said(&refused).contains("order 1 does not match its hash"), "{}", said(&refused));
+}
+
+#[actix_web::test]
+async fn a_move_holds_a_part_of_the_store_in_memory_and_can_be_killed_and_repeated() {
+    let Some(servers) = servers().await else { return };
+    let name = servers.new_database(0);
+    let folder = Folder::new(&servers.url(&name));
+    let (source, back) = (folder.path("catalog.db"), folder.path("back.db"));
+    filled_with_many(&source);
+    let (to_postgres, to_sqlite) =
+        (["move", "--from", source.to_str().unwrap()], ["move", "--to", back.to_str().unwrap()]);
+
+    // Killed when it has written a part, it has moved nothing.
+    let written = "SELECT pg_relation_size(to_regclass('decisions'))";
+    kill(folder.begin(&to_postgres), "a part is written", async || {
+        servers.sql_in(0, &name, written).parse::<u64>().is_ok_and(|bytes| bytes > 1 << 20)
+    })
+    .await;
+    eventually("the server has ended its session", async || {
+        let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
+        servers.sql(0, &sessions) == "0"
+    })
+    .await;
+    let found = "SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM decisions) + length \
+                 FROM cluster";
+    assert_eq!(servers.sql_in(0, &name, found), "0");
+    let moved = folder.run_within(MEMORY, &to_postgres);
+    assert!(moved.status.success(), "{}", said(&moved));
+    assert!(said(&moved).contains("100000 orders, 100000 decisions"), "{}", said(&moved));
+
+    // Killed on the way back, it leaves a file whose name says that it is not whole.
+    kill(folder.begin(&to_sqlite), "a part is written", async || {
+        folder
+            .partial()
+            .iter()
+            .any(|path| fs::metadata(path).is_ok_and(|file| file.len() > 1 << 22))
+    })
+    .await;
+    assert!(!back.exists() && !folder.partial().is_empty());
+    let moved = folder.run_within(MEMORY, &to_sqlite);
+    assert!(moved.status.success(), "{}", said(&moved));
+    assert_eq!(summary(&back), summary(&source));
+}
+
+/// Kills a process when something is seen, which is before it ends.
+async fn kill(mut process: Child, what: &str, mut is_seen: impl AsyncFnMut() -> bool) {
+    eventually(what, async || {
+        assert!(process.try_wait().unwrap().is_none(), "it has ended before {what}");
+        is_seen().await
+    })
+    .await;
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 #[actix_web::test]
