@@ -184,10 +184,14 @@ async fn a_catalog_tells_its_verdicts_its_commits_and_how_long_it_waited_for_fro
     assert!(bytes > 0.0);
     is_accepted_by_promtool(&text);
 
-    // The decisions are kept, and counted again at the next start.
+    // The decisions are kept, and counted again after the next start.
     catalog.stop().await;
     let catalog = store.run_catalog().ready().await;
-    let text = scraped(&catalog).await;
+    let text = eventually("the decisions are counted", async || {
+        let text = scraped(&catalog).await;
+        (value(&text, "toystore_decisions_kept") > 0.0).then_some(text)
+    })
+    .await;
     assert!((value(&text, "toystore_decisions_kept") - 2.0).abs() < f64::EPSILON, "{text}");
     assert!((value(&text, "toystore_decisions_kept_bytes") - bytes).abs() < f64::EPSILON, "{text}");
 }
