@@ -189,7 +189,7 @@ async fn a_catalog_tells_its_verdicts_its_commits_and_how_long_it_waited_for_fro
     let catalog = store.run_catalog().ready().await;
     let text = eventually("the decisions are counted", async || {
         let text = scraped(&catalog).await;
-        (value(&text, "toystore_decisions_kept") > 0.0).then_some(text)
+        (value(&text, "toystore_decisions_kept_bytes") > 0.0).then_some(text)
     })
     .await;
     assert!((value(&text, "toystore_decisions_kept") - 2.0).abs() < f64::EPSILON, "{text}");
