@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use toystore::catalog::core::term::UNREACHED_TERM;
 use toystore::identity::Identity;
-use toystore::roles::Role;
+use toystore::roles::{Engine, Role};
 use toystore::transport::CallError;
 use toystore::wire::calls::Call;
 use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
@@ -33,12 +33,16 @@ type Answered<T> = Rc<RefCell<Option<Result<T, CallError>>>>;
 
 /// A store with two catalogs and two front-ends, in a steady world.
 fn store() -> Rc<Cluster> {
+    store_on(cluster::several_catalogs())
+}
+
+fn store_on(engine: Engine) -> Rc<Cluster> {
     machine::take_logs();
     let world = World::new(1, toystore::clock::now(), false, Timing::Steady);
     let replicas: Vec<_> = (1..=2).map(ReplicaId).collect();
     let toys = [ToyName::from("Tux")];
     let mut roles = cluster::roles(&replicas, &[1, 2], &toys, 100, 10, Duration::from_secs(60));
-    roles.catalog.engine = cluster::several_catalogs();
+    roles.catalog.engine = engine;
     let cluster = Cluster::with_roles(world, roles, 1, false);
     cluster.world.switch_on(Node::Client(1));
     cluster.servers().into_iter().for_each(|node| cluster.start(node));
@@ -166,6 +170,25 @@ fn of_two_catalogs_that_were_cut_off_from_the_front_ends_in_turn_the_one_that_is
             assert_eq!(cluster.ruler(), Some(mended), "{mended}, after {time:?}");
             assert!(matches!(of(&bought), Decision::Granted(_)), "{mended}, after {time:?}");
         }
+    }
+}
+
+#[test]
+fn a_catalog_with_no_other_beside_it_keeps_its_term_though_no_front_end_reaches_it() {
+    let mut engine = cluster::several_catalogs();
+    let Engine::Postgres(settings) = &mut engine else { panic!("they share a database") };
+    settings.processes.truncate(1);
+    let cluster = store_on(engine);
+    let only = cluster.ruler().expect("a catalog rules");
+    for frontend in [1, 2].map(Node::Frontend) {
+        cluster.network.cut(frontend, only);
+        cluster.network.cut(only, frontend);
+    }
+    let step = Duration::from_millis(10);
+    let end = cluster.world.time() + UNREACHED_TERM + TAKEOVER;
+    while cluster.world.time() < end {
+        pass(&cluster, step);
+        assert_eq!(cluster.ruler(), Some(only), "there is no catalog that could do better");
     }
 }
 
