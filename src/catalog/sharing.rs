@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::condition::SharingMetrics;
 use super::core::term::{Audience, ClaimDecision, POLL_INTERVAL, Sighting, Succession};
-use super::reign::{Reign, WRITE_LIMIT, too_few, within};
 use super::remote::Remote;
+use super::running_term::{RunningTerm, WRITE_LIMIT, too_few, within};
 use super::service::{Kept, Service};
 use super::shared::{Observed, SharedDatabase, Tenure};
 use crate::identity::Identity;
@@ -54,6 +54,8 @@ pub struct SharingCatalog {
     pub(super) kept: Kept,
     state: Mutex<SharingState>,
     refusals: Repeats,
+    /// Terms that ended since no front-end reached this process.
+    pub(super) unreached_terms: Repeats,
     pub(super) metrics: SharingMetrics,
 }
 
@@ -65,7 +67,7 @@ pub(super) struct SharingState {
     /// The longest journal that this process has seen.
     pub(super) longest_journal: u64,
     /// The term that this process rules.
-    pub(super) reign: Option<Reign>,
+    pub(super) running: Option<RunningTerm>,
     /// Whether front-ends reach it, whether it rules or stands by.
     pub(super) audience: Audience,
 }
@@ -85,7 +87,7 @@ impl SharingCatalog {
             observed: None,
             problem: None,
             longest_journal: 0,
-            reign: None,
+            running: None,
             audience: Audience::default(),
         };
         let metrics = SharingMetrics::new(&kept.metrics.role);
@@ -99,6 +101,7 @@ impl SharingCatalog {
             kept,
             state: Mutex::new(state),
             refusals: Repeats::default(),
+            unreached_terms: Repeats::default(),
             metrics,
         })
     }
@@ -109,7 +112,7 @@ impl SharingCatalog {
         let mut not_before = self.runtime().now();
         loop {
             let (tenure, sent) = self.stand_by(not_before, &process.stop()).await;
-            match self.reign(tenure, sent, &connect).await {
+            match self.rule_term(tenure, sent, &connect).await {
                 Ok(())
                 // Another catalog may find it better.
                 | Err(RoleError::Storage(StorageError::Lost(_) | StorageError::Deposed)) => {}
@@ -127,8 +130,8 @@ impl SharingCatalog {
 
     /// Gives the term up in order, if there is one, once the server has finished.
     pub async fn leave(&self) {
-        let Some(reign) = self.state().reign.take() else { return };
-        if let Err(error) = self.leave_term(reign).await {
+        let Some(running) = self.state().running.take() else { return };
+        if let Err(error) = self.leave_term(running).await {
             log::warn!("{error}");
         }
     }
@@ -140,8 +143,8 @@ impl SharingCatalog {
     /// Who rules instead, as far as it is known.
     pub(super) fn ruling(&self) -> Result<Arc<Service>, WhoRules> {
         let state = self.state();
-        match &state.reign {
-            Some(reign) => Ok(Arc::clone(&reign.service)),
+        match &state.running {
+            Some(running) => Ok(Arc::clone(&running.service)),
             None => Err(state.standing(self.id)),
         }
     }
@@ -155,7 +158,14 @@ impl SharingCatalog {
     /// Answers a role that asks whether this process rules.
     pub(super) fn answer(&self, query: TermQuery) -> TermReport {
         let now = self.runtime().now();
-        self.state().audience.asked(query, now);
+        let is_reached = {
+            let mut state = self.state();
+            state.audience.asked(query, now);
+            state.audience.is_here(now)
+        };
+        if is_reached && let Some(lasted) = self.unreached_terms.over(now) {
+            log::info!("front-ends reach catalog-{} again; it left a term {lasted}", self.id);
+        }
         self.report()
     }
 
@@ -179,11 +189,11 @@ impl SharingCatalog {
         let now = self.runtime().now();
         let state = self.state();
         let fresh = state.observed.as_ref().filter(|(_, asked)| now < *asked + OBSERVATION_LASTS);
-        let seen = match &state.reign {
-            Some(reign) => state
+        let seen = match &state.running {
+            Some(running) => state
                 .observed
                 .clone()
-                .map(|(observed, _)| Observed { standbys: reign.tenure.standbys(), ..observed }),
+                .map(|(observed, _)| Observed { standbys: running.tenure.standbys(), ..observed }),
             None => fresh.map(|(observed, _)| observed.clone()),
         };
         (seen, state.problem.clone())

@@ -123,7 +123,7 @@ struct Left {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Catalog {
     StandsBy(Succession, Option<Poll>),
-    Rules(Reign),
+    Rules(Ruling),
 }
 
 /// A look at the database: when it was asked for, and what the database answered.
@@ -134,7 +134,7 @@ struct Poll {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Reign {
+struct Ruling {
     term: Term,
     lease: Lease,
     number: u8,
@@ -212,7 +212,7 @@ impl Terms {
 
     fn send(&self, state: &mut State, by: usize, kind: Kind) {
         let primary = match &state.catalogs[by] {
-            Catalog::Rules(reign) => reign.primary,
+            Catalog::Rules(ruling) => ruling.primary,
             Catalog::StandsBy(..) => state.primary,
         };
         let sent = self.now(state, by);
@@ -268,7 +268,7 @@ impl Terms {
             }
             self.sights.note("another catalog rules");
             let waits = state.has_session && self.keeps(Rule::BarrierOfSessions);
-            state.catalogs[by] = Catalog::Rules(Reign {
+            state.catalogs[by] = Catalog::Rules(Ruling {
                 term: beat.term.next(),
                 lease: Lease::claimed(sent),
                 number: state.visible.number,
@@ -278,19 +278,19 @@ impl Terms {
             return;
         }
         let primary = state.primary;
-        let Catalog::Rules(reign) = &mut state.catalogs[by] else { return };
+        let Catalog::Rules(ruling) = &mut state.catalogs[by] else { return };
         let is_taken = is_acknowledged
             || (write.outcome == Outcome::Unreplicated && !self.keeps(Rule::EndAtDoubt));
         match kind {
-            Kind::Commit(term, number) if is_taken && term == reign.term => {
-                reign.number = number;
-                reign.lease.acknowledged(sent);
+            Kind::Commit(term, number) if is_taken && term == ruling.term => {
+                ruling.number = number;
+                ruling.lease.acknowledged(sent);
                 state.shown = state.shown.max(number);
             }
-            Kind::Beat(term) if is_taken && term == reign.term => reign.lease.acknowledged(sent),
+            Kind::Beat(term) if is_taken && term == ruling.term => ruling.lease.acknowledged(sent),
             Kind::Claim(_) | Kind::Commit(..) | Kind::Beat(_) => {
                 if !self.keeps(Rule::EndAtDoubt) && write.outcome != Outcome::Refused {
-                    reign.primary = primary;
+                    ruling.primary = primary;
                 } else {
                     self.sights.note("a term ends at a doubt");
                     state.catalogs[by] = Catalog::StandsBy(Succession::new(1), None);
@@ -318,10 +318,10 @@ impl Terms {
         }
     }
 
-    fn rules(&self, state: &State, catalog: usize) -> Option<Reign> {
-        let Catalog::Rules(reign) = &state.catalogs[catalog] else { return None };
-        let rules = reign.lease.rules(self.now(state, catalog));
-        (rules || !self.keeps(Rule::LeaseOfReads)).then(|| reign.clone())
+    fn rules(&self, state: &State, catalog: usize) -> Option<Ruling> {
+        let Catalog::Rules(ruling) = &state.catalogs[catalog] else { return None };
+        let rules = ruling.lease.rules(self.now(state, catalog));
+        (rules || !self.keeps(Rule::LeaseOfReads)).then(|| ruling.clone())
     }
 
     fn show(state: &mut State, number: u8) {
@@ -336,7 +336,7 @@ impl Model for Terms {
 
     fn init_states(&self) -> Vec<State> {
         let row = Row { beat: Beat { term: Term(1), count: 0 }, number: 0 };
-        let first = Reign {
+        let first = Ruling {
             term: Term(1),
             lease: Lease::claimed(self.base),
             number: 0,
@@ -375,8 +375,8 @@ impl Model for Terms {
                 }
                 Catalog::StandsBy(_, Some(_)) => steps.push(Step::Decide(catalog)),
                 Catalog::StandsBy(..) => {}
-                Catalog::Rules(reign) => {
-                    let may_change = self.now(state, catalog) >= reign.barrier;
+                Catalog::Rules(ruling) => {
+                    let may_change = self.now(state, catalog) >= ruling.barrier;
                     if !waits && state.left.commits > 0 && may_change {
                         steps.push(Step::Commit(catalog));
                     }
@@ -385,8 +385,8 @@ impl Model for Terms {
                     }
                 }
             }
-            if let Some(reign) = self.rules(state, catalog) {
-                if reign.number != state.shown {
+            if let Some(ruling) = self.rules(state, catalog) {
+                if ruling.number != state.shown {
                     steps.push(Step::Read(catalog));
                 }
                 if state.left.fills > 0 && !waits {
@@ -439,18 +439,18 @@ impl Model for Terms {
             }
             Step::Decide(catalog) => self.decide(&mut state, catalog)?,
             Step::Commit(catalog) => {
-                let Catalog::Rules(reign) = &state.catalogs[catalog] else { return None };
-                let kind = Kind::Commit(reign.term, reign.number + 1);
+                let Catalog::Rules(ruling) = &state.catalogs[catalog] else { return None };
+                let kind = Kind::Commit(ruling.term, ruling.number + 1);
                 // What this term has filled is dropped first.
-                let is_own = |(_, term, _): &(u8, Term, Instant)| *term == reign.term;
+                let is_own = |(_, term, _): &(u8, Term, Instant)| *term == ruling.term;
                 let other = state.cached.filter(|cached| !is_own(cached));
                 state.cached = other;
                 state.left.commits -= 1;
                 self.send(&mut state, catalog, kind);
             }
             Step::Beat(catalog) => {
-                let Catalog::Rules(reign) = &state.catalogs[catalog] else { return None };
-                let kind = Kind::Beat(reign.term);
+                let Catalog::Rules(ruling) = &state.catalogs[catalog] else { return None };
+                let kind = Kind::Beat(ruling.term);
                 state.left.beats -= 1;
                 self.send(&mut state, catalog, kind);
             }
@@ -492,16 +492,16 @@ impl Model for Terms {
                 self.take(&mut state, write);
             }
             Step::Read(catalog) => {
-                let reign = self.rules(&state, catalog)?;
+                let ruling = self.rules(&state, catalog)?;
                 self.sights.note("a read is answered from memory");
-                Self::show(&mut state, reign.number);
+                Self::show(&mut state, ruling.number);
             }
             Step::Fill(catalog) => {
-                let reign = self.rules(&state, catalog)?;
+                let ruling = self.rules(&state, catalog)?;
                 state.left.fills -= 1;
                 state.has_session = true;
-                state.cached = Some((reign.number, reign.term, self.exact(&state) + LEASE));
-                Self::show(&mut state, reign.number);
+                state.cached = Some((ruling.number, ruling.term, self.exact(&state) + LEASE));
+                Self::show(&mut state, ruling.number);
             }
             Step::Hit => {
                 let (number, _, _) = state.cached?;

@@ -28,7 +28,7 @@ const LOAD_LIMIT: Duration = Duration::from_secs(5);
 
 /// A term that this process rules.
 #[derive(Clone)]
-pub(super) struct Reign {
+pub(super) struct RunningTerm {
     pub(super) service: Arc<Service>,
     pub(super) tenure: Arc<dyn Tenure>,
     pub(super) shutdown: Shutdown,
@@ -48,7 +48,7 @@ impl SharingCatalog {
     /// # Errors
     ///
     /// If the term could not begin, or an invariant was found broken.
-    pub(super) async fn reign(
+    pub(super) async fn rule_term(
         &self,
         tenure: Arc<dyn Tenure>,
         sent: Instant,
@@ -62,36 +62,38 @@ impl SharingCatalog {
                 return Err(error.into());
             }
         };
-        let reign = self.begin(tenure, loaded, lease, connect());
-        if let Err(error) = reign.service.forgo(&self.without).await {
+        let running = self.begin(tenure, loaded, lease, connect());
+        if let Err(error) = running.service.forgo(&self.without).await {
             log::warn!("--without was not noted: {error}");
         }
-        self.state().reign = Some(reign.clone());
+        self.state().running = Some(running.clone());
         self.metrics.terms.inc();
-        let (service, recorder) = (&reign.service, self.kept.identity.recorder());
+        let (service, recorder) = (&running.service, self.kept.identity.recorder());
         recorder.change(EventKind::Local, "term.begin", || {
             format!("rules from now on, term {}", service.term)
         });
-        log::info!("catalog-{} rules from now on, term {}", self.id, service.term);
+        self.say(|| format!("catalog-{} rules from now on, term {}", self.id, service.term));
         let end = tokio::select! {
             biased;
-            () = reign.shutdown.stop().cancelled_owned() => TermEnd::Lost,
+            () = running.shutdown.stop().cancelled_owned() => TermEnd::Lost,
             () = self.unreached() => TermEnd::Unreached,
         };
-        reign.service.step_down();
+        running.service.step_down();
         {
             let mut state = self.state();
-            state.reign = None;
-            state.longest_journal = state.longest_journal.max(reign.service.journal_length());
+            state.running = None;
+            state.longest_journal = state.longest_journal.max(running.service.journal_length());
         }
         recorder.change(EventKind::Local, "term.end", || {
             format!("rules no more, term {}", service.term)
         });
         if matches!(end, TermEnd::Unreached) {
-            log::warn!("no front-end reaches catalog-{}; another catalog may rule", self.id);
-            return self.leave_term(reign).await;
+            if self.unreached_terms.happened("", self.runtime().now()) {
+                log::warn!("no front-end reaches catalog-{}; another catalog may rule", self.id);
+            }
+            return self.leave_term(running).await;
         }
-        match reign.shutdown.clone().end(Ok(())).await {
+        match running.shutdown.clone().end(Ok(())).await {
             Err(RoleError::Storage(error)) => {
                 log::warn!("catalog-{} rules no more, term {}: {error}", self.id, service.term);
                 self.state().problem = Some(error.to_string());
@@ -99,6 +101,13 @@ impl SharingCatalog {
             }
             other => other,
         }
+    }
+
+    /// Logs how a term begins or ends. Without front-ends, catalogs take turns every few seconds,
+    /// which is said once.
+    fn say(&self, text: impl FnOnce() -> String) {
+        let level = if self.unreached_terms.lasts() { log::Level::Debug } else { log::Level::Info };
+        log::log!(level, "{}", text());
     }
 
     /// Ends when no front-end has reached this catalog for a while, if there is another one.
@@ -117,8 +126,8 @@ impl SharingCatalog {
     /// # Errors
     ///
     /// If an invariant was found broken.
-    pub(super) async fn leave_term(&self, reign: Reign) -> Result<(), RoleError> {
-        let Reign { service, tenure, shutdown } = reign;
+    pub(super) async fn leave_term(&self, running: RunningTerm) -> Result<(), RoleError> {
+        let RunningTerm { service, tenure, shutdown } = running;
         service.step_down();
         match shutdown.end(Ok(())).await {
             Ok(()) => {}
@@ -127,7 +136,9 @@ impl SharingCatalog {
             other => return other,
         }
         match self.limited(WRITE_LIMIT, tenure.leave()).await {
-            Ok(()) => log::info!("catalog-{} has left term {} in order", self.id, service.term),
+            Ok(()) => {
+                self.say(|| format!("catalog-{} has left term {} in order", self.id, service.term));
+            }
             Err(error) => self.database_failed(&error),
         }
         Ok(())
@@ -139,7 +150,7 @@ impl SharingCatalog {
         loaded: Loaded,
         lease: Lease,
         remote: Remote,
-    ) -> Reign {
+    ) -> RunningTerm {
         let shutdown = Shutdown::new(CancellationToken::new(), Arc::clone(self.runtime()));
         let rule = (tenure.term(), lease);
         let storage: Arc<dyn Storage> = Arc::clone(&tenure) as _;
@@ -149,7 +160,7 @@ impl SharingCatalog {
         let beats =
             beat(Arc::clone(&service), Arc::clone(&tenure), self.standbys, shutdown.clone());
         shutdown.spawn("the beats", beats);
-        Reign { service, tenure, shutdown }
+        RunningTerm { service, tenure, shutdown }
     }
 
     /// Reads what the term begins with, while beats keep it.
