@@ -21,6 +21,8 @@ use crate::wire::trace::RequestOrigin;
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long it may take to answer, from memory.
 const WATCH_LIMIT: Duration = Duration::from_millis(250);
+/// A term that follows so soon does so since no front-end reaches a catalog, which is not news.
+const OFTEN: Duration = Duration::from_secs(10);
 
 /// One thread's connections to the catalog.
 #[derive(Clone)]
@@ -160,13 +162,19 @@ async fn watch(id: CatalogId, peer: Peer, runtime: Arc<dyn Runtime>) {
         Role::Order(_) | Role::Catalog | Role::CatalogProcess(_) => Asker::Replica,
     };
     let mut was_answered = false;
+    let mut last_ruled = None;
     loop {
         let answer = peer.call(&TermQuery { asker, was_answered }, WATCH_LIMIT).await;
         was_answered = answer.is_ok();
         match answer {
             Ok(report) => {
                 if peer.own().rulers().heard(&report, runtime.now()) {
-                    log::info!("catalog-{} rules, term {}", report.id, report.term);
+                    // Without front-ends, a term follows the other every few seconds.
+                    let now = runtime.now();
+                    let is_news = last_ruled.is_none_or(|last| now >= last + OFTEN);
+                    let level = if is_news { log::Level::Info } else { log::Level::Debug };
+                    log::log!(level, "catalog-{} rules, term {}", report.id, report.term);
+                    last_ruled = Some(now);
                 }
             }
             Err(_) => peer.own().rulers().unheard(id),

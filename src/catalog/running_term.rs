@@ -103,9 +103,9 @@ impl SharingCatalog {
         }
     }
 
-    /// Logs how a term begins or ends. Without front-ends, catalogs take turns every few seconds,
-    /// which is said once.
-    fn say(&self, text: impl FnOnce() -> String) {
+    /// Logs who rules, or how a term begins or ends. Without front-ends, a term follows the other
+    /// every few seconds, which is said once.
+    pub(super) fn say(&self, text: impl FnOnce() -> String) {
         let level = if self.unreached_terms.lasts() { log::Level::Debug } else { log::Level::Info };
         log::log!(level, "{}", text());
     }

@@ -266,7 +266,7 @@ impl SharingCatalog {
             (state.standing(self.id), state.audience.clone())
         };
         if news.happened(&standing.to_string(), now) {
-            log::info!("catalog-{}: {standing}", self.id);
+            self.say(|| format!("catalog-{}: {standing}", self.id));
         }
         succession.sighted(sighting, (asked, now), &audience)
     }

@@ -34,6 +34,8 @@ use crate::wire::purchase::{CommitReply, CommitRequest, Purchase};
 use crate::wire::replication::{Acquisition, AcquisitionReply};
 use crate::wire::trace::RequestOrigin;
 
+/// How many toys of a restock are named to pages, which read many such texts at once.
+const MOST_NAMED: usize = 8;
 /// How often locks that no batch asks for any more are given up.
 const UNLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often sessions that have run out are forgotten.
@@ -193,7 +195,12 @@ impl Service {
             Ok(()) => {
                 let recorder = self.identity.recorder();
                 recorder.change(EventKind::Local, "restock.commit", || {
-                    format!("restocked {restocked}")
+                    match names.len().saturating_sub(MOST_NAMED) {
+                        0 => format!("restocked {restocked}"),
+                        more => {
+                            format!("restocked {} and {more} more", names[..MOST_NAMED].join(", "))
+                        }
+                    }
                 });
                 self.metrics.restocks.inc();
                 log::info!("restocked {restocked}");

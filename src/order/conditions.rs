@@ -29,6 +29,13 @@ pub(super) struct Conditions {
     pub(super) length_at_start: AtomicU64,
 }
 
+impl Conditions {
+    /// The conditions of a replica whose log has so many orders at its start.
+    pub(super) fn of_a_log(length: u64) -> Self {
+        Self { length_at_start: AtomicU64::new(length), ..Self::default() }
+    }
+}
+
 impl Service {
     /// Logs an event, but one that follows from a condition that lasts only once.
     pub(super) fn say(&self, event: &Event) {

@@ -1,6 +1,8 @@
 //! What a replica tells the catalog of its log, and what it learns from the answer: who leads, what
 //! it lacks, which store it belongs to, and that its log is not the journal's.
 
+use std::sync::atomic::Ordering;
+
 use super::core::JournalCheck;
 use super::errors::OrderError;
 use super::remote::Remote;
@@ -79,6 +81,7 @@ impl Service {
                     copy.display()
                 );
                 self.decide(|core, _| core.begin_anew());
+                self.conditions.length_at_start.store(0, Ordering::Relaxed);
                 let now = self.runtime.now();
                 let _said_above = self.conditions.not_set_aside.over(now);
                 let _said_above = self.conditions.foreign_logs.over(now);

@@ -96,7 +96,7 @@ impl Service {
             grown: Notify::new(),
             hinted: Notify::new(),
             shutdown,
-            conditions: Conditions::default(),
+            conditions: Conditions::of_a_log(end.length),
             metrics: OrderMetrics::new(),
             timeline: Timeline::default(),
         })

@@ -7,7 +7,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::Core;
@@ -66,13 +65,6 @@ impl Service {
     /// Sells, for ever, whenever this replica leads.
     async fn sell(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
-            if self.decide(|core, _| core.is_chosen())
-                && let Err(error) = self.belong(&remote).await
-            {
-                log::debug!("the leader does not sell yet: {error}");
-                self.runtime.sleep(FETCH_PAUSE).await;
-                continue;
-            }
             match self.decide(|core, now| core.next_task(now, Waiter::is_closed)) {
                 Task::Rest(None) => self.work.notified().await,
                 Task::Rest(Some(time)) => {
@@ -92,6 +84,10 @@ impl Service {
 
     /// Fetches the orders that this replica lacks, and begins to sell.
     async fn activate(&self, remote: &Remote) {
+        if let Err(error) = self.belong(remote).await {
+            log::debug!("the leader does not sell yet: {error}");
+            return self.runtime.sleep(FETCH_PAUSE).await;
+        }
         if self.decide(|core, _| core.try_to_lead()) {
             return;
         }
@@ -206,8 +202,6 @@ impl Service {
     /// Asks the others for what this replica missed while it was away (once, at its start), and
     /// afterwards whenever it is behind; for ever.
     async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
-        let start = self.decide(|core, _| core.durable().length);
-        self.conditions.length_at_start.store(start, Ordering::Relaxed);
         let pauses = Pauses::new(&*self.runtime, CATCH_UP_INTERVAL);
         loop {
             if self.decide(|core, _| core.should_fetch())

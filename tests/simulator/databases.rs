@@ -31,13 +31,23 @@ pub(crate) struct Log {
     pub(crate) store: Option<StoreId>,
     pub(crate) orders: Vec<Order>,
     ends: Vec<Position>,
-    /// The length of the longest copy that was set aside.
-    pub(crate) aside: u64,
+    /// Where the logs ended, order by order, that were set aside; the copies are kept.
+    aside: Vec<Vec<Position>>,
 }
 
 impl Log {
     pub(crate) fn end(&self) -> Position {
         self.ends.last().copied().unwrap_or(Position::START)
+    }
+
+    /// Where the log ended when it had so many orders.
+    pub(crate) fn end_at(&self, length: u64) -> Option<Position> {
+        end_at(&self.ends, length)
+    }
+
+    /// Whether a copy that was set aside has all orders up to `end`.
+    pub(crate) fn has_aside(&self, end: Position) -> bool {
+        self.aside.iter().any(|ends| end_at(ends, end.length) == Some(end))
     }
 
     pub(crate) fn append(&mut self, orders: &[Order]) {
@@ -56,6 +66,11 @@ impl Log {
         let most = usize::try_from(most).expect("few orders");
         Some(Rows { after, orders: self.orders.iter().skip(skipped).take(most).cloned().collect() })
     }
+}
+
+fn end_at(ends: &[Position], length: u64) -> Option<Position> {
+    let last = usize::try_from(length).ok()?.checked_sub(1);
+    last.map_or(Some(Position::START), |last| ends.get(last).copied())
 }
 
 /// The catalog's database.
@@ -320,7 +335,8 @@ impl order::storage::Storage for ReplicaStorage {
     fn set_aside(&self) -> Outcome<'_, PathBuf> {
         self.0.env.reached("a log was set aside");
         Box::pin(self.0.write(|log| {
-            let aside = log.aside.max(log.end().length);
+            let mut aside = std::mem::take(&mut log.aside);
+            aside.push(std::mem::take(&mut log.ends));
             *log = Log { store: log.store, aside, ..Log::default() };
             PathBuf::from("simulated.db.aside-1")
         }))

@@ -41,12 +41,13 @@
 //!
 //! ```text
 //! 1 ─×─ front-ends ─── 2       1 leaves its term, and 2 claims the next one
-//! 1 ─×─ front-ends ─×─ 2       2 leaves, too; then they take turns
-//! 1 ─── front-ends ─×─ 2       2, if it is its turn, leaves the term; 1 claims, and stays
+//! 1 ─×─ front-ends ─×─ 2       2 leaves, too; then a short term follows the other
+//! 1 ─── front-ends ─×─ 2       2, if it rules, leaves the term; 1 claims, and stays
 //! ```
 //!
 //! A term in which no front-end was seen yet lasts longer, since a store may be starting. With no
-//! front-end at all the catalogs take turns, which harms nothing: nothing can be sold.
+//! front-end at all, one short term follows the other, of either catalog. That harms nothing:
+//! nothing can be sold, and so nothing needs a restock, whose interval begins anew with each term.
 //!
 //! # What is left out
 //!

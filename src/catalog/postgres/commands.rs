@@ -1,13 +1,19 @@
 //! What an operator does to the database: `toystore catalog --migrate` and `toystore move`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::schema::Migration;
-use super::{Database, portable, schema};
+use super::{Database, Shared, portable, schema};
+use crate::catalog::core::term::{CLAIM_MARGIN, RULE_LEASE};
 use crate::catalog::journal::portable::{ContentsSummary, SourceFile, TargetFile};
 use crate::roles::{CatalogRole, Engine};
 use crate::storage::StorageError;
 use crate::wire::term::CatalogId;
+
+/// In so much time a catalog that runs claims a term that was left: what it waits, and some looks.
+const LONGEST_GAP: Duration = RULE_LEASE.saturating_add(CLAIM_MARGIN).saturating_add(LOOKS);
+const LOOKS: Duration = Duration::from_millis(500);
 
 /// Creates the tables of the database that `catalog` names, or upgrades them. Returns what it did.
 ///
@@ -26,8 +32,9 @@ pub async fn migrate(catalog: &CatalogRole) -> Result<String, StorageError> {
 ///
 /// # Errors
 ///
-/// If the file cannot be read, the database is not empty, or what is read back differs. Nothing has
-/// changed then.
+/// If the file cannot be read, the database is not empty, or what is read back differs: nothing has
+/// changed then. If the answer to the commit is lost: look, or move again, which is refused if the
+/// store is there.
 pub async fn move_from(catalog: &CatalogRole, path: &Path) -> Result<String, StorageError> {
     let database = database_of(catalog)?;
     let source = SourceFile::open(path)?;
@@ -40,7 +47,8 @@ pub async fn move_from(catalog: &CatalogRole, path: &Path) -> Result<String, Sto
 ///
 /// # Errors
 ///
-/// If a catalog rules, the file exists, or what is read back differs. There is no file then.
+/// If a catalog rules, the file exists, or what is read back differs: there is no file then. If the
+/// file's folder cannot be synced: whether the file is there after a power cut is unknown.
 pub async fn move_to(catalog: &CatalogRole, path: &Path) -> Result<String, StorageError> {
     let database = database_of(catalog)?;
     let (target, found) = database.copy_into(TargetFile::create(path)?).await?;
@@ -85,6 +93,7 @@ impl Database {
     async fn fill(&self, mut source: SourceFile) -> Result<ContentsSummary, StorageError> {
         let shared = std::sync::Arc::clone(&self.shared);
         self.on_thread(async move {
+            no_catalog_runs(&shared).await?;
             let (_, session) = shared.servers.find_primary().await?;
             portable::write(&session, &mut source).await
         })
@@ -98,18 +107,33 @@ impl Database {
     ) -> Result<(TargetFile, ContentsSummary), StorageError> {
         let shared = std::sync::Arc::clone(&self.shared);
         self.on_thread(async move {
-            let observed = shared.observe().await?;
-            if let Some(id) = observed.holder {
-                return Err(StorageError::Unusable(format!(
-                    "catalog-{id} rules term {}, or ended without giving it up; stop all catalogs \
-                     in order (start one that was killed, and stop it)",
-                    observed.beat.term
-                )));
-            }
+            no_catalog_runs(&shared).await?;
             let (_, session) = shared.servers.find_primary().await?;
             let found = portable::read(&session, &mut target).await?;
             Ok((target, found))
         })
         .await
     }
+}
+
+/// Checks that no catalog runs. One that front-ends do not reach leaves its term again and again,
+/// and between two terms none rules, for a while.
+async fn no_catalog_runs(shared: &Shared) -> Result<(), StorageError> {
+    let first = shared.observe().await?;
+    let mut last = first.clone();
+    if first.holder.is_none() {
+        tokio::time::sleep(LONGEST_GAP).await;
+        last = shared.observe().await?;
+    }
+    if let Some(id) = last.holder {
+        return Err(StorageError::Unusable(format!(
+            "catalog-{id} rules term {}, or ended without giving it up; stop all catalogs in order \
+             (start one that was killed, and stop it)",
+            last.beat.term
+        )));
+    }
+    if last.beat != first.beat {
+        return Err(StorageError::Unusable("a catalog runs; stop all catalogs in order".into()));
+    }
+    Ok(())
 }

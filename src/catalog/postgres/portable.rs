@@ -179,17 +179,16 @@ async fn walk(
     if journal != told {
         return Err(damage("the log does not end where the row of `cluster` says"));
     }
-    let (mut tally, mut granted, mut last) = (Tally::default(), 0_u64, String::new());
+    let (mut tally, mut owned, mut last) = (Tally::default(), 0_u64, String::new());
     loop {
-        let entries = decisions(primary, &last).await?;
+        let (entries, owners) = decisions(primary, &last).await?;
         let Some((key, _)) = entries.last() else { break };
         key.as_str().clone_into(&mut last);
         tally.add(&entries);
-        granted += entries.iter().filter(|(_, decision)| decision.number.is_some()).count() as u64;
+        owned += owners;
         sink.take_decisions(&entries)?;
     }
-    // Orders from before the journal kept keys have decisions, too.
-    if granted < keys {
+    if owned != keys {
         return Err(damage("an order has no recorded decision"));
     }
     Ok(ContentsSummary { head, journal, decisions: tally })
@@ -236,25 +235,28 @@ async fn orders(primary: &ServerSession, after: Position) -> Result<Vec<Order>, 
     rows.iter().map(checked).collect()
 }
 
-/// The decisions that follow the key `after`, checked.
+/// The decisions that follow the key `after`, checked, and how many of their orders have a key.
 async fn decisions(
     primary: &ServerSession,
     after: &str,
-) -> Result<Vec<KeyedDecision>, StorageError> {
+) -> Result<(Vec<KeyedDecision>, u64), StorageError> {
     let rows = primary.query(DECISIONS, &[&after]).await?;
+    let mut owners = 0;
     let checked = |row: &Row| {
         let (key, owner): (String, Option<String>) = (row.get(0), row.get(5));
         let number: Option<i64> = row.get(3);
         let number = number.is_some().then(|| natural(row, 3)).transpose()?.map(OrderNumber);
         let is_there: bool = row.get(4);
         // Orders from before the journal kept keys have none.
-        if number.is_some() && (!is_there || owner.is_some_and(|owner| owner != key)) {
+        if number.is_some() && (!is_there || owner.as_ref().is_some_and(|owner| *owner != key)) {
             return Err(damage("a recorded decision is not that of its order"));
         }
+        owners += u64::from(owner.is_some());
         let (name, quantity) = (row.get::<_, String>(1).into(), quantity_of(row, 2)?);
         Ok((key.into(), RecordedDecision { name, quantity, number }))
     };
-    rows.iter().map(checked).collect()
+    let entries = rows.iter().map(checked).collect::<Result<_, _>>()?;
+    Ok((entries, owners))
 }
 
 fn position(it: Position) -> (i64, Vec<u8>) {

@@ -55,6 +55,8 @@ enum Rule {
     ReachedCatalogsGoFirst,
     /// A question counts only if the one before was answered.
     UnansweredQuestionsDoNotCount,
+    /// A question counts that front-ends ask while the catalog rules.
+    QuestionsKeepATerm,
 }
 
 /// The size of the world.
@@ -154,7 +156,9 @@ impl Audiences {
             let counts = !self.keeps(Rule::UnansweredQuestionsDoNotCount);
             let query =
                 TermQuery { asker: Asker::Frontend, was_answered: catalog.was_answered || counts };
-            catalog.audience.asked(query, now);
+            if self.keeps(Rule::QuestionsKeepATerm) || matches!(catalog.duty, Duty::StandsBy(_)) {
+                catalog.audience.asked(query, now);
+            }
             if let Duty::Rules { was_reached, .. } = &mut catalog.duty {
                 *was_reached |= query.was_answered;
             }

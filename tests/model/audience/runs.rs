@@ -31,14 +31,15 @@ fn the_front_end_may_be_cut_off_from_both_catalogs_in_turn() {
 #[test]
 fn each_rule_of_the_audience_is_needed() {
     let needed = [
-        (Rule::SilenceEndsATerm, CUT),
-        (Rule::UnansweredQuestionsDoNotCount, CUT),
-        (Rule::TermsNeedAnAudience, IN_TURN),
-        (Rule::ReachedCatalogsGoFirst, CUT),
+        (Rule::SilenceEndsATerm, CUT, REACHED),
+        (Rule::UnansweredQuestionsDoNotCount, CUT, REACHED),
+        (Rule::TermsNeedAnAudience, IN_TURN, REACHED),
+        (Rule::ReachedCatalogsGoFirst, CUT, REACHED),
+        (Rule::QuestionsKeepATerm, CUT, CALM),
     ];
-    for (rule, size) in needed {
+    for (rule, size, promise) in needed {
         let what = format!("without {rule:?}");
-        let found = explore(&what, Audiences::new(size, Some(rule)), Search::Until(REACHED));
-        assert!(found.contains(&REACHED), "it held without {rule:?}");
+        let found = explore(&what, Audiences::new(size, Some(rule)), Search::Until(promise));
+        assert!(found.contains(&promise), "it held without {rule:?}");
     }
 }

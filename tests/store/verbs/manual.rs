@@ -76,7 +76,7 @@ fn a_reader_that_wants_no_more_is_no_failure() {
     ] {
         assert_eq!(without_reader(store.command(words)), (Some(0), String::new()), "{words:?}");
     }
-    // What a command finds out is its exit status, whoever reads what it prints.
+    // What a command finds out is its exit status, also if its text is not read.
     store.expect(0, &["kill", "order-2"]);
     assert_eq!(without_reader(store.command(&["status"])).0, Some(1));
 }
