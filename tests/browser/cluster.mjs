@@ -133,7 +133,7 @@ test("a page that is paused shows what it showed, and has recorded what happened
   equal(await leader(page), "order-3", "who leads, on the page that is paused");
   await page.locator(".pause").click();
   await eventually("it has caught up", async () => (await leader(page)) === "order-2");
-  assert((await feed(page)).includes("Replica 3 is down"), "the feed has what happened");
+  await eventually("the feed has what happened", async () => (await feed(page)).includes("Replica 3 is down"));
 });
 
 test("each cache is shown with its hits, also that of another front-end", async ({ store: openStore, page: openPage }) => {
