@@ -224,14 +224,14 @@ impl<W> Core<W> {
     fn followers(&self) -> Option<&Followers> {
         match &self.mode {
             Mode::Leading(followers) => Some(followers),
-            Mode::Following | Mode::Activating(_) => None,
+            Mode::Following | Mode::Activating => None,
         }
     }
 
     fn followers_mut(&mut self) -> Option<&mut Followers> {
         match &mut self.mode {
             Mode::Leading(followers) => Some(followers),
-            Mode::Following | Mode::Activating(_) => None,
+            Mode::Following | Mode::Activating => None,
         }
     }
 }

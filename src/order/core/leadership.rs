@@ -58,8 +58,8 @@ use crate::wire::replication::{
 pub(super) enum Mode {
     /// It follows.
     Following,
-    /// It has acquired leadership, and fetches what it misses up to this length before it sells.
-    Activating(u64),
+    /// It has acquired leadership, and fetches what it misses before it sells.
+    Activating,
     /// It leads and sells.
     Leading(Followers),
 }
@@ -152,7 +152,7 @@ impl<W> Core<W> {
         if !is_old && !is_done {
             assert!(leadership.is_led_by(self.id), "an acquisition is answered to its nominee");
             self.leadership = leadership;
-            self.mode = Mode::Activating(journal_length);
+            self.mode = Mode::Activating;
             self.heard_of(journal_length);
             self.effects.events.push(Event::Chosen(leadership.epoch));
             // Purchases of an earlier epoch, of whose end this replica had not heard.
@@ -165,9 +165,9 @@ impl<W> Core<W> {
     /// Begins to sell if the log on disk has all that the journal had when the catalog recorded the
     /// epoch. Returns whether this replica leads from now on. No follower is live yet.
     pub fn try_to_lead(&mut self) -> bool {
-        let Mode::Activating(needed) = self.mode else { return false };
-        // The journal may have grown since, if it was rolled forward from another replica.
-        if self.durable().length < needed || self.is_behind() {
+        // It has heard of all that the journal had then, and since: it may be rolled forward from
+        // another replica.
+        if self.mode != Mode::Activating || self.missing() > 0 {
             return false;
         }
         self.mode = Mode::Leading(Followers::new(self.others.iter().copied()));

@@ -150,7 +150,7 @@ impl<W> Core<W> {
     #[must_use]
     pub fn status(&self, now: Instant) -> ReplicaStatus {
         let state = match self.mode {
-            Mode::Activating(_) | Mode::Leading(_) => ReplicaState::Leader,
+            Mode::Activating | Mode::Leading(_) => ReplicaState::Leader,
             Mode::Following if self.is_new() || self.is_behind() => ReplicaState::Syncing,
             Mode::Following => ReplicaState::Follower,
         };
