@@ -54,7 +54,6 @@ impl Service {
         let pauses = Pauses::new(&*self.runtime, RENEWAL_INTERVAL);
         loop {
             let sent = self.runtime.now();
-            let mut has_session = false;
             match self.cached(|cache| keeper.next_call(cache)) {
                 NextCall::Register(request) => match remote.register(request).await {
                     Ok(reply) => {
@@ -68,7 +67,6 @@ impl Service {
                         };
                         recorder.change(EventKind::Local, "lease.begin", text);
                         self.cached(|cache| keeper.registered(cache, sent, reply));
-                        has_session = true;
                     }
                     Err(error @ CallError::Refused { .. }) => {
                         if refusals.happened(&error.to_string(), self.runtime.now()) {
@@ -78,7 +76,6 @@ impl Service {
                     Err(error) => log::debug!("no session with the catalog: {error}"),
                 },
                 NextCall::Renew(session) => {
-                    has_session = true;
                     if let Ok(reply) = remote.renew(session).await
                         && self.cached(|cache| keeper.renewed(cache, session, sent, reply))
                             == RenewalOutcome::Expired
@@ -92,6 +89,7 @@ impl Service {
                     }
                 }
             }
+            let has_session = self.cached(|cache| cache.session().is_some());
             self.runtime.sleep(pauses.next(self.runtime.now(), has_session)).await;
         }
     }

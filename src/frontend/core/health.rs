@@ -30,8 +30,9 @@
 //! # When a front-end has just started
 //!
 //! It checks often, since roles that start together are there within some milliseconds of each
-//! other. A replica that is not there or unfit may be about to be ready, so such answers count at
-//! the usual pace ([`EarlyChecks`]): else a lower id would lead because it was a little faster.
+//! other. The first "ready" counts at once, and all else at the usual pace ([`EarlyChecks`]): what
+//! is counted in checks lasts as long as ever, and a lower id does not lead because it was a little
+//! faster than one that is not there yet.
 //!
 //! ```text
 //! check, every 10 ms    1        2        3      4      5
@@ -77,6 +78,7 @@ pub enum HealthCheck {
 #[derive(Clone, Copy, Debug)]
 pub struct EarlyChecks {
     last_counted: Instant,
+    was_ready: bool,
     interval: Duration,
 }
 
@@ -84,21 +86,19 @@ impl EarlyChecks {
     /// A front-end that starts now, and usually checks every `interval`.
     #[must_use]
     pub fn new(now: Instant, interval: Duration) -> Self {
-        Self { last_counted: now, interval }
+        Self { last_counted: now, was_ready: false, interval }
     }
 
     /// Returns whether the outcome of a check that began at `asked` counts.
     pub fn counts(&mut self, check: &HealthCheck, asked: Instant) -> bool {
-        let counts = match check {
-            HealthCheck::Answered(status) if status.fitness == Fitness::Ready => true,
-            // It has taken time already.
-            HealthCheck::Missed => true,
-            HealthCheck::Answered(_) | HealthCheck::Gone => {
-                asked >= self.last_counted + self.interval
-            }
-        };
+        let is_ready =
+            matches!(check, HealthCheck::Answered(status) if status.fitness == Fitness::Ready);
+        // A miss has taken time already.
+        let counts = (is_ready && !self.was_ready)
+            || *check == HealthCheck::Missed
+            || asked >= self.last_counted + self.interval;
         if counts {
-            self.last_counted = asked;
+            (self.last_counted, self.was_ready) = (asked, is_ready);
         }
         counts
     }
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_start_what_is_not_ready_counts_at_the_usual_pace() {
+    fn at_the_start_all_but_the_first_ready_counts_at_the_usual_pace() {
         let start = crate::clock::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut early = EarlyChecks::new(start, Duration::from_millis(100));
@@ -258,8 +258,10 @@ mod tests {
         assert!(early.counts(&unfit, at(100)));
         assert!(early.counts(&HealthCheck::Missed, at(110)), "it has waited");
         assert!(early.counts(&ready, at(120)));
+        assert!(!early.counts(&ready, at(130)));
         assert!(!early.counts(&unfit, at(200)));
         assert!(early.counts(&unfit, at(220)));
+        assert!(early.counts(&ready, at(230)));
     }
 
     #[test]
