@@ -84,6 +84,17 @@ where
     found.into_keys().collect()
 }
 
+/// Checks that a rule is needed: `model` goes without it, and breaks this promise.
+fn assert_needed<M>(rule: impl Debug, model: M, promise: &'static str)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + Eq + Send + Sync,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let found = explore(&format!("without {rule:?}"), model, Search::Until(promise));
+    assert!(found.contains(&promise), "{promise:?} held without {rule:?}");
+}
+
 fn steps_of<S, A: Clone + Debug>(path: &Path<S, A>) -> String
 where
     S: Clone,

@@ -1,6 +1,6 @@
 //! The runs: worlds with all rules, and for each rule a world without it.
 
-use super::super::{Search, explore};
+use super::super::{Search, assert_needed, explore};
 use super::*;
 
 const NOTHING: Left =
@@ -40,8 +40,6 @@ fn each_rule_is_needed() {
         (Rule::LeadersAreHeard, ROLLED_BACK, HELD),
     ];
     for (rule, left, property) in needed {
-        let model = Histories::new(left, Some(rule));
-        let found = explore(&format!("without {rule:?}"), model, Search::Until(property));
-        assert!(found.contains(&property), "no property failed without {rule:?}");
+        assert_needed(rule, Histories::new(left, Some(rule)), property);
     }
 }

@@ -1,6 +1,6 @@
 //! The runs: worlds of several sizes with all rules, and for each rule a world without it.
 
-use super::super::{Search, explore};
+use super::super::{Search, assert_needed, explore};
 use super::properties::*;
 use super::*;
 
@@ -202,9 +202,7 @@ fn each_rule_is_needed() {
         (Rule::LeadersBehindFetch, FULL_DISK, ANSWERED),
     ];
     for (rule, size, property) in needed {
-        let model = Purchases::new(size, Some(rule));
-        let found = explore(&format!("without {rule:?}"), model, Search::Until(property));
-        assert!(found.contains(&property), "nothing went wrong without {rule:?}");
+        assert_needed(rule, Purchases::new(size, Some(rule)), property);
     }
 }
 

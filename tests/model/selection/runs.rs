@@ -1,6 +1,6 @@
 //! The runs: worlds of several sizes with all rules, and for each rule a world without it.
 
-use super::super::{Search, explore};
+use super::super::{Search, assert_needed, explore};
 use super::*;
 
 const QUIET: Size = Size { replicas: 3, left: NOTHING };
@@ -72,9 +72,7 @@ fn each_rule_is_needed() {
         (Rule::SilentLeadersAreReplaced, CUTS, RESTS),
     ];
     for (rule, size, property) in needed {
-        let model = Choosing::new(size, Some(rule));
-        let found = explore(&format!("without {rule:?}"), model, Search::Until(property));
-        assert!(found.contains(&property), "no property failed without {rule:?}");
+        assert_needed(rule, Choosing::new(size, Some(rule)), property);
     }
 }
 
