@@ -19,6 +19,7 @@ use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 use super::opened::{INITIAL, Place, purchase, sale, toys};
 use crate::eventually::eventually;
 use crate::postgres::{self, Servers};
+use crate::takeover;
 
 const ROLES: &str = include_str!("../../../roles.toml");
 const ADDRESS: &str = "address = \"127.0.0.1:8081\"";
@@ -293,4 +294,26 @@ async fn a_password_is_from_the_environment_or_its_file_and_in_no_message() {
     fs::set_permissions(file, private).unwrap();
     let output = folder.run_with(&["catalog", "--migrate"], Some(("PGPASSFILE", file)));
     assert!(output.status.success(), "{}", said(&output));
+}
+
+#[actix_web::test]
+async fn nothing_is_moved_while_catalogs_run_that_no_front_end_reaches() {
+    let Some(servers) = servers().await else { return };
+    let (mut cluster, database) = takeover::start(servers).await;
+    for frontend in ["frontend", "frontend-2"] {
+        cluster.kill(frontend);
+    }
+    // They leave one term after the other, and for a while no catalog rules.
+    eventually("a term was left", async || {
+        servers.sql_in(0, &database, "SELECT holder IS NULL FROM cluster").trim() == "t"
+    })
+    .await;
+    let file = cluster.data("moved.db");
+    let moved = Command::new(env!("CARGO_BIN_EXE_toystore"))
+        .args(["move", "--to", file.to_str().unwrap(), "--config"])
+        .arg(cluster.roles())
+        .output()
+        .unwrap();
+    assert!(!moved.status.success() && said(&moved).contains("stop all catalogs"), "{moved:?}");
+    assert!(!file.exists());
 }
