@@ -245,6 +245,10 @@ pub struct ReplicaStatus {
     pub fitness: Fitness,
     /// The newest leadership that it knows of.
     pub leadership: Leadership,
+    /// Whether no front-end has nominated it since its process began. Until then it leads in no
+    /// epoch, though an earlier process may have led in the newest.
+    #[serde(default)]
+    pub awaits_nomination: bool,
     /// The end of its log on disk.
     pub log: Position,
 }

@@ -193,12 +193,13 @@ pub(crate) fn status() -> impl Strategy<Value = ReplicaStatus> {
         Just(Fitness::CannotWrite(Unwritable::Full)),
         Just(Fitness::CannotWrite(Unwritable::ReadOnly)),
     ];
-    (any::<u32>(), state, fitness, leadership(), position()).prop_map(
-        |(id, state, fitness, leadership, log)| ReplicaStatus {
+    (any::<u32>(), state, fitness, leadership(), any::<bool>(), position()).prop_map(
+        |(id, state, fitness, leadership, awaits_nomination, log)| ReplicaStatus {
             id: ReplicaId(id),
             state,
             fitness,
             leadership,
+            awaits_nomination,
             log,
         },
     )

@@ -54,6 +54,25 @@ fn roles_that_start_at_once_find_each_other_whatever_comes_first() {
 }
 
 #[test]
+fn roles_that_start_anew_do_not_wait_for_the_last_leader() {
+    let cluster = closed_store();
+    let all = [Node::Catalog, Node::Replica(1), Node::Replica(2), Node::Replica(3)];
+    let all = [&all[..], &[Node::Frontend(1)]].concat();
+    let epoch = || cluster.journal.read(|journal| journal.leadership.epoch);
+    start(&cluster, &all);
+    pass(&cluster, Duration::from_secs(1));
+    for node in &all {
+        cluster.crash(*node);
+    }
+    let last = epoch();
+    pass(&cluster, Duration::from_secs(10));
+    start(&cluster, &all);
+    pass(&cluster, CHOSEN);
+    assert!(epoch() > last, "replica 3 is the leader by the record, and does not lead");
+    assert_eq!(leader(&cluster), Some(ReplicaId(3)));
+}
+
+#[test]
 fn a_lower_id_that_started_a_little_earlier_does_not_lead() {
     let cluster = closed_store();
     start(&cluster, &[Node::Catalog, Node::Frontend(1), Node::Replica(1), Node::Replica(2)]);

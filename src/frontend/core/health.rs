@@ -234,6 +234,7 @@ mod tests {
             state: ReplicaState::Follower,
             fitness,
             leadership: Leadership::default(),
+            awaits_nomination: false,
             log: Position::START,
         })
     }

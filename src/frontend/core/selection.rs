@@ -16,6 +16,21 @@
 //! the highest candidate is [doubtful](super::health). But when a leader dies, the front-end knows
 //! already which replica is next, and needs no time-out for each that is down.
 //!
+//! # A leader that was restarted
+//!
+//! A process leads only after it was nominated. So a replica that is the leader by the newest epoch
+//! and was not nominated since it started is nominated at once; else this front-end would wait for
+//! [`MOST_MISSES`] health checks to see that it does not lead. One that was nominated may not have
+//! heard yet that it has won:
+//!
+//! ```text
+//! front-end 1      replica 3           catalog         front-end 2
+//!   | nominate 3 --->| acquire ---------->| epoch 8: 3     |
+//!   |                |   (the answer is slow)              |
+//!   |                |<----------------------- check ------|
+//!   |                |---- epoch 8, follows, nominated --->| waits
+//! ```
+//!
 //! # Several front-ends
 //!
 //! Two front-ends that both miss the leader must not depose each other's choice. A nomination
@@ -67,7 +82,7 @@ struct Candidate {
     id: ReplicaId,
     health: ReplicaHealth,
     /// Health checks in a row that it answered without leading, though it is the leader by the
-    /// newest epoch: its process was restarted since, and does not lead any more.
+    /// newest epoch: [`MOST_MISSES`] once it is known that it will not.
     not_leading: u32,
     /// Health checks for which it is not nominated, since another front-end replaced it.
     yields: u32,
@@ -242,23 +257,22 @@ impl Selection {
 
     /// Notes the outcome of a health check.
     pub fn checked(&mut self, id: ReplicaId, check: HealthCheck) {
-        let known = self.known;
         let Some(candidate) = self.candidate_mut(id) else { return };
         candidate.yields = candidate.yields.saturating_sub(1);
         candidate.health.checked(check);
         let HealthCheck::Answered(status) = check else { return };
+        self.learn(status.leadership);
+        let known = self.known;
         let leads = status.state == ReplicaState::Leader;
-        let should_lead = known.is_led_by(id);
-        candidate.not_leading =
-            if should_lead && !leads { one_more(candidate.not_leading) } else { 0 };
-        if self.learn(status.leadership)
-            && status.leadership.is_led_by(id)
-            && !leads
-            && let Some(candidate) = self.candidate_mut(id)
-        {
-            // It led in a process that has ended since.
-            candidate.not_leading = 1;
-        }
+        let has_led = status.awaits_nomination && status.leadership == known;
+        let Some(candidate) = self.candidate_mut(id) else { return };
+        candidate.not_leading = if leads || !known.is_led_by(id) {
+            0
+        } else if has_led {
+            MOST_MISSES
+        } else {
+            one_more(candidate.not_leading)
+        };
     }
 
     /// Notes the outcome of a request to the leader.
@@ -331,8 +345,17 @@ mod tests {
             state,
             fitness: Fitness::Ready,
             leadership,
+            awaits_nomination: false,
             log: Position::START,
         })
+    }
+
+    /// The answer of a process that no front-end has nominated yet.
+    fn restarted(id: ReplicaId, leadership: Leadership) -> HealthCheck {
+        let HealthCheck::Answered(status) = status(id, ReplicaState::Follower, leadership) else {
+            unreachable!("a status is an answer")
+        };
+        HealthCheck::Answered(ReplicaStatus { awaits_nomination: true, ..status })
     }
 
     fn follows(id: ReplicaId) -> HealthCheck {
@@ -418,7 +441,17 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_whose_process_is_new_is_nominated_anew() {
+    fn a_leader_whose_process_is_new_is_nominated_at_once() {
+        let mut selection = led_by_three();
+        selection.checked(THREE, restarted(THREE, Leadership::default()));
+        assert_eq!(selection.leader(), None);
+        assert_eq!(selection.nominee(), None, "the answer is of an older epoch");
+        selection.checked(THREE, restarted(THREE, leading(1, THREE)));
+        assert_eq!(selection.nominee(), Some(Nominee { id: THREE, seen: Epoch(1) }));
+    }
+
+    #[test]
+    fn a_nominee_that_does_not_lead_yet_is_given_time() {
         let mut selection = led_by_three();
         for _ in 0..MOST_MISSES {
             assert_eq!(selection.nominee(), None, "it may not have heard yet that it leads");
@@ -433,6 +466,7 @@ mod tests {
             state,
             fitness: Fitness::Unfit,
             leadership,
+            awaits_nomination: false,
             log: Position::START,
         })
     }
@@ -441,12 +475,9 @@ mod tests {
     fn after_a_cold_start_the_last_leader_is_not_taken_for_one_that_leads() {
         let mut selection = all_new();
         for id in [ONE, TWO, THREE] {
-            selection.checked(id, status(id, ReplicaState::Follower, leading(7, TWO)));
+            assert_eq!(selection.nominee(), None, "the highest is not checked yet");
+            selection.checked(id, restarted(id, leading(7, TWO)));
             assert_eq!(selection.leader().filter(|leader| *leader == TWO && id == TWO), None);
-        }
-        for _ in 1..MOST_MISSES {
-            assert_eq!(selection.nominee(), None);
-            selection.checked(TWO, status(TWO, ReplicaState::Follower, leading(7, TWO)));
         }
         assert_eq!(selection.leader(), None);
         assert_eq!(selection.nominee(), Some(Nominee { id: THREE, seen: Epoch(7) }));

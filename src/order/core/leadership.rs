@@ -95,10 +95,11 @@ impl<W> Core<W> {
 
     /// Handles a front-end's nomination of this replica.
     #[must_use]
-    pub fn nominated(&self, nomination: Nomination) -> Candidacy {
+    pub fn nominated(&mut self, nomination: Nomination) -> Candidacy {
         if self.is_chosen() && self.leadership.epoch >= nomination.seen {
             return Candidacy::Answer(NominationReply::Won(self.leadership));
         }
+        self.awaits_nomination = false;
         Candidacy::Acquire(Acquisition {
             nominee: self.id,
             seen: nomination.seen,
@@ -272,6 +273,16 @@ mod tests {
         assert!(!core.is_chosen());
         acquire(&mut core, leading(1, ME), 0);
         assert!(core.is_chosen());
+    }
+
+    #[test]
+    fn a_replica_awaits_its_first_nomination_until_it_asks_the_catalog() {
+        let mut core = started(0);
+        let awaits = |core: &Core<u32>| core.status(crate::clock::now()).awaits_nomination;
+        core.recorded(leading(1, ME), Leadership::default());
+        assert!(awaits(&core), "an earlier process led");
+        assert!(matches!(core.nominated(Nomination { seen: Epoch(1) }), Candidacy::Acquire(_)));
+        assert!(!awaits(&core), "it may win");
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub struct Core<W> {
     leadership: Leadership,
     /// This replica's part in it.
     mode: Mode,
+    /// Whether it was not nominated since it started.
+    awaits_nomination: bool,
     in_flight: InFlight<W>,
     batches: Batches,
     /// When the disk was last asked something that it has answered.
@@ -119,6 +121,7 @@ impl<W> Core<W> {
             log: Log::new(durable),
             leadership: Leadership::default(),
             mode: Mode::Following,
+            awaits_nomination: true,
             in_flight: InFlight::default(),
             batches: Batches::default(),
             disk_answered: None,
@@ -159,6 +162,7 @@ impl<W> Core<W> {
             state,
             fitness: self.fitness(now),
             leadership: self.leadership,
+            awaits_nomination: self.awaits_nomination,
             log: self.durable(),
         }
     }

@@ -258,7 +258,7 @@ impl Purchases {
     /// A front-end nominates a replica. A nomination that names an epoch that has ended may be
     /// late: the nominee may have asked the catalog before it became leader.
     pub(super) fn nominate(&self, state: &mut State, member: usize, seen: Epoch) {
-        let core = &state.members[member].core;
+        let core = &mut state.members[member].core;
         let late = seen < state.stock.status().leadership.epoch;
         let (request, before) = match core.nominated(Nomination { seen }) {
             Candidacy::Acquire(request) => (request, core.leadership()),

@@ -94,7 +94,8 @@ const IDLE: Text = Text {
     id: "idle-leaders-are-replaced",
     topic: Topic::Leadership,
     title: "A leader that has forgotten that it leads",
-    rule: "A leader that answers three health checks in a row without leading is replaced.",
+    rule: "A leader that answers without leading is replaced: at once if it was not nominated \
+           since it started, else after three health checks in a row.",
     wrong: "The leader crashes and is started again before a health check misses it. Its process \
             is new and does not lead; the front-ends go on sending it all purchases.",
     why: "That a process answers does not say that it leads. A new process takes no leadership \
@@ -109,7 +110,8 @@ const IDLE: Text = Text {
         "A replica is nominated",
     ],
     broken: "Both front-ends keep to a replica that answers and does not lead.",
-    instead: "Its answers say that it does not lead. After three of them a replica is nominated.",
+    instead: "Its answer says that it does not lead, and that it was not nominated since it \
+              started. A replica is nominated at once.",
     code: &[(SELECTION, "leader_condition"), (SELECTION, "checked")],
 };
 

@@ -149,6 +149,7 @@ impl<'a> Neighbours<'a> {
                 state: if leads { ReplicaState::Leader } else { ReplicaState::Follower },
                 fitness: Fitness::Ready,
                 leadership: state.leadership,
+                awaits_nomination: false,
                 log: end_of(&state.journal),
             })
         });
