@@ -57,7 +57,7 @@ pub struct Service {
     pub(super) runtime: Arc<dyn Runtime>,
     /// There is something to do for the task that sells.
     pub(super) work: Notify,
-    /// Rows were accepted, or leadership changed: the tasks that replicate look again.
+    /// A leader accepted rows, or the leadership changed: the tasks that replicate look again.
     pub(super) grown: Notify,
     /// There is a hint of a newer leadership: the self-check asks the catalog at once.
     pub(super) hinted: Notify,

@@ -160,7 +160,11 @@ impl Service {
     async fn replicate(self: Arc<Self>, remote: Rc<Remote>, follower: ReplicaId) {
         loop {
             let grown = self.grown.notified();
-            if !self.decide(|core, _| core.has_rows_for(follower)) {
+            let (leads, has_rows) =
+                self.decide(|core, _| (core.leads().is_some(), core.has_rows_for(follower)));
+            if !leads {
+                grown.await;
+            } else if !has_rows {
                 // Whether rows came or a heartbeat is due: look again.
                 let _either = self.runtime.timeout(HEARTBEAT_INTERVAL, grown).await;
             }
@@ -191,9 +195,14 @@ impl Service {
         }
     }
 
-    /// Takes followers whose acknowledgements are overdue out of the live set, for ever.
+    /// Takes followers whose acknowledgements are overdue out of the live set, for ever, whenever
+    /// this replica leads.
     async fn check_followers(self: Arc<Self>) {
         loop {
+            let grown = self.grown.notified();
+            if self.decide(|core, _| core.leads().is_none()) {
+                grown.await;
+            }
             self.runtime.sleep(FOLLOWER_CHECK_INTERVAL).await;
             self.decide(Core::drop_slow_followers);
         }

@@ -34,7 +34,7 @@ pub struct Effects<W> {
     pub events: Vec<Event>,
     /// The task that sells has something to do.
     pub work: bool,
-    /// Rows were accepted or the leadership changed: the tasks that replicate have something to do.
+    /// A leader accepted rows, or the leadership changed: the tasks that replicate look again.
     pub grown: bool,
     /// There is a hint of a newer leadership: the catalog is to be asked.
     pub ask_catalog: bool,

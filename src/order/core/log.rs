@@ -190,7 +190,7 @@ impl<W> Core<W> {
         self.queue_forgotten(new);
         self.log.accepted = new.iter().fold(end, Position::continued_by);
         self.log.cache.extend(end, new);
-        self.effects.grown = true;
+        self.effects.grown |= self.leads().is_some();
         Ok(Write { log: self.log.number, after: end, orders: new.to_vec() })
     }
 
