@@ -159,15 +159,15 @@ impl Service {
                 Err(CallError::Unreachable(_)) => HealthCheck::Missed,
             };
             let counts = !pauses.asks_often(asked) || early.counts(&check, asked);
-            let has_leader = self.select(|selection| {
+            let is_led = self.select(|selection| {
                 if counts {
                     selection.checked(replica, check);
                 }
-                selection.leader().is_some()
+                selection.is_leader_seen()
             });
             self.selecting.notify_one();
             if !again_at_once {
-                self.runtime.sleep(pauses.next(self.runtime.now(), has_leader)).await;
+                self.runtime.sleep(pauses.next(self.runtime.now(), is_led)).await;
             }
         }
     }

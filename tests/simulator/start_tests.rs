@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use toystore::wire::replication::{Leadership, ReplicaId};
+use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 
 use super::cluster::{self, Cluster};
 use super::machine;
@@ -33,6 +33,10 @@ fn pass(cluster: &Cluster, time: Duration) {
     cluster.world.run_until(cluster.world.time() + time);
 }
 
+fn epoch(cluster: &Cluster) -> Epoch {
+    cluster.journal.read(|journal| journal.leadership.epoch)
+}
+
 fn leader(cluster: &Cluster) -> Option<ReplicaId> {
     cluster.journal.read(|journal| journal.leadership.leader)
 }
@@ -55,21 +59,32 @@ fn roles_that_start_at_once_find_each_other_whatever_comes_first() {
 
 #[test]
 fn roles_that_start_anew_do_not_wait_for_the_last_leader() {
-    let cluster = closed_store();
+    const OFFSETS: [u64; 3] = [0, 4, 11];
     let all = [Node::Catalog, Node::Replica(1), Node::Replica(2), Node::Replica(3)];
     let all = [&all[..], &[Node::Frontend(1)]].concat();
-    let epoch = || cluster.journal.read(|journal| journal.leadership.epoch);
-    start(&cluster, &all);
-    pass(&cluster, Duration::from_secs(1));
-    for node in &all {
-        cluster.crash(*node);
+    let offset = |schedule: usize, place: u32| OFFSETS[schedule / 3_usize.pow(place) % 3];
+    for schedule in 0..OFFSETS.len().pow(5) {
+        let offsets: Vec<_> = (0..5).map(|place| offset(schedule, place)).collect();
+        let cluster = closed_store();
+        start(&cluster, &all);
+        pass(&cluster, Duration::from_secs(1));
+        for node in &all {
+            cluster.crash(*node);
+        }
+        let last = epoch(&cluster);
+        pass(&cluster, Duration::from_secs(10));
+        let mut starts: Vec<_> = offsets.iter().zip(&all).collect();
+        starts.sort();
+        let mut passed = 0;
+        for (offset, node) in starts {
+            pass(&cluster, Duration::from_millis(offset - passed));
+            passed = *offset;
+            start(&cluster, &[*node]);
+        }
+        pass(&cluster, CHOSEN);
+        assert!(epoch(&cluster) > last, "the last leader does not lead; started at {offsets:?} ms");
+        assert_eq!(leader(&cluster), Some(ReplicaId(3)), "started at {offsets:?} ms");
     }
-    let last = epoch();
-    pass(&cluster, Duration::from_secs(10));
-    start(&cluster, &all);
-    pass(&cluster, CHOSEN);
-    assert!(epoch() > last, "replica 3 is the leader by the record, and does not lead");
-    assert_eq!(leader(&cluster), Some(ReplicaId(3)));
 }
 
 #[test]
