@@ -27,7 +27,7 @@ pub enum MendError {
     Postgres,
 }
 
-/// Both commands change an SQLite file.
+/// `rebuild` and `repair` change an SQLite file only.
 fn check_engine(roles: &Roles) -> Result<(), MendError> {
     match roles.catalog.engine {
         Engine::Sqlite { .. } => Ok(()),

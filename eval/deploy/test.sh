@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the deployment without an account of AWS's: deploy.sh against a server that stands for AWS
+# Tests the deployment without an AWS account: deploy.sh against a server that stands for AWS
 # (moto, its validation on), the units with systemd's own checkers. With --instance also the rest,
 # on a Debian that is made and booted in a container: user data, build, start, use; that takes five
 # minutes or more and needs root. With --three, on three of them, with PostgreSQL and Patroni.

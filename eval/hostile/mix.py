@@ -39,7 +39,7 @@ def post(path, body=ORDER, headers=(), length=None):
 
 
 class Kind:
-    """One kind of client: what it does on a connection, and what came of it."""
+    """One kind of client: what it does on a connection, and the outcome."""
 
     share = 1
     ports = [FRONTEND]

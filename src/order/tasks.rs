@@ -1,9 +1,10 @@
 //! What a replica does on its own time: selling, replicating, catching up, checking itself.
 //!
 //! One task sells, and rests unless this replica leads. One task per other replica replicates to
-//! it. One task catches up: rows that it fetches go through the same
-//! `Service::take` as those that the leader sends, in whatever order both
-//! arrive, so that catching up is no special mode. One task checks whether this replica could lead.
+//! it, and one takes slow followers out of the live set; they rest, too. One task catches up: rows
+//! that it fetches go through the same `Service::take` as those that the leader sends, in whatever
+//! order both arrive, so that catching up is no special mode. One task checks whether this replica
+//! could lead. With several catalogs, one task for each asks whether it rules.
 
 use std::rc::Rc;
 use std::sync::Arc;

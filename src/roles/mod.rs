@@ -282,7 +282,7 @@ impl TryFrom<String> for Address {
 /// brackets.
 fn is_host(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
-        // It is parsed only, to check it; `transport.rs` connects to the text.
+        // It is parsed only, to check it; `transport/` connects to the text.
         let ip = rest.strip_suffix(']').map(str::parse::<core::net::Ipv6Addr>);
         return matches!(ip, Some(Ok(_)));
     }

@@ -77,7 +77,7 @@ impl Http {
             .finish();
         let authorization = secret.map(|secret| {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.reveal()))
-                .expect("a secret is visible ASCII, which roles.rs checks");
+                .expect("a secret is visible ASCII, which `roles/file.rs` checks");
             value.set_sensitive(true);
             value
         });

@@ -13,7 +13,7 @@ use crate::statistics::{Estimate, estimate, extremes};
 const NETWORKS: [(&str, &str); 3] = [
     ("loopback", "one machine, plain loopback"),
     ("links", "one machine, 0.5 ms added to each way of each link"),
-    ("aws", "clients here, the store on an instance of AWS's"),
+    ("aws", "clients here, the store on an AWS instance"),
 ];
 const TYPES: [(&str, &str); 3] =
     [("query", "query"), ("order", "order"), ("order_query", "order query")];

@@ -214,7 +214,7 @@ fn write_thresholds(f: &mut String, report: &Report) -> fmt::Result {
     if report.thresholds.is_empty() {
         return Ok(());
     }
-    writeln!(f, "\ngates:")?;
+    writeln!(f, "\nthresholds:")?;
     report.thresholds.iter().try_for_each(|judgement| writeln!(f, "  {judgement}"))
 }
 

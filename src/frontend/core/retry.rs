@@ -7,8 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a client waits for a purchase or an order at most. A change of leader takes about one
-/// second, so this spans several.
+/// How long a client waits for a purchase or an order at most. A leader that hangs is
+/// replaced within a second, and a catalog that restarts sells within 1.25 s: this spans several.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client waits for a toy at most. A person who looks at a page gives up sooner than for
 /// an order; another catalog rules within 1.5 s, and must answer then.

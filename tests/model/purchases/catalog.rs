@@ -1,4 +1,4 @@
-//! The catalog's steps, in the order of `catalog/writer.rs`: a batch, an acquisition, a restock.
+//! The catalog's steps, in the order of `catalog/tasks.rs`: a batch, an acquisition, a restock.
 //!
 //! Each is planned and committed in one step and published and answered in the next, so that a
 //! crash may come between; without crashes to come, there is no difference.

@@ -61,7 +61,7 @@ const COUNTED_BY_ONE: Text = Text {
                What does the catalog answer?",
     asked: Asked::BeforeTheEnd,
     choices: &["It gives the next epoch", "Not won", "It gives epoch 1"],
-    broken: "The epoch has jumped beyond all that can be counted.",
+    broken: "The epoch is now so large that no later one can be given.",
     instead: "That epoch is not the present one: the catalog changes nothing.",
     code: &[(STOCK, "plan_acquisition"), (STOCK, "adopt_leadership")],
 };

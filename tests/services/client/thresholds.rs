@@ -20,7 +20,7 @@ async fn a_run_that_passes_its_thresholds_says_so_and_succeeds() {
     let output = toystore(&[&base[..], &thresholds].concat()).await;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
-    let passed = "\ngates:\n  requests.order.p99_ms>50000: passed, it is ";
+    let passed = "\nthresholds:\n  requests.order.p99_ms>50000: passed, it is ";
     assert!(text.contains(passed), "{text}");
     assert!(text.contains("\n  errors > 0: passed, it is 0\n"), "{text}");
 }
