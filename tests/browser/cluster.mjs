@@ -123,6 +123,62 @@ test("events that are not kept any more are counted", async ({ store: openStore,
   equal((await rows(page))[0].text, "7 earlier changes are not kept any more", "what a role says of itself");
 });
 
+/** Answers the page's events with the state of a store on PostgreSQL: returns what sets that. */
+async function feedCluster(page) {
+  let body = "";
+  await page.route("**/events?*", (route) => route.fulfill({ contentType: "text/event-stream", body }));
+  return (cluster) => (body = `event: cluster\ndata: ${JSON.stringify(cluster)}\n\n`);
+}
+
+/** The catalogs that the diagram draws: name, state, and how their shape is filled and crossed out. */
+const catalogs = (page) => page.locator(".node-catalog").evaluateAll((nodes) => nodes.map((node) => ({
+  name: node.querySelector(".node-name").textContent,
+  state: node.dataset.state,
+  words: node.querySelector(".node-state").textContent,
+  isStriped: getComputedStyle(node.querySelector(".shape")).fill.includes("stripes-catalog"),
+  isCrossed: getComputedStyle(node.querySelector(".cross")).visibility === "visible",
+})));
+/** How many links are drawn whose path ends at this node. */
+const linksTo = (page, name) => page.locator(".diagram").evaluate((diagram, wanted) => {
+  const node = [...diagram.querySelectorAll(".node")].find((one) => one.querySelector(".node-name").textContent === wanted);
+  const [x, y] = /translate\((\S+) (\S+)\)/.exec(node.getAttribute("transform")).slice(1);
+  return [...diagram.querySelectorAll(".link")].filter((link) => link.dataset.kind !== "none" && link.getAttribute("d").endsWith(`${x} ${y}`)).length;
+}, name);
+const title = (page) => page.locator(".diagram title").textContent();
+
+for (const width of [360, 1280]) test(`several catalogs are drawn: which rules, which stand by, which is down: ${width} pixels wide`, async ({ store: openStore, page: openPage }) => {
+  const store = await openStore({ frontends: 2 });
+  const page = await openPage(store.url(0, "cluster"), { width });
+  await eventually("one catalog is drawn", async () => (await catalogs(page)).map(({ name }) => name).join() === "catalog");
+  equal(await linksTo(page, "catalog"), 5, "links to the only catalog");
+  assert((await title(page)).includes("; catalog answers"), `in words: ${await title(page)}`);
+  const { data } = await store.get("/cluster");
+  const processes = (...states) => states.map((state, place) => ({ id: place + 1, address: `127.0.0.1:${9_001 + place}`, state }));
+  const shared = (active, term, ...states) => ({ ...data, catalog: { ...data.catalog, active, term, processes: processes(...states) } });
+  const plain = { isStriped: false, isCrossed: false };
+
+  const feed = await feedCluster(page);
+  feed(shared(1, 3, "active", "standby", "down"));
+  await page.reload();
+  await eventually("three catalogs are drawn", async () => (await catalogs(page)).length === 3);
+  equal(await catalogs(page), [
+    { name: "catalog-1", state: "active", words: "rules, term 3", ...plain },
+    { name: "catalog-2", state: "standby", words: "stands by", ...plain, isStriped: true },
+    { name: "catalog-3", state: "down", words: "no answer", ...plain, isCrossed: true },
+  ], "the catalogs");
+  equal([await linksTo(page, "catalog-1"), await linksTo(page, "catalog-2"), await linksTo(page, "catalog-3")], [5, 0, 0], "links");
+  assert((await title(page)).includes("; catalog-1 rules, term 3; catalog-2 stands by; catalog-3 no answer"), `in words: ${await title(page)}`);
+  assert(await page.locator(".legend li", { hasText: "stands by" }).isVisible(), "the legend explains it");
+
+  // The first one dies, and nothing rules for a moment; then the second one does.
+  feed({ ...shared(undefined, undefined, "down", "standby", "standby"), catalog: { ...data.catalog, state: "down", last_order: null, processes: processes("down", "standby", "standby") } });
+  await eventually("none rules", async () => (await title(page)).includes("; no catalog rules; catalog-1 no answer; catalog-2 stands by"));
+  equal([await linksTo(page, "catalog-1"), await linksTo(page, "catalog-2")], [0, 0], "links while none rules");
+  feed(shared(2, 4, "standby", "active", "standby"));
+  await eventually("the second one rules", async () => (await title(page)).includes("; catalog-1 stands by; catalog-2 rules, term 4"));
+  equal([await linksTo(page, "catalog-1"), await linksTo(page, "catalog-2")], [0, 5], "links to the second one");
+});
+
 test("a page that is paused shows what it showed, and has recorded what happened", async ({ store: openStore, page: openPage }) => {
   const store = await openStore();
   const page = await openPage(store.url(0, "cluster"));

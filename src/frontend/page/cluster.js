@@ -26,6 +26,7 @@ export function mount(root, context) {
   const pause = h("button", { type: "button", class: "block plain pause", "aria-pressed": "false", click: togglePause }, "Pause");
   const facts = factsPanel();
   const drawing = diagram();
+  const shapes = legend();
   const replicas = replicasPanel();
   const caches = cachesPanel();
   const feed = feedPanel();
@@ -33,7 +34,7 @@ export function mount(root, context) {
     h("div", { class: "view-head" }, h("h1", {}, "Cluster"), pause),
     facts.element,
     h("div", { class: "cluster" },
-      h("section", { class: "block-panel drawing", "aria-label": "Roles and links" }, drawing.element, legend()),
+      h("section", { class: "block-panel drawing", "aria-label": "Roles and links" }, drawing.element, shapes.element),
       feed.element,
       replicas.element,
       caches.element,
@@ -59,6 +60,7 @@ export function mount(root, context) {
     const view = { ...shown.cluster, isKnown: frozen !== null || state.mode !== "lost" };
     facts.show(view);
     drawing.show(view);
+    shapes.show(view);
     replicas.show(view);
     caches.show(view);
     feed.show(shown);
@@ -297,7 +299,15 @@ function row({ at_ms: at, name, role, text: told, dropped }) {
 function legend() {
   const entry = (shape, state, label) =>
     h("li", {}, h("span", { class: "role-mark", "data-shape": shape, "data-state": state, "aria-hidden": "true" }), label);
-  return h("ul", { class: "legend", "aria-label": "Shapes" },
-    entry("frontend", "up", "front-end"), entry("catalog", "up", "catalog"), entry("order", "follower", "replica"),
+  const standby = entry("catalog", "standby", "stands by");
+  standby.hidden = true;
+  const element = h("ul", { class: "legend", "aria-label": "Shapes" },
+    entry("frontend", "up", "front-end"), entry("catalog", "up", "catalog"), standby, entry("order", "follower", "replica"),
     entry("order", "syncing", "catching up"), entry("order", "down", "no answer"));
+  return {
+    element,
+    show({ catalog }) {
+      standby.hidden = !catalog.processes?.length;
+    },
+  };
 }
