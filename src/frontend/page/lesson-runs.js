@@ -6,7 +6,8 @@ const KINDS = ["without", "with"];
 /** The facts of a node, in the order in which they are best read. */
 const FACTS = [
   "shows", "stock", "on disk", "journal", "keys", "held by", "locked", "leadership", "backup", "sells",
-  "cache", "lease", "floor", "leads", "log", "disk", "is writing", "waits for", "knows",
+  "cache", "lease", "floor", "leads", "log", "disk", "is writing", "waits for", "knows", "row",
+  "duty", "hears front-ends", "reaches", "clock",
 ];
 
 /**

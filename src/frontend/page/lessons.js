@@ -8,6 +8,7 @@ const TOPICS = [
   { name: "purchases", title: "Purchases", about: "Why each purchase is decided once, and lasts." },
   { name: "leadership", title: "Leadership", about: "Why there is one leader at a time." },
   { name: "history", title: "History", about: "Why a log can be trusted." },
+  { name: "catalogs", title: "Several catalogs", about: "Why one catalog answers at a time, and one that is reached." },
   { name: "conversations", title: "The protocol at work", about: "What the roles say to each other, recorded in the simulator." },
 ];
 

@@ -2,7 +2,7 @@
 // {svg, show(run, position)}.
 //
 // The shapes are the page's: a front-end is a circle, the catalog a square, a replica a triangle, a
-// person a rounded box. What is under way stays on its line as an envelope.
+// person a rounded box, a database a cylinder. What is under way stays on its line as an envelope.
 
 import { s } from "./dom.js";
 
@@ -18,10 +18,14 @@ const KINDS = [
   { kind: "frontend", column: 1, names: ["frontend"] },
   { kind: "order", column: 2, names: ["order"] },
   { kind: "catalog", column: 3, names: ["catalog"] },
+  { kind: "database", column: 4, names: ["database", "standby"] },
 ];
 
+/** Letters of a label beside an arrow that goes up or down: half a column. */
+const STEEP_LETTERS = 15;
+
 /** The fact that is drawn at a node: the first that it has. */
-const MAIN = ["cache", "shows", "journal", "stock", "disk", "log", "was told", "purchase", "leader"];
+const MAIN = ["cache", "shows", "journal", "stock", "disk", "log", "was told", "purchase", "leader", "reaches", "duty", "row"];
 
 export function topology(lesson) {
   const isNarrow = window.matchMedia(NARROW).matches;
@@ -60,12 +64,12 @@ export function topology(lesson) {
 }
 
 function layOut(nodes, apart) {
-  const columns = [[], [], [], []];
-  const hasReplicas = nodes.some((node) => node.startsWith("order"));
+  const columns = [[], [], [], [], []];
+  const hasMoreColumns = nodes.some((node) => node.startsWith("order") || node === "database");
   for (const node of nodes) {
     const { kind, column } = KINDS.find(({ names }) => names.some((name) => node.startsWith(name)));
-    // Where replicas take part, a front-end only nominates: it stands with those who ask.
-    columns[kind === "frontend" && hasReplicas ? 0 : column].push({ node, kind });
+    // Where replicas or a database take part, a front-end stands with those who ask.
+    columns[kind === "frontend" && hasMoreColumns ? 0 : column].push({ node, kind });
   }
   const used = columns.filter((column) => column.length > 0);
   const rows = Math.max(...used.map((column) => column.length), 2);
@@ -100,6 +104,7 @@ const SHAPES = {
   person: () => s("rect", { x: -SIZE, y: -SIZE * 0.7, width: 2 * SIZE, height: SIZE * 1.4, rx: SIZE * 0.7 }),
   frontend: () => s("circle", { r: SIZE }),
   order: () => s("path", { d: `M0 ${-SIZE}L${SIZE * 1.1} ${SIZE * 0.85}H${-SIZE * 1.1}Z` }),
+  database: () => s("path", { d: `M${-SIZE} ${-SIZE * 0.7}V${SIZE * 0.7}A${SIZE} ${SIZE * 0.35} 0 0 0 ${SIZE} ${SIZE * 0.7}V${-SIZE * 0.7}A${SIZE} ${SIZE * 0.35} 0 0 0 ${-SIZE} ${-SIZE * 0.7}Z` }),
   catalog: () => s("rect", { x: -SIZE, y: -SIZE, width: 2 * SIZE, height: 2 * SIZE }),
 };
 
@@ -156,10 +161,12 @@ function drawMessage(message, from, to, { before, letters }) {
   const [mx, my] = [(from.x + to.x) / 2 + uy * bend, (from.y + to.y) / 2 - ux * bend];
   const [sx, sy] = [from.x + ux * (SIZE + 4) + uy * 5, from.y + uy * (SIZE + 4) - ux * 5];
   const [ex, ey] = [to.x - ux * (SIZE + 5) + uy * 5, to.y - uy * (SIZE + 5) - ux * 5];
+  // Beside an arrow that goes up or down, else above or below it.
+  const isSteep = Math.abs(ux) < 0.3;
   const label = s(
     "text",
-    { class: "topo-label", x: mx, y: my + (Math.abs(ux) < 0.3 ? 4 : ux > 0 ? -1 : 9), "text-anchor": "middle" },
-    short(message.name, letters),
+    { class: "topo-label", x: mx, y: my + (isSteep ? 4 : ux > 0 ? -1 : 9), "text-anchor": isSteep ? (uy > 0 ? "start" : "end") : "middle" },
+    short(message.name, isSteep ? Math.min(letters, STEEP_LETTERS) : letters),
   );
   if (message.fate === "arrives") {
     return [s("path", { class: "topo-arrow", d: `M${sx} ${sy}Q${mx} ${my} ${ex} ${ey}${head(mx, my, ex, ey)}` }), label];

@@ -23,7 +23,9 @@
 //! Writes that are late or lost, clocks and leases, which are the subject of the model of terms: in
 //! any order of those no answer is old, however a term ends.
 
+pub(super) mod lessons;
 mod runs;
+mod story;
 
 use std::time::{Duration, Instant};
 

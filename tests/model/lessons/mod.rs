@@ -63,6 +63,7 @@ pub(crate) enum Topic {
     Purchases,
     Leadership,
     History,
+    Catalogs,
 }
 
 /// Before which step the question is asked.
@@ -264,6 +265,8 @@ fn texts() -> Vec<Text> {
         super::purchases::lessons::texts(),
         super::selection::lessons::texts(),
         super::histories::lessons::texts(),
+        super::terms::lessons::texts(),
+        super::audience::lessons::texts(),
     ]
     .concat()
 }

@@ -24,7 +24,9 @@
 //! purchases. A catalog that leaves in order. More terms than two: the catalog that ruled first
 //! claims none.
 
+pub(super) mod lessons;
 mod runs;
+mod story;
 
 use std::time::{Duration, Instant};
 
@@ -75,6 +77,9 @@ struct Size {
 struct Terms {
     without: Option<Rule>,
     size: Size,
+    /// In a lesson, reads that change nothing are steps, too: those that a catalog refuses, and those
+    /// of what was read before. And the second catalog is never paused, so it beats in time.
+    for_lesson: bool,
     base: Instant,
     sights: Sights,
 }
@@ -194,7 +199,8 @@ enum Step {
 
 impl Terms {
     fn new(size: Size, without: Option<Rule>) -> Self {
-        Self { without, size, base: toystore::clock::now(), sights: Sights::default() }
+        let (base, sights) = (toystore::clock::now(), Sights::default());
+        Self { without, size, for_lesson: false, base, sights }
     }
 
     fn keeps(&self, rule: Rule) -> bool {
@@ -324,6 +330,12 @@ impl Terms {
         (rules || !self.keeps(Rule::LeaseOfReads)).then(|| ruling.clone())
     }
 
+    /// Whether the second catalog rules, and would not after a tick.
+    fn needs_beat(&self, state: &State) -> bool {
+        let Catalog::Rules(ruling) = &state.catalogs[1] else { return false };
+        !ruling.lease.rules(self.now(state, 1) + TICK)
+    }
+
     fn show(state: &mut State, number: u8) {
         state.stale |= number < state.shown;
         state.shown = state.shown.max(number);
@@ -361,7 +373,7 @@ impl Model for Terms {
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        if state.tick < self.size.ticks {
+        if state.tick < self.size.ticks && !(self.for_lesson && self.needs_beat(state)) {
             steps.push(Step::Tick);
         }
         for catalog in 0..2 {
@@ -385,8 +397,11 @@ impl Model for Terms {
                     }
                 }
             }
+            if self.for_lesson && matches!(state.catalogs[catalog], Catalog::Rules(_)) {
+                steps.push(Step::Read(catalog));
+            }
             if let Some(ruling) = self.rules(state, catalog) {
-                if ruling.number != state.shown {
+                if !self.for_lesson && ruling.number != state.shown {
                     steps.push(Step::Read(catalog));
                 }
                 if state.left.fills > 0 && !waits {
@@ -492,7 +507,9 @@ impl Model for Terms {
                 self.take(&mut state, write);
             }
             Step::Read(catalog) => {
-                let ruling = self.rules(&state, catalog)?;
+                let Some(ruling) = self.rules(&state, catalog) else {
+                    return self.for_lesson.then_some(state);
+                };
                 self.sights.note("a read is answered from memory");
                 Self::show(&mut state, ruling.number);
             }
@@ -509,7 +526,7 @@ impl Model for Terms {
                 Self::show(&mut state, number);
             }
         }
-        (state != *last).then_some(state)
+        (state != *last || self.for_lesson).then_some(state)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
