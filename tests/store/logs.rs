@@ -79,7 +79,9 @@ async fn purchases_that_are_retried_at_the_next_leader_are_counted() {
     eventually("they are counted", async || {
         let log = cluster.log("frontend");
         log.lines().any(|line| {
-            line.contains("INFO") && line.contains("retried ") && line.ends_with(" at leader 2")
+            // Replica 1, if the machine is so busy that 2 missed health checks.
+            let is_at_another = [2, 1].iter().any(|id| line.ends_with(&format!(" at leader {id}")));
+            line.contains("INFO") && line.contains("retried ") && is_at_another
         })
     })
     .await;
