@@ -1,7 +1,7 @@
 //! The one place that reads a clock.
 //!
 //! Cores take the time as an argument, so that the model checker and the simulator can choose it;
-//! the shells around them ask here.
+//! the services around them ask here.
 
 use std::time::{Duration, Instant, SystemTime};
 
