@@ -49,11 +49,11 @@ enum Command {
     /// Stop the catalog first. The journal gets the orders that the replica holds and it lacks,
     /// each with its idempotency key, so that a retry of an old purchase gets its old answer. A
     /// journal that is missing is created; one that is not a prefix of the replica's log is left
-    /// alone. Forgotten are refusals, since replicas hold only orders: a purchase that was refused
-    /// may be granted when it is sent again. So are the times of restocks: the stock is what the
-    /// fewest restocks leave. Afterwards the catalog hears every replica before it sells.
+    /// alone. Refusals are lost, since replicas hold only orders: a purchase that was refused may
+    /// be granted when it is sent again. Restocks are lost, too: the stock is computed with as few
+    /// restocks as the orders need. Afterwards the catalog hears every replica before it sells.
     Rebuild(RebuildArguments),
-    /// Mend values in the catalog's database that no store comes to.
+    /// Repair impossible values in the catalog's database.
     ///
     /// Stop the catalog first. An epoch, a session, a version or a stock that cannot be right keeps
     /// the catalog from starting. Epochs are counted from 0 again, sessions are forgotten, and a

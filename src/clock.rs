@@ -1,9 +1,15 @@
 //! The one place that reads a clock.
 //!
 //! Cores take the time as an argument, so that the model checker and the simulator can choose it;
-//! the shells around them ask here.
+//! the services around them ask here.
 
 use std::time::{Duration, Instant, SystemTime};
+
+/// Returns a duration in microseconds, as records have it.
+#[must_use]
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// The time now, on a clock that never jumps and goes on while the process is stopped.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that they are meant for")]

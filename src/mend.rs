@@ -55,7 +55,7 @@ pub fn rebuild(roles: &Roles, from: &Path) -> Result<String, MendError> {
     Ok(format!("the journal had {before} orders and has {end} now{keys}; start the catalog\n"))
 }
 
-/// Mends values that no store comes to. Returns what was done.
+/// Repairs impossible values. Returns what was done.
 ///
 /// # Errors
 ///
@@ -67,9 +67,9 @@ pub fn repair(roles: &Roles) -> Result<String, MendError> {
     let problems =
         repair::repair(&path, roles.catalog.initial_stock).map_err(MendError::Storage)?;
     if problems.is_empty() {
-        return Ok("there is nothing to mend\n".into());
+        return Ok("there is nothing to repair\n".into());
     }
-    let lines: Vec<String> = problems.iter().map(|it| format!("mended: {it}\n")).collect();
+    let lines: Vec<String> = problems.iter().map(|it| format!("repaired: {it}\n")).collect();
     Ok(lines.concat())
 }
 

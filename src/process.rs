@@ -242,7 +242,7 @@ impl fmt::Display for RoleError {
                 write!(f, "roles.toml has no {role}; it has {names}")
             }
             Self::Storage(error) => error.fmt(f),
-            Self::Without(problem) => write!(f, "--without was not noted: {problem}"),
+            Self::Without(problem) => write!(f, "cannot record --without: {problem}"),
             Self::JournalBehind { replica, orders, journal } => write!(
                 f,
                 "{replica} has {orders} orders, but the catalog's journal has only {journal}: the \

@@ -7,7 +7,7 @@
 //! ```text
 //! call       ok  fails  fails  fails  ok
 //! happened       say    count  count
-//! over       -                        say: "3 times in 0.2 s"
+//! over       -                        say: "after 3 failures in 0.2 s"
 //! ```
 //!
 //! A condition that goes on for another reason is said again, once for each reason.
@@ -76,8 +76,8 @@ impl Repeats {
 impl fmt::Display for Lasted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.times {
-            1 => f.write_str("once"),
-            times => write!(f, "{times} times in {:.1} s", self.duration.as_secs_f64()),
+            1 => f.write_str("1 failure"),
+            times => write!(f, "{times} failures in {:.1} s", self.duration.as_secs_f64()),
         }
     }
 }
@@ -96,10 +96,10 @@ mod tests {
         assert_eq!(said.collect::<Vec<_>>(), [0]);
         assert!(refusals.lasts());
         let lasted = refusals.over(start + Duration::from_secs(10)).unwrap();
-        assert_eq!(lasted.to_string(), "100 times in 10.0 s");
+        assert_eq!(lasted.to_string(), "100 failures in 10.0 s");
         assert!(!refusals.lasts());
         assert!(refusals.happened("403", start), "it begins again");
-        assert_eq!(refusals.over(start).unwrap().to_string(), "once");
+        assert_eq!(refusals.over(start).unwrap().to_string(), "1 failure");
     }
 
     #[test]

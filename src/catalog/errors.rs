@@ -53,7 +53,7 @@ impl fmt::Display for CatalogError {
             Self::Stopped(stopped) => stopped.fmt(f),
             Self::Busy => f.write_str("too many batches wait; retry in a moment"),
             Self::Ending => f.write_str("the catalog is shutting down; retry when it is back"),
-            Self::NotRuling(term) => write!(f, "this catalog rules no more, since term {term}"),
+            Self::NotRuling(term) => write!(f, "this catalog no longer rules, since term {term}"),
             Self::UnknownFrontend(number) => write!(
                 f,
                 "the catalog's roles.toml has no front-end {number}; give all roles the same file"

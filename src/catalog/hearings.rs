@@ -96,7 +96,9 @@ impl Service {
                         let hearing = self.decide(|core, now| core.answered(replica, answer, now));
                         let _logged = self.heard(hearing).await;
                     }
-                    Err(error) => log::debug!("order-{replica} does not say: {error}"),
+                    Err(error) => {
+                        log::debug!("order-{replica} did not say where its log ends: {error}");
+                    }
                 }
             }
             self.runtime.sleep(CLAIM_PAUSE).await;

@@ -64,7 +64,7 @@ impl SharingCatalog {
         };
         let running = self.begin(tenure, loaded, lease, connect());
         if let Err(error) = running.service.forgo(&self.without).await {
-            log::warn!("--without was not noted: {error}");
+            log::warn!("cannot record --without: {error}");
         }
         self.state().running = Some(running.clone());
         self.metrics.terms.inc();
@@ -85,7 +85,7 @@ impl SharingCatalog {
             state.longest_journal = state.longest_journal.max(running.service.journal_length());
         }
         recorder.change(EventKind::Local, "term.end", || {
-            format!("rules no more, term {}", service.term)
+            format!("no longer rules, term {}", service.term)
         });
         if matches!(end, TermEnd::Unreached) {
             if self.unreached_terms.happened("", self.runtime().now()) {
@@ -95,7 +95,7 @@ impl SharingCatalog {
         }
         match running.shutdown.clone().end(Ok(())).await {
             Err(RoleError::Storage(error)) => {
-                log::warn!("catalog-{} rules no more, term {}: {error}", self.id, service.term);
+                log::warn!("catalog-{} no longer rules, term {}: {error}", self.id, service.term);
                 self.state().problem = Some(error.to_string());
                 Ok(())
             }

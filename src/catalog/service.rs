@@ -253,7 +253,9 @@ impl Service {
     /// Leaves the database in one file, which can be copied and compared.
     pub(super) async fn close(&self) {
         if let Err(error) = self.store(self.storage.checkpoint()).await {
-            log::warn!("the database keeps its write-ahead log: {error}");
+            log::warn!(
+                "the last checkpoint failed, so the -wal file stays; nothing is lost: {error}"
+            );
         }
     }
 
@@ -295,7 +297,7 @@ impl Service {
     /// Says that the database takes writes again, if it refused any.
     pub(super) fn say_writes_are_taken(&self) {
         if let Some(lasted) = self.refused_writes.over(self.runtime.now()) {
-            log::info!("the database takes writes again; it refused them {lasted}");
+            log::info!("the database takes writes again, after {lasted}");
         }
     }
 

@@ -164,7 +164,7 @@ impl SharingCatalog {
             state.audience.is_here(now)
         };
         if is_reached && let Some(lasted) = self.unreached_terms.over(now) {
-            log::info!("front-ends reach catalog-{} again; it left a term {lasted}", self.id);
+            log::info!("front-ends reach catalog-{} again, after {lasted} to reach it", self.id);
         }
         self.report()
     }
@@ -251,7 +251,7 @@ impl SharingCatalog {
             return ClaimDecision::Wait;
         }
         if let Some(lasted) = self.refusals.over(now) {
-            log::info!("the database answers again; it did not {lasted}");
+            log::info!("the database answers again, after {lasted}");
         }
         let sighting =
             Sighting { beat: observed.beat, holder: observed.holder, standbys: observed.standbys };

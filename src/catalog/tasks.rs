@@ -315,7 +315,7 @@ impl Service {
                 log::info!("session {session} has ended");
             }
             if let Err(error) = self.store(self.storage.note_sessions(None, ended)).await {
-                log::warn!("ended sessions stay on disk until the next start: {error}");
+                log::warn!("cannot delete ended sessions; the next start deletes them: {error}");
             }
         }
     }

@@ -54,7 +54,7 @@ struct Flight<A> {
 }
 
 /// The toys for which a call is under way, each with those that wait for the next call. `W` is a
-/// channel in the server, a letter in a test.
+/// channel in the service, a letter in a test.
 #[derive(Clone, Debug)]
 struct Calls<W> {
     waiting: HashMap<ToyName, Vec<W>>,

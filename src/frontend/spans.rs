@@ -88,7 +88,7 @@ async fn send_all(
             (Some(_), _) => {}
             (None, now) => {
                 if let Some(lasted) = failures.over(now) {
-                    log::info!("spans are sent again; they were not {lasted}");
+                    log::info!("spans are sent again, after {lasted}");
                 }
             }
         }

@@ -58,7 +58,7 @@ impl Service {
                 NextCall::Register(request) => match remote.register(request).await {
                     Ok(reply) => {
                         if let Some(lasted) = refusals.over(self.runtime.now()) {
-                            log::info!("the catalog grants sessions again; it refused {lasted}");
+                            log::info!("the catalog grants sessions again, after {lasted}");
                         }
                         log::info!("session {} with the catalog begins", reply.session);
                         let recorder = self.identity.recorder();
@@ -140,7 +140,7 @@ impl Service {
                 Ok(status) => {
                     limit.answered(self.runtime.now() - asked);
                     if let Some(lasted) = refusals.over(self.runtime.now()) {
-                        log::info!("replica {replica} answers again; it refused {lasted}");
+                        log::info!("replica {replica} answers health checks again, after {lasted}");
                     }
                     HealthCheck::Answered(status)
                 }
@@ -198,7 +198,7 @@ impl Service {
                 } else {
                     let _said_below = nominations.over(now);
                     if let Some(lasted) = failures.over(now) {
-                        log::info!("a nomination is answered; none was {lasted}");
+                        log::info!("a nomination is answered again, after {lasted}");
                     }
                 }
                 self.select(|selection| {

@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::remote::Remote;
 use super::routes::rest_of_path;
 use super::service::Service;
+use crate::clock::micros;
 use crate::events::collect::{Collected, put_together};
 use crate::roles::{Role, Roles};
 use crate::server::{self, Allow, ErrorReply};
@@ -32,7 +33,7 @@ use crate::wire::trace::TraceId;
 /// The most requests whose events are collected together.
 const MOST_REQUESTS: usize = 50;
 /// How long a request for a trace waits for another one to be collected.
-const PATIENCE: Duration = Duration::from_secs(2);
+const COLLECTION_LIMIT: Duration = Duration::from_secs(2);
 /// How long after a collection the next one may begin: asking without end takes a small share of
 /// each role's time.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -176,7 +177,7 @@ pub(super) async fn collect(
 ) -> Result<EventLog, ErrorReply> {
     let began = service.runtime.now();
     let turn = Arc::clone(&service.collecting).acquire_owned();
-    let Ok(Ok(turn)) = service.runtime.timeout(PATIENCE, turn).await else {
+    let Ok(Ok(turn)) = service.runtime.timeout(COLLECTION_LIMIT, turn).await else {
         let problem = "other traces are being collected; retry in a moment";
         return Err(ErrorReply::Unavailable(problem.into()));
     };
@@ -245,10 +246,6 @@ impl Window {
         let newest = asked.iter().map(end).min().unwrap_or_default();
         Self { from_us: oldest + waited + margin, to_us: newest }
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl Service {
                 let _ended_with_it = contradictions.over(now);
                 true
             }
-            Event::Chosen(_)
+            Event::Acquired(_)
             | Event::SteppedDown(..)
             | Event::FollowerLive(_)
             | Event::FollowerLost(_)
@@ -85,7 +85,7 @@ impl Service {
 /// The event's name among those that are recorded.
 fn name(event: &Event) -> &'static str {
     match event {
-        Event::Learned(_) | Event::Chosen(_) | Event::Leads(_) => "leader.known",
+        Event::Learned(_) | Event::Acquired(_) | Event::Leads(_) => "leader.known",
         Event::SteppedDown(..) => "leader.stepped_down",
         Event::FollowerLost(_) | Event::FollowerSlow(_) | Event::FollowerDiverged(_) => {
             "follower.dropped"
@@ -97,7 +97,7 @@ fn name(event: &Event) -> &'static str {
 
 fn level(event: &Event) -> log::Level {
     match event {
-        Event::Learned(_) | Event::Chosen(_) | Event::Leads(_) => log::Level::Info,
+        Event::Learned(_) | Event::Acquired(_) | Event::Leads(_) => log::Level::Info,
         Event::FollowerLive(_) => log::Level::Debug,
         Event::SteppedDown(..)
         | Event::FollowerLost(_)

@@ -151,7 +151,9 @@ impl Service {
         };
         let reply = match remote.acquire(&request).await {
             Ok(reply) => self.decide(|core, _| core.acquisition_answered(&request, before, reply)),
-            Err(error) => NominationReply::Unable(format!("the catalog: {error}")),
+            Err(error) => {
+                NominationReply::Unable(format!("the call to the catalog failed: {error}"))
+            }
         };
         let (unable, now) = (&self.conditions.unable_to_lead, self.runtime.now());
         if let NominationReply::Unable(problem) = &reply {
@@ -159,7 +161,7 @@ impl Service {
                 log::error!("this replica cannot lead: {problem}");
             }
         } else if let Some(lasted) = unable.over(now) {
-            log::info!("this replica can lead again; it could not {lasted}");
+            log::info!("this replica can lead again, after {lasted}");
         }
         reply
     }
@@ -252,7 +254,9 @@ impl Service {
     /// Leaves the database in one file, which can be copied and compared.
     pub(super) async fn close(&self) {
         if let Err(error) = self.store(self.storage.checkpoint()).await {
-            log::warn!("the database keeps its write-ahead log: {error}");
+            log::warn!(
+                "the last checkpoint failed, so the -wal file stays; nothing is lost: {error}"
+            );
         }
     }
 
@@ -288,7 +292,7 @@ impl Service {
         if takes_writes
             && let Some(lasted) = self.conditions.refused_writes.over(self.runtime.now())
         {
-            log::info!("the database takes writes again; it refused them {lasted}");
+            log::info!("the database takes writes again, after {lasted}");
         }
     }
 

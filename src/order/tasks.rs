@@ -42,6 +42,7 @@ const HINT_PAUSE: Duration = Duration::from_millis(5);
 /// Starts a replica's tasks, which end with `shutdown`.
 pub fn start(service: &Arc<Service>, remote: &Rc<Remote>, shutdown: &Shutdown) {
     let own = || (Arc::clone(service), Rc::clone(remote));
+    let followers: Vec<_> = remote.others().collect();
     for watch in remote.catalogs().watchers(&service.runtime) {
         shutdown.spawn("the watch of a catalog", watch);
     }
@@ -51,15 +52,11 @@ pub fn start(service: &Arc<Service>, remote: &Rc<Remote>, shutdown: &Shutdown) {
     shutdown.spawn("the catching up", tasks.catch_up(remote));
     let (tasks, remote) = own();
     shutdown.spawn("the selling", tasks.sell(remote));
-    for follower in remote_replicas(&own().1) {
+    for follower in followers {
         let (tasks, remote) = own();
         shutdown.spawn("the replication", tasks.replicate(remote, follower));
     }
     shutdown.spawn("the check of followers", Arc::clone(service).check_followers());
-}
-
-fn remote_replicas(remote: &Remote) -> Vec<ReplicaId> {
-    remote.others().collect()
 }
 
 impl Service {
@@ -112,10 +109,10 @@ impl Service {
             Ok((reply, timing)) => {
                 self.timeline.decided(&reply, timing, asked, now);
                 if let Some(lasted) = conditions.batches_in_doubt.over(now) {
-                    log::info!("the catalog answers batches again; it did not {lasted}");
+                    log::info!("the catalog answers batches again, after {lasted}");
                 }
                 if let Some(lasted) = conditions.rejected_batches.over(now) {
-                    log::info!("the catalog accepts batches again; it refused {lasted}");
+                    log::info!("the catalog accepts batches again, after {lasted}");
                 }
                 if let CommitReply::Decided { .. } = reply {
                     failpoint::pass(failpoint::LEADER_SOLD);
@@ -133,7 +130,8 @@ impl Service {
                 let reason = error.to_string();
                 if conditions.batches_in_doubt.happened(&reason, now) {
                     log::warn!(
-                        "the outcome of a batch is unknown; it is retried: catalog: {reason}"
+                        "the catalog did not answer a batch ({reason}); it is sent again under the \
+                         same keys"
                     );
                 }
                 BatchOutcome::InDoubt

@@ -103,7 +103,7 @@ async fn accept(
             answers.answer(head.id, &FramedAnswer::refusal(&ErrorReply::NotFound("no such call")));
             continue;
         };
-        let under_way = UnderWay::new(head.id, *route, table, answers, &caller);
+        let under_way = CallInFlight::new(head.id, *route, table, answers, &caller);
         let mut answering = answerer(body, caller);
         // Most calls await nothing, and need no task.
         if let Poll::Ready(answer) = poll!(&mut answering) {
@@ -121,7 +121,7 @@ async fn accept(
 }
 
 /// A call that is being carried out.
-struct UnderWay {
+struct CallInFlight {
     id: u64,
     stopwatch: Stopwatch,
     table: Rc<CallTable>,
@@ -130,7 +130,7 @@ struct UnderWay {
     request_id: Option<String>,
 }
 
-impl UnderWay {
+impl CallInFlight {
     fn new(
         id: u64,
         route: usize,
@@ -158,7 +158,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for CallInFlight {
     fn drop(&mut self) {
         self.answers.socket.answered();
     }

@@ -10,7 +10,7 @@ use super::unserved::Unserved;
 pub(super) const TICK_MS: u32 = 200;
 /// How long a client may be silent or slow, if others wait for its place; a dispatcher's client is
 /// parked after it.
-pub(super) const PATIENCE: u32 = ticks(1_000);
+pub(super) const SLOW_AFTER: u32 = ticks(1_000);
 /// How long a client may take to send a head.
 const HEAD: u32 = ticks(5_000);
 /// How long it may take to send a body: a second more than a service waits for one, so that the
@@ -61,7 +61,7 @@ pub(super) fn deadline(stage: Stage, stops: bool) -> Option<(u32, Ending)> {
 /// Whether a dispatcher has nothing to do for a socket that it could not do later. A head that came
 /// in part is held in the socket.
 pub(super) fn may_park(stage: Stage, age: u32) -> bool {
-    stage == Stage::Head || stage == Stage::Idle && age >= PATIENCE
+    stage == Stage::Head || stage == Stage::Idle && age >= SLOW_AFTER
 }
 
 /// Chooses whom to end for one of `newcomer`, out of the `occupants` that `may_end`.
@@ -76,7 +76,7 @@ pub(super) fn choose<T>(
     }
     let share = |host: PeerHost| shares.get(&host).copied().unwrap_or_default();
     let (slow, quick): (Vec<_>, Vec<_>) =
-        occupants.into_iter().filter(may_end).partition(|one| one.age >= PATIENCE);
+        occupants.into_iter().filter(may_end).partition(|one| one.age >= SLOW_AFTER);
     let greediest = |of: &[Occupant<T>]| of.iter().map(|one| one.host).max_by_key(|h| share(*h));
     let (mut chosen, host, most) = if let Some(host) = greediest(&slow) {
         (slow, host, BATCH)
@@ -116,10 +116,10 @@ mod tests {
     fn the_slow_of_the_greediest_go_first_and_heads_before_the_idle() {
         let occupants = vec![
             occupant(1, Stage::Idle, 90, 0),
-            occupant(1, Stage::Head, PATIENCE, 1),
-            occupant(1, Stage::Head, PATIENCE + 1, 2),
+            occupant(1, Stage::Head, SLOW_AFTER, 1),
+            occupant(1, Stage::Head, SLOW_AFTER + 1, 2),
             occupant(1, Stage::Served, 90, 3),
-            occupant(1, Stage::Head, PATIENCE - 1, 4),
+            occupant(1, Stage::Head, SLOW_AFTER - 1, 4),
             occupant(2, Stage::Head, 90, 5),
         ];
         assert_eq!(chosen(occupants, 1), [2, 1, 0]);

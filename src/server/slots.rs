@@ -19,18 +19,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 
-use super::limits::{BATCH, Occupant, PATIENCE, choose, deadline, may_park};
+use super::limits::{BATCH, Occupant, SLOW_AFTER, choose, deadline, may_park};
 use super::queue::Queue;
-use super::socket::{Ending, Holder, Load, PeerHost, Socket, Stage, Standing};
+use super::socket::{Ending, Holder, Load, PeerHost, PeerKind, Socket, Stage};
 use super::stream::Stream;
 use super::unserved::Unserved;
 
-/// Bytes held for clients, beyond which those who do not move are ended, and beyond which all may
-/// be. A client that is alone may have any answer.
-const MUCH: usize = 2 << 20;
-pub(super) const TOO_MUCH: usize = 6 << 20;
-/// What a client must weigh to be ended for it.
-const HEAVY: usize = 4 << 10;
+/// Bytes held for clients beyond which sockets that make no progress are closed. A client that is
+/// alone may have any answer.
+const SOFT_LIMIT: usize = 2 << 20;
+/// Bytes beyond which any socket may be.
+pub(super) const HARD_LIMIT: usize = 6 << 20;
+/// What is held for a socket that is worth closing.
+const LEAST_WORTH_CLOSING: usize = 4 << 10;
 
 /// How much there is of everything.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +79,7 @@ impl Slots {
     pub(super) fn new(supply: Supply) -> Self {
         Self {
             supply,
-            load: Rc::new(Load { most: TOO_MUCH, ..Load::default() }),
+            load: Rc::new(Load { most: HARD_LIMIT, ..Load::default() }),
             now: Cell::new(0),
             sockets: RefCell::default(),
             surplus: RefCell::default(),
@@ -94,7 +95,7 @@ impl Slots {
         if self.load.places.get() < self.supply.places || self.make_room(host) {
             self.load.places.set(self.load.places.get() + 1);
         } else {
-            socket.standing.set(Standing::Surplus);
+            socket.peer_kind.set(PeerKind::Surplus);
             self.add_surplus(&socket);
         }
         let mut sockets = self.sockets.borrow_mut();
@@ -126,7 +127,7 @@ impl Slots {
         let is_free = self.load.places.get() < self.supply.places;
         if is_free {
             self.load.places.set(self.load.places.get() + 1);
-            socket.standing.set(Standing::Stranger);
+            socket.peer_kind.set(PeerKind::Stranger);
         }
         is_free
     }
@@ -149,7 +150,7 @@ impl Slots {
             return false;
         }
         let found = self.end_for(newcomer, |socket, stage| {
-            socket.standing.get() == Standing::Stranger && stage < Stage::Served
+            socket.peer_kind.get() == PeerKind::Stranger && stage < Stage::Served
         });
         if !found {
             self.in_vain.set(this_time);
@@ -177,7 +178,7 @@ impl Slots {
     /// Asks for a turn. Returns whether there is one; else the socket is in the queue, and woken
     /// when it has one.
     pub(super) fn ask_for_turn(&self, socket: &Rc<Socket>, is_between_roles: bool) -> bool {
-        let is_between_roles = is_between_roles || socket.standing.get() == Standing::Role;
+        let is_between_roles = is_between_roles || socket.peer_kind.get() == PeerKind::Role;
         let set_aside = if is_between_roles { self.supply.set_aside } else { 0 };
         if self.turns.get() < self.supply.turns + set_aside {
             self.turns.set(self.turns.get() + 1);
@@ -209,7 +210,7 @@ impl Slots {
         }
         self.end_for(newcomer, |socket, stage| {
             let is_slow = matches!(stage, Stage::Body | Stage::Unread);
-            is_slow && socket.standing.get() != Standing::Role
+            is_slow && socket.peer_kind.get() != PeerKind::Role
         });
     }
 
@@ -271,15 +272,15 @@ impl Slots {
         let sockets = self.sockets.borrow();
         loop {
             let all = self.load.weight.get();
-            if all <= MUCH {
+            if all <= SOFT_LIMIT {
                 return;
             }
-            let is_too_much = all > TOO_MUCH;
+            let is_too_much = all > HARD_LIMIT;
             let heavy = sockets.iter().filter(|socket| {
                 socket.ending().is_none()
-                    && socket.weight() >= HEAVY
+                    && socket.weight() >= LEAST_WORTH_CLOSING
                     && socket.weight() * 2 < all
-                    && (is_too_much || socket.age(self.now.get()) >= PATIENCE)
+                    && (is_too_much || socket.age(self.now.get()) >= SLOW_AFTER)
             });
             let mut heavy: Vec<_> = heavy.collect();
             let mut hosts: HashMap<PeerHost, usize> = HashMap::new();
@@ -290,7 +291,7 @@ impl Slots {
             let Some((host, _)) = heaviest else { return };
             heavy.retain(|socket| socket.host == host);
             heavy.sort_by_key(|socket| {
-                (socket.standing.get() == Standing::Role, socket.seen.get().since)
+                (socket.peer_kind.get() == PeerKind::Role, socket.seen.get().since)
             });
             for socket in heavy.into_iter().take(BATCH) {
                 socket.end(Ending::Close);

@@ -36,7 +36,7 @@ pub(super) struct Socket {
     needs_tls: bool,
     /// Where it is among its thread's sockets.
     pub(super) index: Cell<usize>,
-    pub(super) standing: Cell<Standing>,
+    pub(super) peer_kind: Cell<PeerKind>,
     pub(super) holder: Cell<Holder>,
     /// How it was at the last tick of the clock.
     pub(super) seen: Cell<Glimpse>,
@@ -57,7 +57,7 @@ pub(super) struct PeerHost(IpAddr);
 
 /// What is known of the process at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum PeerKind {
     /// Nothing.
     Stranger,
     /// There was no place for it; one more request is read, in case it is a role's.
@@ -141,7 +141,7 @@ impl Socket {
             needs_tls: stream.is_new(),
             intake: RefCell::new(Intake::new(stream)),
             index: Cell::new(0),
-            standing: Cell::new(Standing::Stranger),
+            peer_kind: Cell::new(PeerKind::Stranger),
             holder: Cell::new(Holder::Parked),
             seen: Cell::new(Glimpse { stage: Stage::New, requests: 0, since: now }),
             ending: Cell::new(None),
@@ -177,7 +177,7 @@ impl Socket {
     pub(super) fn end(&self, ending: Ending) {
         match (self.ending.get(), ending) {
             (None, _) => {
-                if self.standing.get() != Standing::Surplus {
+                if self.peer_kind.get() != PeerKind::Surplus {
                     self.load.places.set(self.load.places.get() - 1);
                 }
                 self.forget_weight();
@@ -201,7 +201,7 @@ impl Socket {
 
     /// Whether it lives without a place.
     pub(super) fn is_surplus(&self) -> bool {
-        self.standing.get() == Standing::Surplus && self.ending().is_none()
+        self.peer_kind.get() == PeerKind::Surplus && self.ending().is_none()
     }
 
     /// Whether calls between roles are refused, as they came over a network that others may read.
@@ -211,7 +211,7 @@ impl Socket {
 
     /// Notes that the client has sent the store's secret, so that it is another role.
     pub(super) fn is_of_a_role(&self) {
-        if self.standing.replace(Standing::Role) == Standing::Surplus && self.ending().is_none() {
+        if self.peer_kind.replace(PeerKind::Role) == PeerKind::Surplus && self.ending().is_none() {
             self.load.places.set(self.load.places.get() + 1);
         }
     }

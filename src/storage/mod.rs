@@ -168,7 +168,7 @@ fn check_tables(connection: &Connection, path: &Path, schema: &[&str]) -> Result
     let read = || Ok((names(connection)?, expected()?));
     let (found, expected) = read().map_err(|error| classify(path, &error))?;
     let Some(unknown) = found.difference(&expected).next() else { return Ok(()) };
-    let problem = format!("the table `{}` is none of a store's", unknown.escape_debug());
+    let problem = format!("a store has no table `{}`", unknown.escape_debug());
     Err(StorageError::Corrupt(path.to_owned(), problem))
 }
 

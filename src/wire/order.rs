@@ -127,6 +127,13 @@ impl Position {
     /// The start of every log.
     pub const START: Self = Self { length: 0, chain: Chain::EMPTY };
 
+    /// Returns whether a log that ends here contradicts a journal that ends at `journal`: it is
+    /// longer, or as long and with other orders. Of a shorter one that cannot be told.
+    #[must_use]
+    pub fn contradicts(self, journal: Self) -> bool {
+        self.length > journal.length || (self.length == journal.length && self != journal)
+    }
+
     /// Returns the position after `order`, which must be the next one.
     ///
     /// # Panics

@@ -90,8 +90,8 @@ pub(crate) struct Cluster {
 pub(crate) struct ReplicaView<'a>(&'a Core<Waiter>);
 
 impl ReplicaView<'_> {
-    pub(crate) fn is_chosen(&self) -> bool {
-        self.0.is_chosen()
+    pub(crate) fn has_acquired(&self) -> bool {
+        self.0.has_acquired()
     }
 
     pub(crate) fn leads(&self) -> Option<Epoch> {

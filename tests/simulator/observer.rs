@@ -39,7 +39,7 @@ impl Observer for Cluster {
         if is::<GetJournal>(call)
             && let Node::Replica(id) = from
         {
-            match self.replica(id, |core| (core.is_chosen(), core.leads())) {
+            match self.replica(id, |core| (core.has_acquired(), core.leads())) {
                 Some((true, None)) => self.world.reached("a leader began by fetching"),
                 Some((true, Some(_))) => self.world.reached("a leader fetched what it lacked"),
                 Some((false, _)) | None => {}

@@ -18,11 +18,11 @@ async fn while_the_catalog_is_down_a_purchase_is_one_warning() {
     cluster.start_role("catalog");
     assert_eq!(buy(&store, "Tux", 1, "meanwhile").await.unwrap().0, 200);
     let log = cluster.log("order-3");
-    assert!(log.contains("the outcome of a batch is unknown"), "{log}");
+    assert!(log.contains("the catalog did not answer a batch"), "{log}");
     // It may fail for two reasons: the connection breaks, and then none is accepted.
-    assert!(log.matches("the outcome of a batch is unknown").count() <= 2, "{log}");
+    assert!(log.matches("the catalog did not answer a batch").count() <= 2, "{log}");
     eventually("its end is said", async || {
-        cluster.log("order-3").contains("the catalog answers batches again; it did not ")
+        cluster.log("order-3").contains("the catalog answers batches again, after ")
     })
     .await;
     for role in ["order-1", "order-2", "order-3", "frontend"] {
@@ -79,7 +79,9 @@ async fn purchases_that_are_retried_at_the_next_leader_are_counted() {
     eventually("they are counted", async || {
         let log = cluster.log("frontend");
         log.lines().any(|line| {
-            line.contains("INFO") && line.contains("retried ") && line.ends_with(" at leader 2")
+            // Replica 1, if the machine is so busy that 2 missed health checks.
+            let is_at_another = [2, 1].iter().any(|id| line.ends_with(&format!(" at leader {id}")));
+            line.contains("INFO") && line.contains("retried ") && is_at_another
         })
     })
     .await;

@@ -43,7 +43,7 @@ impl Core {
     /// A call to the catalog's last run takes no longer than a lease. Until then its answer may be
     /// on its way to a replica, which would hold more afterwards than it says now.
     pub fn hear(&mut self, replica: ReplicaId, log: Position, now: Instant) -> Hearing {
-        if self.contradicts(log) {
+        if log.contradicts(self.stock.status().journal) {
             return self.claimed(replica, now);
         }
         self.hear_itself(replica, log, now)
@@ -51,14 +51,18 @@ impl Core {
 
     /// Notes where a replica's log ended some time ago: it may hold more by now.
     pub fn hear_of(&mut self, replica: ReplicaId, log: Position, now: Instant) -> Hearing {
-        if self.contradicts(log) { self.claimed(replica, now) } else { Hearing::Known }
+        if log.contradicts(self.stock.status().journal) {
+            self.claimed(replica, now)
+        } else {
+            Hearing::Known
+        }
     }
 
     /// Notes a replica's own answer to the question where its log ends.
     pub fn answered(&mut self, replica: ReplicaId, answer: LogEnd, now: Instant) -> Hearing {
         self.claims.remove(&replica);
         let is_vouched_for = answer.vouched_by == Some(self.boot());
-        if is_vouched_for && self.contradicts(answer.end) {
+        if is_vouched_for && answer.end.contradicts(self.stock.status().journal) {
             return Hearing::Known;
         }
         self.hear_itself(replica, answer.end, now)
@@ -93,11 +97,6 @@ impl Core {
         }
         let is_news = self.claims.insert(replica, now).is_none();
         if is_news { Hearing::Claim } else { Hearing::Known }
-    }
-
-    fn contradicts(&self, log: Position) -> bool {
-        let journal = self.stock.status().journal;
-        log.length > journal.length || (log.length == journal.length && log != journal)
     }
 }
 

@@ -118,9 +118,7 @@ impl History {
         log: Position,
         journal: Position,
     ) -> Option<Hearing> {
-        let contradicts =
-            log.length > journal.length || (log.length == journal.length && log != journal);
-        if !contradicts {
+        if !log.contradicts(journal) {
             return None;
         }
         let is_longest = self.evidence.is_none_or(|known| log.length > known.log.length);
@@ -161,8 +159,8 @@ impl fmt::Display for Stopped {
             Self::Contradicted { replica, log, journal } => write!(
                 f,
                 "sales are stopped: order-{replica} holds {log} orders and the catalog's journal \
-                 {journal}, so the catalog's database is older than its replicas or another one; \
-                 see docs/operations.md, or `toystore rebuild --help`"
+                 {journal}, so the catalog's database is older than its replicas, or belongs to \
+                 another store; see docs/operations.md, or `toystore rebuild --help`"
             ),
             Self::Claimed(replica) => write!(
                 f,

@@ -2,7 +2,7 @@
 //!
 //! Some decisions concern both and must not be torn apart. Whether a front-end becomes a holder of
 //! a toy, and which quantity it is told, is one decision; publishing a change and unlocking its
-//! toys is another. Each is one method of [`Core`]. The server calls it under one lock, and the
+//! toys is another. Each is one method of [`Core`]. The service calls it under one lock, and the
 //! simulator between two events, so nothing can happen in between.
 //!
 //! [`term`] decides which of several catalogs rules, and [`ruling`] is what only that one may do.

@@ -4,7 +4,7 @@
 //!
 //! Besides decisions, a batch of purchases needs the disk twice and the front-ends'
 //! acknowledgements once. Each step is a type that can be had only from the step before
-//! (*typestate*). So no caller, server or simulator, can commit a toy that a front-end still shows,
+//! (*typestate*). So no caller, service or model, can commit a toy that a front-end still shows,
 //! or answer a purchase that is not on disk:
 //!
 //! ```text

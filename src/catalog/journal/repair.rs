@@ -1,5 +1,5 @@
-//! Values that no store comes to, such as an epoch near the largest number: found at a start, and
-//! mended by `toystore repair`.
+//! Impossible values, such as an epoch near the largest number: found at a start, and
+//! repaired by `toystore repair`.
 //!
 //! No message between roles can bring such a value into the database. An older version could, and
 //! so can a disk or a hand.
@@ -58,7 +58,7 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StorageE
         None => Ok(()),
         Some((_, problem)) => Err(StorageError::Corrupt(
             path.to_owned(),
-            format!("{problem}, which no store comes to; run `toystore repair`"),
+            format!("{problem}, which is impossible; run `toystore repair`"),
         )),
     }
 }

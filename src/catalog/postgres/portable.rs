@@ -13,14 +13,14 @@ use super::schema;
 use super::session::ServerSession;
 use crate::catalog::core::stock::RecordedDecision;
 use crate::catalog::journal::portable::{
-    ContentsSummary, Head, KeyedDecision, Sink, SourceFile, StockRow, Tally,
+    ContentsSummary, DecisionsSummary, Head, KeyedDecision, Sink, SourceFile, StockRow,
 };
 use crate::storage::StorageError;
 use crate::wire::order::{Order, OrderNumber, Position};
 use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
 /// A piece takes some milliseconds; a disk may be slow. No catalog waits for this transaction.
-const PATIENT: &str = "SET LOCAL statement_timeout = '60s';
+const LONG_TIMEOUTS: &str = "SET LOCAL statement_timeout = '60s';
                        SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// The row is changed only if no store has sold here, and no catalog rules.
@@ -62,7 +62,7 @@ pub(super) async fn write(
     primary: &ServerSession,
     source: &mut SourceFile,
 ) -> Result<ContentsSummary, StorageError> {
-    primary.run(&format!("BEGIN; {PATIENT}")).await?;
+    primary.run(&format!("BEGIN; {LONG_TIMEOUTS}")).await?;
     let filled = fill(primary, source).await;
     let ended = primary.run(if filled.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
     let filled = filled?;
@@ -130,13 +130,13 @@ async fn fill_log(
 async fn fill_decisions(
     primary: &ServerSession,
     source: &mut SourceFile,
-) -> Result<Tally, StorageError> {
-    let (mut tally, mut last) = (Tally::default(), String::new());
+) -> Result<DecisionsSummary, StorageError> {
+    let (mut summary, mut last) = (DecisionsSummary::default(), String::new());
     loop {
         let entries = source.decisions(&last)?;
-        let Some((key, _)) = entries.last() else { return Ok(tally) };
+        let Some((key, _)) = entries.last() else { return Ok(summary) };
         key.as_str().clone_into(&mut last);
-        tally.add(&entries);
+        summary.add(&entries);
         let mut columns = DecisionColumns::default();
         for (key, decision) in &entries {
             columns.push(key, decision);
@@ -152,7 +152,9 @@ pub(super) async fn read(
     primary: &ServerSession,
     sink: &mut impl Sink,
 ) -> Result<ContentsSummary, StorageError> {
-    primary.run(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {PATIENT}")).await?;
+    primary
+        .run(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LONG_TIMEOUTS}"))
+        .await?;
     let found = walk(primary, sink).await;
     let ended = primary.run("ROLLBACK").await;
     let found = found?;
@@ -179,19 +181,19 @@ async fn walk(
     if journal != told {
         return Err(damage("the log does not end where the row of `cluster` says"));
     }
-    let (mut tally, mut owned, mut last) = (Tally::default(), 0_u64, String::new());
+    let (mut summary, mut owned, mut last) = (DecisionsSummary::default(), 0_u64, String::new());
     loop {
         let (entries, owners) = decisions(primary, &last).await?;
         let Some((key, _)) = entries.last() else { break };
         key.as_str().clone_into(&mut last);
-        tally.add(&entries);
+        summary.add(&entries);
         owned += owners;
         sink.take_decisions(&entries)?;
     }
     if owned != keys {
         return Err(damage("an order has no recorded decision"));
     }
-    Ok(ContentsSummary { head, journal, decisions: tally })
+    Ok(ContentsSummary { head, journal, decisions: summary })
 }
 
 async fn head(primary: &ServerSession) -> Result<(Head, Position), StorageError> {

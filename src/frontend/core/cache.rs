@@ -27,7 +27,7 @@
 //! A session comes with the names of all toys in the catalog. So a query for an unknown name is
 //! answered here: it neither reaches the catalog nor fills the cache.
 //!
-//! `V` is a cached answer: rendered bytes in the server, a version in the model checker.
+//! `V` is a cached answer: rendered bytes in the service, a version in the model checker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};

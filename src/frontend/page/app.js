@@ -1,4 +1,4 @@
-// The page's shell: addresses, navigation, colours, and what is said about the connection.
+// The page's frame: addresses, navigation, colours, and what is said about the connection.
 //
 // An address is `#/<view>/<part>?<query>`. A view is a module that exports
 // `mount(root, context) -> unmount`; it is loaded when it is first shown.

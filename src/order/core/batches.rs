@@ -109,7 +109,7 @@ impl<W> Core<W> {
         waiter: W,
         is_gone: impl Fn(&W) -> bool,
     ) -> Result<(), Busy> {
-        if !self.is_chosen() {
+        if !self.has_acquired() {
             self.effects.answers.push((waiter, PurchaseReply::NotLeader(self.leadership)));
             return Ok(());
         }
@@ -124,7 +124,7 @@ impl<W> Core<W> {
     /// its [outcome](Core::batch_answered) is reported.
     pub fn next_task(&mut self, now: Instant, is_gone: impl Fn(&W) -> bool) -> Task {
         let Some(epoch) = self.leads() else {
-            return if self.is_chosen() { Task::Activate } else { Task::Rest(None) };
+            return if self.has_acquired() { Task::Activate } else { Task::Rest(None) };
         };
         if self.is_behind() {
             return Task::Fetch;

@@ -1,13 +1,13 @@
-//! What the server must carry out after a call to the core: answers, log lines, tasks to wake.
+//! What the service must carry out after a call to the core: answers, log lines, tasks to wake.
 //!
 //! # The idea
 //!
 //! A call to the core decides and leaves the consequences here, as data. The caller carries them
-//! out afterwards: the server with channels and a log, the model by changing its world's state. So
+//! out afterwards: the service with channels and a log, the model by changing its world's state. So
 //! a decision cannot be interrupted by its consequences:
 //!
 //! ```text
-//! server                             core
+//! service                            core
 //!   | written(log 1, to 9) ---------->| orders 7 and 8 may be acknowledged
 //!   |<------------ Effects -----------| answers: two waiters, "decided"
 //!   | unlocks the core                |
@@ -46,7 +46,7 @@ pub enum Event {
     /// There is a newer leadership.
     Learned(Leadership),
     /// This replica has acquired leadership and leads once it has what it misses.
-    Chosen(Epoch),
+    Acquired(Epoch),
     /// This replica leads and sells.
     Leads(Leadership),
     /// This replica stepped down from an epoch that the catalog does not know as its own.
@@ -90,7 +90,7 @@ impl fmt::Display for Event {
         const UNTIL: &str = "orders are acknowledged without it until it has caught up";
         match self {
             Self::Learned(leadership) => write!(f, "heard that {leadership}"),
-            Self::Chosen(epoch) => write!(f, "this replica becomes the leader, epoch {epoch}"),
+            Self::Acquired(epoch) => write!(f, "this replica becomes the leader, epoch {epoch}"),
             Self::Leads(leadership) => write!(f, "{leadership}: this replica sells from now on"),
             Self::SteppedDown(epoch, known) => {
                 write!(f, "stepping down from epoch {epoch}: the catalog knows only that {known}")

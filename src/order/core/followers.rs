@@ -132,10 +132,10 @@ impl<W> Core<W> {
     pub fn append(&mut self, request: &AppendRequest) -> Result<(), NotAppended> {
         self.hinted(request.leadership);
         let (own, theirs) = (self.leadership.epoch, request.leadership.epoch);
-        if own > theirs || (own == theirs && self.is_chosen()) {
+        if own > theirs || (own == theirs && self.has_acquired()) {
             return Err(NotAppended::Stale(self.leadership));
         }
-        if self.is_chosen() {
+        if self.has_acquired() {
             return Err(NotAppended::Leads);
         }
         self.heard_of(request.leader_length);

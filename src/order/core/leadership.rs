@@ -43,8 +43,8 @@
 //!
 //! # What is left out
 //!
-//! Elections: the front-ends choose the nominee. Terms that expire: a leader that no front-end can
-//! reach stays leader until another replica is nominated.
+//! Elections: the front-ends choose the nominee. Leaderships that expire: a leader that no
+//! front-end can reach stays leader until another replica is nominated.
 
 use super::Core;
 use super::effects::Event;
@@ -89,14 +89,14 @@ impl<W> Core<W> {
     /// Returns whether this replica has acquired leadership, even while it is still fetching what
     /// it misses.
     #[must_use]
-    pub fn is_chosen(&self) -> bool {
+    pub fn has_acquired(&self) -> bool {
         self.mode != Mode::Following
     }
 
     /// Handles a front-end's nomination of this replica.
     #[must_use]
     pub fn nominated(&mut self, nomination: Nomination) -> Candidacy {
-        if self.is_chosen() && self.leadership.epoch >= nomination.seen {
+        if self.has_acquired() && self.leadership.epoch >= nomination.seen {
             return Candidacy::Answer(NominationReply::Won(self.leadership));
         }
         self.awaits_nomination = false;
@@ -149,13 +149,13 @@ impl<W> Core<W> {
     ) -> NominationReply {
         // Newer than what was known before, or an earlier catalog's.
         let is_old = leadership.epoch < self.leadership.epoch && self.leadership != before;
-        let is_done = leadership.epoch == self.leadership.epoch && self.is_chosen();
+        let is_done = leadership.epoch == self.leadership.epoch && self.has_acquired();
         if !is_old && !is_done {
             assert!(leadership.is_led_by(self.id), "an acquisition is answered to its nominee");
             self.leadership = leadership;
             self.mode = Mode::Activating;
             self.heard_of(journal_length);
-            self.effects.events.push(Event::Chosen(leadership.epoch));
+            self.effects.events.push(Event::Acquired(leadership.epoch));
             // Purchases of an earlier epoch, of whose end this replica had not heard.
             self.redirect_waiters();
             self.effects.work = true;
@@ -197,7 +197,7 @@ impl<W> Core<W> {
             self.redirect_waiters();
             self.effects.grown = true;
         } else if record != known && known == before {
-            let led = self.is_chosen();
+            let led = self.has_acquired();
             self.leadership = record;
             self.mode = Mode::Following;
             if led {
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     fn acquired(core: &Core<u32>) -> Option<Epoch> {
-        core.is_chosen().then_some(core.leadership.epoch)
+        core.has_acquired().then_some(core.leadership.epoch)
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
         let request = Acquisition { nominee: ME, seen: Epoch(0), log: core.durable() };
         let won = AcquisitionReply::Won { leadership: leading(1, ME), journal: core.durable() };
         core.acquisition_answered(&request, Leadership::default(), won);
-        assert!(!core.is_chosen(), "the leadership of epoch 1 has ended");
+        assert!(!core.has_acquired(), "the leadership of epoch 1 has ended");
     }
 
     #[test]
@@ -270,9 +270,9 @@ mod tests {
     fn a_nominee_that_heard_of_its_own_victory_first_still_becomes_leader() {
         let mut core = started(0);
         core.recorded(leading(1, ME), Leadership::default());
-        assert!(!core.is_chosen());
+        assert!(!core.has_acquired());
         acquire(&mut core, leading(1, ME), 0);
-        assert!(core.is_chosen());
+        assert!(core.has_acquired());
     }
 
     #[test]
@@ -323,7 +323,7 @@ mod tests {
         let mut core = leader(0);
         acquire(&mut core, leading(3, ME), 0);
         core.recorded(leading(2, OTHER), leading(1, ME));
-        assert!(core.is_chosen());
+        assert!(core.has_acquired());
         assert_eq!(core.leadership(), leading(3, ME));
     }
 }

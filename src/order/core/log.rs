@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Rows are *accepted* before they are *durable*, so that the next batch need not wait for the
-//! disk. The server queues a [`Write`] for the disk in the same step in which the rows are
+//! disk. The service queues a [`Write`] for the disk in the same step in which the rows are
 //! accepted; and if the write fails, all that was accepted after it is taken back, too:
 //!
 //! ```text
@@ -30,7 +30,7 @@
 //!
 //! If the log went on from 8 instead, row 7 would be missing from the disk for good.
 //!
-//! A log that contradicts the journal is set aside by the server and [begun
+//! A log that contradicts the journal is set aside by the service and [begun
 //! anew](Core::begin_anew).
 //!
 //! # What is left out
@@ -217,7 +217,7 @@ impl<W> Core<W> {
         self.effects.work = true;
     }
 
-    /// Begins the log anew and empty: the journal contradicts the old one, which the server has
+    /// Begins the log anew and empty: the journal contradicts the old one, which the service has
     /// set aside. What this replica knew is forgotten with it.
     pub fn begin_anew(&mut self) {
         self.redirect_waiters();
@@ -244,7 +244,7 @@ impl<W> Core<W> {
     /// leader fetches as part of [becoming leader](super::leadership) instead.
     #[must_use]
     pub fn should_fetch(&self) -> bool {
-        !self.is_chosen() && (self.is_new() || self.is_behind())
+        !self.has_acquired() && (self.is_new() || self.is_behind())
     }
 
     /// Interprets the answer to a request for missing rows; `taken` tells whether they were taken
@@ -272,7 +272,7 @@ impl<W> Core<W> {
     /// Notes that the peers and the journal were asked for what this replica missed. Returns
     /// whether it was new until now.
     pub fn caught_up(&mut self) -> bool {
-        let was_new = self.is_new() && !self.is_chosen();
+        let was_new = self.is_new() && !self.has_acquired();
         if was_new {
             self.has_caught_up();
         }

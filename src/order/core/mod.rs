@@ -26,7 +26,7 @@
 //! | what a follower is sent, and which followers an acknowledgement waits for | [`followers`] |
 //! | where a batch is cut, when an order is acknowledged | [`batches`] |
 //! | what a retry under a key meets | [`in_flight`] |
-//! | what the server carries out | [`effects`] |
+//! | what the service carries out | [`effects`] |
 //!
 //! This file has the replica as a whole: what it is made of, its status, and whether it is fit to
 //! lead.
@@ -59,7 +59,7 @@ use crate::wire::replication::{
 /// old: five self-checks, so that one slow answer does not make a leader unfit.
 pub const FRESHNESS: Duration = Duration::from_secs(1);
 
-/// A replica. `W` is the type of what waits for an answer to a purchase: a channel in the server,
+/// A replica. `W` is the type of what waits for an answer to a purchase: a channel in the service,
 /// a number in tests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core<W> {
@@ -234,7 +234,7 @@ impl<W> Core<W> {
         self.catalog_answered(asked);
         self.journal_reported(status.journal.length);
         // A leader without purchases must be woken to fetch.
-        self.effects.work |= self.is_chosen() && self.is_behind();
+        self.effects.work |= self.has_acquired() && self.is_behind();
         JournalCheck::Known
     }
 }

@@ -12,7 +12,7 @@ impl Purchases {
             let alike = |other: &usize| self.size.wants[*other] == self.size.wants[client];
             let mut before = (0..client).filter(alike);
             if one.tries > 0 || before.all(|other| state.clients[other].tries > 0) {
-                let chosen = members().filter(|(_, one)| one.core.is_chosen());
+                let chosen = members().filter(|(_, one)| one.core.has_acquired());
                 steps.extend(chosen.map(|(member, _)| Step::Ask { client, member }));
             }
         }
@@ -119,7 +119,7 @@ impl Purchases {
                 self.sights.note("a replica has an order that is asked for");
                 // Only a leader is asked, which none becomes whose log is foreign.
                 let wrong = state.disk.journal.get(number) != Some(own);
-                if wrong && (one.core.is_chosen() || !self.size.foreign) {
+                if wrong && (one.core.has_acquired() || !self.size.foreign) {
                     state.broken = Some(FOUND);
                 }
             }

@@ -43,7 +43,7 @@ impl Purchases {
     /// What the task that sells would do next. `None` if it waits for the catalog, or has nothing
     /// to do with it.
     pub(super) fn next_task(&self, one: &Member) -> Option<Task> {
-        let is_idle = one.core.is_chosen() && one.selling.is_none();
+        let is_idle = one.core.has_acquired() && one.selling.is_none();
         is_idle.then(|| self.take_task(&mut one.core.clone()))
     }
 

@@ -100,7 +100,7 @@ fn is_answered(model: &Purchases, state: &State) -> bool {
     }
     let mut steps = Vec::new();
     model.actions(state, &mut steps);
-    waited_at.all(|one| one.core.is_chosen()) && steps.into_iter().any(Step::goes_on)
+    waited_at.all(|one| one.core.has_acquired()) && steps.into_iter().any(Step::goes_on)
 }
 
 impl Step {

@@ -61,7 +61,7 @@ impl Purchases {
         let effects = one.core.take_effects();
         for event in effects.events {
             match event {
-                Event::Learned(_) | Event::Chosen(_) | Event::SteppedDown(..) => one.live.clear(),
+                Event::Learned(_) | Event::Acquired(_) | Event::SteppedDown(..) => one.live.clear(),
                 Event::FollowerLost(_) => self.sights.note("a live follower is lost"),
                 Event::FollowerDiverged(_) => self.sights.note("a follower's log is foreign"),
                 Event::Behind(_) | Event::Diverged => {
@@ -112,12 +112,12 @@ impl Purchases {
         let fetches = match self.next_task(one) {
             Some(Task::Activate | Task::Fetch) => lacks,
             Some(Task::Sell(..) | Task::Rest(_)) => false,
-            None => !core.is_chosen() && (lacks || (core.should_fetch() && journal > 0)),
+            None => !core.has_acquired() && (lacks || (core.should_fetch() && journal > 0)),
         };
         if fetches {
             steps.push(Step::Fetch(member));
         }
-        if core.is_chosen() && core.leads().is_none() && core.clone().try_to_lead() {
+        if core.has_acquired() && core.leads().is_none() && core.clone().try_to_lead() {
             steps.push(Step::Lead(member));
         }
         if core.leadership().epoch < state.stock.status().leadership.epoch {
@@ -212,7 +212,7 @@ impl Purchases {
             core.has_all_of_the_journal();
             core.caught_up()
         });
-        if state.members[member].core.is_chosen() {
+        if state.members[member].core.has_acquired() {
             self.sights.note("a leader fetches what it misses");
         }
         // Only a crash, a full disk or a leader would see that it takes time to write.

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use toystore::catalog::core::stock::{Change, RecordedDecision};
 use toystore::catalog::journal::Journal;
 use toystore::catalog::journal::portable::{
-    ContentsSummary, Head, KeyedDecision, PIECE, Sink as _, SourceFile, StockRow, Tally, TargetFile,
+    ContentsSummary, DecisionsSummary, Head, KeyedDecision, PIECE, Sink as _, SourceFile, StockRow,
+    TargetFile,
 };
 use toystore::wire::identity::StoreId;
 use toystore::wire::order::{Order, OrderNumber, Position};
@@ -121,7 +122,7 @@ fn filled_with_many(path: &Path) {
         stock: vec![stock("Tux", [7, sold + 7, sold, sold])],
     };
     let mut target = TargetFile::create(path).unwrap();
-    let (mut journal, mut decisions) = (Position::START, Tally::default());
+    let (mut journal, mut decisions) = (Position::START, DecisionsSummary::default());
     let key =
         |number: u64| IdempotencyKey::from(format!("client:a-key-of-some-length-{number:09}"));
     let numbers: Vec<u64> = (0..MANY).collect();

@@ -65,12 +65,12 @@ pub struct ContentsSummary {
     /// Where the journal ends, with the hash of all orders.
     pub journal: Position,
     /// All decisions.
-    pub decisions: Tally,
+    pub decisions: DecisionsSummary,
 }
 
 /// How many decisions there are, and a hash of all of them in the order of their keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct DecisionsSummary {
     /// How many there are.
     pub count: u64,
     hash: [u8; 32],
@@ -93,7 +93,7 @@ pub trait Sink {
     fn take_decisions(&mut self, decisions: &[KeyedDecision]) -> Result<(), StorageError>;
 }
 
-impl Tally {
+impl DecisionsSummary {
     /// Counts decisions that follow those before.
     pub fn add(&mut self, decisions: &[KeyedDecision]) {
         for (key, decision) in decisions {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
-use super::{ContentsSummary, Head, KeyedDecision, PIECE, StockRow, Tally};
+use super::{ContentsSummary, DecisionsSummary, Head, KeyedDecision, PIECE, StockRow};
 use crate::catalog::core::stock::RecordedDecision;
 use crate::catalog::journal::decisions;
 use crate::catalog::journal::shelves::check_sums;
@@ -100,14 +100,14 @@ impl SourceFile {
             }
             journal = orders.iter().fold(journal, Position::continued_by);
         }
-        let (mut tally, mut last) = (Tally::default(), String::new());
+        let (mut summary, mut last) = (DecisionsSummary::default(), String::new());
         loop {
             let found = self.decisions(&last)?;
             let Some((key, _)) = found.last() else { break };
             key.as_str().clone_into(&mut last);
-            tally.add(&found);
+            summary.add(&found);
         }
-        Ok(ContentsSummary { head, journal, decisions: tally })
+        Ok(ContentsSummary { head, journal, decisions: summary })
     }
 }
 

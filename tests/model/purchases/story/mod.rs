@@ -430,9 +430,9 @@ impl Purchases {
             })
             .collect();
         let mut facts = BTreeMap::from([("disk", listed(&log))]);
-        let leads = match (one.core.leads(), one.core.is_chosen()) {
+        let leads = match (one.core.leads(), one.core.has_acquired()) {
             (Some(epoch), _) => format!("epoch {}", epoch.0),
-            (None, true) => "is chosen".into(),
+            (None, true) => "activating".into(),
             (None, false) => "no".into(),
         };
         facts.insert("leads", leads);
@@ -549,7 +549,7 @@ impl Told for Purchases {
 
     fn is_at_rest(&self, state: &State) -> bool {
         let rests = |one: &Member| {
-            let leads = one.core.leads().is_some() || !one.core.is_chosen();
+            let leads = one.core.leads().is_some() || !one.core.has_acquired();
             one.waiting.is_empty() && one.selling.is_none() && !one.is_writing() && leads
         };
         state.members.iter().all(rests)

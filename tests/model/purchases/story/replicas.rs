@@ -203,13 +203,16 @@ impl Purchases {
         }
         let core = &after.members[member].core;
         let who = capital(&person(member));
-        s.say(match (core.is_chosen(), core.leads()) {
+        s.say(match (core.has_acquired(), core.leads()) {
             (true, Some(epoch)) => format!("{who} learns that it leads in epoch {}.", epoch.0),
             (true, None) => {
                 format!("{who} learns that it is to lead in epoch {}.", core.leadership().epoch.0)
             }
             (false, _) => format!("{who} learns that it does not lead."),
         });
-        s.local(REPLICAS[member], if core.is_chosen() { "is chosen" } else { "does not lead" });
+        s.local(
+            REPLICAS[member],
+            if core.has_acquired() { "acquired leadership" } else { "does not lead" },
+        );
     }
 }
