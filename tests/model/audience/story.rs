@@ -112,7 +112,9 @@ impl Audiences {
             s.say("Half a second passes; the answers are the same.");
         } else {
             s.say("Half a second passes; the front-end asks both catalogs.");
-            said.iter().for_each(|sentence| s.say(sentence));
+            for sentence in &said {
+                s.say(sentence);
+            }
         }
         memory.last = said;
     }

@@ -147,33 +147,31 @@ fn anything_but_giving_up(_: &State, step: &Step) -> bool {
 
 /// The same, and the first catalog's order is on its way until another one rules.
 fn late(state: &State, step: &Step) -> bool {
-    let other_rules = matches!(state.catalogs[1], Catalog::Rules(_));
-    match step {
-        Step::Apply(place) => state.writes[*place].by == 1 || other_rules,
-        _ => anything_but_giving_up(state, step),
-    }
+    let is_early = |place: usize| state.writes[place].by == 0 && !second_rules(state);
+    anything_but_giving_up(state, step) && !matches!(step, Step::Apply(place) if is_early(*place))
 }
 
-/// The same, and the first catalog is paused, until another one rules, and reads are its own.
+/// The same, and the first catalog is paused until the second one rules, but for an early fill.
 fn paused(state: &State, step: &Step) -> bool {
-    let other_rules = matches!(state.catalogs[1], Catalog::Rules(_));
-    match step {
-        Step::Commit(0) | Step::Beat(0) | Step::GiveUp(_) => false,
-        Step::Fill(_) => state.tick == 1,
-        Step::Read(0) => other_rules,
-        _ => true,
-    }
+    let is_paused = matches!(step, Step::Read(0)) && !second_rules(state)
+        || matches!(step, Step::Fill(_)) && state.tick != 1
+        || matches!(step, Step::Commit(0) | Step::Beat(0));
+    anything_but_giving_up(state, step) && !is_paused
 }
 
-/// The same, but for its one beat, which it sends when the claim is under way.
+/// The same, but for the first catalog's beat, which is stored before a claim that is under way.
 fn paused_until_a_claim(state: &State, step: &Step) -> bool {
-    let is_claimed = state.writes.iter().any(|write| matches!(write.kind, Kind::Claim(_)));
-    let is_beaten = state.left.beats == 0 && state.writes.len() < 2;
-    match step {
-        Step::Beat(0) => is_claimed,
-        Step::Apply(place) if matches!(state.writes[*place].kind, Kind::Claim(_)) => is_beaten,
-        _ => paused(state, step),
+    let is_claim = |write: &Write| matches!(write.kind, Kind::Claim(_));
+    if *step == Step::Beat(0) {
+        return state.writes.iter().any(is_claim);
     }
+    let is_beaten = state.left.beats == 0 && state.writes.len() < 2;
+    let is_early = |place: usize| is_claim(&state.writes[place]) && !is_beaten;
+    paused(state, step) && !matches!(step, Step::Apply(place) if is_early(*place))
+}
+
+fn second_rules(state: &State) -> bool {
+    matches!(state.catalogs[1], Catalog::Rules(_))
 }
 
 /// The rules, in the order in which they are best read, each in a world that is just large enough.

@@ -83,7 +83,7 @@ impl Terms {
     fn tell_tick(&self, memory: &mut Memory, states: (&State, &State), s: &mut Scene) {
         let (before, after) = states;
         s.say("A quarter of a second passes.");
-        for catalog in 0..2 {
+        for (catalog, node) in CATALOGS.into_iter().enumerate() {
             let rules = |state: &State| match &state.catalogs[catalog] {
                 Catalog::Rules(ruling) => ruling.lease.rules(self.now(state, catalog)),
                 Catalog::StandsBy(..) => false,
@@ -97,7 +97,7 @@ impl Terms {
                 s.say(format!("Catalog 1 is paused{again} by its machine, and sends no beat."));
             }
             if rules(before) && !rules(after) {
-                s.timer(CATALOGS[catalog], "lease is over");
+                s.timer(node, "lease is over");
                 s.say(format!("The lease of {} is over.", name(catalog)));
             }
         }
@@ -107,13 +107,13 @@ impl Terms {
             s.timer(FRONTEND, "lease is over");
             s.say("The front-end's lease is over, and it serves nothing from its cache.");
         }
-        for catalog in 0..2 {
+        for (catalog, node) in CATALOGS.into_iter().enumerate() {
             let barrier = |state: &State| match &state.catalogs[catalog] {
                 Catalog::Rules(ruling) => self.now(state, catalog) < ruling.barrier,
                 Catalog::StandsBy(..) => false,
             };
             if barrier(before) && !barrier(after) {
-                s.timer(CATALOGS[catalog], "earlier sessions are over");
+                s.timer(node, "earlier sessions are over");
                 s.say(format!("{} may change toys from now on.", capital(&name(catalog))));
             }
         }
