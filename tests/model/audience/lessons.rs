@@ -11,8 +11,8 @@ const SILENCE: Text = Text {
     topic: Topic::Catalogs,
     title: "A catalog that rules over nothing",
     rule: "A catalog leaves its term when front-ends have reached it and none has for 700 ms.",
-    wrong: "The network between the front-end and catalog 1 is cut. Catalog 1 reaches the database, \
-            and so keeps its term for ever; catalog 2 could sell, and may not.",
+    wrong: "The network between the front-end and catalog 1 is cut. Catalog 1 reaches the \
+            database, and so keeps its term for ever; catalog 2 could sell, and may not.",
     why: "That a catalog lives and reaches the database says nothing about whether it is of use. \
           The front-ends' questions do: each asks every catalog ten times a second whether it \
           rules.",
@@ -50,8 +50,8 @@ const NEED: Text = Text {
     topic: Topic::Catalogs,
     title: "A term that began without front-ends",
     rule: "A catalog that no front-end has reached in its term leaves it after 3 s.",
-    wrong: "Front-ends reach none of the catalogs, and catalog 2 comes to rule. Then the network to \
-            catalog 1 is mended. Catalog 2 waits for front-ends, for ever.",
+    wrong: "Front-ends reach none of the catalogs, and catalog 2 comes to rule. Then the network \
+            to catalog 1 is mended. Catalog 2 waits for front-ends, for ever.",
     why: "A silence can only begin after a question. In a term without any question there is none, \
           so such a term has a limit of its own. It is longer, since a store that starts has no \
           front-ends yet.",

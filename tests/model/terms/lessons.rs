@@ -46,7 +46,8 @@ const CLAIM_AFTER_MARGIN: Text = Text {
                catalog 2 claim the next term?",
     asked: Asked::BeforeTheDivergence,
     choices: &["Yes, now", "No, 200 ms later", "No, it asks catalog 1 first"],
-    broken: "The buyer had a Tux before this reader asked. By its own clock, catalog 1 still rules.",
+    broken: "The buyer had a Tux before this reader asked. \
+             By its own clock, catalog 1 still rules.",
     instead: "Catalog 2 waits for the margin, too. By then catalog 1's lease is over, also on the \
               slow clock.",
     code: &[(TERM, "CLAIM_MARGIN"), (TERM, "sighted")],
@@ -78,9 +79,9 @@ const FENCED_WRITES: Text = Text {
     topic: Topic::Catalogs,
     title: "A write from an earlier term",
     rule: "Every write names the term of its catalog. The database refuses it in any other term.",
-    wrong: "Catalog 1's commit is on its way for more than a second. Meanwhile catalog 2 claims the \
-            next term and reads the stock. Then the commit arrives and is stored, and catalog 2 \
-            does not know of it.",
+    wrong: "Catalog 1's commit is on its way for more than a second. Meanwhile catalog 2 claims \
+            the next term and reads the stock. Then the commit arrives and is stored, and catalog \
+            2 does not know of it.",
     why: "No lease helps here, since a lease is about when a write is sent, and this one arrives \
           late. The term in the row does: after a claim, nothing that an earlier catalog sent \
           can be stored.",
@@ -106,8 +107,8 @@ const BARRIER: Text = Text {
             from its cache.",
     why: "Who caches what is kept in a catalog's memory and is lost with its term. But no lease is \
           longer than a second, so after 1.25 s none of that term can be in use.",
-    question: "Catalog 2 has just begun to rule. The front-end holds Tux under a lease that catalog \
-               1 granted. A purchase of a Tux reaches catalog 2. What does it do?",
+    question: "Catalog 2 has just begun to rule. The front-end holds Tux under a lease that \
+               catalog 1 granted. A purchase of a Tux reaches catalog 2. What does it do?",
     asked: Asked::BeforeTheDivergence,
     choices: &["It sells at once", "It lets the purchase wait", "It tells the front-end first"],
     broken: "The buyer had a Tux before this reader asked: the cached answer is stale.",
@@ -126,12 +127,12 @@ const END_AT_DOUBT: Text = Text {
     why: "What is acknowledged must be on two disks. A catalog that is in doubt need not find out \
           whether its write lasts: it ends its term, and the next catalog reads the database, with \
           the write or without it. The purchase is sent again under its key.",
-    question: "The database says: stored here, but the standby may not have it. What does catalog 1 \
-               tell the buyer?",
+    question: "The database says: stored here, but the standby may not have it. What does catalog \
+               1 tell the buyer?",
     asked: Asked::BeforeTheEnd,
     choices: &["That the Tux is sold", "Nothing: it ends its term", "That the Tux is not sold"],
-    broken: "The buyer was told so, and the standby does not have the order. If the database's disk \
-             fails now, the order is lost.",
+    broken: "The buyer was told so, and the standby does not have the order. If the database's \
+             disk fails now, the order is lost.",
     instead: "Catalog 1 ends its term and answers nothing. Catalog 2 claims the next term, which \
               the standby stores together with the order.",
     code: &[(RUNNING, "rule_term"), (RUNNING, "within"), (TERM, "end")],

@@ -77,8 +77,8 @@ struct Size {
 struct Terms {
     without: Option<Rule>,
     size: Size,
-    /// In a lesson, reads that change nothing are steps, too: those that a catalog refuses, and those
-    /// of what was read before. And the second catalog is never paused, so it beats in time.
+    /// In a lesson, reads that change nothing are steps, too: those that a catalog refuses, and
+    /// those of what was read before. And the second catalog is never paused, so it beats in time.
     for_lesson: bool,
     base: Instant,
     sights: Sights,
