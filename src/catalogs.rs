@@ -75,17 +75,17 @@ impl Catalogs {
             Self::Several(several) => several,
         };
         let rulers = self.first().own().rulers();
-        let broken = |how: &str| CallError::Unreachable(Unreachable::Broken(how.to_owned()));
         let Some((term, id)) = rulers.ruler() else {
-            return Err(broken("no catalog rules at present"));
+            return Err(CallError::broken("no catalog rules at present"));
         };
         let Some((_, peer)) = several.iter().find(|(one, _)| *one == id) else {
-            return Err(broken(&format!("catalog-{id} rules, which roles.toml does not have")));
+            let why = format!("catalog-{id} rules, which roles.toml does not have");
+            return Err(CallError::broken(why));
         };
         let answer = tokio::select! {
             biased;
             answer = peer.call_for_list(call, time_limit, largest) => answer,
-            () = rulers.superseded(term) => Err(broken("another catalog rules now")),
+            () = rulers.superseded(term) => Err(CallError::broken("another catalog rules now")),
         };
         if let Err(CallError::Unreachable(Unreachable::NotRuling(standing))) = &answer {
             rulers.told(*standing);

@@ -5,6 +5,12 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+/// Returns a duration in microseconds, as records have it.
+#[must_use]
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// The time now, on a clock that never jumps and goes on while the process is stopped.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that they are meant for")]
 #[must_use]

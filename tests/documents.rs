@@ -538,6 +538,27 @@ fn the_numbers_of_the_protocol_are_those_of_the_code() {
 }
 
 #[test]
+fn the_documents_count_what_the_tests_have() {
+    let told = |path: &str| text_of(path).split_whitespace().collect::<Vec<_>>().join(" ");
+    let (proof, tests) = (told("docs/proof.md"), told("tests/README.md"));
+    assert!(text_of("tests/simulator/paths.rs").contains("RARE: [&str; 65]"));
+    assert!(proof.contains("65 rare paths") && tests.contains("one of 65 rare paths"));
+    let planted = text_of("tests/planted/run.sh");
+    let found_by = |detector: &str| {
+        let listed = planted.lines().filter(|line| line.starts_with("  '"));
+        listed.filter(|line| line.ends_with(&format!(" {detector}'"))).count()
+    };
+    let by_processes = found_by("chaos") + found_by("leases");
+    let directed = found_by("hearings") + found_by("takeovers") + found_by("databases");
+    assert_eq!((by_processes, found_by("simulator"), directed), (5, 14, 8), "say so in the proof");
+    assert!(
+        proof.contains("find five of the classical kind, and the simulator must find fourteen")
+    );
+    assert!(proof.contains("Directed tests must find eight more"));
+    assert!(tests.contains("has twenty-seven bugs as patches"));
+}
+
+#[test]
 fn sections_are_linked_to_by_their_headings() {
     let name = anchor("### 1. When a read can be stale?");
     assert_eq!(name.as_deref(), Some("1-when-a-read-can-be-stale"));

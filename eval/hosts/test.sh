@@ -87,7 +87,8 @@ no_order_is_lost_when_patroni_replaces_a_server_that_was_killed() {
 another_catalog_rules_when_one_is_killed_stopped_or_cut_off() {
   "${as_root[@]}" env TOYSTORE_BIN="${TOYSTORE_BIN:-$target/debug/toystore}" \
     EVAL_RESULTS="$work/data" "$repo/eval/takeover/run.sh" 1
-  grep -q '^| cut | 1 |' "$work/data/takeover/summary.md"
+  grep -q '^| cut off from all | 1 |' "$work/data/takeover/summary.md"
+  grep -q '^| cut off from the front-ends | 1 |' "$work/data/takeover/summary.md"
 }
 
 # --- how they are written -------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # How long nothing is sold when the catalog that rules fails: two catalogs on PostgreSQL with two
 # standbys, every role and server on a host of its own (a network namespace, as in eval/hosts). In
-# each round the catalog that rules is killed, stopped (SIGSTOP) and cut off from all others, one after
-# the other, while four clients shop. Needs root.
+# each round the catalog that rules is killed, stopped (SIGSTOP) and cut off: from all others, from
+# the database's servers, from the front-ends; one after the other, while four clients shop. Needs
+# root.
 #
 #   eval/takeover/run.sh [ROUNDS]     (20)
 #   eval/takeover/run.sh draw         (only the table)
@@ -47,7 +48,7 @@ main() {
   start_shopping
   sleep "$QUIET_SECONDS"
   for ((round = 1; round <= rounds; round++)); do
-    for kind in killed stopped cut; do fail_ruler "$round" "$kind"; done
+    for kind in killed stopped cut no-database no-front-ends; do fail_ruler "$round" "$kind"; done
   done
   end_shopping
   kill -TERM "$watcher"
@@ -59,15 +60,18 @@ main() {
 
 # A line in faults.jsonl says when the catalog was gone, and when it was back.
 fail_ruler() { # ROUND KIND
-  local ruler from at to pids
+  local ruler from at to targets
   await_health
   sleep "$QUIET_SECONDS"
   ruler=$(active_catalog)
-  pids=$(ip netns pids "$prefix-$ruler" | paste -sd ' ')
+  case $2 in
+    killed | stopped) mapfile -t targets < <(ip netns pids "$prefix-$ruler") ;;
+    cut) targets=("$prefix-switch" "port${place_of[$ruler]}") ;;
+    no-database) mapfile -t targets < <(places "$ruler" "${databases[@]}") ;;
+    no-front-ends) mapfile -t targets < <(places "$ruler" "${frontends[@]}") ;;
+  esac
   from=$(uptime_seconds)
-  # shellcheck disable=SC2086 # process ids are words
-  at=$(python3 "$repo/eval/takeover/takeover.py" strike "$2" "$prefix-switch" \
-    "port${place_of[$ruler]}" $pids)
+  at=$(python3 "$repo/eval/takeover/takeover.py" strike "$2" "${targets[@]}")
   active_catalog "$ruler" >/dev/null
   sleep "$OUT_SECONDS"
   case $2 in
@@ -75,11 +79,9 @@ fail_ruler() { # ROUND KIND
       kill_all_on "$ruler"
       start_role "$ruler"
       ;;
-    stopped)
-      # shellcheck disable=SC2086 # process ids are words
-      kill -CONT $pids
-      ;;
+    stopped) kill -CONT "${targets[@]}" ;;
     cut) plug "$ruler" ;;
+    *) reach_again "${targets[@]}" ;;
   esac
   await_role "$ruler"
   to=$(uptime_seconds)
@@ -87,6 +89,20 @@ fail_ruler() { # ROUND KIND
     "$2" "$1" "$ruler" "$from" "$at" "$to" | tee -a -- "$results/faults.jsonl" >&2
   kill -0 "$shopper" 2>/dev/null || broken 'the clients ended before their time'
   kill -0 "$watcher" 2>/dev/null || broken "the watcher ended: $(cat -- "$work/watch.log")"
+}
+
+places() { # HOST…
+  local host
+  for host in "$@"; do printf '%s=%s\n' "$prefix-$host" "$(address_of "$host")"; done
+}
+
+# Ends what `strike` did to the first host and the others.
+reach_again() { # NAMESPACE=ADDRESS NAMESPACE=ADDRESS…
+  local other
+  for other in "${@:2}"; do
+    ip -n "${1%=*}" neighbour delete "${other#*=}" dev net
+    ip -n "${other%=*}" neighbour delete "${1#*=}" dev net
+  done
 }
 
 # Both catalogs are ready, and all replicas in step.

@@ -1,7 +1,10 @@
 """The catalog that rules fails: does it, watches who rules, and tells how long each step took.
 
-    takeover.py strike KIND SWITCH PORT PID…    kills or stops the processes, or unplugs the port;
-                                                prints when that was done
+    takeover.py strike killed|stopped PID…      kills or stops the processes; prints when that was done
+    takeover.py strike cut SWITCH PORT          unplugs the port
+    takeover.py strike no-database|no-front-ends NAMESPACE=ADDRESS NAMESPACE=ADDRESS…
+                                                loses all that the first host and the others send each
+                                                other, which then go on with a wrong hardware address
     takeover.py watch FILE NAME=HOST:PORT…      writes to FILE when each catalog begins and ends to
                                                 rule, until SIGTERM
     takeover.py table RESULTS INITIAL_STOCK     prints the table; exit status 1 if the judge of
@@ -26,7 +29,14 @@ import judge  # noqa: E402
 
 LOOK_SECONDS = 0.005  # between two looks at a catalog: what a time is exact to
 ANSWER_SECONDS = 0.25  # one that takes longer has stopped
-KINDS = ("killed", "stopped", "cut")
+KINDS = {
+    "killed": "killed",
+    "stopped": "stopped",
+    "cut": "cut off from all",
+    "no-database": "cut off from the database",
+    "no-front-ends": "cut off from the front-ends",
+}
+NO_HOST = "02:00:00:00:00:01"  # a hardware address that no host has
 RULER_GOAL, PURCHASE_GOAL = 1.5, 2.5  # seconds
 
 
@@ -34,14 +44,29 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def strike(kind: str, switch: str, port: str, *pids: str) -> None:
-    if kind == "cut":
-        subprocess.run(["ip", "-n", switch, "link", "set", port, "down"], check=True)
+def strike(kind: str, *targets: str) -> None:
+    if kind in ("killed", "stopped"):
+        for pid in targets:
+            os.kill(int(pid), signal.SIGKILL if kind == "killed" else signal.SIGSTOP)
+    elif kind == "cut":
+        switch, port = targets
+        ip("-n", switch, "link", "set", port, "down")
     else:
-        how = signal.SIGKILL if kind == "killed" else signal.SIGSTOP
-        for pid in pids:
-            os.kill(int(pid), how)
+        (host, address), *others = [target.split("=") for target in targets]
+        for other, other_address in others:
+            lose(host, other_address)
+            lose(other, address)
     print(f"{now():.4f}")
+
+
+def lose(namespace: str, address: str) -> None:
+    """Has what a host sends to an address reach no host, without an error there."""
+    ip("-n", namespace, "neighbour", "replace", address, "lladdr", NO_HOST, "nud", "permanent",
+       "dev", "net")
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
 
 
 def watch(path: str, *catalogs: str) -> None:
@@ -104,10 +129,10 @@ def table(folder: str, initial: str) -> None:
           "least and the most. No request failed in the end.\n")
     print(f"| the catalog is | rounds | another one rules | within {RULER_GOAL} s | the next purchase "
           f"is answered | within {PURCHASE_GOAL} s | longest purchase |\n|---|---|---|---|---|---|---|")
-    for kind in KINDS:
+    for kind, label in KINDS.items():
         rounds = [times(fault, rulers, orders) for fault in faults if fault["name"] == kind]
         ruler, purchase, wait = ([one[key] for one in rounds] for key in ("ruler", "purchase", "wait"))
-        print(f"| {kind} | {len(rounds)} | {spread(ruler)} | {within(ruler, RULER_GOAL)} "
+        print(f"| {label} | {len(rounds)} | {spread(ruler)} | {within(ruler, RULER_GOAL)} "
               f"| {spread(purchase)} | {within(purchase, PURCHASE_GOAL)} | {max(wait):.2f} |")
     attempts = sum(len(line["failed"]) for line in history)
     print(f"\n{len(history)} requests, {len(orders)} of them purchases; {attempts} attempts had to be "

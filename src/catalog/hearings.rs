@@ -15,10 +15,10 @@ use crate::wire::calls::LogReport;
 use crate::wire::order::Position;
 use crate::wire::replication::{CatalogReport, ReplicaId};
 
-/// How often claims that were not noticed at once are looked for.
-const CLAIM_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often suspicions that were not noticed at once are looked for.
+const SUSPICION_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long to wait before a replica that did not answer is asked again.
-const CLAIM_PAUSE: Duration = Duration::from_millis(50);
+const SUSPICION_PAUSE: Duration = Duration::from_millis(50);
 
 impl Service {
     /// Takes a report of how long replicas' logs are. Returns the catalog's status.
@@ -67,9 +67,9 @@ impl Service {
                 log::info!("every replica has been heard: sales begin");
                 self.store(self.storage.set_past(Past::Continued)).await
             }
-            Hearing::Claim => {
+            Hearing::Suspicion => {
                 log::warn!("a replica is said to hold orders that the journal lacks; it is asked");
-                self.claimed.notify_one();
+                self.suspected.notify_one();
                 Ok(())
             }
             Hearing::Contradiction => {
@@ -82,15 +82,15 @@ impl Service {
     }
 
     /// Asks the replicas that are said to hold orders which the journal lacks, for ever.
-    pub(super) async fn check_claims(self: Arc<Self>, holders: Rc<Holders>) {
+    pub(super) async fn check_suspicions(self: Arc<Self>, holders: Rc<Holders>) {
         loop {
-            let claims = self.decide(Core::claims);
-            if claims.is_empty() {
+            let suspicions = self.decide(Core::suspicions);
+            if suspicions.is_empty() {
                 let _either =
-                    self.runtime.timeout(CLAIM_CHECK_INTERVAL, self.claimed.notified()).await;
+                    self.runtime.timeout(SUSPICION_CHECK_INTERVAL, self.suspected.notified()).await;
                 continue;
             }
-            for replica in claims {
+            for replica in suspicions {
                 match holders.remote.log_of(replica).await {
                     Ok(answer) => {
                         let hearing = self.decide(|core, now| core.answered(replica, answer, now));
@@ -101,7 +101,7 @@ impl Service {
                     }
                 }
             }
-            self.runtime.sleep(CLAIM_PAUSE).await;
+            self.runtime.sleep(SUSPICION_PAUSE).await;
         }
     }
 

@@ -41,7 +41,7 @@ use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{CatalogRole, Engine, Role, Roles};
 use crate::runtime::{self, Runtime};
-use crate::server;
+use crate::server::{self, Admission};
 use crate::shutdown::Shutdown;
 use crate::storage::log_table;
 use crate::wire::replication::ReplicaId;
@@ -121,14 +121,13 @@ pub async fn run_beside_others(
     shutdown.spawn("the terms", Arc::clone(&catalog).run(connect, shutdown.clone()));
     agreement::start(roles, &identity, over_sockets(roles, &identity), &shutdown);
 
-    let tls = roles.tls_server().cloned();
-    let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(role));
+    let secret = roles.secret.clone();
     let seat = Seat::Shared(Arc::clone(&catalog));
     let routes = move |config: &mut _, calls: &mut _| {
         routes::configure(config, calls, &seat, secret.as_ref());
     };
     let served =
-        server::serve(listener, &hosts, None, routes, tls.as_ref(), &metrics.role, shutdown.stop())
+        server::serve(listener, Admission::of(roles, role), routes, &metrics.role, shutdown.stop())
             .await;
     catalog.leave().await;
     shutdown.end(served).await
@@ -172,23 +171,15 @@ async fn run_alone(
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
     agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
-    let tls = roles.tls_server().cloned();
-    let (secret, hosts) = (roles.secret.clone(), roles.hosts_of(Role::Catalog));
+    let secret = roles.secret.clone();
     let last = Arc::clone(&service);
     let seat = Seat::Alone(service);
     let routes = move |config: &mut _, calls: &mut _| {
         routes::configure(config, calls, &seat, secret.as_ref());
     };
-    let served = server::serve(
-        listener,
-        &hosts,
-        None,
-        routes,
-        tls.as_ref(),
-        &last.metrics.role,
-        shutdown.stop(),
-    )
-    .await;
+    let admission = Admission::of(roles, Role::Catalog);
+    let served =
+        server::serve(listener, admission, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -51,7 +51,7 @@ pub struct Service {
     /// A session acknowledged an invalidation, or ended.
     pub(super) acknowledged: Notify,
     /// A replica is said to hold orders that the journal lacks.
-    pub(super) claimed: Notify,
+    pub(super) suspected: Notify,
     shutdown: Shutdown,
     /// The order replicas of `roles.toml`.
     pub(super) replicas: Vec<ReplicaId>,
@@ -138,7 +138,7 @@ impl Service {
             runtime,
             jobs,
             acknowledged: Notify::new(),
-            claimed: Notify::new(),
+            suspected: Notify::new(),
             shutdown,
             replicas: roles.orders.iter().map(|order| order.id).collect(),
             refused_writes: Repeats::default(),
@@ -341,7 +341,7 @@ impl Readiness for Service {
                 return Err(stopped.to_string());
             }
             // Until its replicas are there, a store cannot sell anyway; a pause is short.
-            Err(Stopped::Unheard(_) | Stopped::Claimed(_)) | Ok(()) => {}
+            Err(Stopped::Unheard(_) | Stopped::Suspected(_)) | Ok(()) => {}
         }
         if self.decide(|core, now| core.is_ready(now)) {
             return Ok(());

@@ -64,7 +64,10 @@ pub fn start(
 ) {
     let holders =
         Rc::new(Holders { remote, invalidating: RefCell::default(), origins: RefCell::default() });
-    shutdown.spawn("the check of claims", Arc::clone(service).check_claims(Rc::clone(&holders)));
+    shutdown.spawn(
+        "the check of suspicions",
+        Arc::clone(service).check_suspicions(Rc::clone(&holders)),
+    );
     shutdown.spawn("the writing task", Arc::clone(service).write(jobs, holders, restock_interval));
     shutdown.spawn("the sweep of sessions", Arc::clone(service).sweep());
     shutdown.spawn("the self-check", Arc::clone(service).check_database());

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::slot::{MessageEnd, OtherEnd, Part, Slot};
+use crate::clock;
 use crate::wire::calls::{MessageTag, Purpose};
 use crate::wire::event::EventKind;
 use crate::wire::recording::{RecordedEvent, RecordedMessage};
@@ -26,7 +27,7 @@ pub(super) fn event(time_us: u64, purpose: Purpose, slot: Slot) -> RecordedEvent
         detail.insert("heartbeat".into(), true.into());
     }
     if let Some(took) = entry.took {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let took = clock::micros(took);
         detail.insert("took_us".into(), took.into());
     }
     if let Some(status) = entry.status {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 
+use crate::clock::micros;
 use crate::roles::Role;
 use crate::wire::calls::{Call, Purpose};
 use crate::wire::event::EventKind;
@@ -305,8 +306,4 @@ impl Hit {
         slots[2].entry.status = Some(200);
         slots
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

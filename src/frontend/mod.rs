@@ -38,7 +38,7 @@ use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
 use crate::runtime::{self, Runtime};
-use crate::server;
+use crate::server::{self, Admission};
 use crate::shutdown::Shutdown;
 
 /// Runs front-end `number` (counted from 1) on `listener` until `stop` is cancelled.
@@ -63,9 +63,7 @@ pub async fn run(
     spans::start(&service, &remote, roles, &shutdown);
     agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
-    let tls = roles.tls_server().cloned();
-    let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Frontend(number)));
-    let limit = roles.rate_limit;
+    let (roles, admission) = (roles.clone(), Admission::of(roles, role));
     let last = Arc::clone(&service);
     let (page, document) = (Page::of_this_process(), Document::of_this_version());
     let events = Events::new(&service, &roles, shutdown.stop());
@@ -75,16 +73,8 @@ pub async fn run(
         page::routes(config, &page, &events);
         document::routes(config, &document);
     };
-    let served = server::serve(
-        listener,
-        &hosts,
-        limit,
-        routes,
-        tls.as_ref(),
-        &last.metrics.role,
-        shutdown.stop(),
-    )
-    .await;
+    let served =
+        server::serve(listener, admission, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::remote::Remote;
 use super::routes::rest_of_path;
 use super::service::Service;
+use crate::clock::micros;
 use crate::events::collect::{Collected, put_together};
 use crate::roles::{Role, Roles};
 use crate::server::{self, Allow, ErrorReply};
@@ -245,10 +246,6 @@ impl Window {
         let newest = asked.iter().map(end).min().unwrap_or_default();
         Self { from_us: oldest + waited + margin, to_us: newest }
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
 use crate::runtime::{self, Runtime};
-use crate::server;
+use crate::server::{self, Admission};
 use crate::shutdown::Shutdown;
 use crate::wire::replication::ReplicaId;
 
@@ -66,21 +66,12 @@ pub async fn run(
     service.metrics.role.register(metrics);
     tasks::start(&service, &remote, &shutdown);
 
-    let tls = roles.tls_server().cloned();
-    let (roles, hosts) = (roles.clone(), roles.hosts_of(Role::Order(id)));
+    let (roles, admission) = (roles.clone(), Admission::of(roles, role));
     let last = Arc::clone(&service);
     let routes =
         move |config: &mut _, calls: &mut _| routes::configure(config, calls, &service, &roles);
-    let served = server::serve(
-        listener,
-        &hosts,
-        None,
-        routes,
-        tls.as_ref(),
-        &last.metrics.role,
-        shutdown.stop(),
-    )
-    .await;
+    let served =
+        server::serve(listener, admission, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

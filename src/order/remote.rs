@@ -7,7 +7,7 @@ use crate::catalogs::Catalogs;
 use crate::neighbours::Neighbours;
 use crate::roles::{Role, Roles};
 use crate::server;
-use crate::transport::{CallError, Peer, Unreachable};
+use crate::transport::{CallError, Peer};
 use crate::wire::calls::{GetJournal, GetOrder, GetRows, LogReport};
 use crate::wire::order::{OrderNumber, Position, Rows};
 use crate::wire::purchase::{CommitReply, CommitRequest};
@@ -65,7 +65,7 @@ impl Remote {
         let reply = catalog.call(request, COMMIT_TIMEOUT).await?;
         match &reply {
             CommitReply::Decided { verdicts, .. } if verdicts.len() != request.purchases.len() => {
-                Err(nonsense("there is not a verdict for each purchase"))
+                Err(CallError::broken("invalid answer: there is not a verdict for each purchase"))
             }
             CommitReply::Decided { .. } | CommitReply::Deposed(_) => Ok((reply, catalog.timing())),
         }
@@ -78,7 +78,7 @@ impl Remote {
         let reply = self.0.catalog.call(request, ATTEMPT_TIMEOUT).await?;
         match reply {
             AcquisitionReply::Won { leadership, .. } if !leadership.is_led_by(request.nominee) => {
-                Err(nonsense("another replica has won"))
+                Err(CallError::broken("invalid answer: another replica has won"))
             }
             AcquisitionReply::Won { .. }
             | AcquisitionReply::Lost(_)
@@ -106,11 +106,6 @@ impl Remote {
     ) -> Result<AppendReply, CallError> {
         self.0.replica(follower).call(request, ROWS_TIMEOUT).await
     }
-}
-
-/// An answer that is well-formed and cannot be one to what was asked.
-fn nonsense(problem: &str) -> CallError {
-    CallError::Unreachable(Unreachable::Broken(format!("invalid answer: {problem}")))
 }
 
 impl server::OnBehalf for Remote {

@@ -76,7 +76,7 @@ use self::socket::Socket;
 pub use self::unserved::unserved;
 use crate::descriptors::Descriptors;
 use crate::metrics::{Metrics, RequestsOfThread};
-use crate::roles::{Host, RateLimit};
+use crate::roles::{Host, RateLimit, Role, Roles};
 use crate::tls::TlsServer;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 
@@ -89,20 +89,36 @@ const WRITE_BUFFER: usize = 4 << 10;
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
 
+/// Whom a server answers.
+#[derive(Clone, Debug, Default)]
+pub struct Admission {
+    /// On a loopback address only requests to that address or to one of these are answered.
+    hosts: Vec<Host>,
+    /// How often one client may ask.
+    limit: Option<RateLimit>,
+    /// Clients may use TLS, and calls between roles must.
+    tls: Option<TlsServer>,
+}
+
+impl Admission {
+    /// Returns what `roles.toml` says of a role. Only front-ends have clients to limit.
+    #[must_use]
+    pub fn of(roles: &Roles, role: Role) -> Self {
+        let limit = roles.rate_limit.filter(|_| matches!(role, Role::Frontend(_)));
+        Self { hosts: roles.hosts_of(role), limit, tls: roles.tls_server().cloned() }
+    }
+}
+
 /// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted, and
-/// counts it in `metrics`. On a loopback address only requests to that address or to one of `hosts`
-/// are answered; those who ask more often than the limit allows are refused. With `tls`, clients
-/// may use TLS, and calls between roles must.
+/// counts it in `metrics`.
 ///
 /// # Errors
 ///
 /// If the listener cannot be used.
 pub async fn serve<F>(
     listener: TcpListener,
-    hosts: &[Host],
-    limit: Option<RateLimit>,
+    Admission { hosts, limit, tls }: Admission,
     routes: F,
-    tls: Option<&TlsServer>,
     metrics: &Metrics,
     stop: CancellationToken,
 ) -> io::Result<()>
@@ -110,7 +126,7 @@ where
     F: Fn(&mut ServiceConfig, &mut CallTable) + Clone + Send + 'static,
 {
     let address = listener.local_addr()?;
-    let hosts = KnownHosts::new(address.ip(), hosts);
+    let hosts = KnownHosts::new(address.ip(), &hosts);
     let descriptors = Descriptors::of_this_process();
     let server = Server::build()
         .workers(descriptors.workers)
@@ -123,7 +139,7 @@ where
         limit: limit.map(|limit| Arc::new(RequestLimit::new(limit))),
         connections: metrics.connections.clone(),
         stop: stop.clone(),
-        tls: tls.cloned(),
+        tls,
     };
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
     let requests = metrics.requests.clone();

@@ -1,10 +1,12 @@
 //! One call to another role: its answer, [`CallError::Unreachable`] or [`CallError::Refused`].
 //!
-//! Only this file decides that a peer is unreachable. Each worker thread has a [`Peer`] of its own
-//! for each of the other roles: awc's permits are per client, so a peer that hangs cannot use up
-//! the connections to those that answer. Roles call one another by [frames](crate::wire::frame),
-//! and over HTTP where a peer knows none.
+//! Only this folder finds out that a peer is unreachable. A caller that finds an answer
+//! [impossible](CallError::broken) treats it alike, as it cannot know what was done. Each worker
+//! thread has a [`Peer`] of its own for each of the other roles: awc's permits are per client, so a
+//! peer that hangs cannot use up the connections to those that answer. Roles call one another by
+//! [frames](crate::wire::frame), and over HTTP where a peer knows none.
 
+mod errors;
 mod frames;
 mod http;
 
@@ -19,13 +21,13 @@ use actix_web::web::Bytes;
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 
+pub use self::errors::{CallError, Unreachable};
 use self::frames::Frames;
 pub use self::http::Http;
 use crate::events::Exchange;
 use crate::identity::Identity;
 use crate::roles::{Access, Address, Role};
 use crate::wire::calls::{Call, Caller, Method};
-use crate::wire::term::WhoRules;
 use crate::wire::timing::{ServerTiming, TimingNote};
 use crate::wire::trace::RequestOrigin;
 
@@ -102,35 +104,6 @@ impl<T: Any + fmt::Debug + serde::Serialize> Message for T {
     fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|error| error.to_string())
     }
-}
-
-/// Why a call brought no answer.
-#[derive(Debug)]
-pub enum CallError {
-    /// Whether the call had an effect is unknown: the peer is down, cut off or too slow.
-    Unreachable(Unreachable),
-    /// The peer answered that it will not.
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// The peer's sentence.
-        message: String,
-    },
-}
-
-/// How a peer failed to answer.
-#[derive(Debug)]
-pub enum Unreachable {
-    /// The connection was refused: the process is down, and the call certainly had no effect.
-    ConnectionRefused,
-    /// It did not answer in time.
-    Silent,
-    /// What is at its address did not prove by TLS that it is a role of this store.
-    Uncertified(String),
-    /// The connection broke, or the answer made no sense.
-    Broken(String),
-    /// It is one of several catalogs, and does not rule.
-    NotRuling(WhoRules),
 }
 
 impl Peer {
@@ -336,33 +309,6 @@ async fn over_http<C: Call>(
 }
 
 fn parse<A: DeserializeOwned>(body: &[u8]) -> Result<A, CallError> {
-    serde_json::from_slice(body).map_err(|error| {
-        CallError::Unreachable(Unreachable::Broken(format!("the answer is unclear: {error}")))
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| CallError::broken(format!("the answer is unclear: {error}")))
 }
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(how) => how.fmt(f),
-            Self::Refused { status, message } => write!(f, "it answered {status}: {message}"),
-        }
-    }
-}
-
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ConnectionRefused => f.write_str("the connection was refused"),
-            Self::Silent => f.write_str("it did not answer in time"),
-            Self::Uncertified(why) => write!(
-                f,
-                "it did not prove by TLS that it is what [tls] in roles.toml trusts: {why}"
-            ),
-            Self::Broken(how) => f.write_str(how),
-            Self::NotRuling(standing) => standing.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for CallError {}

@@ -37,9 +37,18 @@ struct Page(BufReader<TcpStream>);
 impl Page {
     /// Begins to follow. Returns the status, too.
     fn open(address: SocketAddr, headers: &str) -> (u16, Self) {
+        Self::ask(address, "/events", headers)
+    }
+
+    /// Asks for what there is now, as a page does that has no place, and keeps the connection.
+    fn poll(address: SocketAddr) -> (u16, Self) {
+        Self::ask(address, "/events?once", "")
+    }
+
+    fn ask(address: SocketAddr, path: &str, headers: &str) -> (u16, Self) {
         let mut stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a timeout");
-        let request = format!("GET /events HTTP/1.1\r\nHost: store\r\n{headers}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: store\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).expect("it reads");
         let mut page = Self(BufReader::new(stream));
         let status = page.line().expect("a status line");
@@ -272,17 +281,19 @@ async fn a_page_is_told_the_state_and_the_stock_without_asking_again() {
 }
 
 #[actix_web::test]
-async fn pages_do_not_hold_up_a_front_end_that_is_to_end() {
+async fn a_hundred_pages_do_not_hold_up_a_front_end_that_is_to_end() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
     let address = fixture.frontend.address;
     let pages = spawn_blocking(move || {
-        let open = || {
-            let mut page = Page::open(address, "").1;
+        let follow = std::iter::repeat_with(|| Page::open(address, "")).take(MOST_STREAMS);
+        let poll = std::iter::repeat_with(|| Page::poll(address)).take(100 - MOST_STREAMS);
+        let opened = follow.chain(poll).map(|(status, mut page)| {
+            assert_eq!(status, 200);
             page.next("cluster");
             page
-        };
-        std::iter::repeat_with(open).take(10).collect::<Vec<_>>()
+        });
+        opened.collect::<Vec<_>>()
     });
     let pages = pages.await.expect("no panic");
     let began = clock::now();

@@ -60,7 +60,7 @@ pub enum Stopped {
     /// Replicas must be heard first.
     Unheard(Vec<ReplicaId>),
     /// A replica is said to hold a log that contradicts the journal, and is asked.
-    Claimed(ReplicaId),
+    Suspected(ReplicaId),
     /// The database takes no writes.
     CannotWrite(Unwritable),
 }
@@ -75,7 +75,7 @@ pub enum Hearing {
     /// It contradicts the journal: sales stop.
     Contradiction,
     /// It is said to contradict the journal: sales pause until the replica itself was asked.
-    Claim,
+    Suspicion,
 }
 
 impl History {
@@ -162,7 +162,7 @@ impl fmt::Display for Stopped {
                  {journal}, so the catalog's database is older than its replicas, or belongs to \
                  another store; see docs/operations.md, or `toystore rebuild --help`"
             ),
-            Self::Claimed(replica) => write!(
+            Self::Suspected(replica) => write!(
                 f,
                 "sales pause: order-{replica} is said to hold orders that the catalog's journal \
                  lacks, and is asked; retry in a moment"

@@ -6,17 +6,17 @@
 //! simulator between two events, so nothing can happen in between.
 //!
 //! [`term`] decides which of several catalogs rules, and [`ruling`] is what only that one may do.
-//! [`claims`] and [`history`] decide whether the journal may sell at all. [`stock`] decides
+//! [`suspicions`] and [`history`] decide whether the journal may sell at all. [`stock`] decides
 //! purchases, restocks and leaders; [`batch`] is the part for many purchases at once; [`sessions`]
 //! decides when a toy may change; [`steps`] takes a change through all of this.
 
 pub mod batch;
-pub mod claims;
 pub mod history;
 pub mod ruling;
 pub mod sessions;
 pub mod steps;
 pub mod stock;
+pub mod suspicions;
 pub mod term;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,7 @@ pub struct Core {
     pub(super) toy_index: ToyIndex,
     history: History,
     /// Replicas whose logs are said to contradict the journal, and since when.
-    claims: BTreeMap<ReplicaId, Instant>,
+    suspicions: BTreeMap<ReplicaId, Instant>,
     /// The front-ends in `roles.toml`. Invalidations can reach no others.
     frontends: BTreeSet<u32>,
     write_completed: Instant,
@@ -85,13 +85,13 @@ impl Core {
     ) -> Self {
         let (toy_index, frontends) = (stock.toy_index(), frontends.into_iter().collect());
         let (write_completed, unwritable) = (now, None);
-        let (claims, lease) = (BTreeMap::new(), Lease::Alone);
+        let (suspicions, lease) = (BTreeMap::new(), Lease::Alone);
         Self {
             stock,
             sessions,
             toy_index,
             history,
-            claims,
+            suspicions,
             frontends,
             write_completed,
             unwritable,
@@ -123,7 +123,7 @@ impl Core {
     /// Why nothing is sold.
     pub fn may_sell(&self) -> Result<(), Stopped> {
         self.stops()?;
-        self.is_unclaimed()
+        self.has_no_suspicion()
     }
 
     /// Whether the journal may sell and the database takes writes, as far as that lasts.
@@ -143,7 +143,7 @@ impl Core {
     /// Why it may lack some.
     pub fn has_every_order(&self) -> Result<(), Stopped> {
         self.history.may_sell()?;
-        self.is_unclaimed()
+        self.has_no_suspicion()
     }
 
     /// Notes that the database refused a write. Nothing is sold until it takes one again.

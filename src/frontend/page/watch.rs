@@ -11,7 +11,7 @@ use super::super::core::feed::TimedChanges;
 use super::super::core::notices::{Seen, notices};
 use super::super::remote::Remote;
 use super::events::{Events, STOCK_AGE, event};
-use crate::clock;
+use crate::clock::{self, micros};
 use crate::roles::Role;
 use crate::transport::Peer;
 use crate::wire::calls::GetCacheView;
@@ -111,8 +111,4 @@ impl Events {
 /// Microseconds since 1970.
 pub(super) fn time_of_day_us() -> u64 {
     micros(clock::time_of_day())
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

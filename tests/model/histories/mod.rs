@@ -132,7 +132,7 @@ impl Histories {
         let Some(history) = &mut state.history else { return };
         match history.hear(id(replica), log, journal) {
             Hearing::Known => {}
-            Hearing::Claim => unreachable!("a replica answers for itself"),
+            Hearing::Suspicion => unreachable!("a replica answers for itself"),
             Hearing::Complete => {
                 self.sights.note("a journal in doubt has heard every replica");
                 state.in_doubt = false;

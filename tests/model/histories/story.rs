@@ -45,7 +45,7 @@ fn reason(history: Option<&History>) -> String {
         Some(Err(Stopped::Contradicted { replica, .. })) => {
             format!("no: replica {} has more", replica.0)
         }
-        Some(Err(Stopped::Claimed(replica))) => {
+        Some(Err(Stopped::Suspected(replica))) => {
             format!("no: replica {} is said to have more", replica.0)
         }
         Some(Err(Stopped::Unheard(replicas))) => {

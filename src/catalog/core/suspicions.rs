@@ -4,7 +4,7 @@
 //!
 //! A log that contradicts the journal stops all sales until an operator acts (see
 //! [`history`](super::history)). So that must not rest on a message that anyone could send. Such a
-//! message is a *claim*: sales pause, and the catalog asks the replica at the address that
+//! message is a *suspicion*: sales pause, and the catalog asks the replica at the address that
 //! `roles.toml` gives:
 //!
 //! ```text
@@ -14,9 +14,9 @@
 //!   |                         |<-- 2 orders ---------------------| sales go on
 //! ```
 //!
-//! A claim about a replica that does not answer is dropped after [`CLAIM_LASTS`]. If it was true,
-//! it comes again: a replica reports five times a second, and so does each front-end that reaches
-//! it.
+//! A suspicion about a replica that does not answer is dropped after [`SUSPICION_LASTS`]. If it was
+//! true, it comes again: a replica reports five times a second, and so does each front-end that
+//! reaches it.
 //!
 //! # Rows that were never sold
 //!
@@ -33,9 +33,9 @@ use super::history::{Hearing, Stopped};
 use crate::wire::order::Position;
 use crate::wire::replication::{LogEnd, ReplicaId};
 
-/// How long a claim about a replica that does not answer pauses the sales: ten reports, and
+/// How long a suspicion about a replica that does not answer pauses the sales: ten reports, and
 /// less than clients wait.
-pub const CLAIM_LASTS: Duration = Duration::from_secs(2);
+pub const SUSPICION_LASTS: Duration = Duration::from_secs(2);
 
 impl Core {
     /// Notes where a replica's log ends, as it is said.
@@ -44,7 +44,7 @@ impl Core {
     /// on its way to a replica, which would hold more afterwards than it says now.
     pub fn hear(&mut self, replica: ReplicaId, log: Position, now: Instant) -> Hearing {
         if log.contradicts(self.stock.status().journal) {
-            return self.claimed(replica, now);
+            return self.suspected(replica, now);
         }
         self.hear_itself(replica, log, now)
     }
@@ -52,7 +52,7 @@ impl Core {
     /// Notes where a replica's log ended some time ago: it may hold more by now.
     pub fn hear_of(&mut self, replica: ReplicaId, log: Position, now: Instant) -> Hearing {
         if log.contradicts(self.stock.status().journal) {
-            self.claimed(replica, now)
+            self.suspected(replica, now)
         } else {
             Hearing::Known
         }
@@ -60,7 +60,7 @@ impl Core {
 
     /// Notes a replica's own answer to the question where its log ends.
     pub fn answered(&mut self, replica: ReplicaId, answer: LogEnd, now: Instant) -> Hearing {
-        self.claims.remove(&replica);
+        self.suspicions.remove(&replica);
         let is_vouched_for = answer.vouched_by == Some(self.boot());
         if is_vouched_for && answer.end.contradicts(self.stock.status().journal) {
             return Hearing::Known;
@@ -68,16 +68,16 @@ impl Core {
         self.hear_itself(replica, answer.end, now)
     }
 
-    /// Returns the replicas to ask where their logs end. Claims that are too old are dropped.
-    pub fn claims(&mut self, now: Instant) -> Vec<ReplicaId> {
-        self.claims.retain(|_, since| now < *since + CLAIM_LASTS);
-        self.claims.keys().copied().collect()
+    /// Returns the replicas to ask where their logs end. Suspicions that are too old are dropped.
+    pub fn suspicions(&mut self, now: Instant) -> Vec<ReplicaId> {
+        self.suspicions.retain(|_, since| now < *since + SUSPICION_LASTS);
+        self.suspicions.keys().copied().collect()
     }
 
-    /// Whether no claim pauses the sales.
-    pub(super) fn is_unclaimed(&self) -> Result<(), Stopped> {
-        let replica = self.claims.keys().next();
-        replica.map_or(Ok(()), |replica| Err(Stopped::Claimed(*replica)))
+    /// Whether no suspicion pauses the sales.
+    pub(super) fn has_no_suspicion(&self) -> Result<(), Stopped> {
+        let replica = self.suspicions.keys().next();
+        replica.map_or(Ok(()), |replica| Err(Stopped::Suspected(*replica)))
     }
 
     fn hear_itself(&mut self, replica: ReplicaId, log: Position, now: Instant) -> Hearing {
@@ -89,14 +89,14 @@ impl Core {
         }
     }
 
-    fn claimed(&mut self, replica: ReplicaId, now: Instant) -> Hearing {
+    fn suspected(&mut self, replica: ReplicaId, now: Instant) -> Hearing {
         if self.history.may_sell().is_err() {
             // Nothing is sold anyway, and a replica that must be heard is asked, too.
-            self.claims.insert(replica, now);
-            return Hearing::Claim;
+            self.suspicions.insert(replica, now);
+            return Hearing::Suspicion;
         }
-        let is_news = self.claims.insert(replica, now).is_none();
-        if is_news { Hearing::Claim } else { Hearing::Known }
+        let is_news = self.suspicions.insert(replica, now).is_none();
+        if is_news { Hearing::Suspicion } else { Hearing::Known }
     }
 }
 
@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn a_claim_pauses_the_sales_until_the_replica_has_answered() {
         let (mut core, now) = core();
-        assert_eq!(core.hear_of(THREE, LONGER, now), Hearing::Claim);
-        assert_eq!(core.may_sell(), Err(Stopped::Claimed(THREE)));
-        assert_eq!(core.claims(now), [THREE]);
+        assert_eq!(core.hear_of(THREE, LONGER, now), Hearing::Suspicion);
+        assert_eq!(core.may_sell(), Err(Stopped::Suspected(THREE)));
+        assert_eq!(core.suspicions(now), [THREE]);
         assert_eq!(core.answered(THREE, answer(Position::START, None), now), Hearing::Known);
         assert_eq!(core.may_sell(), Ok(()));
         core.hear(THREE, LONGER, now);
@@ -138,9 +138,9 @@ mod tests {
     fn a_claim_about_a_replica_that_does_not_answer_is_dropped() {
         let (mut core, now) = core();
         core.hear(THREE, LONGER, now);
-        let just_before = (now + CLAIM_LASTS).checked_sub(Duration::from_millis(1)).unwrap();
-        assert_eq!(core.claims(just_before), [THREE]);
-        assert_eq!(core.claims(now + CLAIM_LASTS), []);
+        let just_before = (now + SUSPICION_LASTS).checked_sub(Duration::from_millis(1)).unwrap();
+        assert_eq!(core.suspicions(just_before), [THREE]);
+        assert_eq!(core.suspicions(now + SUSPICION_LASTS), []);
         assert_eq!(core.may_sell(), Ok(()));
     }
 
