@@ -26,7 +26,6 @@ use crate::catalog::journal::marker::Past;
 use crate::catalog::journal::{DecisionMetrics, Loaded};
 use crate::catalog::shared::{Beat, Beaten, Tenure};
 use crate::catalog::storage::Storage;
-use crate::clock;
 use crate::storage::{Outcome, StorageError};
 use crate::wire::lease::SessionId;
 use crate::wire::order::{Position, Rows};
@@ -146,13 +145,10 @@ impl PostgresTenure {
             Box::pin(async move {
                 let rest = parameters.iter().map(|it| &**it as &(dyn ToSql + Sync));
                 let all: Vec<_> = std::iter::once(&term as _).chain(rest).collect();
-                let begun = clock::now();
+                let _timed = times.as_ref().map(Histogram::start_timer);
                 match write(session, standbys, sql, &all).await? {
                     (Some(_), standbys) => {
                         last_seen.store(standbys, Ordering::Relaxed);
-                        if let Some(times) = times {
-                            times.observe((clock::now() - begun).as_secs_f64());
-                        }
                         Ok(Beaten { standbys })
                     }
                     (None, _) => Err(StorageError::Deposed),
