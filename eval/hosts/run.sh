@@ -8,8 +8,9 @@
 #   eval/hosts/run.sh [SHAPE] draw                                    (only the table)
 #
 # SHAPE is sqlite (one catalog), postgres (two catalogs, and three servers of PostgreSQL, which a
-# script manages) or patroni (the same, managed by Patroni and etcd). With patroni, a round has one
-# fault, and a second one, which takes half a minute, if there are several rounds.
+# script manages) or patroni (the same, managed by Patroni and etcd). The roles call each other by TLS,
+# each host with a certificate of its own. With patroni, a round has one fault, and a second one, which
+# takes half a minute, if there are several rounds.
 #
 # Leaves data/SHAPE/faults.jsonl, history.jsonl.gz, the databases, machine.json and summary.md.
 
@@ -50,6 +51,8 @@ main() {
 }
 
 choose_shape() {
+  # shellcheck disable=SC2034 # for store.sh
+  tls=true
   [[ $shape != sqlite ]] || return 0
   # shellcheck source=eval/hosts/postgres.sh
   source "$here/postgres.sh"

@@ -13,6 +13,7 @@ databases=()         # hosts of PostgreSQL
 readonly CLIENTS=4 SEED=1
 shopper=             # the process of the clients; it ends with its host, if the run breaks off
 database_password='' # of the catalogs, if it asks for one
+tls=false            # between roles
 
 open_store() {
   local host
@@ -25,6 +26,7 @@ open_store() {
   for host in "${catalogs[@]}" "${replicas[@]}" "${frontends[@]}"; do
     write_roles >"$work/$host/roles.toml"
   done
+  [[ $tls == false ]] || hand_out_certificates
   open_database
   for host in "${catalogs[@]}" "${replicas[@]}" "${frontends[@]}"; do start_role "$host"; done
   for host in "${catalogs[@]}" "${replicas[@]}" "${frontends[@]}"; do await_role "$host"; done
@@ -40,6 +42,23 @@ write_roles() {
     -e "s|127\.0\.0\.1:8093|$(address_of order-3):$PORT|" \
     -e "/^\[catalog\]/i [[frontend]]\naddress = \"$(address_of frontend-2):$PORT\"\n" \
     "$repo/roles.toml" | write_catalogs
+}
+
+# Each host gets the authority's certificate, and its own with its key, as operators would do it.
+hand_out_certificates() {
+  local host address
+  for host in "${catalogs[@]}" "${replicas[@]}" "${frontends[@]}"; do
+    printf '\n[tls]\n' >>"$work/$host/roles.toml"
+  done
+  mkdir -- "$work/authority"
+  cp -- "$work/$host/roles.toml" "$work/authority"
+  "$TOYSTORE_BIN" certs --config "$work/authority/roles.toml" </dev/null >"$work/authority/log"
+  for host in "${catalogs[@]}" "${replicas[@]}" "${frontends[@]}"; do
+    address=$(address_of "$host")
+    mkdir -- "$work/$host/tls"
+    cp -- "$work/authority/tls/authority.pem" "$work/authority/tls/$address.pem" \
+      "$work/authority/tls/$address.key" "$work/$host/tls"
+  done
 }
 
 write_catalogs() { sed "s|127\.0\.0\.1:8081|$(address_of catalog):$PORT|"; }

@@ -96,6 +96,28 @@ async fn a_replica_whose_certificate_another_authority_signed_is_no_replica() {
     let own = text.replace("[tls]", own);
     cluster.give_own_roles("order-3", &own);
     printed(&certs(&cluster.own_roles("order-3")));
+    is_no_replica_until_it_has(&text, &mut cluster).await;
+}
+
+#[actix_web::test]
+async fn a_certificate_of_another_host_proves_nothing() {
+    const ELSEWHERE: &str = "127.9.9.9";
+    let mut cluster = prepare();
+    printed(&certs(&cluster.roles()));
+    let text = std::fs::read_to_string(cluster.roles()).unwrap();
+    let address = cluster.address("order-3");
+    let (_, port) = address.rsplit_once(':').unwrap();
+    cluster.give_own_roles("order-3", &text.replace(&address, &format!("{ELSEWHERE}:{port}")));
+    let done = printed(&certs(&cluster.own_roles("order-3")));
+    assert!(done.contains(&format!("{ELSEWHERE}.pem")), "of the same authority: {done}");
+    let own =
+        format!("[tls]\ncertificate = \"tls/{ELSEWHERE}.pem\"\nkey = \"tls/{ELSEWHERE}.key\"");
+    cluster.give_own_roles("order-3", &text.replace("[tls]", &own));
+    is_no_replica_until_it_has(&text, &mut cluster).await;
+}
+
+/// The other roles do not take order-3 for a replica, until it has the roles.toml that is right.
+async fn is_no_replica_until_it_has(right: &str, cluster: &mut Cluster) {
     cluster.start_all(&["catalog", "order-1", "order-2", "frontend"]);
     cluster.start_role("order-3");
     let frontend = cluster.frontends[0].clone();
@@ -109,7 +131,7 @@ async fn a_replica_whose_certificate_another_authority_signed_is_no_replica() {
     let (status, body) = get(&frontend, "/readyz").await.unwrap();
     assert_eq!(status, 503, "{body}");
     cluster.kill("order-3");
-    cluster.give_own_roles("order-3", &text);
+    cluster.give_own_roles("order-3", right);
     cluster.start_role("order-3");
     eventually("with the right certificate it is one", async || {
         matches!(buy(&frontend, "Tux", 1, "a").await, Ok((200, _)))
