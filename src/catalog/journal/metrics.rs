@@ -25,7 +25,7 @@ pub struct JournalMetrics {
 
 /// How many decisions a database keeps, and how large they are. Clones count for the same ones.
 #[derive(Clone)]
-pub(in crate::catalog) struct DecisionMetrics {
+pub(crate) struct DecisionMetrics {
     number: IntGauge,
     bytes: IntGauge,
 }
@@ -70,7 +70,7 @@ impl JournalMetrics {
 }
 
 impl DecisionMetrics {
-    pub(in crate::catalog) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             number: gauge_of("decisions_kept", "Decisions that are kept under their keys."),
             bytes: gauge_of("decisions_kept_bytes", "Size of the decisions that are kept, about."),
@@ -78,24 +78,24 @@ impl DecisionMetrics {
     }
 
     /// Forgets what was counted.
-    pub(in crate::catalog) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.number.set(0);
         self.bytes.set(0);
     }
 
     /// Counts what is in the database: so many decisions, with keys and names of so many bytes.
-    pub(in crate::catalog) fn found(&self, number: i64, text: i64) {
+    pub(crate) fn found(&self, number: i64, text: i64) {
         self.recorded((number, text + number * count(FIXED_BYTES)));
     }
 
     /// Counts decisions that were recorded: how many, and their size.
-    pub(in crate::catalog) fn recorded(&self, (number, bytes): (i64, i64)) {
+    pub(crate) fn recorded(&self, (number, bytes): (i64, i64)) {
         self.number.add(number);
         self.bytes.add(bytes);
     }
 
     /// Returns how many decisions a change records, and their size.
-    pub(in crate::catalog) fn of(change: &Change) -> (i64, i64) {
+    pub(crate) fn of(change: &Change) -> (i64, i64) {
         let is_kept =
             |decision: &Decision| matches!(decision, Decision::Granted(_) | Decision::OutOfStock);
         let kept = change.decisions.iter().filter(|(_, decision)| is_kept(decision));
