@@ -3,7 +3,7 @@
 //! A store that is more than a trial has an authority of its own already, or should: this one's key
 //! lies in a file, and what it signs is never revoked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -11,19 +11,21 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 use crate::roles::{Address, Roles, Tls};
+use crate::tls::{HOST, TlsError, TlsFiles};
 
 /// What `toystore certs --help` says.
 pub const ABOUT: &str = "\
 Make certificates, to try TLS between roles
 
-An authority signs one certificate for each host that roles.toml names. The files are those that \
-[tls] in roles.toml names, by default in the folder `tls` beside it; what is there stays. A host \
-needs the authority's certificate, and the two files with its own name.";
+An authority signs one certificate for each host that roles.toml names, or one for all hosts if \
+the names of the files have no {host}. The files are those that [tls] in roles.toml names, by \
+default in the folder `tls` beside it; what is there stays, and an authority that is there signs \
+what is missing. A host needs the authority's certificate, and the two files with its own name.";
 /// How long certificates are valid: longer than any trial lasts.
 const YEARS: i32 = 10;
 /// Only the user who runs a role reads its key.
@@ -38,37 +40,56 @@ pub enum CertsError {
     File(PathBuf, io::Error),
     /// A file is no key, or no certificate can be made of what `roles.toml` says.
     Unusable(PathBuf, rcgen::Error),
+    /// Of a certificate and its key, only the first of these files is there.
+    Half(PathBuf, PathBuf),
+    /// A certificate, and a key that is another one's.
+    NotItsKey(PathBuf, PathBuf),
+    /// The authority's certificate cannot be read.
+    Authority(TlsError),
+    /// The authority's certificate has a name that cannot be written.
+    OtherName(PathBuf),
+    /// The name of one of these files has `{host}`, and that of the other has not.
+    Names(PathBuf, PathBuf),
+}
+
+/// A certificate, its key, and the hosts that it is for.
+struct HostFiles {
+    certificate: PathBuf,
+    key: PathBuf,
+    hosts: BTreeSet<String>,
 }
 
 /// Makes what is missing of the authority's and the hosts' files. Returns what was done.
 ///
 /// # Errors
 ///
-/// If a file cannot be written, or the authority's key is none.
+/// If a file cannot be written, the authority's key is not that of its certificate, or only one
+/// file of a certificate and its key is there. That is found before anything is written.
 pub fn make(roles: &Roles) -> Result<String, CertsError> {
     let tls = roles.tls.clone().unwrap_or_else(|| Tls::by_default(roles));
+    let certificate = tls.files.authority.clone();
+    let key = certificate.with_extension("key");
+    let (there, missing) = files_of_hosts(roles, &tls)?;
+    // Its key may be kept elsewhere while it has nothing to sign.
+    let has_authority = certificate.exists() && missing.is_empty() || is_there(&certificate, &key)?;
     let mut done = Vec::new();
-    let authority = authority(&tls, &mut done)?;
-    let addresses = roles.in_start_order().into_iter().filter_map(|role| roles.address_of(role));
-    let hosts: BTreeSet<String> =
-        addresses.map(Address::host).map(|host| host.as_str().to_owned()).collect();
-    for host in &hosts {
-        let (certificate, key) = tls.files.of_host(host);
-        if certificate.exists() && key.exists() {
-            done.push(format!("{} is there already", certificate.display()));
-            continue;
+    if has_authority {
+        done.push(format!("{} is there already", certificate.display()));
+    }
+    for HostFiles { certificate, .. } in &there {
+        done.push(format!("{} is there already", certificate.display()));
+    }
+    if !has_authority || !missing.is_empty() {
+        let authority = if has_authority {
+            read_authority(certificate, key)?
+        } else {
+            done.push(made(&certificate, &key));
+            make_authority(&certificate, &key)?
+        };
+        for files in &missing {
+            sign(files, &authority)?;
+            done.push(made(&files.certificate, &files.key));
         }
-        let name = host.trim_matches(['[', ']']).to_owned();
-        let unusable = |error| CertsError::Unusable(certificate.clone(), error);
-        let pair = KeyPair::generate().map_err(unusable)?;
-        let mut params = CertificateParams::new([name]).map_err(unusable)?;
-        params.distinguished_name.push(DnType::CommonName, format!("toystore on {host}"));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        (params.not_before, params.not_after) = validity();
-        let signed = params.signed_by(&pair, &authority).map_err(unusable)?;
-        write(&key, KEY_MODE, &pair.serialize_pem())?;
-        write(&certificate, CERTIFICATE_MODE, &signed.pem())?;
-        done.push(format!("made {} and {}", certificate.display(), key.display()));
     }
     done.push(
         "Each host needs the authority's certificate, and the certificate and the key with its \
@@ -81,28 +102,154 @@ pub fn make(roles: &Roles) -> Result<String, CertsError> {
     Ok(done.join("\n") + "\n")
 }
 
-/// The authority, which is made if there is none.
-fn authority(tls: &Tls, done: &mut Vec<String>) -> Result<Issuer<'static, KeyPair>, CertsError> {
-    let certificate = &tls.files.authority;
-    let key = certificate.with_extension("key");
-    let unusable = |error| CertsError::Unusable(key.clone(), error);
+fn made(certificate: &Path, key: &Path) -> String {
+    format!("made {} and {}", certificate.display(), key.display())
+}
+
+/// Whether a certificate and its key are there. One without the other is an error: to replace it
+/// could take away what is in use.
+fn is_there(certificate: &Path, key: &Path) -> Result<bool, CertsError> {
+    match (certificate.exists(), key.exists()) {
+        (true, true) => Ok(true),
+        (false, false) => Ok(false),
+        (true, false) => Err(CertsError::Half(certificate.to_owned(), key.to_owned())),
+        (false, true) => Err(CertsError::Half(key.to_owned(), certificate.to_owned())),
+    }
+}
+
+/// Returns the files of all hosts: those that are there, and those that are missing. Names without
+/// `{host}` stand for one certificate of all hosts.
+fn files_of_hosts(
+    roles: &Roles,
+    tls: &Tls,
+) -> Result<(Vec<HostFiles>, Vec<HostFiles>), CertsError> {
+    let mut files: BTreeMap<(PathBuf, PathBuf), BTreeSet<String>> = BTreeMap::new();
+    let addresses = roles.in_start_order().into_iter().filter_map(|role| roles.address_of(role));
+    for host in addresses.map(Address::host) {
+        let hosts = files.entry(tls.files.of_host(host.as_str())).or_default();
+        hosts.insert(host.as_str().to_owned());
+    }
+    let has_host = |path: &Path| path.to_string_lossy().contains(HOST);
+    if has_host(&tls.files.certificate) != has_host(&tls.files.key) {
+        return Err(CertsError::Names(tls.files.certificate.clone(), tls.files.key.clone()));
+    }
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for ((certificate, key), hosts) in files {
+        let is_there = is_there(&certificate, &key)?;
+        let files = HostFiles { certificate, key, hosts };
+        if is_there { there.push(files) } else { missing.push(files) }
+    }
+    Ok((there, missing))
+}
+
+/// Makes a certificate for hosts.
+fn sign(files: &HostFiles, authority: &Issuer<'_, KeyPair>) -> Result<(), CertsError> {
+    let HostFiles { certificate, key, hosts } = files;
+    let unusable = |error| CertsError::Unusable(certificate.clone(), error);
+    let names: Vec<_> = hosts.iter().map(|it| it.trim_matches(['[', ']']).to_owned()).collect();
+    let pair = KeyPair::generate().map_err(unusable)?;
+    let owner = match &names[..] {
+        [name] => format!("toystore on {name}"),
+        _ => "toystore".to_owned(),
+    };
+    let mut params = CertificateParams::new(names).map_err(unusable)?;
+    params.distinguished_name.push(DnType::CommonName, owner);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    (params.not_before, params.not_after) = validity();
+    let signed = params.signed_by(&pair, authority).map_err(unusable)?;
+    write(key, KEY_MODE, &pair.serialize_pem())?;
+    write(certificate, CERTIFICATE_MODE, &signed.pem())
+}
+
+/// The authority that is there. It signs under the name that its certificate has.
+fn read_authority(
+    certificate: PathBuf,
+    key: PathBuf,
+) -> Result<Issuer<'static, KeyPair>, CertsError> {
+    let text = std::fs::read_to_string(&key);
+    let text = text.map_err(|error| CertsError::File(key.clone(), error))?;
+    let pair = KeyPair::from_pem(&text);
+    let pair = pair.map_err(|error| CertsError::Unusable(key.clone(), error))?;
+    let files = TlsFiles { authority: certificate.clone(), certificate, key };
+    if files.server("").is_err() {
+        return Err(CertsError::NotItsKey(files.certificate, files.key));
+    }
+    let subject = files.subject().map_err(CertsError::Authority)?;
+    let params = params_of_subject(&subject, &pair);
+    let params = params.ok_or(CertsError::OtherName(files.certificate))?;
+    Ok(Issuer::new(params, pair))
+}
+
+/// What makes a certificate with this name, as it is encoded, to the byte: a caller compares the
+/// name of the authority with that of the issuer. `None` if rcgen cannot write the name, such as
+/// one that has two units.
+fn params_of_subject(subject: &[u8], pair: &KeyPair) -> Option<CertificateParams> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let mut rest = subject;
+    while !rest.is_empty() {
+        let (SET, mut set) = element(&mut rest)? else { return None };
+        let (SEQUENCE, mut pair) = element(&mut set)? else { return None };
+        let (OBJECT_ID, kind) = element(&mut pair)? else { return None };
+        let (tag, value) = element(&mut pair)?;
+        let value = std::str::from_utf8(value).ok()?;
+        let value = match tag {
+            UTF8_STRING => DnValue::Utf8String(value.to_owned()),
+            PRINTABLE_STRING => DnValue::PrintableString(value.try_into().ok()?),
+            IA5_STRING => DnValue::Ia5String(value.try_into().ok()?),
+            _ => return None,
+        };
+        params.distinguished_name.push(DnType::from_oid(&object_id(kind)?), value);
+    }
+    // Whatever was not read as it is meant shows here.
+    let trial = params.self_signed(pair).ok()?;
+    (crate::tls::subject_of(trial.der()).ok()? == subject).then_some(params)
+}
+
+const OBJECT_ID: u8 = 0x06;
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
+const IA5_STRING: u8 = 0x16;
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+
+/// Takes an element of DER off `rest`: its tag and its content, which is shorter than 256 bytes.
+fn element<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let ([tag, 0x81, length, ref content @ ..] | [tag, length @ ..=0x7f, ref content @ ..]) =
+        **rest
+    else {
+        return None;
+    };
+    let (content, others) = content.split_at_checked(length.into())?;
+    *rest = others;
+    Some((tag, content))
+}
+
+/// Reads an object identifier. (Its first two numbers share a byte.)
+fn object_id(bytes: &[u8]) -> Option<Vec<u64>> {
+    let (first, rest) = bytes.split_first()?;
+    let mut numbers = vec![u64::from(*first) / 40, u64::from(*first) % 40];
+    let mut number = 0_u64;
+    for byte in rest {
+        number = number.checked_mul(128)? + u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            numbers.push(std::mem::take(&mut number));
+        }
+    }
+    Some(numbers)
+}
+
+fn make_authority(certificate: &Path, key: &Path) -> Result<Issuer<'static, KeyPair>, CertsError> {
+    let unusable = |error| CertsError::Unusable(key.to_owned(), error);
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "toystore authority for a trial");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     (params.not_before, params.not_after) = validity();
-    if certificate.exists() {
-        let text =
-            std::fs::read_to_string(&key).map_err(|error| CertsError::File(key.clone(), error))?;
-        let pair = KeyPair::from_pem(&text).map_err(unusable)?;
-        done.push(format!("{} is there already", certificate.display()));
-        return Ok(Issuer::new(params, pair));
-    }
     let pair = KeyPair::generate().map_err(unusable)?;
     let signed = params.self_signed(&pair).map_err(unusable)?;
-    write(&key, KEY_MODE, &pair.serialize_pem())?;
+    write(key, KEY_MODE, &pair.serialize_pem())?;
     write(certificate, CERTIFICATE_MODE, &signed.pem())?;
-    done.push(format!("made {} and {}", certificate.display(), key.display()));
     Ok(Issuer::new(params, pair))
 }
 
@@ -147,6 +294,35 @@ impl fmt::Display for CertsError {
                 "{} cannot be used: {error}; remove it, and the authority's certificate if it is \
                  the authority's key, to have a new one made",
                 path.display()
+            ),
+            Self::Half(there, missing) => write!(
+                f,
+                "{} is there, and {}, which belongs to it, is missing; put it back, or remove the \
+                 first to have both made",
+                there.display(),
+                missing.display()
+            ),
+            Self::NotItsKey(certificate, key) => write!(
+                f,
+                "{} is not the key of {}; put the authority's key there",
+                key.display(),
+                certificate.display()
+            ),
+            Self::Authority(TlsError { path, problem }) => {
+                write!(f, "{}: {problem}", path.display())
+            }
+            Self::OtherName(certificate) => write!(
+                f,
+                "{} has a name that cannot be written into other certificates here, such as one \
+                 with two units; have the authority's own tools sign a certificate for each host",
+                certificate.display()
+            ),
+            Self::Names(certificate, key) => write!(
+                f,
+                "[tls] in roles.toml names {} and {}, of which one has {HOST}; write it in both, \
+                 or in neither for one certificate of all hosts",
+                certificate.display(),
+                key.display()
             ),
         }
     }

@@ -31,23 +31,27 @@ pub struct Health {
     pub role: String,
     /// The process's id.
     pub pid: u32,
-    /// Of a catalog that shares its database with others: that database.
+    /// Of a catalog: its database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseHealth>,
 }
 
-/// The database of a catalog that shares it with others.
+/// The database of a catalog. Only one that several catalogs share has more than an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseHealth {
-    /// Its kind: `postgresql`.
+    /// Its kind: `sqlite` or `postgresql`.
     pub engine: String,
     /// Whether this catalog rules or stands by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duty: Option<Duty>,
     /// The newest term that this catalog has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<Term>,
     /// The server that it found to be the primary: host and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary: Option<String>,
     /// How many synchronous standbys that has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standbys: Option<u32>,
 }
 
@@ -60,7 +64,7 @@ pub trait Readiness: Send + Sync {
     /// If the role is not ready.
     fn readiness(&self) -> Result<(), String>;
 
-    /// The role's database, if that is no file of its own.
+    /// The catalog's database. (The other roles have none, or need not say which.)
     fn database(&self) -> Option<DatabaseHealth> {
         None
     }

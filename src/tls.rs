@@ -63,6 +63,17 @@ impl TlsFiles {
         (of(&self.certificate), of(&self.key))
     }
 
+    /// Reads the name of the authority, as its certificate encodes it.
+    ///
+    /// # Errors
+    ///
+    /// If its certificate is missing or is none.
+    pub fn subject(&self) -> Result<Vec<u8>, TlsError> {
+        let path = &self.authority;
+        let first = certificates(path)?.remove(0);
+        subject_of(&first).map_err(|error| TlsError::new(path, error))
+    }
+
     /// Reads what a caller needs.
     ///
     /// # Errors
@@ -113,6 +124,17 @@ impl TlsFiles {
 #[must_use]
 pub fn server_name(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).ok()
+}
+
+/// Returns the encoded name of a certificate's owner.
+///
+/// # Errors
+///
+/// If it is no certificate.
+pub fn subject_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, rustls::Error> {
+    let mut store = RootCertStore::empty();
+    store.add(certificate.clone().into_owned())?;
+    Ok(store.roots.iter().flat_map(|root| root.subject.to_vec()).collect())
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -2,6 +2,7 @@
 
 use prometheus::{IntCounter, IntGauge};
 
+use super::shared::Observed;
 use super::sharing::SharingCatalog;
 use crate::health::{DatabaseHealth, Readiness};
 use crate::metrics::{Metrics, Scraped, count};
@@ -14,11 +15,13 @@ pub(super) struct SharingMetrics {
     term: IntGauge,
     active: IntGauge,
     standbys: IntGauge,
+    required: IntGauge,
 }
 
 impl SharingMetrics {
-    pub(super) fn new(role: &Metrics) -> Self {
-        Self {
+    /// Counters at 0. The database must have so many synchronous standbys.
+    pub(super) fn new(role: &Metrics, required: u32) -> Self {
+        let metrics = Self {
             terms: role.counter("terms_begun_total", "Terms that this process began to rule."),
             term: role.gauge("term", "The newest term that this process has seen."),
             active: role.gauge("active", "1 if this catalog rules, 0 if it stands by."),
@@ -26,21 +29,39 @@ impl SharingMetrics {
                 "database_standbys",
                 "Synchronous standbys of the database, when it was last asked.",
             ),
+            required: role.gauge(
+                "database_standbys_required",
+                "Synchronous standbys that the database must have, by roles.toml.",
+            ),
+        };
+        metrics.required.set(required.into());
+        metrics
+    }
+}
+
+impl SharingCatalog {
+    /// Nothing if it is ready; else what is missing.
+    fn condition(&self) -> Result<(), String> {
+        if let Ok(service) = self.ruling() {
+            return service.readiness();
+        }
+        let (observed, problem) = Self::database(self);
+        match (observed, problem) {
+            (Some(_), None) => Ok(()),
+            (_, Some(problem)) => Err(problem),
+            (None, None) => Err("the database has not answered yet".into()),
         }
     }
 }
 
 impl Readiness for SharingCatalog {
     fn readiness(&self) -> Result<(), String> {
-        if let Ok(service) = self.ruling() {
-            return service.readiness();
-        }
-        let (observed, problem) = self.database();
-        match (observed, problem) {
-            (Some(_), None) => Ok(()),
-            (_, Some(problem)) => Err(problem),
-            (None, None) => Err("the database has not answered yet".into()),
-        }
+        self.condition().map_err(|problem| match self.last_observed() {
+            Some(Observed { primary, standbys, .. }) => format!(
+                "{problem} (the last primary was {primary}, with {standbys} synchronous standbys)"
+            ),
+            None => format!("{problem} (no primary was seen)"),
+        })
     }
 
     fn database(&self) -> Option<DatabaseHealth> {

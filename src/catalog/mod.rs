@@ -81,8 +81,10 @@ pub async fn run(
         (Engine::Postgres(settings), Role::CatalogProcess(id)) => {
             let CatalogRole { toys, initial_stock, .. } = &roles.catalog;
             let database = Database::new(settings, id, toys, *initial_stock)?;
+            let metrics = CatalogMetrics::new();
+            metrics.role.register(database.metrics());
             let database: (Arc<dyn SharedDatabase>, u32) = (Arc::new(database), settings.standbys);
-            run_beside_others(listener, roles, id, database, without, stop).await
+            run_beside_others(listener, roles, id, database, metrics, without, stop).await
         }
         (Engine::Sqlite { .. } | Engine::Postgres(_), _) => {
             run_alone(listener, roles, without, stop).await
@@ -91,6 +93,7 @@ pub async fn run(
 }
 
 /// Runs one of several catalogs, which share `database`, on `listener` until `stop` is cancelled.
+/// What it counts is added to `metrics`.
 ///
 /// # Errors
 ///
@@ -101,6 +104,7 @@ pub async fn run_beside_others(
     roles: &Roles,
     id: CatalogId,
     database: (Arc<dyn SharedDatabase>, u32),
+    metrics: CatalogMetrics,
     without: &[ReplicaId],
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
@@ -109,7 +113,7 @@ pub async fn run_beside_others(
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
     let recorder = EventRecorder::new(role, roles.trace.events, &runtime);
     let identity = Identity::recording(role, None, recorder);
-    let metrics = Arc::new(CatalogMetrics::new());
+    let metrics = Arc::new(metrics);
     let kept = Kept { runtime, identity: Arc::clone(&identity), metrics: Arc::clone(&metrics) };
     let catalog = SharingCatalog::new(id, database, roles, without, kept);
     let (all, own) = (roles.clone(), Arc::clone(&identity));

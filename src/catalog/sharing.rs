@@ -90,7 +90,7 @@ impl SharingCatalog {
             running: None,
             audience: Audience::default(),
         };
-        let metrics = SharingMetrics::new(&kept.metrics.role);
+        let metrics = SharingMetrics::new(&kept.metrics.role, standbys);
         Arc::new(Self {
             id,
             database,
@@ -184,19 +184,23 @@ impl SharingCatalog {
         &self.kept.identity
     }
 
-    /// Returns what was last seen of the database, and why it could not be used since.
+    /// Returns what was last seen of the database, however long ago.
+    pub(super) fn last_observed(&self) -> Option<Observed> {
+        let state = self.state();
+        let (observed, _) = state.observed.clone()?;
+        let standbys = state.running.as_ref().map(|running| running.tenure.standbys());
+        Some(Observed { standbys: standbys.unwrap_or(observed.standbys), ..observed })
+    }
+
+    /// Returns what was just seen of the database, and why it could not be used since.
     pub(super) fn database(&self) -> (Option<Observed>, Option<String>) {
         let now = self.runtime().now();
         let state = self.state();
-        let fresh = state.observed.as_ref().filter(|(_, asked)| now < *asked + OBSERVATION_LASTS);
-        let seen = match &state.running {
-            Some(running) => state
-                .observed
-                .clone()
-                .map(|(observed, _)| Observed { standbys: running.tenure.standbys(), ..observed }),
-            None => fresh.map(|(observed, _)| observed.clone()),
-        };
-        (seen, state.problem.clone())
+        let is_fresh = state.running.is_some()
+            || state.observed.as_ref().is_some_and(|(_, asked)| now < *asked + OBSERVATION_LASTS);
+        let problem = state.problem.clone();
+        drop(state);
+        (self.last_observed().filter(|_| is_fresh), problem)
     }
 
     /// Looks at the database until a term can be claimed, which it does not before this time.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::future::select_ok;
 
 use super::{Cluster, RoleName, VerbError, VerbResult};
 use crate::process;
@@ -15,7 +16,7 @@ use crate::wire::replication::CatalogReport;
 
 /// For the answer: longer than a front-end takes for a purchase.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
-/// For the catalog to say which store this is. Without it, the call names no store.
+/// For a catalog to say which store this is. Without it, the call names no store.
 const STORE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Whom to ask for what.
@@ -57,10 +58,18 @@ pub(super) async fn call(cluster: &Cluster, arguments: CallArguments) -> VerbRes
     if (200..300).contains(&status) { Ok(()) } else { Err(VerbError::Reported) }
 }
 
-/// Which store this is, if the catalog says it.
+/// Which store this is, if a catalog says it: of several, those that stand by may not.
 async fn store(roles: &Roles) -> Option<StoreId> {
-    let catalog = Http::new(roles.catalog.first_address(), roles.access());
     let path = format!("/internal{}", GetCatalogStatus {}.path());
-    let report: CatalogReport = catalog.get(&path, STORE_LIMIT).await.ok()?;
-    report.store
+    let asked = roles.catalog.roles().into_iter().filter_map(|role| roles.address_of(role));
+    let asked = asked.map(|address| {
+        let (catalog, path) = (Http::new(address, roles.access()), &path);
+        let ask = async move {
+            let report: CatalogReport = catalog.get(path, STORE_LIMIT).await.map_err(drop)?;
+            report.store.ok_or(())
+        };
+        Box::pin(ask)
+    });
+    let (store, _others) = select_ok(asked).await.ok()?;
+    Some(store)
 }

@@ -22,10 +22,9 @@ pub struct DatabaseMetrics {
 impl DatabaseMetrics {
     /// The metrics of the database at `path`, of whose writing thread jobs wait.
     pub(crate) fn new(path: &Path, waiting: IntGauge) -> Self {
-        let help = "Time of a commit, with the sync of the disk that makes it durable.";
         Self {
             path: path.to_owned(),
-            commit_seconds: histogram("database_commit_seconds", help, SECONDS),
+            commit_seconds: commit_seconds(),
             waiting,
             bytes: gauge_of("database_bytes", "Size of the database and its write-ahead log."),
         }
@@ -41,9 +40,15 @@ impl DatabaseMetrics {
     }
 }
 
-/// A gauge of the jobs that wait for a thread.
-pub(super) fn waiting() -> IntGauge {
-    gauge_of("database_jobs_waiting", "Jobs that wait for the thread that writes.")
+/// The time of commits to any database.
+pub(crate) fn commit_seconds() -> Histogram {
+    let help = "Time of a commit, with what makes it durable: the disk's sync, or standbys.";
+    histogram("database_commit_seconds", help, SECONDS)
+}
+
+/// A gauge of the jobs that wait for a thread or, on PostgreSQL, for a connection.
+pub(crate) fn waiting() -> IntGauge {
+    gauge_of("database_jobs_waiting", "Jobs that wait for the database's thread or connection.")
 }
 
 impl Collector for DatabaseMetrics {

@@ -31,6 +31,7 @@ use futures_util::future::LocalBoxFuture;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
 
 pub use self::metrics::DatabaseMetrics;
+pub(crate) use self::metrics::{commit_seconds, waiting};
 pub(crate) use self::room::Room;
 pub(crate) use self::worker::Worker;
 

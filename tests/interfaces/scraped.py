@@ -11,6 +11,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+# What catalogs on PostgreSQL have; tests/store looks for it in theirs.
+ON_POSTGRESQL = {"toystore_database_standbys", "toystore_database_standbys_required"}
 # An idle machine needs some seconds of each; a busy one is given time.
 LIMIT = 90
 
@@ -88,7 +90,7 @@ def every_metric_that_files_name_exists(base, _):
     names = set(ask(base, "/api/v1/label/__name__/values")["data"])
     for file in (os.environ["DASHBOARD"], os.environ["RULES"]):
         with open(file) as text:
-            for name in set(re.findall(r"\b(?:toystore|process)_[a-z_]+", text.read())):
+            for name in set(re.findall(r"\b(?:toystore|process)_[a-z_]+", text.read())) - ON_POSTGRESQL:
                 assert name in names, f"{file} names {name}, which no role has"
 
 

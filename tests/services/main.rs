@@ -9,6 +9,8 @@ mod eventually;
 mod fake_store;
 #[path = "../support/neighbours/mod.rs"]
 mod neighbours;
+#[path = "../support/prometheus.rs"]
+mod prometheus;
 
 mod catalog;
 mod client;

@@ -1,8 +1,5 @@
 //! `/metrics`, which Prometheus reads from every role.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use actix_web::http::header::HeaderName;
 use serde_json::json;
 use toystore::wire::order::Position;
@@ -11,6 +8,7 @@ use crate::eventually::eventually;
 use crate::neighbours::of_frontend::Fixture;
 use crate::neighbours::of_order::{Catalog, Peer};
 use crate::neighbours::{Neighbour, Server, Store, finish, purchase};
+use crate::prometheus::{is_accepted_by_promtool, value};
 
 const ORDER: &str = r#"{"name":"Tux","quantity":1}"#;
 const SECRET: &str = "a-secret-of-16-or-more-characters";
@@ -20,38 +18,6 @@ async fn scraped(role: &Server) -> String {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     String::from_utf8(answer.body.to_vec()).expect("metrics are text")
-}
-
-/// The value of a metric, with its labels as they are written.
-fn value(text: &str, metric: &str) -> f64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
-    assert!(line.is_some(), "{metric} is missing: {text}");
-    line.and_then(|number| number.parse().ok()).expect("a number")
-}
-
-/// Has Prometheus' own tool read the text, which must find nothing to complain of.
-fn is_accepted_by_promtool(text: &str) {
-    let tool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut tool = match tool {
-        Ok(tool) => tool,
-        Err(error) => {
-            // tests/run.sh installs it; a run without it must not pass for one with it.
-            assert!(std::env::var_os("CI").is_none(), "promtool is missing: {error}");
-            let what = "left out: promtool is missing; get it with: apt-get install prometheus";
-            writeln!(std::io::stderr(), "{what}").expect("standard error can be written");
-            return;
-        }
-    };
-    tool.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
-    let output = tool.wait_with_output().expect("it ends");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&said));
-    assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }
 
 #[actix_web::test]

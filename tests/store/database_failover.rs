@@ -113,6 +113,8 @@ async fn a_primary_is_killed_and_a_standby_promoted() {
     let clients = store.shop().await;
     store.servers.kill(0).await;
     store.await_refusal("no server is the primary").await;
+    let last = format!("the last primary was {}, with ", store.servers.address(0));
+    store.await_refusal(&last).await;
     let promoted = store.promote_most_advanced().await;
     store.await_database(promoted, 1).await;
     clients.await_orders_despite_errors(50).await;
@@ -158,6 +160,9 @@ async fn with_one_standby_stopped_no_client_notices_and_with_both_nothing_is_sol
         store.servers.kill(standby).await;
     }
     store.await_refusal("it has 0 synchronous standbys").await;
+    let seen =
+        format!("the last primary was {}, with 0 synchronous standbys", store.servers.address(0));
+    store.await_refusal(&seen).await;
     store.await_standstill().await;
     store.servers.launch(1);
     store.await_database(0, 1).await;

@@ -11,6 +11,8 @@ mod histories;
 mod postgres;
 #[path = "../support/processes.rs"]
 mod processes;
+#[path = "../support/prometheus.rs"]
+mod prometheus;
 #[path = "../support/shared_store.rs"]
 mod shared_store;
 
@@ -24,6 +26,7 @@ mod failover;
 mod full_disks;
 mod interrupted;
 mod logs;
+mod metrics;
 mod open_files;
 mod operations;
 mod overload;

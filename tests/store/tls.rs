@@ -1,13 +1,16 @@
 //! TLS between roles, with certificates that `toystore certs` makes.
 #![expect(clippy::unwrap_used, reason = "a failure here is a test's failure")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use actix_web::rt::net::TcpListener;
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
+use rustls::{ClientConnection, ServerConnection};
 use tokio::io::AsyncReadExt as _;
 use toystore::roles::{Access, Address, Roles};
+use toystore::tls::{TlsFiles, server_name};
 use toystore::transport::{CallError, Http};
 use toystore::wire::calls::{Call as _, Caller, GetStatus};
 use toystore::wire::replication::ReplicaStatus;
@@ -186,8 +189,121 @@ fn certificates_that_are_there_stay_and_keys_are_for_their_user_alone() {
     let again = printed(&certs(&cluster.roles()));
     assert!(again.contains("is there already") && !again.contains("made"), "{again}");
     assert_eq!(read(), before);
+    // Half of what a host had is refused, and stays.
+    let of_host = before.iter().filter(|(path, _)| path.to_string_lossy().contains("/127."));
+    let of_host: Vec<_> = of_host.collect();
+    for ((removed, content), (kept, _)) in [(of_host[0], of_host[1]), (of_host[1], of_host[0])] {
+        std::fs::remove_file(removed).unwrap();
+        is_refused(&certs(&cluster.roles()), &[removed, kept]);
+        assert!(!removed.exists(), "nothing was made");
+        std::fs::write(removed, content).unwrap();
+    }
     // A host that is lost gets another certificate of the same authority.
-    let host = before.iter().find(|(path, _)| path.to_string_lossy().contains("/127.")).unwrap();
-    std::fs::remove_file(&host.0).unwrap();
+    for (path, _) in of_host {
+        std::fs::remove_file(path).unwrap();
+    }
     assert!(printed(&certs(&cluster.roles())).contains("made"));
+    assert_eq!(read()[2..], before[2..], "the authority stays");
+    // So does what is there of an authority without its key.
+    std::fs::remove_file(folder.join("authority.pem")).unwrap();
+    let key = std::fs::read(folder.join("authority.key")).unwrap();
+    let (certificate, key_file) = (folder.join("authority.pem"), folder.join("authority.key"));
+    is_refused(&certs(&cluster.roles()), &[&certificate, &key_file]);
+    assert_eq!(std::fs::read(key_file).unwrap(), key);
+}
+
+/// A run that failed, and names these files.
+fn is_refused(output: &Output, files: &[&PathBuf]) {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    for file in files {
+        assert!(said.contains(file.to_str().unwrap()), "{said}");
+    }
+    assert!(said.contains("put it back, or remove"), "{said}");
+}
+
+/// Has a caller meet a role on a host, which shows the certificate that it has there.
+fn meet(files: &TlsFiles, host: &str) -> Result<(), rustls::Error> {
+    let (client, server) = (files.client().unwrap().0, files.server(host).unwrap().0);
+    let mut client = ClientConnection::new(client, server_name(host).unwrap())?;
+    let mut server = ServerConnection::new(server)?;
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        let mut unread = &bytes[..];
+        while server.read_tls(&mut unread).unwrap() > 0 {
+            server.process_new_packets()?;
+        }
+        let mut bytes = Vec::new();
+        server.write_tls(&mut bytes).unwrap();
+        let mut unread = &bytes[..];
+        while client.read_tls(&mut unread).unwrap() > 0 {
+            client.process_new_packets()?;
+        }
+    }
+    Ok(())
+}
+
+/// A `roles.toml` on several hosts, with this `[tls]`.
+fn on_several_hosts(folder: &Path, tls: &str) -> PathBuf {
+    let text = include_str!("../../roles.toml").replace("127.0.0.1:8093", "[::1]:8093");
+    let text = text.replace("127.0.0.1:8092", "localhost:8092");
+    let path = folder.join("roles.toml");
+    std::fs::write(&path, format!("{text}\n[tls]\n{tls}\n")).unwrap();
+    path
+}
+
+#[test]
+fn one_certificate_is_for_all_hosts_where_its_name_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let roles =
+        on_several_hosts(folder.path(), "certificate = \"tls/store.pem\"\nkey = \"tls/store.key\"");
+    printed(&certs(&roles));
+    let tls = Roles::read(&roles).unwrap().tls.unwrap();
+    for host in ["127.0.0.1", "localhost", "[::1]"] {
+        meet(&tls.files, host).unwrap();
+    }
+    assert!(meet(&tls.files, "example.org").is_err());
+
+    let roles = on_several_hosts(folder.path(), "certificate = \"tls/another.pem\"");
+    let refused = certs(&roles);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("another.pem"), "{said}");
+    assert!(said.contains("{host}") && !folder.path().join("tls/another.pem").exists());
+}
+
+#[test]
+fn an_authority_of_ones_own_signs_under_its_own_name_and_with_its_own_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let roles = on_several_hosts(folder.path(), "");
+    std::fs::create_dir(folder.path().join("tls")).unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "A company");
+    params.distinguished_name.push(DnType::CommonName, "The company's own authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let (pair, another) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let authority = params.self_signed(&pair).unwrap().pem();
+    let (certificate, key) =
+        (folder.path().join("tls/authority.pem"), folder.path().join("tls/authority.key"));
+    std::fs::write(&certificate, &authority).unwrap();
+    std::fs::write(&key, another.serialize_pem()).unwrap();
+    let refused = certs(&roles);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("is not the key of"), "{said}");
+
+    std::fs::write(&key, pair.serialize_pem()).unwrap();
+    printed(&certs(&roles));
+    assert_eq!(std::fs::read_to_string(&certificate).unwrap(), authority);
+    let tls = Roles::read(&roles).unwrap().tls.unwrap();
+    for host in ["127.0.0.1", "localhost", "[::1]"] {
+        meet(&tls.files, host).unwrap();
+    }
+    // Its key may be kept elsewhere while it has nothing to sign.
+    std::fs::remove_file(&key).unwrap();
+    assert!(!printed(&certs(&roles)).contains("made"));
+    for ending in ["pem", "key"] {
+        std::fs::remove_file(folder.path().join(format!("tls/localhost.{ending}"))).unwrap();
+    }
+    is_refused(&certs(&roles), &[&certificate, &key]);
 }

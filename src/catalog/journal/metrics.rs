@@ -20,7 +20,13 @@ const FIXED_BYTES: usize = 16;
 #[derive(Clone)]
 pub struct JournalMetrics {
     database: DatabaseMetrics,
-    decisions: IntGauge,
+    decisions: DecisionMetrics,
+}
+
+/// How many decisions a database keeps, and how large they are. Clones count for the same ones.
+#[derive(Clone)]
+pub(crate) struct DecisionMetrics {
+    number: IntGauge,
     bytes: IntGauge,
 }
 
@@ -36,19 +42,14 @@ impl JournalMetrics {
     /// Counts the decisions in the database, as the first job of its writing thread: so a start
     /// does not wait for it, and no decision is counted twice.
     pub(super) fn begin(writer: &Worker) -> Self {
-        let metrics = Self {
-            database: writer.metrics(),
-            decisions: gauge_of("decisions_kept", "Decisions that are kept under their keys."),
-            bytes: gauge_of("decisions_kept_bytes", "Size of the decisions that are kept, about."),
-        };
-        let (decisions, bytes) = (metrics.decisions.clone(), metrics.bytes.clone());
+        let metrics = Self { database: writer.metrics(), decisions: DecisionMetrics::new() };
+        let decisions = metrics.decisions.clone();
         let counted = writer.run(move |connection| {
             let sql = "SELECT count(*), coalesce(sum(length(key) + length(name)), 0)
                        FROM decisions";
             let (number, size): (i64, i64) =
                 connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            decisions.set(number);
-            bytes.set(size + number * count(FIXED_BYTES));
+            decisions.found(number, size);
             Ok(())
         });
         // A database that cannot count fails at its next job, too, which is awaited.
@@ -63,26 +64,64 @@ impl JournalMetrics {
         change: &Change,
     ) -> rusqlite::Result<()> {
         self.database.time(|| commit(transaction))?;
-        self.recorded(change);
+        self.decisions.recorded(DecisionMetrics::of(change));
         Ok(())
     }
+}
 
-    fn recorded(&self, change: &Change) {
-        for (Purchase { key, name, .. }, decision) in &change.decisions {
-            if let Decision::Granted(_) | Decision::OutOfStock = decision {
-                self.decisions.inc();
-                self.bytes.add(count(key.as_str().len() + name.as_str().len() + FIXED_BYTES));
-            }
+impl DecisionMetrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            number: gauge_of("decisions_kept", "Decisions that are kept under their keys."),
+            bytes: gauge_of("decisions_kept_bytes", "Size of the decisions that are kept, about."),
         }
+    }
+
+    /// Forgets what was counted.
+    pub(crate) fn clear(&self) {
+        self.number.set(0);
+        self.bytes.set(0);
+    }
+
+    /// Counts what is in the database: so many decisions, with keys and names of so many bytes.
+    pub(crate) fn found(&self, number: i64, text: i64) {
+        self.recorded((number, text + number * count(FIXED_BYTES)));
+    }
+
+    /// Counts decisions that were recorded: how many, and their size.
+    pub(crate) fn recorded(&self, (number, bytes): (i64, i64)) {
+        self.number.add(number);
+        self.bytes.add(bytes);
+    }
+
+    /// Returns how many decisions a change records, and their size.
+    pub(crate) fn of(change: &Change) -> (i64, i64) {
+        let is_kept =
+            |decision: &Decision| matches!(decision, Decision::Granted(_) | Decision::OutOfStock);
+        let kept = change.decisions.iter().filter(|(_, decision)| is_kept(decision));
+        kept.fold((0, 0), |(number, bytes), (Purchase { key, name, .. }, _)| {
+            let size = key.as_str().len() + name.as_str().len() + FIXED_BYTES;
+            (number + 1, bytes + count(size))
+        })
+    }
+}
+
+impl Collector for DecisionMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.number.desc(), self.bytes.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        [self.number.collect(), self.bytes.collect()].concat()
     }
 }
 
 impl Collector for JournalMetrics {
     fn desc(&self) -> Vec<&Desc> {
-        [self.database.desc(), self.decisions.desc(), self.bytes.desc()].concat()
+        [self.database.desc(), self.decisions.desc()].concat()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        [self.database.collect(), self.decisions.collect(), self.bytes.collect()].concat()
+        [self.database.collect(), self.decisions.collect()].concat()
     }
 }

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, Transaction, named_params, params};
 
 use self::marker::{Marker, Past};
+pub(crate) use self::metrics::DecisionMetrics;
 pub use self::metrics::JournalMetrics;
 use self::past::identify;
 use self::shelves::{check_sums, list, stock_of};

@@ -80,12 +80,13 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// If there is no primary, or the tables are newer than this executable.
+    /// If there is no primary, the tables are newer than this executable, or no synchronous standby
+    /// has them in time.
     pub async fn migrate(&self) -> Result<Migration, StorageError> {
         let shared = std::sync::Arc::clone(&self.shared);
         self.on_thread(async move {
-            let (_, session) = shared.servers.find_primary().await?;
-            schema::migrate(&session).await
+            let (primary, session) = shared.servers.find_primary().await?;
+            schema::migrate(&primary, &session).await
         })
         .await
     }

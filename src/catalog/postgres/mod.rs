@@ -14,6 +14,7 @@
 //! [`Lost`](StorageError::Lost).
 
 mod commands;
+mod metrics;
 mod password;
 mod portable;
 mod primary;
@@ -36,6 +37,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::commands::{migrate, move_from, move_to};
+pub use self::metrics::PostgresMetrics;
 use self::primary::{DIAL_LIMIT, Primary, Servers};
 use self::rows::{chain_of, natural};
 pub use self::schema::Migration;
@@ -75,6 +77,7 @@ struct Shared {
     toys: Vec<ToyRole>,
     initial: u64,
     sighted: Mutex<Sighted>,
+    metrics: PostgresMetrics,
 }
 
 /// What this process has seen.
@@ -111,9 +114,16 @@ impl Database {
             toys: toys.to_vec(),
             initial,
             sighted: Mutex::default(),
+            metrics: PostgresMetrics::new(),
         };
         let (runtime, thread) = start_thread()?;
         Ok(Self { shared: Arc::new(shared), runtime, _thread: thread })
+    }
+
+    /// Returns what the database tells Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> PostgresMetrics {
+        self.shared.metrics.clone()
     }
 
     /// Runs a job on the thread. It is under way when this function returns.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
+use prometheus::IntGauge;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,8 @@ pub(super) struct CallQueue {
     calls: mpsc::Sender<QueuedCall>,
     /// A call failed: no more are made in this term.
     is_over: Arc<AtomicBool>,
+    /// The calls that wait.
+    waiting: IntGauge,
 }
 
 type QueuedCall = Box<dyn for<'a> FnOnce(&'a ServerSession) -> BoxFuture<'a, ()> + Send>;
@@ -31,6 +34,7 @@ impl CallQueue {
         runtime: &Handle,
         end: &CancellationToken,
         is_over: &Arc<AtomicBool>,
+        waiting: &IntGauge,
     ) -> Self {
         let (calls, mut queue) = mpsc::channel::<QueuedCall>(MOST_CALLS);
         let end = end.clone();
@@ -45,7 +49,7 @@ impl CallQueue {
                 () = serve => {}
             }
         });
-        Self { calls, is_over: Arc::clone(is_over) }
+        Self { calls, is_over: Arc::clone(is_over), waiting: waiting.clone() }
     }
 
     /// Makes a call after all earlier ones. It is queued when this function returns.
@@ -58,7 +62,9 @@ impl CallQueue {
     {
         let (done, outcome) = oneshot::channel();
         let is_over = Arc::clone(&self.is_over);
+        let waits = Waits::new(&self.waiting);
         let queued: QueuedCall = Box::new(move |session| {
+            drop(waits);
             Box::pin(async move {
                 let outcome = if is_over.load(Ordering::Relaxed) {
                     Err(session.lost("the term is over"))
@@ -79,5 +85,21 @@ impl CallQueue {
             }
             outcome.await.unwrap_or_else(|_ended| Err(ended()))
         })
+    }
+}
+
+/// A call that waits, until it is dropped: it begins, or the term has ended.
+struct Waits(IntGauge);
+
+impl Waits {
+    fn new(waiting: &IntGauge) -> Self {
+        waiting.inc();
+        Self(waiting.clone())
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

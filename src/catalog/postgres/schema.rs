@@ -1,6 +1,12 @@
 //! The tables, and `toystore catalog --migrate`, which creates and upgrades them.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::primary::Primary;
 use super::session::ServerSession;
+use super::statements::STANDBYS;
 use crate::storage::StorageError;
 use crate::wire::identity::StoreId;
 use crate::wire::order::Chain;
@@ -10,7 +16,12 @@ use crate::wire::order::Chain;
 pub(super) const VERSION: i32 = 1;
 
 /// Of two migrations at once, the second waits. (The number means nothing.)
-const LOCK: &str = "SELECT pg_advisory_xact_lock(7088713)";
+const LOCK: &str = "SELECT pg_try_advisory_xact_lock(7088713)";
+/// How often a second one looks: well within the time after which an idle transaction ends.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// How long each half of a migration may take: to make the tables, which takes a second at most,
+/// and to commit them. A commit waits for synchronous standbys without an end.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// The same tables as on SQLite. Every write changes the one row of `cluster`, if its term and, for
 /// a batch, its position are still what the writer thinks: so the row is fenced, and the last
@@ -72,11 +83,53 @@ pub enum Migration {
 }
 
 /// Creates the tables, or upgrades them, in one transaction.
-pub(super) async fn migrate(primary: &ServerSession) -> Result<Migration, StorageError> {
-    primary.run(&format!("BEGIN; {LOCK}")).await?;
-    let migration = migrate_locked(primary).await;
-    primary.run(if migration.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-    migration
+///
+/// It may be repeated after any error. If the commit waited too long, it takes effect when there
+/// are standbys; until then the transaction keeps its lock, and another migration changes nothing.
+pub(super) async fn migrate(
+    primary: &Primary,
+    session: &ServerSession,
+) -> Result<Migration, StorageError> {
+    let made = timeout(LIMIT, begin(session)).await;
+    let migration = match made.unwrap_or_else(|_late| Err(session.lost("it does not answer"))) {
+        Ok(migration) => migration,
+        Err(error) => {
+            // Without it, the transaction would end with the connection.
+            let _ended = timeout(LIMIT, session.run("ROLLBACK")).await;
+            return Err(error);
+        }
+    };
+    let commit = async {
+        session.run("COMMIT").await?;
+        // A warning that the commit is not on the standbys is told with the next answer.
+        session.query_one("SELECT 1", &[]).await
+    };
+    match timeout(LIMIT, commit).await {
+        Ok(committed) => committed.map(|_| migration),
+        Err(_late) => Err(waits(session, "the commit of the tables", primary.standbys.into())),
+    }
+}
+
+async fn begin(session: &ServerSession) -> Result<Migration, StorageError> {
+    session.run("BEGIN").await?;
+    let begun = Instant::now();
+    while !session.query_one(LOCK, &[]).await?.get::<_, bool>(0) {
+        if begun.elapsed() > LIMIT / 2 {
+            let standbys = session.query_one(STANDBYS, &[]).await?.get(0);
+            return Err(waits(session, "another migration, which has the lock,", standbys));
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+    migrate_locked(session).await
+}
+
+/// The error when the standbys, as far as can be seen, are what is missing.
+fn waits(session: &ServerSession, what: &str, standbys: i64) -> StorageError {
+    session.lost(&format!(
+        "{what} has not ended and waits for synchronous standbys, of which this server has \
+         {standbys}; start them, or set `synchronous_standby_names` (docs/operations.md), and run \
+         `toystore catalog --migrate` again"
+    ))
 }
 
 async fn migrate_locked(primary: &ServerSession) -> Result<Migration, StorageError> {

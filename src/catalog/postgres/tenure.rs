@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use futures_util::future::join;
+use prometheus::Histogram;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::metrics::KeptDecisions;
 use super::queue::CallQueue;
 use super::reads::{self, LOAD_LIMIT, in_time};
 use super::rows::{Columns, natural, signed};
@@ -20,8 +22,8 @@ use super::statements::{
 };
 use super::{CALL_LIMIT, Shared, Written};
 use crate::catalog::core::stock::{Change, RecordedDecision};
-use crate::catalog::journal::Loaded;
 use crate::catalog::journal::marker::Past;
+use crate::catalog::journal::{DecisionMetrics, Loaded};
 use crate::catalog::shared::{Beat, Beaten, Tenure};
 use crate::catalog::storage::Storage;
 use crate::storage::{Outcome, StorageError};
@@ -83,6 +85,9 @@ pub(super) struct PostgresTenure {
     beats: CallQueue,
     /// Synchronous standbys at the last write.
     standbys: Arc<AtomicU32>,
+    /// Shown while the term lasts.
+    decisions: Arc<KeptDecisions>,
+    end: CancellationToken,
     /// Ends the connections, also while a call is under way.
     _connections: DropGuard,
 }
@@ -95,10 +100,25 @@ impl PostgresTenure {
         sessions: [ServerSession; 3],
     ) -> Self {
         let (end, is_over) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let waiting = &shared.metrics.waiting;
         let [writes, reads, beats] =
-            sessions.map(|session| CallQueue::start(session, runtime, &end, &is_over));
+            sessions.map(|session| CallQueue::start(session, runtime, &end, &is_over, waiting));
         let standbys = Arc::new(AtomicU32::new(standbys));
-        Self { shared, term, writes, reads, beats, standbys, _connections: end.drop_guard() }
+        let decisions = shared.metrics.begin_term();
+        let guard = end.clone().drop_guard();
+        Self { shared, term, writes, reads, beats, standbys, decisions, end, _connections: guard }
+    }
+
+    /// Counts the decisions in the database, beside what else the term does.
+    fn count_decisions(&self) -> impl Future<Output = ()> + use<> {
+        let (shared, decisions) = (Arc::clone(&self.shared), Arc::clone(&self.decisions));
+        let (term, end) = (self.term, self.end.clone());
+        async move {
+            let counted = end.run_until_cancelled(decisions.count(&shared)).await;
+            if let Some(Err(error)) = counted {
+                log::warn!("the decisions are not counted in term {term}: {error}");
+            }
+        }
     }
 
     /// Makes a write that is fenced by the term.
@@ -108,12 +128,24 @@ impl PostgresTenure {
         sql: &'static str,
         parameters: Vec<Box<dyn ToSql + Send + Sync>>,
     ) -> Outcome<'static, Beaten> {
+        self.timed(queue, sql, parameters, None)
+    }
+
+    /// The same, with a histogram of how long it takes.
+    fn timed(
+        &self,
+        queue: &CallQueue,
+        sql: &'static str,
+        parameters: Vec<Box<dyn ToSql + Send + Sync>>,
+        times: Option<Histogram>,
+    ) -> Outcome<'static, Beaten> {
         let (term, standbys) = (signed(self.term.0), self.shared.standbys);
         let last_seen = Arc::clone(&self.standbys);
         queue.run(move |session| {
             Box::pin(async move {
                 let rest = parameters.iter().map(|it| &**it as &(dyn ToSql + Sync));
                 let all: Vec<_> = std::iter::once(&term as _).chain(rest).collect();
+                let _timed = times.as_ref().map(Histogram::start_timer);
                 match write(session, standbys, sql, &all).await? {
                     (Some(_), standbys) => {
                         last_seen.store(standbys, Ordering::Relaxed);
@@ -143,10 +175,14 @@ impl Tenure for PostgresTenure {
 
     fn load(&self) -> Outcome<'_, Loaded> {
         let (shared, term) = (Arc::clone(&self.shared), self.term);
+        let counting = self.count_decisions();
         self.writes.run(move |session| {
             Box::pin(async move {
                 let loaded = timeout(LOAD_LIMIT, reads::load(session, &shared, term)).await;
-                loaded.unwrap_or_else(|_late| Err(session.lost("reading the store took too long")))
+                let late = || Err(session.lost("reading the store took too long"));
+                let loaded = loaded.unwrap_or_else(|_late| late())?;
+                tokio::spawn(counting);
+                Ok(loaded)
             })
         })
     }
@@ -197,11 +233,14 @@ impl Storage for PostgresTenure {
             parameter(decisions.numbers),
         ];
         let written = Written { term: self.term, length: end.length };
-        let (committed, shared) =
-            (self.fenced(&self.writes, COMMIT, parameters), Arc::clone(&self.shared));
+        let recorded = DecisionMetrics::of(&change);
+        let times = self.shared.metrics.commit_seconds.clone();
+        let committed = self.timed(&self.writes, COMMIT, parameters, Some(times));
+        let (shared, decisions) = (Arc::clone(&self.shared), Arc::clone(&self.decisions));
         Box::pin(async move {
             committed.await?;
             shared.confirm(written);
+            decisions.recorded(recorded);
             Ok(())
         })
     }

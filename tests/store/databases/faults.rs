@@ -95,6 +95,31 @@ fn is_lost<T>(outcome: &Result<T, StorageError>) -> bool {
 }
 
 #[actix_web::test]
+async fn a_migration_without_a_standby_says_so_and_may_be_repeated() {
+    if missing().is_some() {
+        return;
+    }
+    let servers = Servers::start(2).await;
+    let name = servers.new_database(0);
+    servers.kill(1).await;
+    servers.await_standbys(0, 0).await;
+    let migrate = || async { database(&servers, &name, 1).migrate().await };
+    let first = migrate().await.unwrap_err().to_string();
+    assert!(first.contains("the commit of the tables has not ended"), "{first}");
+    let second = migrate().await.unwrap_err().to_string();
+    assert!(second.contains("another migration, which has the lock,"), "{second}");
+    for said in [first, second] {
+        assert!(said.contains("synchronous standbys, of which this server has 0"), "{said}");
+        assert!(said.contains("toystore catalog --migrate"), "{said}");
+    }
+    servers.launch(1);
+    servers.await_standbys(0, 1).await;
+    eventually("the first migration has ended", async || migrate().await.is_ok()).await;
+    let store = database(&servers, &name, 1).observe().await.unwrap().store;
+    assert_eq!(migrate().await.unwrap(), Migration::Current(store));
+}
+
+#[actix_web::test]
 async fn a_catalog_whose_term_is_over_changes_nothing() {
     let Some(store) = Store::start().await else { return };
     let (first, second) = (store.catalog(1), store.catalog(2));

@@ -1,11 +1,16 @@
 //! The secret of a run: which starts make it, who has it, and how a person makes a call with it.
 #![allow(clippy::unwrap_used, reason = "a failure here is a test's failure")]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
+use toystore::wire::identity::StoreId;
+use toystore::wire::order::Position;
+use toystore::wire::replication::{CatalogReport, CatalogStatus, Leadership};
 
 use super::command::{ROLES, Store, expect, toystore};
 use crate::eventually::eventually;
@@ -206,4 +211,53 @@ fn a_call_that_fails_says_why() {
     store.expect(1, &["call", "frontend", "/orders/7"]).says("order not found");
     let order = r#"{"name":"Tux","quantity":1}"#;
     store.expect(0, &["call", "frontend", "/orders", "--data", order]).says("order_number");
+}
+
+/// Answers one request with this. Returns the request's head.
+fn answer_once(listener: &TcpListener, body: &str) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
+        head.extend(byte);
+    }
+    let length = body.len();
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    String::from_utf8(head).unwrap()
+}
+
+#[test]
+fn a_call_names_the_store_that_one_of_several_catalogs_says() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first catalog takes the connection, and does not answer.
+    let [silent, ruling, replica] = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let at = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+    let catalogs = format!(
+        "database = \"postgres://toystore@127.0.0.1/toystore\"\nprocess = [{{ id = 1, address = \
+         {:?} }}, {{ id = 2, address = {:?} }}]",
+        at(&silent),
+        at(&ruling)
+    );
+    let roles = include_str!("../../../roles.toml")
+        .replacen("address = \"127.0.0.1:8081\"", &catalogs, 1)
+        .replace("127.0.0.1:8091", &at(&replica));
+    let config = folder.path().join("roles.toml");
+    std::fs::write(&config, roles).unwrap();
+
+    let store = std::thread::spawn(move || {
+        let report = CatalogReport {
+            status: CatalogStatus { leadership: Leadership::default(), journal: Position::START },
+            store: StoreId::new(77),
+            boot: None,
+            stopped: None,
+            next_restock_ms: None,
+        };
+        answer_once(&ruling, &serde_json::json!({ "data": report }).to_string())
+    });
+    let called = std::thread::spawn(move || answer_once(&replica, "{\"data\":{}}"));
+    expect(0, &mut toystore(&["call", "order-1", "/internal/status"], &config));
+    let head = called.join().unwrap().to_lowercase();
+    let id = StoreId::new(77).unwrap();
+    assert!(head.contains(&format!("toystore-store: {id}\r\n")), "{head}");
+    assert!(store.join().unwrap().starts_with("GET /internal/catalog-status"));
 }
