@@ -53,7 +53,8 @@ build_commit() { # COMMIT NAME
   say "costs: builds $2 ($1)"
   rm -rf -- "$work/tree"
   mkdir -- "$work/tree"
-  git -C "$repo" archive "$1" | tar -x -C "$work/tree"
+  # The files are new: cargo goes by that, and would take one commit's product for the other's.
+  git -C "$repo" archive "$1" | tar -xm -C "$work/tree"
   (cd -- "$work/tree" &&
     cargo build --release --quiet --locked --bin toystore --target-dir "$built/target")
   cp -- "$built/target/release/toystore" "$built/$2"
