@@ -11,8 +11,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 use crate::roles::{Address, Roles, Tls};
@@ -44,10 +44,8 @@ pub enum CertsError {
     Half(PathBuf, PathBuf),
     /// A certificate, and a key that is another one's.
     NotItsKey(PathBuf, PathBuf),
-    /// The authority's certificate cannot be read.
-    Authority(TlsError),
-    /// The authority's certificate has a name that cannot be written.
-    OtherName(PathBuf),
+    /// Callers would not take a certificate that the authority signs here.
+    NotTaken(TlsError),
     /// The name of one of these files has `{host}`, and that of the other has not.
     Names(PathBuf, PathBuf),
 }
@@ -87,7 +85,7 @@ pub fn make(roles: &Roles) -> Result<String, CertsError> {
             make_authority(&certificate, &key)?
         };
         for files in &missing {
-            sign(files, &authority)?;
+            sign(files, &authority, &tls.files)?;
             done.push(made(&files.certificate, &files.key));
         }
     }
@@ -143,7 +141,11 @@ fn files_of_hosts(
 }
 
 /// Makes a certificate for hosts.
-fn sign(files: &HostFiles, authority: &Issuer<'_, KeyPair>) -> Result<(), CertsError> {
+fn sign(
+    files: &HostFiles,
+    authority: &Issuer<'_, KeyPair>,
+    tls: &TlsFiles,
+) -> Result<(), CertsError> {
     let HostFiles { certificate, key, hosts } = files;
     let unusable = |error| CertsError::Unusable(certificate.clone(), error);
     let names: Vec<_> = hosts.iter().map(|it| it.trim_matches(['[', ']']).to_owned()).collect();
@@ -157,6 +159,8 @@ fn sign(files: &HostFiles, authority: &Issuer<'_, KeyPair>) -> Result<(), CertsE
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     (params.not_before, params.not_after) = validity();
     let signed = params.signed_by(&pair, authority).map_err(unusable)?;
+    // Not every authority's name can be written anew as it is.
+    hosts.iter().try_for_each(|it| tls.check(signed.der(), it)).map_err(CertsError::NotTaken)?;
     write(key, KEY_MODE, &pair.serialize_pem())?;
     write(certificate, CERTIFICATE_MODE, &signed.pem())
 }
@@ -174,69 +178,10 @@ fn read_authority(
     if files.server("").is_err() {
         return Err(CertsError::NotItsKey(files.certificate, files.key));
     }
-    let subject = files.subject().map_err(CertsError::Authority)?;
-    let params = params_of_subject(&subject, &pair);
-    let params = params.ok_or(CertsError::OtherName(files.certificate))?;
-    Ok(Issuer::new(params, pair))
-}
-
-/// What makes a certificate with this name, as it is encoded, to the byte: a caller compares the
-/// name of the authority with that of the issuer. `None` if rcgen cannot write the name, such as
-/// one that has two units.
-fn params_of_subject(subject: &[u8], pair: &KeyPair) -> Option<CertificateParams> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    let mut rest = subject;
-    while !rest.is_empty() {
-        let (SET, mut set) = element(&mut rest)? else { return None };
-        let (SEQUENCE, mut pair) = element(&mut set)? else { return None };
-        let (OBJECT_ID, kind) = element(&mut pair)? else { return None };
-        let (tag, value) = element(&mut pair)?;
-        let value = std::str::from_utf8(value).ok()?;
-        let value = match tag {
-            UTF8_STRING => DnValue::Utf8String(value.to_owned()),
-            PRINTABLE_STRING => DnValue::PrintableString(value.try_into().ok()?),
-            IA5_STRING => DnValue::Ia5String(value.try_into().ok()?),
-            _ => return None,
-        };
-        params.distinguished_name.push(DnType::from_oid(&object_id(kind)?), value);
-    }
-    // Whatever was not read as it is meant shows here.
-    let trial = params.self_signed(pair).ok()?;
-    (crate::tls::subject_of(trial.der()).ok()? == subject).then_some(params)
-}
-
-const OBJECT_ID: u8 = 0x06;
-const UTF8_STRING: u8 = 0x0c;
-const PRINTABLE_STRING: u8 = 0x13;
-const IA5_STRING: u8 = 0x16;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-
-/// Takes an element of DER off `rest`: its tag and its content, which is shorter than 256 bytes.
-fn element<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let ([tag, 0x81, length, ref content @ ..] | [tag, length @ ..=0x7f, ref content @ ..]) =
-        **rest
-    else {
-        return None;
-    };
-    let (content, others) = content.split_at_checked(length.into())?;
-    *rest = others;
-    Some((tag, content))
-}
-
-/// Reads an object identifier. (Its first two numbers share a byte.)
-fn object_id(bytes: &[u8]) -> Option<Vec<u64>> {
-    let (first, rest) = bytes.split_first()?;
-    let mut numbers = vec![u64::from(*first) / 40, u64::from(*first) % 40];
-    let mut number = 0_u64;
-    for byte in rest {
-        number = number.checked_mul(128)? + u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            numbers.push(std::mem::take(&mut number));
-        }
-    }
-    Some(numbers)
+    let text = std::fs::read_to_string(&files.certificate);
+    let text = text.map_err(|error| CertsError::File(files.certificate.clone(), error))?;
+    let issuer = Issuer::from_ca_cert_pem(&text, pair);
+    issuer.map_err(|error| CertsError::Unusable(files.certificate, error))
 }
 
 fn make_authority(certificate: &Path, key: &Path) -> Result<Issuer<'static, KeyPair>, CertsError> {
@@ -308,14 +253,11 @@ impl fmt::Display for CertsError {
                 key.display(),
                 certificate.display()
             ),
-            Self::Authority(TlsError { path, problem }) => {
-                write!(f, "{}: {problem}", path.display())
-            }
-            Self::OtherName(certificate) => write!(
+            Self::NotTaken(TlsError { path, problem }) => write!(
                 f,
-                "{} has a name that cannot be written into other certificates here, such as one \
-                 with two units; have the authority's own tools sign a certificate for each host",
-                certificate.display()
+                "certificates that are signed here are not taken for those of {}: {problem}; have \
+                 the authority's own tools sign a certificate for each host",
+                path.display()
             ),
             Self::Names(certificate, key) => write!(
                 f,

@@ -16,10 +16,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// What stands for a role's host in the names of files.
@@ -63,15 +65,20 @@ impl TlsFiles {
         (of(&self.certificate), of(&self.key))
     }
 
-    /// Reads the name of the authority, as its certificate encodes it.
+    /// Checks that a caller would take a certificate for that of `host`.
     ///
     /// # Errors
     ///
-    /// If its certificate is missing or is none.
-    pub fn subject(&self) -> Result<Vec<u8>, TlsError> {
+    /// If the authority's certificate is missing or is none, or did not sign it.
+    pub fn check(&self, certificate: &CertificateDer<'_>, host: &str) -> Result<(), TlsError> {
         let path = &self.authority;
-        let first = certificates(path)?.remove(0);
-        subject_of(&first).map_err(|error| TlsError::new(path, error))
+        let not_taken = |error: &dyn fmt::Display| TlsError::new(path, error);
+        let name = server_name(host).ok_or_else(|| not_taken(&"no certificate has this name"))?;
+        let authorities = Arc::new(self.authorities()?);
+        let verifier = WebPkiServerVerifier::builder_with_provider(authorities, provider());
+        let verifier = verifier.build().map_err(|error| not_taken(&error))?;
+        let taken = verifier.verify_server_cert(certificate, &[], &name, &[], UnixTime::now());
+        taken.map(drop).map_err(|error| not_taken(&error))
     }
 
     /// Reads what a caller needs.
@@ -84,17 +91,21 @@ impl TlsFiles {
     ///
     /// Never: ring has what the protocol's versions need.
     pub fn client(&self) -> Result<TlsClient, TlsError> {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring has what these versions need")
+            .with_root_certificates(self.authorities()?)
+            .with_no_client_auth();
+        Ok(TlsClient(Arc::new(config)))
+    }
+
+    fn authorities(&self) -> Result<RootCertStore, TlsError> {
         let path = &self.authority;
         let mut authorities = RootCertStore::empty();
         for certificate in certificates(path)? {
             authorities.add(certificate).map_err(|error| TlsError::new(path, error))?;
         }
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("ring has what these versions need")
-            .with_root_certificates(authorities)
-            .with_no_client_auth();
-        Ok(TlsClient(Arc::new(config)))
+        Ok(authorities)
     }
 
     /// Reads what a role on `host` needs.
@@ -124,17 +135,6 @@ impl TlsFiles {
 #[must_use]
 pub fn server_name(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).ok()
-}
-
-/// Returns the encoded name of a certificate's owner.
-///
-/// # Errors
-///
-/// If it is no certificate.
-pub fn subject_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, rustls::Error> {
-    let mut store = RootCertStore::empty();
-    store.add(certificate.clone().into_owned())?;
-    Ok(store.roots.iter().flat_map(|root| root.subject.to_vec()).collect())
 }
 
 fn provider() -> Arc<CryptoProvider> {
