@@ -19,7 +19,7 @@ use crate::catalog::journal::DecisionMetrics;
 use crate::storage::{StorageError, commit_seconds, waiting};
 
 /// Ten million decisions take some seconds; it has a processor of the server to itself at most.
-const PATIENCE: &str = "SET statement_timeout = '60s'; SET max_parallel_workers_per_gather = 0";
+const OWN_LIMITS: &str = "SET statement_timeout = '60s'; SET max_parallel_workers_per_gather = 0";
 
 const COUNT: &str = "
     SELECT count(*), coalesce(sum(octet_length(key) + octet_length(name)), 0)::bigint
@@ -77,7 +77,7 @@ impl KeptDecisions {
         let session = session.unwrap_or_else(|_late| {
             Err(StorageError::Lost(format!("{}: it does not answer", primary.server)))
         })?;
-        session.run(PATIENCE).await?;
+        session.run(OWN_LIMITS).await?;
         session.prepare(COUNT).await?;
         // What was committed before is found.
         self.metrics.clear();
