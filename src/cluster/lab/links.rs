@@ -9,7 +9,7 @@
 //! A link is directed: from the role that calls to the role that answers. Its proxy carries the
 //! calls and their answers. Clients reach front-ends directly.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ struct ProxiedLink {
     from: Role,
     to: Role,
     proxy: Link,
+    /// Where it accepts connections: host and port.
+    address: String,
     condition: Mutex<LinkCondition>,
 }
 
@@ -70,16 +72,19 @@ pub(in crate::cluster) struct LinkView {
 }
 
 impl Links {
-    /// Listens for each pair of roles of which one calls the other. The proxies run on this
+    /// Listens for each pair of roles of which one calls the other. A proxy has the host of the
+    /// role that answers, so that this role's certificate is for it, too. The proxies run on this
     /// thread's runtime, until the links are dropped.
     pub(super) fn open(roles: &Roles) -> std::io::Result<Self> {
         let pairs = pairs(roles).into_iter().map(|(from, to)| {
-            let target = roles.address_of(to).expect("both are roles of the file").to_string();
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let (proxy, work) = Link::new(listener, target, State::OPEN)?;
+            let target = roles.address_of(to).expect("both are roles of the file");
+            let host = target.host();
+            let listener = TcpListener::bind((host.as_str().trim_matches(['[', ']']), 0))?;
+            let (proxy, work) = Link::new(listener, target.to_string(), State::OPEN)?;
             let _task = tokio::spawn(work);
+            let address = format!("{}:{}", host.as_str(), proxy.address().port());
             let condition = Mutex::new(LinkCondition { state: Passage::Open, delay_ms: 0 });
-            Ok(ProxiedLink { from, to, proxy, condition })
+            Ok(ProxiedLink { from, to, proxy, address, condition })
         });
         pairs.collect::<std::io::Result<_>>().map(Self)
     }
@@ -89,7 +94,7 @@ impl Links {
         let route = |link: &ProxiedLink| WayBetween {
             from: link.from.to_string(),
             to: link.to.to_string(),
-            address: link.proxy.address(),
+            address: link.address.clone(),
         };
         self.0.iter().map(route).collect()
     }

@@ -34,7 +34,8 @@ pub(in crate::cluster) struct LabPlace {
 pub(super) struct WayBetween {
     pub(super) from: String,
     pub(super) to: String,
-    pub(super) address: SocketAddr,
+    /// Host and port.
+    pub(super) address: String,
 }
 
 impl LabPlace {

@@ -135,11 +135,19 @@ fn after(request: &HttpRequest) -> Result<u64, LabRefusal> {
 /// from a program.
 fn origin_of(headers: &HeaderMap, cluster: &Cluster) -> Result<Option<HeaderValue>, LabRefusal> {
     let mut origins = headers.get_all(ORIGIN);
+    let schemes: &[_] = if cluster.roles.tls.is_some() {
+        &[("http", ":80"), ("https", ":443")]
+    } else {
+        &[("http", ":80")]
+    };
     let is_own = |origin: &HeaderValue| {
         let frontends = cluster.roles.frontend_addresses();
         frontends.iter().any(|address| {
-            let host = address.as_str().strip_suffix(":80").unwrap_or(address.as_str());
-            origin.as_bytes().eq_ignore_ascii_case(format!("http://{host}").as_bytes())
+            schemes.iter().any(|(scheme, default_port)| {
+                let address = address.as_str();
+                let host = address.strip_suffix(default_port).unwrap_or(address);
+                origin.as_bytes().eq_ignore_ascii_case(format!("{scheme}://{host}").as_bytes())
+            })
         })
     };
     match (origins.next(), origins.next()) {

@@ -160,7 +160,7 @@ function showLink() {
   const target = waiting.length > 0 ? `#/shop?${carried(waiting)}` : `#/${view.name}`;
   element("notice-links").replaceChildren(
     ...others.map(({ role, address }) =>
-      h("li", {}, h("a", { class: "block", href: `http://${address}/${target}` }, `Go on at ${role}`)),
+      h("li", {}, h("a", { class: "block", href: `${location.protocol}//${address}/${target}` }, `Go on at ${role}`)),
     ),
   );
 }

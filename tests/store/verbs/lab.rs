@@ -36,7 +36,10 @@ struct Told {
 
 impl Lab {
     fn open() -> Self {
-        let store = Store::new();
+        Self::open_in(Store::new())
+    }
+
+    fn open_in(store: Store) -> Self {
         let mut command = store.command(&["up", "--lab"]);
         let mut supervisor = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(supervisor.stdout.take().unwrap());
@@ -200,6 +203,21 @@ async fn a_page_gets_what_it_asks_for_by_name_and_nothing_else() {
 }
 
 #[actix_web::test]
+async fn with_tls_the_page_may_come_by_https() {
+    let store = Store::new();
+    let roles = std::fs::read_to_string(store.0.roles()).unwrap();
+    std::fs::write(store.0.roles(), format!("{roles}\n[tls]\n")).unwrap();
+    store.expect(0, &["certs"]);
+    let lab = Lab::open_in(store);
+    let token = format!("X-Toystore-Lab: {}", lab.token);
+    let encrypted = lab.origin().replacen("http:", "https:", 1);
+    for own in [lab.origin(), encrypted] {
+        let told = lab.ask_with("GET", "/lab", &[&format!("Origin: {own}"), &token], "");
+        assert!(told.is(200).lets_read(&own), "{own}");
+    }
+}
+
+#[actix_web::test]
 async fn only_this_stores_page_with_the_token_may_use_the_laboratory() {
     let lab = Lab::open();
     let (token, own) = (format!("X-Toystore-Lab: {}", lab.token), lab.origin());
@@ -219,6 +237,7 @@ async fn only_this_stores_page_with_the_token_may_use_the_laboratory() {
         "Origin: null",
         &other_port,
         &format!("{from_own}.evil.example"),
+        &from_own.replacen("http:", "https:", 1),
         "Sec-Fetch-Site: cross-site",
         "Sec-Fetch-Site: same-site",
     ] {
