@@ -247,7 +247,6 @@ pub struct ReplicaStatus {
     pub leadership: Leadership,
     /// Whether no front-end has nominated it since its process began. Until then it leads in no
     /// epoch, though an earlier process may have led in the newest.
-    #[serde(default)]
     pub awaits_nomination: bool,
     /// The end of its log on disk.
     pub log: Position,

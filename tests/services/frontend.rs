@@ -229,6 +229,7 @@ fn status(id: usize, leadership: Leadership) -> Value {
         "state": if leads { "leader" } else { "follower" },
         "fitness": "ready",
         "leadership": leadership,
+        "awaits_nomination": false,
         "log": { "length": 0, "chain": "0".repeat(32) },
     })
 }
