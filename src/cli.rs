@@ -49,9 +49,9 @@ enum Command {
     /// Stop the catalog first. The journal gets the orders that the replica holds and it lacks,
     /// each with its idempotency key, so that a retry of an old purchase gets its old answer. A
     /// journal that is missing is created; one that is not a prefix of the replica's log is left
-    /// alone. Refusals are lost, since replicas hold only orders: a purchase that was refused may
-    /// be granted when it is sent again. Restocks are lost, too: the stock is computed with as few
-    /// restocks as the orders need. Afterwards the catalog hears every replica before it sells.
+    /// alone. What replicas do not hold is lost: refusals (a purchase that was refused may be
+    /// granted when it is sent again) and the times of restocks (the stock is computed with as few
+    /// restocks as the orders need). Afterwards the catalog hears every replica before it sells.
     Rebuild(RebuildArguments),
     /// Repair impossible values in the catalog's database.
     ///

@@ -30,6 +30,15 @@ pub struct Seen {
     pub stopped: Option<String>,
 }
 
+impl Seen {
+    /// Returns whether the catalog and all replicas answer, and one of them leads.
+    #[must_use]
+    pub fn all_answer(&self) -> bool {
+        let answers = |(_, state): &(_, _)| *state != ReplicaViewState::Down;
+        self.catalog_answers && self.leader.is_some() && self.replicas.iter().all(answers)
+    }
+}
+
 /// Something that a front-end noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -112,6 +121,13 @@ mod tests {
         let all: Vec<Seen> = states.collect();
         let expected = ["the catalog answers", "replica 3 is down", "replica 3 answers"];
         assert_eq!(noticed(&all), expected);
+    }
+
+    #[test]
+    fn all_answer_once_the_last_replica_does() {
+        assert!(!Seen::default().all_answer());
+        assert!(!seen(ReplicaViewState::Down).all_answer());
+        assert!(seen(ReplicaViewState::Syncing).all_answer());
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::wire::event::EventKind;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// … and while none does: what it notices is recorded, and shown later.
 const REST_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it looks at its start whether the others answer.
+const START_INTERVAL: Duration = Duration::from_millis(10);
 /// How often the other roles are asked what has changed.
 const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
 /// How often the catalog is asked for all toys, if something was sold.
@@ -36,14 +38,26 @@ impl Events {
         let runtime = &self.service.runtime;
         let recorder = self.service.identity.recorder();
         let mut before = Seen::default();
+        self.until_all_answer(REST_INTERVAL).await;
         while recorder.is_on() {
-            let is_watched = self.is_watched(runtime.now());
-            runtime.sleep(if is_watched { LOOK_INTERVAL } else { REST_INTERVAL }).await;
             let seen = self.service.seen();
             for notice in notices(&before, &seen) {
                 recorder.change(EventKind::Local, notice.name, || notice.text);
             }
             before = seen;
+            let is_watched = self.is_watched(runtime.now());
+            runtime.sleep(if is_watched { LOOK_INTERVAL } else { REST_INTERVAL }).await;
+        }
+    }
+
+    /// Waits until the roles that start together with this one answer, so that one which ends soon
+    /// afterwards is missed, and one that is not there yet does not seem to come back; but no
+    /// longer than `limit`.
+    async fn until_all_answer(&self, limit: Duration) {
+        let runtime = &self.service.runtime;
+        let deadline = runtime.now() + limit;
+        while runtime.now() < deadline && !self.service.seen().all_answer() {
+            runtime.sleep(START_INTERVAL).await;
         }
     }
 
