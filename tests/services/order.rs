@@ -627,7 +627,7 @@ async fn rows_survive_a_restart_without_any_neighbour() {
     let synced = AppendReply::Synced { length: 2 };
     assert_eq!(replica.append(leading(1, 2), rows_from(&log, 0)).await, synced);
     replica.stop().await;
-    drop(catalog);
+    catalog.kill().await;
 
     let replica = store.run_order(3);
     let status = replica.status().await;
@@ -684,12 +684,11 @@ async fn an_unknown_path_or_a_malformed_body_is_answered_with_an_error_as_json()
 #[actix_web::test]
 async fn a_database_that_was_tampered_with_is_set_aside_and_filled_anew() {
     let store = Store::new();
-    let catalog = Catalog::at(&store.catalog);
+    let _catalog = Catalog::at(&store.catalog);
     let replica = store.run_order(3);
     let journal = orders(&["Tux", "Tux"]);
     replica.append(leading(1, 2), rows_from(&journal, 0)).await;
     replica.stop().await;
-    drop(catalog);
     store.tamper("order-3", "UPDATE log SET name = 'Uno' WHERE number = 1");
     let replica = store.run_order(3);
     replica.append(leading(1, 2), rows_from(&journal, 0)).await;
