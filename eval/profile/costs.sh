@@ -45,7 +45,8 @@ main() {
 
 compare() { # TITLE EXECUTABLE EXECUTABLE
   printf '\n## %s\n\n' "$1"
-  "$repo/eval/profile/run.sh" --rounds "$rounds" "$built/$2" "$built/$3" </dev/null
+  "$repo/eval/profile/run.sh" --rounds "$rounds" "$built/$2" "$built/$3" </dev/null |
+    sed "s|$built/||"
 }
 
 build_commit() { # COMMIT NAME
