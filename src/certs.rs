@@ -16,7 +16,7 @@ use rcgen::{
 };
 
 use crate::roles::{Address, Roles, Tls};
-use crate::tls::{HOST, TlsError, TlsFiles};
+use crate::tls::{self, HOST, TlsError, TlsFiles};
 
 /// What `toystore certs --help` says.
 pub const ABOUT: &str = "\
@@ -148,7 +148,7 @@ fn sign(
 ) -> Result<(), CertsError> {
     let HostFiles { certificate, key, hosts } = files;
     let unusable = |error| CertsError::Unusable(certificate.clone(), error);
-    let names: Vec<_> = hosts.iter().map(|it| it.trim_matches(['[', ']']).to_owned()).collect();
+    let names: Vec<_> = hosts.iter().map(|it| tls::bare(it).to_owned()).collect();
     let pair = KeyPair::generate().map_err(unusable)?;
     let owner = match &names[..] {
         [name] => format!("toystore on {name}"),

@@ -55,6 +55,15 @@ pub struct DatabaseHealth {
     pub standbys: Option<u32>,
 }
 
+impl DatabaseHealth {
+    /// The file of a catalog that is alone.
+    #[must_use]
+    pub fn sqlite() -> Self {
+        let engine = "sqlite".into();
+        Self { engine, duty: None, term: None, primary: None, standbys: None }
+    }
+}
+
 /// A role that knows whether it can do its work.
 pub trait Readiness: Send + Sync {
     /// Nothing if the role is ready; else, in a sentence, what is missing.

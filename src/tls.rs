@@ -60,7 +60,7 @@ impl TlsFiles {
     #[must_use]
     pub fn of_host(&self, host: &str) -> (PathBuf, PathBuf) {
         // A host in brackets is an IPv6 address; not every file system takes its colons.
-        let name = host.trim_matches(['[', ']']).replace(':', "_");
+        let name = bare(host).replace(':', "_");
         let of = |path: &Path| PathBuf::from(path.to_string_lossy().replace(HOST, &name));
         (of(&self.certificate), of(&self.key))
     }
@@ -131,10 +131,16 @@ impl TlsFiles {
     }
 }
 
+/// Returns a host without the brackets that an IPv6 address has before a port.
+#[must_use]
+pub fn bare(host: &str) -> &str {
+    host.trim_matches(['[', ']'])
+}
+
 /// The name by which the certificate of a host is checked. `None` if no certificate can have it.
 #[must_use]
 pub fn server_name(host: &str) -> Option<ServerName<'static>> {
-    ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).ok()
+    ServerName::try_from(bare(host).to_owned()).ok()
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -19,6 +19,8 @@
 //! | `POST /internal/changes` | front-ends | [`RoleChanges`](crate::wire::recording::RoleChanges) |
 //! | `GET /internal/order/{number}` | replicas | [`OrderReply`](crate::wire::replication::OrderReply) |
 
+use std::sync::Arc;
+
 use actix_web::web::ServiceConfig;
 
 use super::seat::Seat;
@@ -41,7 +43,7 @@ pub(super) fn configure(
     seat: &Seat,
     secret: Option<&Secret>,
 ) {
-    health::routes(config, seat.identity().role(), seat.readiness());
+    health::routes(config, seat.identity().role(), Arc::new(seat.clone()));
     server::metrics(config, seat.scraped());
     server::internal(config, calls, secret, |endpoints| internal(endpoints, seat));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::service::Service;
 use super::sharing::SharingCatalog;
-use crate::health::Readiness;
+use crate::health::{DatabaseHealth, Readiness};
 use crate::identity::Identity;
 use crate::metrics::Scraped;
 use crate::wire::calls::Refusal;
@@ -41,17 +41,26 @@ impl Seat {
         }
     }
 
-    pub(super) fn readiness(&self) -> Arc<dyn Readiness> {
+    pub(super) fn scraped(&self) -> Arc<dyn Scraped> {
         match self {
             Self::Alone(service) => Arc::clone(service) as _,
             Self::Shared(catalog) => Arc::clone(catalog) as _,
         }
     }
+}
 
-    pub(super) fn scraped(&self) -> Arc<dyn Scraped> {
+impl Readiness for Seat {
+    fn readiness(&self) -> Result<(), String> {
         match self {
-            Self::Alone(service) => Arc::clone(service) as _,
-            Self::Shared(catalog) => Arc::clone(catalog) as _,
+            Self::Alone(service) => service.readiness(),
+            Self::Shared(catalog) => catalog.readiness(),
+        }
+    }
+
+    fn database(&self) -> Option<DatabaseHealth> {
+        match self {
+            Self::Alone(_) => Some(DatabaseHealth::sqlite()),
+            Self::Shared(catalog) => Readiness::database(&**catalog),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::journal::marker::Past;
 use super::metrics::CatalogMetrics;
 use super::storage::Storage;
 use crate::events::EventRecorder;
-use crate::health::{DatabaseHealth, Readiness};
+use crate::health::Readiness;
 use crate::identity::Identity;
 use crate::repeats::Repeats;
 use crate::roles::{Role, Roles};
@@ -347,15 +347,5 @@ impl Readiness for Service {
             return Ok(());
         }
         Err("no write to the database has completed for 1 s".into())
-    }
-
-    fn database(&self) -> Option<DatabaseHealth> {
-        Some(DatabaseHealth {
-            engine: "sqlite".into(),
-            duty: None,
-            term: None,
-            primary: None,
-            standbys: None,
-        })
     }
 }

@@ -354,10 +354,10 @@ fn not_connected(error: &io::Error) -> CallError {
 }
 
 fn broken(error: &io::Error) -> CallError {
-    CallError::Unreachable(Unreachable::Broken(format!("the connection broke: {error}")))
+    CallError::broken(format!("the connection broke: {error}"))
 }
 
 fn closed() -> CallError {
     let how = "it closed the connection before it answered";
-    CallError::Unreachable(Unreachable::Broken(how.into()))
+    CallError::broken(how)
 }

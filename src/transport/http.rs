@@ -209,7 +209,7 @@ async fn receive(
             } else {
                 "the answer broke off".to_owned()
             };
-            CallError::Unreachable(Unreachable::Broken(problem))
+            CallError::broken(problem)
         })?;
         Ok((response.status().as_u16(), body))
     };

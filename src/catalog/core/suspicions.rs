@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_pauses_the_sales_until_the_replica_has_answered() {
+    fn a_suspicion_pauses_the_sales_until_the_replica_has_answered() {
         let (mut core, now) = core();
         assert_eq!(core.hear_of(THREE, LONGER, now), Hearing::Suspicion);
         assert_eq!(core.may_sell(), Err(Stopped::Suspected(THREE)));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_about_a_replica_that_does_not_answer_is_dropped() {
+    fn a_suspicion_about_a_replica_that_does_not_answer_is_dropped() {
         let (mut core, now) = core();
         core.hear(THREE, LONGER, now);
         let just_before = (now + SUSPICION_LASTS).checked_sub(Duration::from_millis(1)).unwrap();

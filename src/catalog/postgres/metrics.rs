@@ -1,17 +1,18 @@
 //! What a database on PostgreSQL tells Prometheus: how long commits take, how many calls wait for
 //! its connections and, while this catalog rules, how many decisions it keeps.
 //!
-//! Decisions are counted once in a term, on a connection of its own, so that the term does not wait
-//! for it; then each commit adds its own. The one that is under way when the count begins may be
-//! counted twice.
+//! Decisions are counted once in a term that lasts, on a connection of its own, so that the term
+//! does not wait for it; then each commit adds its own. The one that is under way when the count
+//! begins may be counted twice.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, IntGauge};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Shared;
 use super::primary::DIAL_LIMIT;
@@ -20,6 +21,11 @@ use crate::storage::{StorageError, commit_seconds, waiting};
 
 /// Ten million decisions take some seconds; it has a processor of the server to itself at most.
 const OWN_LIMITS: &str = "SET statement_timeout = '60s'; SET max_parallel_workers_per_gather = 0";
+
+/// How long a term lasts before the decisions are counted. The count reads them all: not while
+/// purchases wait for a catalog that has just begun, and not in each of the short terms that follow
+/// one another while no front-end is there.
+const COUNT_AFTER: Duration = Duration::from_secs(5);
 
 const COUNT: &str = "
     SELECT count(*), coalesce(sum(octet_length(key) + octet_length(name)), 0)::bigint
@@ -71,6 +77,7 @@ impl KeptDecisions {
 
     /// Counts what is in the database.
     pub(super) async fn count(&self, shared: &Shared) -> Result<(), StorageError> {
+        sleep(COUNT_AFTER).await;
         let primary = shared.sighted().primary.clone();
         let primary = primary.ok_or_else(|| StorageError::Lost("no primary was seen".into()))?;
         let session = timeout(DIAL_LIMIT, shared.servers.dial_primary(&primary)).await;

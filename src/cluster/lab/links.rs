@@ -22,6 +22,7 @@ use super::place::WayBetween;
 use super::roles::LabRefusal;
 use crate::cluster::terminal::say;
 use crate::roles::{Role, Roles};
+use crate::tls;
 
 /// The longest delay: beyond it, every call has run out, as on a link that is held.
 const LONGEST_DELAY_MS: u64 = 10_000;
@@ -79,7 +80,7 @@ impl Links {
         let pairs = pairs(roles).into_iter().map(|(from, to)| {
             let target = roles.address_of(to).expect("both are roles of the file");
             let host = target.host();
-            let listener = TcpListener::bind((host.as_str().trim_matches(['[', ']']), 0))?;
+            let listener = TcpListener::bind((tls::bare(host.as_str()), 0))?;
             let (proxy, work) = Link::new(listener, target.to_string(), State::OPEN)?;
             let _task = tokio::spawn(work);
             let address = format!("{}:{}", host.as_str(), proxy.address().port());

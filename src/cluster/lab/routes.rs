@@ -134,12 +134,9 @@ fn after(request: &HttpRequest) -> Result<u64, LabRefusal> {
 /// The page that a request is from, which must be one of this store's front-ends; `None` if it is
 /// from a program.
 fn origin_of(headers: &HeaderMap, cluster: &Cluster) -> Result<Option<HeaderValue>, LabRefusal> {
+    const SCHEMES: [(&str, &str); 2] = [("http", ":80"), ("https", ":443")];
     let mut origins = headers.get_all(ORIGIN);
-    let schemes: &[_] = if cluster.roles.tls.is_some() {
-        &[("http", ":80"), ("https", ":443")]
-    } else {
-        &[("http", ":80")]
-    };
+    let schemes = if cluster.roles.tls.is_some() { &SCHEMES[..] } else { &SCHEMES[..1] };
     let is_own = |origin: &HeaderValue| {
         let frontends = cluster.roles.frontend_addresses();
         frontends.iter().any(|address| {

@@ -50,9 +50,9 @@ impl Events {
         }
     }
 
-    /// Waits until the roles that start together with this one answer, so that one which ends soon
-    /// afterwards is missed, and one that is not there yet does not seem to come back; but no
-    /// longer than `limit`.
+    /// Waits until the roles that start together with this one answer, but no longer than `limit`.
+    /// So that a role ends soon afterwards is noticed, and one that has not started yet is not
+    /// taken for one that comes back.
     async fn until_all_answer(&self, limit: Duration) {
         let runtime = &self.service.runtime;
         let deadline = runtime.now() + limit;

@@ -1,6 +1,7 @@
 //! The lessons about several catalogs: why one of them answers at a time.
 
 use super::super::lessons::{Asked, Lesson, Text, Topic};
+use super::runs::SMALL;
 use super::*;
 
 const TERM: &str = "src/catalog/core/term.rs";
@@ -177,16 +178,6 @@ fn second_rules(state: &State) -> bool {
 
 /// The rules, in the order in which they are best read, each in a world that is just large enough.
 fn rules() -> Vec<(Text, Rule, Size, &'static str, May)> {
-    const SMALL: Size = Size {
-        ticks: 5,
-        speeds: [100, 100],
-        claims: 1,
-        commits: 1,
-        beats: 0,
-        fills: 0,
-        cancels: 0,
-        failovers: 0,
-    };
     let skewed = Size { speeds: [90, 110], ..SMALL };
     let beats = Size { beats: 1, ..SMALL };
     let cached = Size { fills: 1, beats: 1, ticks: 10, ..SMALL };

@@ -4,7 +4,7 @@
 use super::super::{Search, assert_needed, explore};
 use super::*;
 
-const SMALL: Size = Size {
+pub(super) const SMALL: Size = Size {
     ticks: 5,
     speeds: [100, 100],
     claims: 1,
