@@ -14,6 +14,7 @@ pub(super) struct SharingMetrics {
     pub(super) terms: IntCounter,
     term: IntGauge,
     active: IntGauge,
+    orders: IntGauge,
     standbys: IntGauge,
     required: IntGauge,
 }
@@ -25,6 +26,10 @@ impl SharingMetrics {
             terms: role.counter("terms_begun_total", "Terms that this process began to rule."),
             term: role.gauge("term", "The newest term that this process has seen."),
             active: role.gauge("active", "1 if this catalog rules, 0 if it stands by."),
+            orders: role.gauge(
+                "database_orders",
+                "Orders in the database, as far as this catalog has seen them.",
+            ),
             standbys: role.gauge(
                 "database_standbys",
                 "Synchronous standbys of the database, when it was last asked.",
@@ -87,6 +92,7 @@ impl Scraped for SharingCatalog {
         metrics.term.set(count(report.term.0));
         metrics.active.set((report.duty == Duty::Active).into());
         let (observed, _) = Self::database(self);
+        metrics.orders.set(count(self.orders_seen()));
         metrics.standbys.set(observed.map_or(0, |observed| observed.standbys.into()));
         &self.kept.metrics.role
     }

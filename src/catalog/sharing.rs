@@ -192,6 +192,14 @@ impl SharingCatalog {
         Some(Observed { standbys: standbys.unwrap_or(observed.standbys), ..observed })
     }
 
+    /// Returns how many orders the database had when it was last seen.
+    pub(super) fn orders_seen(&self) -> u64 {
+        let state = self.state();
+        let observed = state.observed.as_ref().map_or(0, |(observed, _)| observed.journal.length);
+        let running = state.running.as_ref().map(|running| running.service.journal_length());
+        running.unwrap_or(observed)
+    }
+
     /// Returns what was just seen of the database, and why it could not be used since.
     pub(super) fn database(&self) -> (Option<Observed>, Option<String>) {
         let now = self.runtime().now();

@@ -10,8 +10,10 @@ use serde_json::Value;
 
 use crate::clients::{Clients, Size};
 use crate::eventually::eventually;
+use crate::metrics::scraped;
 use crate::postgres::{self, Servers};
 use crate::processes::{Cluster, buy, get};
+use crate::prometheus::value;
 use crate::shared_store::{active, copy_database, database_of};
 use crate::takeover;
 
@@ -59,6 +61,17 @@ impl Store {
             eventually(&format!("{catalog} says: {reason}"), async || {
                 let said = get(&self.cluster.address(catalog), "/readyz").await;
                 said.is_ok_and(|(status, body)| status == 503 && message(&body).contains(reason))
+            })
+            .await;
+        }
+    }
+
+    /// Waits until both catalogs have seen more than so many orders in the database.
+    async fn await_orders_seen(&self, count: u32) {
+        for catalog in &self.cluster.catalogs {
+            eventually(&format!("{catalog} has seen the orders"), async || {
+                let text = scraped(&self.cluster, catalog).await;
+                value(&text, "toystore_database_orders") > f64::from(count)
             })
             .await;
         }
@@ -218,6 +231,9 @@ async fn a_standby_that_lacks_orders_is_promoted_and_every_catalog_refuses_it() 
     // One that is only stopped would find the orders in its kernel's buffer.
     store.servers.kill(2).await;
     clients.await_orders_despite_errors(50).await;
+    // A catalog refuses what lacks orders that it has seen; the one that stands by looks in turns.
+    let there = clients.history.borrow().newest().and_then(|newest| u32::try_from(newest).ok());
+    store.await_orders_seen(there.unwrap()).await;
     for server in [0, 1] {
         store.servers.kill(server).await;
     }

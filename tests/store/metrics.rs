@@ -14,7 +14,7 @@ use crate::takeover::{self, SETTINGS};
 
 const RULES: &str = include_str!("../../eval/observe/alerts.yml");
 
-async fn scraped(cluster: &Cluster, role: &str) -> String {
+pub(crate) async fn scraped(cluster: &Cluster, role: &str) -> String {
     let address = Address::try_from(cluster.address(role)).unwrap();
     let http = Http::new(&address, Access::default());
     let answer = http.exchange("/metrics", None, TIME_LIMIT, &Caller::default()).await;
@@ -53,6 +53,7 @@ async fn catalogs_that_share_a_database_tell_its_commits_its_decisions_and_its_s
         ("toystore_orders", 1.0),
         ("toystore_decisions_kept", 2.0),
         ("toystore_database_jobs_waiting", 0.0),
+        ("toystore_database_orders", 1.0),
         ("toystore_database_standbys", 2.0),
         ("toystore_database_standbys_required", 1.0),
     ] {
@@ -69,7 +70,11 @@ async fn catalogs_that_share_a_database_tell_its_commits_its_decisions_and_its_s
     }
 
     await_standby(&cluster, &other).await;
-    let text = scraped(&cluster, &other).await;
+    let text = eventually("the other catalog has seen the order", async || {
+        let text = scraped(&cluster, &other).await;
+        is(&text, "toystore_database_orders", 1.0).then_some(text)
+    })
+    .await;
     for (metric, expected) in [
         ("toystore_active", 0.0),
         ("toystore_sells", 0.0),
