@@ -293,8 +293,10 @@ put() { # FROM TO
 }
 
 # What the figures were measured on, as JSON. Needs build.
+# What a measurement was made of and on, and how busy others kept the machine just before it.
 write_machine() { # FILE
-  local commit changes changed=false
+  local commit changes changed=false busy
+  busy=$(cores_busy)
   commit=$(git -C "$repo" rev-parse --short=10 HEAD 2>/dev/null || printf unknown)
   changes=$(git -C "$repo" status --porcelain -- src Cargo.toml Cargo.lock roles.toml run.sh \
     eval ':(exclude,glob)eval/*/data/**' 2>/dev/null) || changes=unknown
@@ -309,7 +311,17 @@ write_machine() { # FILE
   "cores": $(nproc),
   "memory_gib": $(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo),
   "kernel": "$(uname -sr)",
+  "cores_busy_before": $busy,
   "load_average_before": $(cut -d ' ' -f 1 /proc/loadavg)
 }
 JSON
+}
+
+# How many cores all programs use, over two seconds. (A load average has the measurements before in
+# it, too.)
+cores_busy() {
+  { head -n 1 /proc/stat && sleep 2 && head -n 1 /proc/stat; } | awk -v cores="$(nproc)" '
+    { all = 0; for (i = 2; i <= 9; i++) all += $i; idle = $5 + $6 }
+    NR == 1 { all_before = all; idle_before = idle }
+    END { printf "%.2f", cores * (1 - (idle - idle_before) / (all - all_before)) }'
 }

@@ -212,10 +212,10 @@ TEXT
           printf "| %s | %.1f | %.1f | %.2f |\n", key, user[key] / rounds, kernel[key] / rounds,
             waits[key] / rounds
     }' "$results/threads.csv" | sort
-  printf '\n| profile at commit | on | load average of the machine before |\n|---|---|---|\n'
+  printf '\n| profile at commit | on | cores busy before |\n|---|---|---|\n'
   # shellcheck disable=SC2016 # the quotes are of Markdown
   printf '| `%s` | %s | %s |\n' "$(of_machine commit)" "$(of_machine date)" \
-    "$(of_machine load_average_before)"
+    "$(of_machine cores_busy_before)"
 }
 
 of_machine() { # KEY

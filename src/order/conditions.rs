@@ -71,7 +71,11 @@ impl Service {
     /// Says that this replica has what it missed while it was away, `length` orders in all.
     pub(super) fn say_caught_up(&self, length: u64) {
         let start = self.conditions.length_at_start.load(Ordering::Relaxed);
-        log::info!("replica {} caught up from {start} to {length} orders", self.id);
+        if length == start {
+            log::info!("replica {} missed no orders; it has {length}", self.id);
+        } else {
+            log::info!("replica {} caught up from {start} to {length} orders", self.id);
+        }
         self.identity.recorder().change(EventKind::Local, "caught_up", || {
             match length.saturating_sub(start) {
                 0 => "missed no orders".to_owned(),

@@ -431,7 +431,7 @@ impl Figure {
 
 /// Which rows were measured where and when: a line for each commit and day.
 fn measured(data: &Path) -> Result<String, Problem> {
-    /// Rows, and the load before each.
+    /// Rows, and how many cores were busy before each of those that say so.
     type Group<'a> = (Vec<&'a str>, Vec<f64>);
     let mut groups: BTreeMap<(String, String), Group<'_>> = BTreeMap::new();
     for row in ROWS {
@@ -449,14 +449,15 @@ fn measured(data: &Path) -> Result<String, Problem> {
         };
         let group = groups.entry((field("date")?, field("commit")?)).or_default();
         group.0.push(row);
-        group.1.push(field("load_average_before")?.parse()?);
+        if let Ok(busy) = field("cores_busy_before") {
+            group.1.push(busy.parse()?);
+        }
     }
-    let mut text =
-        "\n| rows | at commit | on | load average of the machine before |\n|---|---|---|---|"
-            .to_owned();
-    for ((date, commit), (rows, loads)) in groups {
-        let (least, most) = extremes(&loads).ok_or("a row has a load")?;
-        write!(text, "\n| {} | `{commit}` | {date} | {least} to {most} |", rows.join(", "))?;
+    let mut text = "\n| rows | at commit | on | cores busy before |\n|---|---|---|---|".to_owned();
+    for ((date, commit), (rows, busy)) in groups {
+        let busy = extremes(&busy)
+            .map_or("not measured".to_owned(), |(least, most)| format!("{least} to {most}"));
+        write!(text, "\n| {} | `{commit}` | {date} | {busy} |", rows.join(", "))?;
     }
     Ok(text)
 }
