@@ -1,16 +1,18 @@
 //! The catalog: it owns the stock and the purchase journal, and decides every purchase.
 //!
 //! [`core`] decides: who gets a toy ([`core::stock`]), and when a change may become visible
-//! ([`core::sessions`]). Around it, `service` answers what other roles ask, `tasks` is the one task
-//! that writes and what else the catalog does on its own time, and [`journal`] is the database.
+//! ([`core::sessions`]). Around it, `service` answers what other roles ask, and `tasks` writes, and
+//! has what else the catalog does on its own time. The database is SQLite ([`journal`]) or
+//! PostgreSQL ([`postgres`]), which several catalogs share: `sharing` stands by and rules in turn,
+//! and `seat` says which service answers, if this catalog's does.
 
-mod condition;
 pub mod core;
 pub mod errors;
 mod hearings;
 pub mod journal;
 pub mod metrics;
 pub mod postgres;
+mod readiness;
 pub mod remote;
 pub mod routes;
 mod running_term;

@@ -36,6 +36,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// How long an unused connection is kept. Front-ends keep theirs longer (see `server/`), so that
 /// a request is never sent into a connection that is being closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
+/// Characters that are quoted of an answer that is no front-end's.
+const LONGEST_QUOTE: usize = 200;
 /// The largest answer: a list of some ten thousand toys.
 const LARGEST_ANSWER: usize = 4 << 20;
 
@@ -158,7 +160,9 @@ impl HttpAnswer {
     fn message(&self) -> String {
         match serde_json::from_slice::<Failure>(&self.body) {
             Ok(failure) => failure.error.message,
-            Err(_not_ours) => String::from_utf8_lossy(&self.body).chars().take(200).collect(),
+            Err(_not_ours) => {
+                String::from_utf8_lossy(&self.body).escape_debug().take(LONGEST_QUOTE).collect()
+            }
         }
     }
 }

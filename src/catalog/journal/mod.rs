@@ -97,7 +97,7 @@ pub struct Loaded {
     pub journal: Position,
     /// Who leads.
     pub leadership: Leadership,
-    /// The sessions of earlier runs that may still be served.
+    /// The sessions of earlier runs, whose front-ends may still serve from their caches.
     pub sessions: Vec<SessionId>,
     /// The store.
     pub store: StoreId,
