@@ -17,21 +17,21 @@ const THERE_FOR: Duration = Duration::from_millis(800);
 /// The catalog's last report, if there was one.
 #[derive(Debug, Default)]
 pub(super) struct CatalogReports {
-    last: Mutex<Option<Heard>>,
+    last: Mutex<Option<DatedReport>>,
     /// Its address refuses connections: no process listens there.
     is_gone: AtomicBool,
 }
 
-/// A report.
+/// A report, and when it was asked for and came.
 #[derive(Debug)]
-struct Heard {
+struct DatedReport {
     report: CatalogReport,
     asked: Instant,
     answered: Instant,
 }
 
 impl CatalogReports {
-    fn last<T>(&self, read: impl FnOnce(&mut Option<Heard>) -> T) -> T {
+    fn last<T>(&self, read: impl FnOnce(&mut Option<DatedReport>) -> T) -> T {
         read(&mut self.last.lock().expect("nothing panics under this lock"))
     }
 }
@@ -47,7 +47,7 @@ impl Service {
     ) {
         if report.store.is_none_or(|store| self.identity.adopt(store)) {
             self.select(|selection| selection.recorded(report.status.leadership, before));
-            let heard = Heard { report, asked, answered: self.runtime.now() };
+            let heard = DatedReport { report, asked, answered: self.runtime.now() };
             self.catalog.last(|last| *last = Some(heard));
             self.catalog.is_gone.store(false, Ordering::Relaxed);
             self.derive_stop();
@@ -76,7 +76,7 @@ impl Service {
         })
     }
 
-    /// Whether the catalog is there: it has just answered, and its process was not found gone since.
+    /// Whether the catalog is there: it has just answered, and has not been found gone since.
     pub(super) fn catalog_answers(&self) -> bool {
         let now = self.runtime.now();
         !self.catalog.is_gone.load(Ordering::Relaxed)

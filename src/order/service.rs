@@ -26,6 +26,7 @@ use crate::health::Readiness;
 use crate::identity::Identity;
 use crate::roles::Role;
 use crate::runtime::Runtime;
+use crate::server::log_level;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::wire::calls::Call as _;
@@ -110,7 +111,7 @@ impl Service {
     ) -> Result<PurchaseReply, OrderError> {
         if !purchase.origin.is_unknown() {
             let Purchase { origin, quantity, name, .. } = &purchase;
-            log::debug!("{origin} buys {quantity} {}", name.quoted());
+            log::log!(log_level(origin), "{origin} buys {quantity} {}", name.quoted());
         }
         let (waiter, answer) = oneshot::channel();
         self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))
@@ -174,7 +175,7 @@ impl Service {
     /// The leader passes orders on.
     pub(super) async fn append(&self, request: AppendRequest) -> Result<AppendReply, OrderError> {
         for origin in &request.origins {
-            log::debug!("{origin}: its order comes from the leader");
+            log::log!(log_level(origin), "{origin}: its order comes from the leader");
         }
         match self.decide(|core, _| core.append(&request)) {
             Ok(()) => {}

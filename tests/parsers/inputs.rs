@@ -123,8 +123,13 @@ pub(crate) fn trace_context() -> impl Strategy<Value = TraceContext> {
 }
 
 fn origin() -> impl Strategy<Value = RequestOrigin> {
-    (option::of("[!-~]{1,255}"), option::of(trace_context()))
-        .prop_map(|(request_id, trace)| RequestOrigin { request_id, trace })
+    (option::of("[ -~]{1,255}"), any::<bool>(), option::of(trace_context())).prop_map(
+        |(request_id, is_named_by_client, trace)| RequestOrigin {
+            request_id,
+            is_named_by_client,
+            trace,
+        },
+    )
 }
 
 pub(crate) fn decision() -> impl Strategy<Value = Decision> {
