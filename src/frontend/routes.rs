@@ -249,6 +249,7 @@ async fn buy(
     server::refuse_other_sites(request)?;
     let PurchaseBody { name, quantity } = server::read_json(request, payload).await?;
     let origin = RequestOrigin::clone(remote.origin());
+    log::debug!("{origin} buys {quantity} {}", name.quoted());
     remote.note(|| format!("{quantity} {}", name.quoted()));
     let recorder = service.identity.recorder();
     let asked = asked_by(recorder, "POST /orders", remote, || format!("{quantity} {name}"));

@@ -11,8 +11,8 @@ pub(super) fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
     id.to_str().is_ok_and(RequestOrigin::takes).then_some(id)
 }
 
-/// Returns the level at which a role logs that it works on a request: a client that sent an id looks
-/// for it, and there are as many drawn ids as requests.
+/// Returns the level at which a role logs that it works on a request. A client that sent an id will
+/// look for it; drawn ids are as many as requests.
 #[must_use]
 pub fn log_level(origin: &RequestOrigin) -> log::Level {
     if origin.is_named_by_client { log::Level::Info } else { log::Level::Debug }

@@ -1,5 +1,5 @@
-//! A store whose catalog is killed or stopped: how soon a front-end says so, and what a purchase
-//! is told that waited for it.
+//! A store whose catalog is killed, stopped, or has a full disk: how soon a front-end says so, what
+//! a purchase is told that waited for it, and what is cached afterwards.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,8 +16,9 @@ use toystore::wire::toy::ToyName;
 use toystore::wire::trace::RequestOrigin;
 
 use super::cluster::{self, Cluster};
+use super::disk::Health;
 use super::machine;
-use super::message::{AskReadiness, Node, PlaceOrder};
+use super::message::{AskReadiness, Node, PlaceOrder, ShowToy, Shown};
 use super::world::{Env, Timing, World};
 
 /// By then a store that was started has a leader, and its front-end a session.
@@ -128,6 +129,30 @@ fn a_purchase_that_waited_in_vain_for_the_catalog_is_told_of_it() {
         assert!(message.contains("the catalog is unreachable"), "{absence:?}: {message}");
         assert!(message.contains("retry"), "{absence:?}: {message}");
     }
+}
+
+#[test]
+fn a_toy_whose_purchase_the_full_disk_refused_is_cached_again() {
+    let cluster = store(true);
+    let show = || {
+        let answered = ask(&cluster, ShowToy("Tux".into()));
+        pass(&cluster, Duration::from_millis(5));
+        let shown = answered.borrow_mut().take().expect("it is answered at once");
+        let Shown { quantity, is_hit, .. } = shown.unwrap_or_else(|error| panic!("{error}"));
+        (quantity, is_hit)
+    };
+    assert_eq!([show(), show()], [(100, false), (100, true)]);
+    cluster.set_health(Node::Catalog, Health::Full);
+    let bought = buy(&cluster);
+    pass(&cluster, SETTLED);
+    assert!(matches!(*bought.borrow(), Some(Err(_))), "{bought:?}");
+    assert_eq!([show(), show()], [(100, false), (100, true)], "it is readable meanwhile");
+    cluster.set_health(Node::Catalog, Health::Healthy);
+    pass(&cluster, SETTLED);
+    let bought = buy(&cluster);
+    pass(&cluster, SETTLED);
+    assert!(matches!(*bought.borrow(), Some(Ok(Decision::Granted(_)))), "{bought:?}");
+    assert_eq!([show(), show()], [(99, false), (99, true)]);
 }
 
 #[test]
