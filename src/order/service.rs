@@ -55,6 +55,8 @@ pub struct Service {
     pub(super) storage: Box<dyn Storage>,
     /// Held while the store's id is written.
     pub(super) adopting: tokio::sync::Mutex<()>,
+    /// Held while the log is set aside.
+    pub(super) setting_aside: tokio::sync::Mutex<()>,
     pub(super) runtime: Arc<dyn Runtime>,
     /// There is something to do for the task that sells.
     pub(super) work: Notify,
@@ -92,6 +94,7 @@ impl Service {
             core: Mutex::new(Core::new(id, others, end)),
             storage,
             adopting: tokio::sync::Mutex::default(),
+            setting_aside: tokio::sync::Mutex::default(),
             runtime,
             work: Notify::new(),
             grown: Notify::new(),
@@ -272,6 +275,11 @@ impl Service {
             let message = error.to_string();
             if !error.is_refusal() {
                 self.shutdown.fail(error);
+                return OrderError::Storage(message);
+            }
+            // The write before it has said why.
+            if let StorageError::Discontinued(_) = error {
+                log::debug!("{message}");
                 return OrderError::Storage(message);
             }
             if self.conditions.refused_writes.happened(&message, self.runtime.now()) {

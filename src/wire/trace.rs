@@ -106,7 +106,7 @@ impl RequestOrigin {
     /// Whether nothing is known of a client's request, as for what a role does on its own time.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        self.request_id.is_none() && self.trace.is_none()
+        *self == Self::default()
     }
 }
 

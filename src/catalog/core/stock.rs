@@ -208,8 +208,8 @@ impl Stock {
     /// must have that version to be cached again.
     pub(super) fn use_up(&mut self, toy_index: &ToyIndex, toys: &[(ToyName, Version)]) {
         for (toy, version) in toys {
-            let shelf = &mut self.shelves[toy_index[toy]];
-            shelf.version = shelf.version.max(*version);
+            let present = &mut self.shelves[toy_index[toy]].version;
+            *present = (*present).max(*version);
         }
     }
 
