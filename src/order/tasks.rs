@@ -334,6 +334,7 @@ mod tests {
     use crate::wire::calls::Caller;
     use crate::wire::identity::StoreId;
     use crate::wire::order::{Order, OrderNumber, Position};
+    use crate::wire::quantity::Quantity;
 
     /// A database that is too busy to read, and empties its log when it is set aside.
     #[derive(Clone, Default)]
@@ -427,19 +428,25 @@ mod tests {
         }
     }
 
-    fn replica(database: &BusyDatabase, runtime: &Arc<NotedPauses>) -> Arc<Service> {
+    fn order() -> Order {
+        let (number, quantity) = (OrderNumber(0), Quantity::ONE);
+        Order { number, name: "Tux".into(), quantity, key: None }
+    }
+
+    fn replica(database: &BusyDatabase, end: Position, runtime: &Arc<NotedPauses>) -> Arc<Service> {
         let runtime: Arc<dyn Runtime> = Arc::<NotedPauses>::clone(runtime);
         let shutdown = Shutdown::new(CancellationToken::new(), Arc::clone(&runtime));
         let (id, others) = (ReplicaId(1), vec![ReplicaId(2)]);
         let identity = Identity::new(Role::Order(id), None);
-        let storage = (Box::new(database.clone()) as Box<dyn Storage>, Position::START);
+        let storage = (Box::new(database.clone()) as Box<dyn Storage>, end);
         Service::new(id, others, storage, shutdown, runtime, identity)
     }
 
     #[actix_web::test]
     async fn a_leader_that_cannot_read_its_log_pauses_before_it_tries_again() {
         let pauses = Arc::new(NotedPauses::default());
-        let service = replica(&BusyDatabase::default(), &pauses);
+        let end = Position::START.continued_by(&order());
+        let service = replica(&BusyDatabase::default(), end, &pauses);
         let roles = Roles::read(Path::new("roles.toml")).unwrap();
         let remote = Remote::new(&roles, ReplicaId(1), |role| {
             Peer::simulated(role, Rc::new(NoNetwork), &service.identity)
@@ -451,17 +458,11 @@ mod tests {
     #[actix_web::test]
     async fn a_log_that_two_tasks_find_foreign_is_set_aside_once() {
         let database = BusyDatabase::default();
-        let service = replica(&database, &Arc::default());
+        let service = replica(&database, Position::START, &Arc::default());
         let foreign = service.decide(|core, _| core.log_number());
         let fetched = async {
             service.set_log_aside(foreign).await;
-            let order = Order {
-                number: OrderNumber(0),
-                name: "Tux".into(),
-                quantity: crate::wire::quantity::Quantity::ONE,
-                key: None,
-            };
-            let rows = Rows { after: Position::START, orders: vec![order] };
+            let rows = Rows { after: Position::START, orders: vec![order()] };
             service.take(&rows, &Traces::None).await.unwrap();
         };
         futures_util::join!(fetched, service.set_log_aside(foreign));
