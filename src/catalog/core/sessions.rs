@@ -59,9 +59,9 @@
 //!
 //! # After a restart
 //!
-//! The catalog no longer knows which toys the sessions of its last run hold, and their front-ends go
-//! on serving these. So their ids are on disk, and after a restart no toy changes until each of them has registered
-//! anew, which empties its cache, or a lease has passed.
+//! The catalog no longer knows which toys the sessions of its last run hold, and their front-ends
+//! go on serving these. So their ids are on disk, and after a restart no toy changes until each of
+//! them has registered anew, which empties its cache, or a lease has passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
