@@ -15,10 +15,13 @@
 //! transaction back, nothing has changed, and reads go on. So is a file system that has become
 //! read-only, as ext4 does after an error: it takes no write at all.
 
+pub(crate) mod checked;
+pub(crate) mod checker;
 pub(crate) mod log_table;
 mod metrics;
 mod room;
 pub(crate) mod snapshot;
+pub(crate) mod walk;
 mod worker;
 
 use std::collections::BTreeSet;
@@ -71,7 +74,8 @@ pub enum StorageError {
 /// The outcome of a request to a database.
 pub type Outcome<'a, T> = LocalBoxFuture<'a, Result<T, StorageError>>;
 
-/// Opens the database at `path` for writing, with the settings that durability needs.
+/// Opens the database at `path` for writing, with the settings that durability needs. Its contents
+/// are still to be [checked].
 pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, StorageError> {
     make_private(path);
     let open = || {
@@ -81,14 +85,9 @@ pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, St
             connection.execute_batch(part)?;
         }
         log_table::complete(&connection)?;
-        let verdict: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok((connection, verdict))
+        Ok(connection)
     };
-    let (connection, verdict) = open().map_err(|error| classify(path, &error))?;
-    if verdict != "ok" {
-        return Err(StorageError::Corrupt(path.to_owned(), verdict));
-    }
+    let connection = open().map_err(|error| classify(path, &error))?;
     check_tables(&connection, path, schema)?;
     check_settings(&connection, path)?;
     Ok(connection)

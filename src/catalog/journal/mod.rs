@@ -23,10 +23,12 @@ use self::marker::{Marker, Past};
 pub(crate) use self::metrics::DecisionMetrics;
 pub use self::metrics::JournalMetrics;
 use self::past::identify;
-use self::shelves::{check_sums, list, stock_of};
+use self::shelves::{list, sold_of, stock_of};
 use super::core::stock::{Change, RecordedDecision, Shelf};
 use crate::roles::ToyRole;
-use crate::storage::log_table::{self, insert, rows, verify};
+use crate::storage::checked::{check, check_pages};
+use crate::storage::checker::Checker;
+use crate::storage::log_table::{self, insert, rows};
 use crate::storage::{
     Room, StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer,
 };
@@ -83,6 +85,7 @@ pub struct Journal {
     marker: Arc<Mutex<Marker>>,
     /// Is checked on the writing thread.
     room: Arc<Mutex<Room>>,
+    checker: Checker,
 }
 
 /// The decisions that were recorded under some keys.
@@ -107,8 +110,8 @@ pub struct Loaded {
 
 /// Each call is queued when its function returns, also before it is awaited.
 impl Journal {
-    /// Opens the database, or creates it. Checks the journal's chain and each toy's sum, and
-    /// enters the toys of `roles.toml`, new ones with a quantity of `initial`.
+    /// Opens the database, or creates it. Checks the journal's chain and each toy's sum, as far as
+    /// no earlier run [did](crate::storage), and enters the toys of `roles.toml`, new ones with a quantity of `initial`.
     ///
     /// # Errors
     ///
@@ -118,20 +121,23 @@ impl Journal {
         toys: &[ToyRole],
         initial: u64,
     ) -> Result<(Self, Loaded), StorageError> {
-        let mut connection = open(path)?;
+        let mut connection = open_unchecked(path)?;
         repair::check(&connection, path)?;
-        let journal = verify(&connection, path)?;
-        check_sums(&connection, path)?;
+        let checked = check(&connection, path, sold_of)?;
+        let journal = checked.walk.end;
         let (marker, store, past) = identify(&mut connection, path, journal)?;
         let loaded = load(&mut connection, toys, initial, (journal, store, past))
             .map_err(|error| classify(path, &error))?;
         let writer = Worker::start("journal-writer", path, connection)?;
+        let metrics = JournalMetrics::of(&writer);
+        let (count, name) = (metrics.counting(), "journal-checker");
         let database = Self {
-            metrics: JournalMetrics::begin(&writer),
+            metrics,
             writer,
             reader: Worker::start("journal-reader", path, open_reader(path)?)?,
             marker: Arc::new(Mutex::new(marker)),
             room: Arc::new(Mutex::new(Room::beside(path))),
+            checker: Checker::start(name, path, &checked, sold_of, count)?,
         };
         Ok((database, loaded))
     }
@@ -237,12 +243,19 @@ impl Journal {
         })
     }
 
-    /// Moves all of SQLite's write-ahead log into the database file.
+    /// Returns what is damaged in the database, once that is found. For one caller.
+    pub fn damage(&self) -> impl Future<Output = StorageError> + use<> {
+        self.checker.damage()
+    }
+
+    /// Moves all of SQLite's write-ahead log into the database file, as the last that a catalog
+    /// does: what reads the database for damage ends.
     ///
     /// # Errors
     ///
     /// If the database failed. Nothing is lost.
     pub fn checkpoint(&self) -> impl Future<Output = Result<(), StorageError>> + use<> {
+        self.checker.end();
         self.writer.run(checkpoint)
     }
 
@@ -290,8 +303,15 @@ impl Journal {
     }
 }
 
-/// Opens the database at `path` for writing, and creates the tables that are missing.
+/// Opens the database at `path` for writing, creates the tables that are missing, and checks its
+/// pages.
 fn open(path: &Path) -> Result<Connection, StorageError> {
+    let connection = open_unchecked(path)?;
+    check_pages(&connection, path)?;
+    Ok(connection)
+}
+
+fn open_unchecked(path: &Path) -> Result<Connection, StorageError> {
     let mut connection = open_writer(path, &[log_table::SCHEMA, TABLES, decisions::SCHEMA])?;
     decisions::complete(&mut connection).map_err(|error| classify(path, &error))?;
     Ok(connection)
