@@ -20,6 +20,9 @@ use crate::storage::{
 use crate::wire::identity::StoreId;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
 
+/// What to do about damage that is found while the replica works.
+const ADVICE: &str = "start the replica again: it sets the file aside and fetches its orders";
+
 /// A replica keeps no sums.
 const NO_SUMS: SoldOf = |_connection| Ok(None);
 
@@ -122,7 +125,8 @@ impl OrderLog {
 
     /// Returns what is damaged in the database, once that is found. For one caller.
     pub fn damage(&self) -> impl Future<Output = StorageError> + use<> {
-        self.checker.damage()
+        let damage = self.checker.damage();
+        async { damage.await.with_advice(ADVICE) }
     }
 
     /// Moves all of SQLite's write-ahead log into the database file, as the last that a replica

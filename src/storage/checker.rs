@@ -325,10 +325,9 @@ mod tests {
 
         /// Checks the log as a role's start does, and has the thread read it until its end.
         fn run(&self, sold: SoldOf) -> Result<Checked, StorageError> {
-            let checked = self.check(sold)?;
-            let checker = Checker::start("checker", &self.path, &checked, sold, |_| Ok(()));
-            checker.unwrap().end();
-            Ok(checked)
+            let found = self.check(sold)?;
+            Checker::start("checker", &self.path, &found, sold, |_| Ok(())).unwrap().end();
+            Ok(found)
         }
 
         fn reading(&self) -> Reading {
@@ -368,8 +367,8 @@ mod tests {
         assert!(!log.run(NO_SUMS).unwrap().is_by_mark && log.has_mark());
         assert!(log.run(NO_SUMS).unwrap().is_by_mark);
         log.change("UPDATE log SET quantity = 7 WHERE number = 4");
-        let checked = log.check(NO_SUMS).unwrap();
-        let checker = Checker::start("checker", &log.path, &checked, NO_SUMS, |_| Ok(())).unwrap();
+        let by_mark = log.check(NO_SUMS).unwrap();
+        let checker = Checker::start("checker", &log.path, &by_mark, NO_SUMS, |_| Ok(())).unwrap();
         let found = checker.damage().await.to_string();
         assert!(found.contains("order 4 does not match its hash"), "{found}");
         assert!(!log.has_mark());

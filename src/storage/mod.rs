@@ -243,6 +243,14 @@ impl StorageError {
         }
     }
 
+    /// Says what to do about damage, if that is the error.
+    pub(crate) fn with_advice(self, advice: &str) -> Self {
+        if let Self::Corrupt(path, problem) = self {
+            return Self::Corrupt(path, format!("{problem}; {advice}"));
+        }
+        self
+    }
+
     /// Returns why the disk takes no writes, if that is the error.
     #[must_use]
     pub fn unwritable(&self) -> Option<Unwritable> {

@@ -76,6 +76,10 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What to do about a damaged database.
+const ADVICE: &str = "restore a backup, or move the file away and run `toystore rebuild` (see \
+                      docs/operations.md)";
+
 /// An open database.
 pub struct Journal {
     writer: Worker,
@@ -121,9 +125,10 @@ impl Journal {
         toys: &[ToyRole],
         initial: u64,
     ) -> Result<(Self, Loaded), StorageError> {
-        let mut connection = open_unchecked(path)?;
+        let mut connection = open_unchecked(path).map_err(|error| error.with_advice(ADVICE))?;
         repair::check(&connection, path)?;
-        let checked = check(&connection, path, sold_of)?;
+        let checked = check(&connection, path, sold_of);
+        let checked = checked.map_err(|error| error.with_advice(ADVICE))?;
         let journal = checked.walk.end;
         let (marker, store, past) = identify(&mut connection, path, journal)?;
         let loaded = load(&mut connection, toys, initial, (journal, store, past))
@@ -245,7 +250,8 @@ impl Journal {
 
     /// Returns what is damaged in the database, once that is found. For one caller.
     pub fn damage(&self) -> impl Future<Output = StorageError> + use<> {
-        self.checker.damage()
+        let damage = self.checker.damage();
+        async { damage.await.with_advice(ADVICE) }
     }
 
     /// Moves all of SQLite's write-ahead log into the database file, as the last that a catalog
