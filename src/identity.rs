@@ -126,7 +126,7 @@ impl Identity {
 
     /// Notes what the process at `role`'s address says when it refuses a call as not meant for it.
     /// Returns whether that is news.
-    pub fn is_stranger(&self, role: Role, says: &str) -> bool {
+    pub fn note_stranger(&self, role: Role, says: &str) -> bool {
         self.has_strangers.store(true, Ordering::Relaxed);
         // Whom the call was meant for is known here, and may be told more exactly later.
         let who = says.split_once(MEANT_FOR).map_or(says, |(who, _)| who);
@@ -136,7 +136,7 @@ impl Identity {
     }
 
     /// Notes that the process at `role`'s address answers. Returns whether another was there.
-    pub fn is_found(&self, role: Role) -> bool {
+    pub fn note_found(&self, role: Role) -> bool {
         self.has_strangers.load(Ordering::Relaxed)
             && self.lock().remove(&role.to_string()).is_some()
     }
@@ -246,13 +246,13 @@ mod tests {
     fn a_stranger_is_news_once() {
         let identity = Identity::new(Role::Catalog, None);
         let role = Role::Order(ReplicaId(1));
-        assert!(identity.is_stranger(role, "this is order-2"));
-        assert!(!identity.is_stranger(role, "this is order-2"));
-        assert!(identity.is_stranger(role, "this is order-3"));
+        assert!(identity.note_stranger(role, "this is order-2"));
+        assert!(!identity.note_stranger(role, "this is order-2"));
+        assert!(identity.note_stranger(role, "this is order-3"));
         let more = "this is order-3 of store 7, and the call is meant for order-1 of store 7";
-        assert!(!identity.is_stranger(role, more));
+        assert!(!identity.note_stranger(role, more));
         assert_eq!(identity.stranger_at(role).as_deref(), Some("this is order-3 of store 7"));
-        assert!(identity.is_found(role));
-        assert!(!identity.is_found(role));
+        assert!(identity.note_found(role));
+        assert!(!identity.note_found(role));
     }
 }

@@ -117,7 +117,7 @@ impl OrderMetrics {
     pub(super) fn batch(&self, outcome: &BatchOutcome) {
         self.batches[match outcome {
             BatchOutcome::Answered(_) => 0,
-            BatchOutcome::Refused => 1,
+            BatchOutcome::Rejected => 1,
             BatchOutcome::InDoubt => 2,
         }]
         .inc();

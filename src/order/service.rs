@@ -185,8 +185,9 @@ impl Service {
         if taken.is_ok() && !request.rows.orders.is_empty() {
             failpoint::pass(failpoint::FOLLOWER_SYNCED);
         }
-        let (was_new, reply) = self.decide(|core, _| (core.is_new(), core.appended(taken)));
-        if let (true, Some(AppendReply::Synced { length })) = (was_new, &reply) {
+        let (had_to_catch_up, reply) =
+            self.decide(|core, _| (core.must_catch_up(), core.appended(taken)));
+        if let (true, Some(AppendReply::Synced { length })) = (had_to_catch_up, &reply) {
             self.say_caught_up(*length);
         }
         reply.ok_or_else(|| OrderError::Storage("the orders could not be written".into()))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use super::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, Task};
+use super::core::batches::{BatchOutcome, DOUBT_PAUSE, FETCH_PAUSE, SellStep};
 use super::core::followers::{ABSENCE_PAUSE, HEARTBEAT_INTERVAL, NextAppend};
 use super::core::log::Fetched;
 use super::remote::Remote;
@@ -63,19 +63,19 @@ impl Service {
     /// Sells, for ever, whenever this replica leads.
     async fn sell(self: Arc<Self>, remote: Rc<Remote>) {
         loop {
-            match self.decide(|core, now| core.next_task(now, Waiter::is_closed)) {
-                Task::Rest(None) => self.work.notified().await,
-                Task::Rest(Some(time)) => {
+            match self.decide(|core, now| core.next_step(now, Waiter::is_closed)) {
+                SellStep::Rest(None) => self.work.notified().await,
+                SellStep::Rest(Some(time)) => {
                     let rest = time.saturating_duration_since(self.runtime.now());
                     let _either = self.runtime.timeout(rest, self.work.notified()).await;
                 }
-                Task::Activate => self.activate(&remote).await,
-                Task::Fetch => {
+                SellStep::Activate => self.activate(&remote).await,
+                SellStep::Fetch => {
                     if !self.fetch_journal(&remote).await {
                         self.runtime.sleep(FETCH_PAUSE).await;
                     }
                 }
-                Task::Sell(epoch, request) => self.sell_batch(&remote, epoch, request).await,
+                SellStep::Sell(epoch, request) => self.sell_batch(&remote, epoch, request).await,
             }
         }
     }
@@ -122,9 +122,11 @@ impl Service {
             Err(CallError::Refused { status, message }) if (400..500).contains(&status) => {
                 let reason = format!("{status} {message}");
                 if conditions.rejected_batches.happened(&reason, now) {
-                    log::error!("the catalog refuses a batch: {reason}");
+                    log::error!(
+                        "the catalog rejects a batch, and its purchases stay undecided: {reason}"
+                    );
                 }
-                BatchOutcome::Refused
+                BatchOutcome::Rejected
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -232,7 +234,7 @@ impl Service {
             let fetched =
                 self.fetch_from(async |from| self.rows_of(remote, other, from).await).await;
             let reason = format!("replicas {} and {other} hold different orders", self.id);
-            if fetched == Fetched::Foreign
+            if fetched == Fetched::Diverged
                 && self.conditions.foreign_logs.happened(&reason, self.runtime.now())
             {
                 log::warn!("{reason}");
@@ -249,7 +251,7 @@ impl Service {
     ) -> Result<Rows, CallError> {
         let rows = remote.rows(other, from).await?;
         if !rows.orders.is_empty() {
-            self.decide(|core, _| core.takes_rows_of_a_peer());
+            self.decide(|core, _| core.note_rows_of_a_peer());
         }
         Ok(rows)
     }
@@ -258,8 +260,8 @@ impl Service {
     async fn fetch_journal(&self, remote: &Remote) -> bool {
         let fetched = self.fetch_from(async |from| remote.journal(from).await).await;
         match fetched {
-            Fetched::Everything => self.decide(|core, _| core.has_all_of_the_journal()),
-            Fetched::Foreign => self.set_log_aside().await,
+            Fetched::Everything => self.decide(|core, _| core.journal_read_to_end()),
+            Fetched::Diverged => self.set_log_aside().await,
             Fetched::More | Fetched::Overtaken | Fetched::Failed => {}
         }
         fetched == Fetched::Everything
@@ -278,7 +280,7 @@ impl Service {
             match Core::<Waiter>::fetched(&rows, taken) {
                 Fetched::More => {}
                 Fetched::Overtaken => self.runtime.sleep(GAP_PAUSE).await,
-                end @ (Fetched::Everything | Fetched::Foreign | Fetched::Failed) => return end,
+                end @ (Fetched::Everything | Fetched::Diverged | Fetched::Failed) => return end,
             }
         }
     }

@@ -73,8 +73,8 @@ async fn greet(
     let mut welcome = table.greet(&hello, socket.refuses_calls());
     if welcome == Welcome::Accepted {
         if table.secret.is_some() {
-            socket.is_of_a_role();
-        } else if !slots.has_place(socket) {
+            socket.note_role();
+        } else if !slots.take_place(socket) {
             let message = super::unserved(503).to_owned();
             welcome = Welcome::Refused { status: 503, message };
         }

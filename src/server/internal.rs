@@ -64,7 +64,7 @@ impl Endpoints for InternalEndpoints<'_> {
         let respond = move |request: HttpRequest, call: C| {
             let socket = request.conn_data::<Rc<Socket>>();
             if is_guarded && let Some(socket) = socket {
-                socket.is_of_a_role();
+                socket.note_role();
             }
             let is_refused = socket.is_some_and(|socket| socket.refuses_calls());
             let origin = origin::sent(request.headers());

@@ -154,7 +154,7 @@ where
             Gathered::Closed => return,
         }
         let is_between_roles = socket.asks_for(INTERNAL);
-        if !is_between_roles && !slots.has_place(socket) {
+        if !is_between_roles && !slots.take_place(socket) {
             socket.end(Ending::Answer(Unserved::Busy));
         } else if !slots.ask_for_turn(socket, is_between_roles) {
             poll_fn(|cx| poll_turn(socket, cx)).await;

@@ -120,7 +120,7 @@ impl Slots {
     }
 
     /// Returns whether a socket has a place, which it gets now if there is one.
-    pub(super) fn has_place(&self, socket: &Socket) -> bool {
+    pub(super) fn take_place(&self, socket: &Socket) -> bool {
         if !socket.is_surplus() {
             return true;
         }

@@ -210,7 +210,7 @@ impl Socket {
     }
 
     /// Notes that the client has sent the store's secret, so that it is another role.
-    pub(super) fn is_of_a_role(&self) {
+    pub(super) fn note_role(&self) {
         if self.peer_kind.replace(PeerKind::Role) == PeerKind::Surplus && self.ending().is_none() {
             self.load.places.set(self.load.places.get() + 1);
         }

@@ -266,8 +266,8 @@ impl Peer {
         }
     }
 
-    fn is_stranger(&self, says: &str, advice: &str) {
-        if self.own.is_stranger(self.role, says) {
+    fn say_stranger(&self, says: &str, advice: &str) {
+        if self.own.note_stranger(self.role, says) {
             log::error!(
                 "another process answers at the address of {}: {says}; {advice}, and end processes \
                  that roles.toml does not name",
@@ -280,14 +280,14 @@ impl Peer {
     fn recognize(&self, error: Option<&CallError>) {
         match error {
             Some(CallError::Refused { status: MISDIRECTED, message }) => {
-                self.is_stranger(message, "give all roles the same roles.toml");
+                self.say_stranger(message, "give all roles the same roles.toml");
             }
             Some(CallError::Unreachable(error @ Unreachable::Uncertified(_))) => {
-                self.is_stranger(&error.to_string(), "use certificates of one authority");
+                self.say_stranger(&error.to_string(), "use certificates of one authority");
             }
             Some(CallError::Unreachable(_)) => {}
             Some(CallError::Refused { .. }) | None => {
-                if self.own.is_found(self.role) {
+                if self.own.note_found(self.role) {
                     log::info!("{} itself answers again at its address", self.role);
                 }
             }

@@ -58,9 +58,9 @@ pub const DOUBT_PAUSE: Duration = Duration::from_millis(50);
 /// How long to wait before a leader tries again to fetch what it misses; for the same reason.
 pub const FETCH_PAUSE: Duration = Duration::from_millis(50);
 
-/// The next thing to do for the task that sells.
+/// What the task that sells does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Task {
+pub enum SellStep {
     /// Nothing until there is work, or until this time, when a resting purchase may go.
     Rest(Option<Instant>),
     /// This replica is becoming leader: fetch what it misses, then try to lead.
@@ -77,7 +77,7 @@ pub enum BatchOutcome {
     /// The catalog answered.
     Answered(CommitReply),
     /// The catalog rejected the batch as invalid, and would reject it again.
-    Refused,
+    Rejected,
     /// There was no answer: whether the batch was decided is in doubt.
     InDoubt,
 }
@@ -122,21 +122,21 @@ impl<W> Core<W> {
 
     /// Returns what the task that sells should do now. A batch that it gets is at the catalog until
     /// its [outcome](Core::batch_answered) is reported.
-    pub fn next_task(&mut self, now: Instant, is_gone: impl Fn(&W) -> bool) -> Task {
+    pub fn next_step(&mut self, now: Instant, is_gone: impl Fn(&W) -> bool) -> SellStep {
         let Some(epoch) = self.leads() else {
-            return if self.has_acquired() { Task::Activate } else { Task::Rest(None) };
+            return if self.has_acquired() { SellStep::Activate } else { SellStep::Rest(None) };
         };
         if self.is_behind() {
-            return Task::Fetch;
+            return SellStep::Fetch;
         }
         let purchases = self.cut_batch(now, is_gone);
         if purchases.is_empty() {
             // The least is `None` if one of them need not rest.
             let rests = self.batches.queue.iter().map(|queued| queued.not_before);
-            return Task::Rest(rests.min().flatten());
+            return SellStep::Rest(rests.min().flatten());
         }
         let (leader, log) = (self.id, self.accepted());
-        Task::Sell(epoch, CommitRequest { leader, epoch, log, purchases })
+        SellStep::Sell(epoch, CommitRequest { leader, epoch, log, purchases })
     }
 
     /// Cuts the next batch from the queue, if none is at the catalog. Resting purchases stay.
@@ -182,7 +182,7 @@ impl<W> Core<W> {
                 self.recorded(leadership, Leadership { epoch, leader: Some(self.id) });
                 None
             }
-            BatchOutcome::Refused => {
+            BatchOutcome::Rejected => {
                 for client_key in std::mem::take(&mut self.batches.at_catalog) {
                     // The waiters are dropped without an answer: there is no decision.
                     self.in_flight.remove(&client_key);
@@ -344,12 +344,12 @@ mod tests {
         now: Instant,
         is_gone: impl Fn(&u32) -> bool,
     ) -> Vec<String> {
-        match core.next_task(now, is_gone) {
-            Task::Sell(_, request) => {
+        match core.next_step(now, is_gone) {
+            SellStep::Sell(_, request) => {
                 request.purchases.iter().map(|one| one.key.as_str().to_owned()).collect()
             }
-            Task::Rest(_) => Vec::new(),
-            task @ (Task::Activate | Task::Fetch) => unreachable!("it leads: {task:?}"),
+            SellStep::Rest(_) => Vec::new(),
+            task @ (SellStep::Activate | SellStep::Fetch) => unreachable!("it leads: {task:?}"),
         }
     }
 
@@ -475,7 +475,7 @@ mod tests {
         next_batch(&mut core, now);
         decided(&mut core, &[Verdict::Wait], now);
         assert!(answers(&mut core).is_empty());
-        assert_eq!(core.next_task(now, present), Task::Rest(Some(now + REST)));
+        assert_eq!(core.next_step(now, present), SellStep::Rest(Some(now + REST)));
         buy(&mut core, "b", 2);
         assert_eq!(next_batch(&mut core, now), ["b"]);
         grant(&mut core, 0, now);
@@ -492,9 +492,9 @@ mod tests {
         decided(&mut core, &[Verdict::Wait, Verdict::Wait], now);
         buy(&mut core, "c", 3);
         assert_eq!(next_batch(&mut core, now), ["c"]);
-        assert_eq!(core.next_task(now, present), Task::Rest(Some(now + REST)));
+        assert_eq!(core.next_step(now, present), SellStep::Rest(Some(now + REST)));
         buy(&mut core, "d", 4);
-        assert_eq!(core.next_task(now, present), Task::Rest(None));
+        assert_eq!(core.next_step(now, present), SellStep::Rest(None));
     }
 
     #[test]
@@ -514,7 +514,7 @@ mod tests {
         buy(&mut core, "a", 1);
         next_batch(&mut core, now);
         buy(&mut core, "b", 2);
-        core.batch_answered(Epoch(1), BatchOutcome::Refused, now, now);
+        core.batch_answered(Epoch(1), BatchOutcome::Rejected, now, now);
         assert_eq!(next_batch(&mut core, now), ["b"]);
         assert_eq!(core.in_flight.len(), 1);
     }
@@ -527,8 +527,8 @@ mod tests {
         next_batch(&mut core, now);
         // The disk refuses the row, and the catalog is restored from before it.
         core.batch_decided(Epoch(1), &[Verdict::Decided(GRANTED)], &stretch(0, 0), now);
-        assert_eq!(core.next_task(now, present), Task::Fetch);
-        core.has_all_of_the_journal();
+        assert_eq!(core.next_step(now, present), SellStep::Fetch);
+        core.journal_read_to_end();
         assert_eq!(next_batch(&mut core, now), ["a"]);
         assert_eq!(core.in_flight.len(), 1);
     }

@@ -56,7 +56,8 @@ const MOST_BEHIND: u64 = 256;
 pub enum NextAppend {
     /// As soon as there is one.
     AtOnce,
-    /// After [`ABSENCE_PAUSE`]: it did not answer, or its log is foreign.
+    /// After [`ABSENCE_PAUSE`]: it did not answer, it named another leadership, or its log has
+    /// diverged.
     AfterPause,
 }
 
@@ -147,7 +148,7 @@ impl<W> Core<W> {
     pub fn appended(&mut self, taken: Result<(), NotTaken>) -> Option<AppendReply> {
         match taken {
             Ok(()) => {
-                self.has_caught_up();
+                self.note_caught_up();
                 Some(AppendReply::Synced { length: self.durable().length })
             }
             Err(NotTaken::Gap(length)) => Some(AppendReply::Gap { length }),
@@ -179,7 +180,7 @@ impl<W> Core<W> {
             }
             Some(AppendReply::Gap { length }) => {
                 if let Some(followers) = self.followers_mut() {
-                    followers.has_gap(follower, length);
+                    followers.note_gap(follower, length);
                 }
                 NextAppend::AtOnce
             }
@@ -269,7 +270,7 @@ impl Followers {
 
     /// Notes that a follower's log ends at this length, before the rows that it was sent. It has
     /// written nothing, so acknowledgements do not wait for it until it has.
-    fn has_gap(&mut self, id: ReplicaId, length: u64) {
+    fn note_gap(&mut self, id: ReplicaId, length: u64) {
         let Some(follower) = self.by_id.get_mut(&id) else { return };
         *follower = Follower { length: Some(length), liveness: Liveness::Behind, sent: None };
     }

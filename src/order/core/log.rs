@@ -113,7 +113,7 @@ pub enum Fetched {
     /// Rows from another source were taken meanwhile: ask again in a moment.
     Overtaken,
     /// The source holds other orders than this replica.
-    Foreign,
+    Diverged,
     /// There was no answer, or its rows could not be written.
     Failed,
 }
@@ -244,7 +244,7 @@ impl<W> Core<W> {
     /// leader fetches as part of [becoming leader](super::leadership) instead.
     #[must_use]
     pub fn should_fetch(&self) -> bool {
-        !self.has_acquired() && (self.is_new() || self.is_behind())
+        !self.has_acquired() && (self.must_catch_up() || self.is_behind())
     }
 
     /// Interprets the answer to a request for missing rows; `taken` tells whether they were taken
@@ -256,7 +256,7 @@ impl<W> Core<W> {
             Ok(()) if rows.orders.len() as u64 == MOST_ROWS => Fetched::More,
             Ok(()) => Fetched::Everything,
             Err(NotTaken::Gap(_)) => Fetched::Overtaken,
-            Err(NotTaken::Diverged) => Fetched::Foreign,
+            Err(NotTaken::Diverged) => Fetched::Diverged,
             Err(NotTaken::NotWritten) => Fetched::Failed,
         }
     }
@@ -264,23 +264,23 @@ impl<W> Core<W> {
     /// Notes that the journal had no more orders than this log. If this replica has heard of more,
     /// they were either written since, and it will hear of them again, or the journal has lost
     /// them. Purchases that wait for their rows are sent again.
-    pub fn has_all_of_the_journal(&mut self) {
+    pub fn journal_read_to_end(&mut self) {
         self.log.known_length = self.log.accepted.length;
         self.queue_beyond(self.log.known_length);
     }
 
     /// Notes that the peers and the journal were asked for what this replica missed. Returns
-    /// whether it was new until now.
+    /// whether it had to catch up until now.
     pub fn caught_up(&mut self) -> bool {
-        let was_new = self.is_new() && !self.has_acquired();
-        if was_new {
-            self.has_caught_up();
+        let had_to = self.must_catch_up() && !self.has_acquired();
+        if had_to {
+            self.note_caught_up();
         }
-        was_new
+        had_to
     }
 
     /// Notes that this replica has what it missed while it was down.
-    pub(super) fn has_caught_up(&mut self) {
+    pub(super) fn note_caught_up(&mut self) {
         self.log.catch_up = CatchUp::Done;
     }
 
@@ -317,9 +317,10 @@ impl<W> Core<W> {
         self.log.accepted.length < self.log.known_length
     }
 
-    /// Returns whether this replica has yet to ask the others for what it missed.
+    /// Returns whether this replica has yet to ask the others for what it missed, since it started
+    /// or since it [doubts](Core::doubt_log) its log.
     #[must_use]
-    pub fn is_new(&self) -> bool {
+    pub fn must_catch_up(&self) -> bool {
         self.log.catch_up == CatchUp::Pending
     }
 }
@@ -364,7 +365,7 @@ mod tests {
         assert!(!core.is_behind());
         core.heard_of(9);
         assert!(core.is_behind());
-        core.has_all_of_the_journal();
+        core.journal_read_to_end();
         assert!(!core.is_behind(), "the journal has no more");
     }
 

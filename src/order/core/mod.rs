@@ -71,7 +71,7 @@ pub struct Core<W> {
     leadership: Leadership,
     /// This replica's part in it.
     mode: Mode,
-    /// Whether it was not nominated since it started.
+    /// Whether it has not been nominated since it started.
     awaits_nomination: bool,
     in_flight: InFlight<W>,
     batches: Batches,
@@ -94,10 +94,10 @@ pub enum JournalCheck {
     /// The journal is shorter than this log was when the catalog was asked. A log holds nothing
     /// that was not in the journal, so the catalog's database is not the one that this log came
     /// from, and this replica is not fit to lead under it.
-    Diverged,
-    /// The same start of the catalog had all of this log before. Its journal only grows, so what
-    /// this log has more came from elsewhere: from a stranger or, if the catalog's database went
-    /// back in time, from a leader that has it still. So nothing is lost if it is set aside.
+    JournalBehind,
+    /// The same start of the catalog had all of this log before. Its journal only grows, so the
+    /// rows beyond it came from elsewhere: from a stranger or, if the catalog's database went back
+    /// in time, from a leader that still has them. So setting them aside loses nothing.
     Forged,
 }
 
@@ -154,7 +154,7 @@ impl<W> Core<W> {
     pub fn status(&self, now: Instant) -> ReplicaStatus {
         let state = match self.mode {
             Mode::Activating | Mode::Leading(_) => ReplicaState::Leader,
-            Mode::Following if self.is_new() || self.is_behind() => ReplicaState::Syncing,
+            Mode::Following if self.must_catch_up() || self.is_behind() => ReplicaState::Syncing,
             Mode::Following => ReplicaState::Follower,
         };
         ReplicaStatus {
@@ -188,7 +188,7 @@ impl<W> Core<W> {
         self.unwritable.is_none()
     }
 
-    /// Notes that the disk has taken a write that was tried for that. The rows that it refused may
+    /// Notes that a trial write, begun at `asked`, succeeded. The rows that the disk refused may
     /// never come again, if the journal went back in time meanwhile.
     pub fn write_taken(&mut self, asked: Instant) -> bool {
         self.log.write_taken();
@@ -213,7 +213,7 @@ impl<W> Core<W> {
 
     /// Notes that rows of another replica come. They may be from before the catalog's database went
     /// back in time, so that the catalog must vouch for this log anew.
-    pub fn takes_rows_of_a_peer(&mut self) {
+    pub fn note_rows_of_a_peer(&mut self) {
         self.vouched_by = None;
     }
 
@@ -228,7 +228,7 @@ impl<W> Core<W> {
         self.recorded(status.leadership, before.leadership);
         if status.journal.length < before.log.length {
             let is_vouched_for = boot.is_some() && boot == self.vouched_by;
-            return if is_vouched_for { JournalCheck::Forged } else { JournalCheck::Diverged };
+            return if is_vouched_for { JournalCheck::Forged } else { JournalCheck::JournalBehind };
         }
         self.vouched_by = boot;
         self.catalog_answered(asked);
@@ -377,7 +377,7 @@ mod tests {
         let journal = end_of(&journal(1));
         let status = CatalogStatus { leadership: leading(1, OTHER), journal };
         let heard = core.heard_from_catalog((status, None), now, core.known());
-        assert_eq!(heard, JournalCheck::Diverged);
+        assert_eq!(heard, JournalCheck::JournalBehind);
         assert_eq!(core.fitness(now), Fitness::Unfit);
         assert_eq!(core.leadership(), leading(1, OTHER));
     }
@@ -392,7 +392,7 @@ mod tests {
             JournalCheck::Known
         );
         take_and_write(&mut core, &stretch(1, 2));
-        for (boot, check) in [(7, JournalCheck::Forged), (8, JournalCheck::Diverged)] {
+        for (boot, check) in [(7, JournalCheck::Forged), (8, JournalCheck::JournalBehind)] {
             let heard = core.heard_from_catalog((status, Some(boot)), now, core.known());
             assert_eq!(heard, check);
         }

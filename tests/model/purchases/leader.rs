@@ -16,7 +16,7 @@ impl Purchases {
     ) {
         match &one.selling {
             None => {
-                if let Some(Task::Sell(..)) = self.next_task(one) {
+                if let Some(SellStep::Sell(..)) = self.next_step(one) {
                     steps.push(Step::Sell(member));
                 }
             }
@@ -42,23 +42,23 @@ impl Purchases {
 
     /// What the task that sells would do next. `None` if it waits for the catalog, or has nothing
     /// to do with it.
-    pub(super) fn next_task(&self, one: &Member) -> Option<Task> {
+    pub(super) fn next_step(&self, one: &Member) -> Option<SellStep> {
         let is_idle = one.core.has_acquired() && one.selling.is_none();
-        is_idle.then(|| self.take_task(&mut one.core.clone()))
+        is_idle.then(|| self.take_step(&mut one.core.clone()))
     }
 
-    fn take_task(&self, core: &mut Core<Waiter>) -> Task {
+    fn take_step(&self, core: &mut Core<Waiter>) -> SellStep {
         // Whatever rests has rested long enough.
-        let task = core.next_task(self.base + Duration::from_secs(1), |_| false);
-        if task == Task::Fetch && !self.keeps(Rule::LeadersBehindFetch) {
-            return Task::Rest(None);
+        let step = core.next_step(self.base + Duration::from_secs(1), |_| false);
+        if step == SellStep::Fetch && !self.keeps(Rule::LeadersBehindFetch) {
+            return SellStep::Rest(None);
         }
-        task
+        step
     }
 
     pub(super) fn sell(&self, state: &mut State, member: usize) {
-        let task = self.call(state, member, |core| self.take_task(core));
-        let Task::Sell(_, mut request) = task else { return };
+        let step = self.call(state, member, |core| self.take_step(core));
+        let SellStep::Sell(_, mut request) = step else { return };
         if request.purchases.len() > 1 {
             self.sights.note("two purchases share a batch");
         }

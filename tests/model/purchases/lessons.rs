@@ -259,7 +259,7 @@ const BEHIND: Text = Text {
     ],
     broken: "Client 1 waits for order 0, which is in the journal.",
     instead: "The leader sees that it is behind the journal, and fetches order 0.",
-    code: &[(BATCHES, "next_task"), (LOG, "not_written")],
+    code: &[(BATCHES, "next_step"), (LOG, "not_written")],
 };
 
 const EPOCH: Text = Text {

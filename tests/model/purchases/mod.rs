@@ -62,7 +62,7 @@ use std::time::Instant;
 use stateright::{Model, Property};
 use toystore::catalog::core::stock::{RecordedDecision, Shelf, Stock, ToyIndex};
 use toystore::order::core::Core;
-use toystore::order::core::batches::Task;
+use toystore::order::core::batches::SellStep;
 use toystore::wire::lease::Version;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
 use toystore::wire::purchase::{

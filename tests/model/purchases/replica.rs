@@ -109,9 +109,9 @@ impl Purchases {
         let core = &one.core;
         let journal = state.stock.status().journal.length;
         let lacks = core.accepted().length < journal;
-        let fetches = match self.next_task(one) {
-            Some(Task::Activate | Task::Fetch) => lacks,
-            Some(Task::Sell(..) | Task::Rest(_)) => false,
+        let fetches = match self.next_step(one) {
+            Some(SellStep::Activate | SellStep::Fetch) => lacks,
+            Some(SellStep::Sell(..) | SellStep::Rest(_)) => false,
             None => !core.has_acquired() && (lacks || (core.should_fetch() && journal > 0)),
         };
         if fetches {
@@ -209,7 +209,7 @@ impl Purchases {
             }
         }
         self.call(state, member, |core| {
-            core.has_all_of_the_journal();
+            core.journal_read_to_end();
             core.caught_up()
         });
         if state.members[member].core.has_acquired() {
