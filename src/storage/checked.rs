@@ -12,7 +12,7 @@
 //!                row 9,999,999 has that hash; the rows after it are read, and the sums compared
 //! the role works the thread: all pages, all rows, the sums
 //!                in order:   the mark is moved on, and again each 100,000 orders
-//!                damaged:    the mark is removed and the role ends; its next start reads everything
+//!                damaged:    the mark is removed, the role ends; its next start reads everything
 //! ```
 //!
 //! A mark that does not fit its database counts as none: one that was damaged, lies beside a
