@@ -2,10 +2,10 @@
 //!
 //! # The idea
 //!
-//! Damage is to be found before anything rests on it, so a start reads the whole database. With ten
-//! million orders that takes a minute. So beside a database of at least [`MANY`] orders lies a
-//! file, the mark, that says up to which order it was in order. A start waits for what comes after;
-//! a thread reads everything while the role works, and damage ends the role:
+//! Damage is to be found before anything rests on it, so a start reads the whole database. The time
+//! that takes grows with every order. So beside a database of at least [`MANY`] orders lies a file,
+//! the mark, that says up to which order it was in order. A start waits for what comes after; a
+//! thread reads everything while the role works, and damage ends the role:
 //!
 //! ```text
 //! start          the mark:   10,000,000 orders, with this hash and these sums
