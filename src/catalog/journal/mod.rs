@@ -73,7 +73,8 @@ pub struct Loaded {
 /// Each call is queued when its function returns, also before it is awaited.
 impl Journal {
     /// Opens the database, or creates it. Checks the journal's chain and each toy's sum, as far as
-    /// no earlier run [did](crate::storage), and enters the toys of `roles.toml`, new ones with a quantity of `initial`.
+    /// no earlier run [did](crate::storage), and enters the toys of `roles.toml`, new ones with a
+    /// quantity of `initial`.
     ///
     /// # Errors
     ///
