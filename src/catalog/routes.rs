@@ -62,8 +62,14 @@ pub fn internal(endpoints: &mut impl Endpoints, seat: &Seat) {
     endpoints
         .on(seat, async |seat, GetCatalogStatus {}, _| Ok(seat.service()?.catalog_report()?));
     endpoints.on(seat, async |seat, call: LogReport, _| Ok(seat.service()?.report(call).await?));
-    endpoints.on(seat, async |seat, GetToys {}, _| Ok(seat.service()?.toys()?));
-    endpoints.on(seat, async |seat, call: FillRequest, _| Ok(seat.service()?.toy(&call)?));
+    endpoints.on(seat, async |seat, GetToys {}, caller| {
+        server::log_query(&caller.origin, || "all toys".into());
+        Ok(seat.service()?.toys()?)
+    });
+    endpoints.on(seat, async |seat, call: FillRequest, caller| {
+        server::log_query(&caller.origin, || call.name.quoted().to_string());
+        Ok(seat.service()?.toy(&call)?)
+    });
     endpoints.on(seat, async |seat, call: Renewal, _| Ok(seat.service()?.renew(call.session)?));
     endpoints
         .on(seat, async |seat, call: Registration, _| Ok(seat.service()?.register(call).await?));
@@ -76,7 +82,8 @@ pub fn internal(endpoints: &mut impl Endpoints, seat: &Seat) {
         .on(seat, async |seat, call: Acquisition, _| Ok(seat.service()?.acquire(call).await?));
     endpoints
         .on(seat, async |seat, call: GetJournal, _| Ok(seat.service()?.rows(call.from).await?));
-    endpoints.on(seat, async |seat, call: GetOrder, _| {
+    endpoints.on(seat, async |seat, call: GetOrder, caller| {
+        server::log_query(&caller.origin, || format!("order {}", call.number));
         Ok(seat.service()?.order(OrderNumber(call.number)).await?)
     });
 }

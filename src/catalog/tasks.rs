@@ -26,6 +26,7 @@ use super::remote::Remote;
 use super::service::{Job, Service};
 use crate::events::Traces;
 use crate::failpoint;
+use crate::server::log_level;
 use crate::shutdown::Shutdown;
 use crate::wire::calls::Call as _;
 use crate::wire::event::EventKind;
@@ -123,7 +124,7 @@ impl Service {
     ) -> Result<CommitReply, CatalogError> {
         let known = |purchase: &&Purchase| !purchase.origin.is_unknown();
         for Purchase { origin, quantity, name, .. } in request.purchases.iter().filter(known) {
-            log::debug!("{origin} buys {quantity} {}", name.quoted());
+            log::log!(log_level(origin), "{origin} buys {quantity} {}", name.quoted());
         }
         let origins = request.purchases.iter().filter(known).map(|one| one.origin.clone());
         holders.origins.replace(origins.collect());

@@ -22,6 +22,7 @@ fn recorder(role: Role, most: usize) -> EventRecorder {
 fn origin(trace: u128, request_id: &str) -> RequestOrigin {
     RequestOrigin {
         request_id: Some(request_id.to_owned()),
+        is_named_by_client: false,
         trace: Some(TraceContext::from_random(trace, 5)),
     }
 }

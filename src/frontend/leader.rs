@@ -68,13 +68,7 @@ impl Service {
             }
             let RetryDecision::Again(pause) = retry.failed(self.runtime.now()) else {
                 let error = error.unwrap_or_else(|| FrontendError::NoLeader(self.no_leader()));
-                let lacks_catalog =
-                    matches!(error, FrontendError::NoLeader(_)) && self.catalog().is_none();
-                return Err(if lacks_catalog {
-                    FrontendError::NoCatalog("no order replica can lead without it".into())
-                } else {
-                    error
-                });
+                return Err(if self.catalog_answers() { error } else { without_catalog(error) });
             };
             let _either = self.runtime.timeout(pause, changed).await;
         }
@@ -128,5 +122,20 @@ impl Service {
             }
             changed.await;
         }
+    }
+}
+
+/// The error of an attempt that ended while the catalog did not answer. Without it no replica can
+/// sell, and one that leads waits for it, so that it is what a client is to be told of.
+fn without_catalog(error: FrontendError) -> FrontendError {
+    match error {
+        FrontendError::NoLeader(_) => {
+            FrontendError::NoCatalog("no order replica can lead without it".into())
+        }
+        FrontendError::Undecided(_) => FrontendError::NoCatalog(error.to_string()),
+        FrontendError::Overloaded
+        | FrontendError::NoCatalog(_)
+        | FrontendError::Stopped(_)
+        | FrontendError::OtherCatalog => error,
     }
 }

@@ -179,7 +179,7 @@ impl Scraped for Service {
         });
         metrics.epoch.set(count(leadership.epoch.0));
         metrics.leader.set(leader.map_or(0, |id| id.0.into()));
-        metrics.catalog_up.set(self.catalog().is_some().into());
+        metrics.catalog_up.set(self.catalog_answers().into());
         metrics.ready.set(self.readiness().is_ok().into());
         for (id, status) in statuses {
             let id = id.to_string();

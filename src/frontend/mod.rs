@@ -12,6 +12,7 @@ mod metrics;
 mod page;
 mod readiness;
 pub mod remote;
+mod reports;
 pub mod routes;
 pub mod service;
 pub mod single_flight;

@@ -119,12 +119,13 @@ impl Service {
 
 impl Readiness for Service {
     fn readiness(&self) -> Result<(), String> {
-        let Some(_report) = self.catalog() else {
+        // Before the session, whose lease ends when the catalog is gone.
+        if !self.catalog_answers() {
             return Err(match self.identity.strangers_as_catalogs() {
                 Some(strangers) => strangers,
                 None => "the catalog is unreachable".into(),
             });
-        };
+        }
         if let Some(why) = self.stopped() {
             return Err(why);
         }

@@ -250,6 +250,7 @@ async fn buy(
     let PurchaseBody { name, quantity } = server::read_json(request, payload).await?;
     let origin = RequestOrigin::clone(remote.origin());
     log::debug!("{origin} buys {quantity} {}", name.quoted());
+    remote.note(|| format!("{quantity} {}", name.quoted()));
     let recorder = service.identity.recorder();
     let asked = asked_by(recorder, "POST /orders", remote, || format!("{quantity} {name}"));
     let purchase = Purchase { key, name, quantity, origin, boot: None };

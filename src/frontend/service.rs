@@ -4,9 +4,7 @@
 //! catalog, the selection of the leader) is in [`tasks`](super::tasks).
 
 use std::ops::Deref;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore};
@@ -20,6 +18,7 @@ use super::leader::{NotAnswered, Question};
 use super::metrics::FrontendMetrics;
 use super::readiness::SalesStop;
 use super::remote::Remote;
+use super::reports::CatalogReports;
 use super::single_flight::SingleFlight;
 use super::view::Watched;
 use crate::events::Traces;
@@ -31,15 +30,13 @@ use crate::wire::calls::{Call as _, Refusal};
 use crate::wire::lease::{FillReply, FillRequest, Invalidation, SessionId};
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
-use crate::wire::replication::{CatalogReport, Leadership, OrderReply};
+use crate::wire::replication::OrderReply;
 use crate::wire::reply::Data;
 use crate::wire::toy::{Toy, ToyName};
 
 /// Purchases and order queries under way at once. Each costs the leader some memory and a
 /// connection; beyond this, clients are told at once to come back.
 pub(super) const MOST_IN_FLIGHT: usize = 1_024;
-/// For how long the catalog's last report is shown: ten questions.
-const LATELY: Duration = Duration::from_secs(2);
 
 /// A front-end, shared by all threads.
 pub struct Service {
@@ -61,7 +58,7 @@ pub struct Service {
     pub(super) in_flight: Semaphore,
     /// Held while events are collected from all roles.
     pub(super) collecting: Arc<Semaphore>,
-    catalog: Mutex<Option<(CatalogReport, Instant)>>,
+    pub(super) catalog: CatalogReports,
     /// Why the store cannot sell, if it cannot.
     pub(super) stop: SalesStop,
     /// The start of the catalog under which the replicas would not sell.
@@ -93,7 +90,7 @@ impl Service {
             selecting: Notify::new(),
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             collecting: Arc::new(Semaphore::new(1)),
-            catalog: Mutex::new(None),
+            catalog: CatalogReports::default(),
             stop: SalesStop::default(),
             refused_boot: Mutex::new(None),
             retried: Mutex::default(),
@@ -246,33 +243,6 @@ impl Service {
             "this is {} with session {own}, and the call is meant for session {session}",
             self.identity.addressee(self.identity.role())
         )))
-    }
-
-    /// Takes the catalog's report, which was asked for when `before` was known. That of another
-    /// store than this front-end's counts for nothing.
-    pub(super) fn heard_from_catalog(
-        &self,
-        report: CatalogReport,
-        asked: Instant,
-        before: Leadership,
-    ) {
-        if report.store.is_none_or(|store| self.identity.adopt(store)) {
-            self.select(|selection| selection.recorded(report.status.leadership, before));
-            self.watched.catalog_is_gone.store(false, Ordering::Relaxed);
-            *self.catalog.lock().expect("nothing panics under this lock") = Some((report, asked));
-            self.derive_stop();
-        }
-    }
-
-    /// The catalog's report, if it answered lately.
-    pub(super) fn catalog(&self) -> Option<CatalogReport> {
-        self.catalog_heard().map(|(report, _)| report)
-    }
-
-    /// The catalog's report, if it answered lately, and when it was asked for.
-    pub(super) fn catalog_heard(&self) -> Option<(CatalogReport, Instant)> {
-        let heard = self.catalog.lock().expect("nothing panics under this lock").clone();
-        heard.filter(|(_, asked)| self.runtime.now() < *asked + LATELY)
     }
 
     pub(super) fn cached<T>(&self, work: impl FnOnce(&mut Cache<Rendered>) -> T) -> T {

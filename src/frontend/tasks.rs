@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::cache::Cache;
@@ -113,13 +112,7 @@ impl Service {
             let has_answered = report.is_ok();
             match report {
                 Ok(report) => self.heard_from_catalog(report, asked, before),
-                Err(error) => {
-                    let is_gone =
-                        matches!(error, CallError::Unreachable(Unreachable::ConnectionRefused));
-                    self.watched.catalog_is_gone.store(is_gone, Ordering::Relaxed);
-                    // The last report may be too old by now.
-                    self.derive_stop();
-                }
+                Err(error) => self.no_report(&error),
             }
             self.say_retried();
             self.runtime.sleep(pauses.next(self.runtime.now(), has_answered)).await;

@@ -26,8 +26,6 @@ pub(super) struct Watched {
     feed: Mutex<Feed>,
     /// A page follows the feed.
     pub(super) is_followed: AtomicBool,
-    /// The catalog's address refuses connections: no process listens there.
-    pub(super) catalog_is_gone: AtomicBool,
     /// What the other front-ends last answered, and when; nothing if they did not.
     sightings: Mutex<Vec<(u32, Option<CacheView>, Instant)>>,
 }
@@ -38,7 +36,6 @@ impl Watched {
             roles: roles.clone(),
             feed: Mutex::default(),
             is_followed: AtomicBool::new(false),
-            catalog_is_gone: AtomicBool::new(false),
             sightings: Mutex::default(),
         }
     }
@@ -150,10 +147,6 @@ impl Service {
             frontends: self.watched.others(self.number, now),
             stopped: self.stopped(),
         }
-    }
-
-    fn catalog_answers(&self) -> bool {
-        !self.watched.catalog_is_gone.load(Ordering::Relaxed) && self.catalog_heard().is_some()
     }
 
     fn catalog_view(&self, now: Instant) -> CatalogView {

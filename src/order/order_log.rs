@@ -98,8 +98,8 @@ impl OrderLog {
     ///
     /// # Errors
     ///
-    /// If the disk is full, or was full when the orders before these were written (nothing
-    /// changed), or the database failed (unknown).
+    /// If the disk is full, or the orders before these were not written (nothing changed), or the
+    /// database failed (unknown).
     pub fn append(
         &self,
         after: Position,
@@ -120,7 +120,7 @@ impl OrderLog {
             }
             Ok(Some(end))
         });
-        async move { written.await?.ok_or(StorageError::Full(path)) }
+        async move { written.await?.ok_or(StorageError::Discontinued(path)) }
     }
 
     /// Returns what is damaged in the database, once that is found. For one caller.
@@ -294,7 +294,9 @@ mod tests {
         let (log, start) = OrderLog::open(&folder.path().join("order-1.db")).unwrap();
         let end = log.append(start, vec![order(0)]).await.unwrap();
         let never_written = end.continued_by(&order(1));
-        assert!(log.append(never_written, vec![order(2)]).await.is_err());
+        let refused = log.append(never_written, vec![order(2)]).await.unwrap_err();
+        assert!(matches!(refused, StorageError::Discontinued(_)), "{refused}");
+        assert_eq!((refused.is_refusal(), refused.unwritable()), (true, None));
         assert_eq!(log.rows(0, 10).await.unwrap().unwrap().orders, [order(0)]);
     }
 

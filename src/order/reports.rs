@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::core::JournalCheck;
+use super::core::log::LogNumber;
 use super::errors::OrderError;
 use super::remote::Remote;
 use super::service::Service;
@@ -42,7 +43,7 @@ impl Service {
     /// If the catalog does not answer, or the disk is full.
     pub(super) async fn ask_catalog(&self, remote: &Remote) -> Result<(), OrderError> {
         let asked = self.runtime.now();
-        let before = self.decide(|core, _| core.known());
+        let (before, log) = self.decide(|core, _| (core.known(), core.log_number()));
         let report = remote.report(self.id, before.log).await;
         let report = report.map_err(|error| OrderError::NoCatalog(error.to_string()))?;
         // A log that is longer than the journal stops the sales of the catalog, which says so; here
@@ -50,7 +51,7 @@ impl Service {
         let status = (report.status, report.boot);
         let heard = self.decide(|core, _| core.heard_from_catalog(status, asked, before));
         if heard == JournalCheck::Forged {
-            self.set_log_aside().await;
+            self.set_log_aside(log).await;
         }
         match report.store {
             Some(store) => self.adopt(store).await,
@@ -70,8 +71,14 @@ impl Service {
         Ok(())
     }
 
-    /// Keeps a copy of a log that belongs to another store, or is damaged, and begins it anew.
-    pub(super) async fn set_log_aside(&self) {
+    /// Keeps a copy of the log `log`, which belongs to another store or is damaged, and begins it
+    /// anew, unless that was done meanwhile. Two tasks may find it out at the same time: were it
+    /// done twice, the second would take the orders on disk that the first has fetched for none.
+    pub(super) async fn set_log_aside(&self, log: LogNumber) {
+        let _only_one = self.setting_aside.lock().await;
+        if self.decide(|core, _| core.log_number()) != log {
+            return;
+        }
         match self.store(self.storage.set_aside()).await {
             Ok(copy) => {
                 log::error!(

@@ -92,6 +92,7 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
         Ok(service.nominate(&on_behalf(&remote, caller), call).await)
     });
     endpoints.on(&both, async |(service, remote), call: GetOrder, caller| {
+        server::log_query(&caller.origin, || format!("order {}", call.number));
         Ok(service.order(&on_behalf(&remote, caller), OrderNumber(call.number)).await?)
     });
 }

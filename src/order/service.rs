@@ -26,6 +26,7 @@ use crate::health::Readiness;
 use crate::identity::Identity;
 use crate::roles::Role;
 use crate::runtime::Runtime;
+use crate::server::log_level;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::wire::calls::Call as _;
@@ -54,6 +55,8 @@ pub struct Service {
     pub(super) storage: Box<dyn Storage>,
     /// Held while the store's id is written.
     pub(super) adopting: tokio::sync::Mutex<()>,
+    /// Held while the log is set aside.
+    pub(super) setting_aside: tokio::sync::Mutex<()>,
     pub(super) runtime: Arc<dyn Runtime>,
     /// There is something to do for the task that sells.
     pub(super) work: Notify,
@@ -91,6 +94,7 @@ impl Service {
             core: Mutex::new(Core::new(id, others, end)),
             storage,
             adopting: tokio::sync::Mutex::default(),
+            setting_aside: tokio::sync::Mutex::default(),
             runtime,
             work: Notify::new(),
             grown: Notify::new(),
@@ -110,7 +114,7 @@ impl Service {
     ) -> Result<PurchaseReply, OrderError> {
         if !purchase.origin.is_unknown() {
             let Purchase { origin, quantity, name, .. } = &purchase;
-            log::debug!("{origin} buys {quantity} {}", name.quoted());
+            log::log!(log_level(origin), "{origin} buys {quantity} {}", name.quoted());
         }
         let (waiter, answer) = oneshot::channel();
         self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))
@@ -174,7 +178,7 @@ impl Service {
     /// The leader passes orders on.
     pub(super) async fn append(&self, request: AppendRequest) -> Result<AppendReply, OrderError> {
         for origin in &request.origins {
-            log::debug!("{origin}: its order comes from the leader");
+            log::log!(log_level(origin), "{origin}: its order comes from the leader");
         }
         match self.decide(|core, _| core.append(&request)) {
             Ok(()) => {}
@@ -271,6 +275,11 @@ impl Service {
             let message = error.to_string();
             if !error.is_refusal() {
                 self.shutdown.fail(error);
+                return OrderError::Storage(message);
+            }
+            // The write before it has said why.
+            if let StorageError::Discontinued(_) = error {
+                log::debug!("{message}");
                 return OrderError::Storage(message);
             }
             if self.conditions.refused_writes.happened(&message, self.runtime.now()) {

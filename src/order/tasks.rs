@@ -176,7 +176,10 @@ impl Service {
     }
 
     async fn replicate_from(&self, remote: &Remote, follower: ReplicaId, cursor: u64) {
-        let Ok(rows) = self.rows_for_follower(cursor).await else { return };
+        let Ok(rows) = self.rows_for_follower(cursor).await else {
+            // The reader may refuse at once, as when too many jobs wait for it.
+            return self.runtime.sleep(ABSENCE_PAUSE).await;
+        };
         let request = self.decide(|core, now| core.append_to(follower, rows, now));
         let Some(request) = request else { return };
         let sent = self.runtime.now();
@@ -258,10 +261,11 @@ impl Service {
 
     /// Fetches all that the journal has. True if it was read to its end.
     async fn fetch_journal(&self, remote: &Remote) -> bool {
+        let log = self.decide(|core, _| core.log_number());
         let fetched = self.fetch_from(async |from| remote.journal(from).await).await;
         match fetched {
             Fetched::Everything => self.decide(|core, _| core.journal_read_to_end()),
-            Fetched::Diverged => self.set_log_aside().await,
+            Fetched::Diverged => self.set_log_aside(log).await,
             Fetched::More | Fetched::Overtaken | Fetched::Failed => {}
         }
         fetched == Fetched::Everything
@@ -308,5 +312,162 @@ impl Service {
             let rest = pause.saturating_sub(HINT_PAUSE);
             let _either = self.runtime.timeout(rest, self.hinted.notified()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::LocalBoxFuture;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::identity::Identity;
+    use crate::order::storage::Storage;
+    use crate::roles::{Role, Roles};
+    use crate::runtime::{Runtime, System};
+    use crate::storage::Outcome;
+    use crate::transport::{Message, Network, Peer};
+    use crate::wire::calls::Caller;
+    use crate::wire::identity::StoreId;
+    use crate::wire::order::{Order, OrderNumber, Position};
+    use crate::wire::quantity::Quantity;
+
+    /// A database that is too busy to read, and empties its log when it is set aside.
+    #[derive(Clone, Default)]
+    struct BusyDatabase(Arc<Mutex<Vec<&'static str>>>);
+
+    impl BusyDatabase {
+        fn note(&self, what: &'static str) {
+            self.0.lock().unwrap().push(what);
+        }
+
+        fn busy<T>() -> Outcome<'static, T> {
+            Box::pin(async { Err(StorageError::Busy("order-1.db".into())) })
+        }
+    }
+
+    impl Storage for BusyDatabase {
+        fn append(&self, after: Position, orders: Vec<Order>) -> Outcome<'static, Position> {
+            self.note("append");
+            Box::pin(async move { Ok(orders.iter().fold(after, Position::continued_by)) })
+        }
+
+        fn pulse(&self) -> Outcome<'static, ()> {
+            Self::busy()
+        }
+
+        fn try_write(&self) -> Outcome<'_, ()> {
+            Self::busy()
+        }
+
+        fn order(&self, _number: OrderNumber) -> Outcome<'_, Option<Order>> {
+            Self::busy()
+        }
+
+        fn rows(&self, _from: u64, _most: u64) -> Outcome<'_, Option<Rows>> {
+            Self::busy()
+        }
+
+        fn set_aside(&self) -> Outcome<'_, PathBuf> {
+            self.note("set aside");
+            Box::pin(async {
+                tokio::task::yield_now().await;
+                Ok(PathBuf::from("order-1.db.aside-1"))
+            })
+        }
+
+        fn set_store(&self, _store: StoreId) -> Outcome<'_, ()> {
+            Self::busy()
+        }
+
+        fn checkpoint(&self) -> Outcome<'_, ()> {
+            Self::busy()
+        }
+
+        fn path(&self) -> &Path {
+            Path::new("order-1.db")
+        }
+    }
+
+    /// A clock that stands still, and notes for how long a task would sleep.
+    #[derive(Default)]
+    struct NotedPauses(Mutex<Vec<Duration>>);
+
+    impl Runtime for NotedPauses {
+        fn now(&self) -> std::time::Instant {
+            System.now()
+        }
+
+        fn sleep(&self, duration: Duration) -> LocalBoxFuture<'static, ()> {
+            self.0.lock().unwrap().push(duration);
+            async {}.boxed_local()
+        }
+
+        fn spawn(&self, _task: LocalBoxFuture<'static, ()>) {}
+
+        fn random(&self) -> u64 {
+            4
+        }
+    }
+
+    /// A network on which nothing is asked.
+    struct NoNetwork;
+
+    impl Network for NoNetwork {
+        fn call(
+            &self,
+            _call: Rc<dyn Message>,
+            _caller: Caller,
+            _time_limit: Duration,
+        ) -> LocalBoxFuture<'static, Result<Rc<dyn Message>, CallError>> {
+            unreachable!("nothing is asked")
+        }
+    }
+
+    fn order() -> Order {
+        let (number, quantity) = (OrderNumber(0), Quantity::ONE);
+        Order { number, name: "Tux".into(), quantity, key: None }
+    }
+
+    fn replica(database: &BusyDatabase, end: Position, runtime: &Arc<NotedPauses>) -> Arc<Service> {
+        let runtime: Arc<dyn Runtime> = Arc::<NotedPauses>::clone(runtime);
+        let shutdown = Shutdown::new(CancellationToken::new(), Arc::clone(&runtime));
+        let (id, others) = (ReplicaId(1), vec![ReplicaId(2)]);
+        let identity = Identity::new(Role::Order(id), None);
+        let storage = (Box::new(database.clone()) as Box<dyn Storage>, end);
+        Service::new(id, others, storage, shutdown, runtime, identity)
+    }
+
+    #[actix_web::test]
+    async fn a_leader_that_cannot_read_its_log_pauses_before_it_tries_again() {
+        let pauses = Arc::new(NotedPauses::default());
+        let end = Position::START.continued_by(&order());
+        let service = replica(&BusyDatabase::default(), end, &pauses);
+        let roles = Roles::read(Path::new("roles.toml")).unwrap();
+        let remote = Remote::new(&roles, ReplicaId(1), |role| {
+            Peer::simulated(role, Rc::new(NoNetwork), &service.identity)
+        });
+        service.replicate_from(&remote, ReplicaId(2), 0).await;
+        assert_eq!(*pauses.0.lock().unwrap(), [ABSENCE_PAUSE]);
+    }
+
+    #[actix_web::test]
+    async fn a_log_that_two_tasks_find_foreign_is_set_aside_once() {
+        let database = BusyDatabase::default();
+        let service = replica(&database, Position::START, &Arc::default());
+        let foreign = service.decide(|core, _| core.log_number());
+        let fetched = async {
+            service.set_log_aside(foreign).await;
+            let rows = Rows { after: Position::START, orders: vec![order()] };
+            service.take(&rows, &Traces::None).await.unwrap();
+        };
+        futures_util::join!(fetched, service.set_log_aside(foreign));
+        assert_eq!(*database.0.lock().unwrap(), ["set aside", "append"]);
+        let (accepted, durable) = service.decide(|core, _| (core.accepted(), core.durable()));
+        assert_eq!((accepted.length, durable.length), (1, 1), "they are what the disk has");
     }
 }

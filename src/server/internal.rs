@@ -67,7 +67,7 @@ impl Endpoints for InternalEndpoints<'_> {
                 socket.note_role();
             }
             let is_refused = socket.is_some_and(|socket| socket.refuses_calls());
-            let origin = origin::sent(request.headers());
+            let origin = origin::passed_on(request.headers());
             let meant_for = meant_for(request.headers());
             let message = message(request.headers());
             let timing = TimingNote::default();

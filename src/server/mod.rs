@@ -48,6 +48,7 @@ use actix_service::{
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Service as _, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::JsonPayloadError;
+use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Error, HttpMessage as _, rt};
 use futures_util::FutureExt as _;
@@ -58,16 +59,18 @@ use tokio_util::sync::CancellationToken;
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
 pub use self::call_table::CallTable;
 use self::connection::{AnswerBody, Connection};
+use self::internal::INTERNAL;
 pub use self::internal::{InternalEndpoints, internal};
 pub use self::methods::Allow;
 use self::metrics::Stopwatch;
 pub use self::metrics::metrics;
-use self::origin::DrawnId;
+use self::origin::{Asked, DrawnId};
 pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;
 use self::rate::RequestLimit;
 pub use self::rate::is_counted;
 pub use self::reply::{ErrorReply, data, json, timed};
+pub use self::request_id::{log_level, log_query};
 use self::serving::{Serving, Terms};
 use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;
@@ -79,12 +82,15 @@ use crate::metrics::{Metrics, RequestsOfThread};
 use crate::roles::{Host, RateLimit, Role, Roles};
 use crate::tls::TlsServer;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
+use crate::wire::trace::RequestOrigin;
 
 /// How long a connection that is to close, because its request's body is unread, waits for its
 /// client to read the answer.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// How much a dispatcher writes at once, and so keeps for a client that does not read.
 const WRITE_BUFFER: usize = 4 << 10;
+/// The most characters of a path that are logged: more than the longest of `/products` usually has.
+const LONGEST_LOGGED_PATH: usize = 200;
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
 const DRAIN_SECONDS: u64 = 12;
@@ -237,8 +243,12 @@ fn app(
             paths::without_trailing_slash(&mut request);
             let stopwatch = Stopwatch::start(&requests, request.match_info().as_str());
             let socket = request.conn_data::<Rc<Socket>>().cloned();
+            let named = Named::of(&request);
             if let Err(error) = checks.check(&request) {
                 let response = body::refusal(request.headers(), error);
+                if let Some(named) = &named {
+                    named.say(None, response.status());
+                }
                 stopwatch.stop(&requests, response.status().as_u16());
                 let response = response.map_body(|_, body| AnswerBody::new(body, socket));
                 return Either::Left(ready(Ok(request.into_response(response))));
@@ -258,7 +268,10 @@ fn app(
                     let drawn = || response.request().extensions_mut().remove::<DrawnId>();
                     let id = id.or_else(|| drawn().map(|DrawnId(id)| id));
                     let id = id.unwrap_or_else(request_id::draw_header);
-                    if is_debugged() {
+                    if let Some(named) = &named {
+                        let asked = response.request().extensions_mut().remove::<Asked>();
+                        named.say(asked, status);
+                    } else if is_debugged() {
                         log::debug!("request {} is answered {status}", id.to_str().unwrap_or("?"));
                     }
                     response.headers_mut().insert(REQUEST_ID, id);
@@ -268,6 +281,36 @@ fn app(
         })
         .configure(routes)
         .default_service(web::to(async || ErrorReply::NotFound("no such path").into_response()))
+}
+
+/// A request whose client sent an id, to be logged with its answer.
+struct Named {
+    origin: RequestOrigin,
+    /// The method and the path.
+    line: String,
+}
+
+impl Named {
+    /// The request, if its client sent an id. (A call between roles is logged by what it asks.)
+    fn of(request: &ServiceRequest) -> Option<Self> {
+        let id = request_id::sent(request.headers())?.to_str().ok()?;
+        let path = request.path();
+        if path.starts_with(INTERNAL) || !log::log_enabled!(log::Level::Info) {
+            return None;
+        }
+        let path: String = path.escape_debug().take(LONGEST_LOGGED_PATH).collect();
+        let request_id = Some(id.to_owned());
+        Some(Self {
+            origin: RequestOrigin { request_id, ..RequestOrigin::default() },
+            line: format!("{} {path}", request.method()),
+        })
+    }
+
+    fn say(&self, asked: Option<Asked>, status: StatusCode) {
+        let Self { origin, line } = self;
+        let asked = asked.map_or_else(String::new, |Asked(asked)| format!(" ({asked})"));
+        log::info!("{origin}: {line}{asked} is answered {}", status.as_u16());
+    }
 }
 
 /// Whether debug lines are logged, so that they cost nothing else.

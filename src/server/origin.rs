@@ -17,7 +17,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 
 use super::request_id;
 use crate::clock;
-use crate::transport::TRACEPARENT;
+use crate::transport::{NAMED_BY_CLIENT, TRACEPARENT};
 use crate::wire::trace::{RequestOrigin, TraceContext};
 
 /// A role's connections to its neighbours, which can make calls for a client's request.
@@ -36,6 +36,9 @@ pub struct Connections<R> {
     own: OnceCell<(R, Instant)>,
 }
 
+/// What a request asks for, besides its path.
+pub(super) struct Asked(pub(super) String);
+
 /// The id that was drawn for a request without a usable one, for its reply.
 pub(super) struct DrawnId(pub(super) HeaderValue);
 
@@ -44,6 +47,7 @@ impl<R> Connections<R> {
     pub fn origin(&self) -> &Rc<RequestOrigin> {
         self.origin.get_or_init(|| {
             let mut origin = sent(self.request.headers());
+            origin.is_named_by_client = origin.request_id.is_some();
             if origin.request_id.is_none() {
                 let id = request_id::draw_header();
                 origin.request_id = id.to_str().ok().map(str::to_owned);
@@ -58,6 +62,13 @@ impl<R> Connections<R> {
 }
 
 impl<R> Connections<R> {
+    /// Notes what the request asks for, to be logged with its answer if the client sent an id.
+    pub fn note(&self, asked: impl FnOnce() -> String) {
+        if self.origin().is_named_by_client {
+            self.request.extensions_mut().insert(Asked(asked()));
+        }
+    }
+
     /// Returns how long ago the first call was made; `None` if none was.
     pub fn in_use(&self) -> Option<Duration> {
         self.own.get().map(|(_, since)| clock::now() - *since)
@@ -78,11 +89,20 @@ impl<R> Connections<R> {
     }
 }
 
+/// What the headers of a call say of the request that it is made for, in a span of its own.
+pub(super) fn passed_on(headers: &HeaderMap) -> RequestOrigin {
+    let mut origin = sent(headers);
+    origin.is_named_by_client =
+        origin.request_id.is_some() && headers.contains_key(NAMED_BY_CLIENT);
+    origin
+}
+
 /// What a request's headers say of where it comes from, in a span of its own.
-pub(super) fn sent(headers: &HeaderMap) -> RequestOrigin {
+fn sent(headers: &HeaderMap) -> RequestOrigin {
     let id = request_id::sent(headers).and_then(|id| id.to_str().ok());
     RequestOrigin {
         request_id: id.map(str::to_owned),
+        is_named_by_client: false,
         trace: parent(headers).map(|parent| parent.child(rand::random())),
     }
 }

@@ -11,6 +11,21 @@ pub(super) fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
     id.to_str().is_ok_and(RequestOrigin::takes).then_some(id)
 }
 
+/// Returns the level at which a role logs that it works on a request. A client that sent an id will
+/// look for it; drawn ids are as many as requests.
+#[must_use]
+pub fn log_level(origin: &RequestOrigin) -> log::Level {
+    if origin.is_named_by_client { log::Level::Info } else { log::Level::Debug }
+}
+
+/// Logs what a role is asked for on behalf of a client's request.
+pub fn log_query(origin: &RequestOrigin, asked: impl FnOnce() -> String) {
+    let level = log_level(origin);
+    if !origin.is_unknown() && log::log_enabled!(level) {
+        log::log!(level, "{origin} asks for {}", asked());
+    }
+}
+
 /// Draws an id: 16 hexadecimal digits.
 pub(super) fn draw() -> String {
     String::from_utf8(digits().to_vec()).expect("hexadecimal digits are text")

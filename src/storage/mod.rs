@@ -57,6 +57,8 @@ pub enum StorageError {
     ReadOnly(PathBuf),
     /// Too many jobs wait, or another process holds a lock. Nothing has changed.
     Busy(PathBuf),
+    /// The write before it, which it continues, was not done. Nothing has changed.
+    Discontinued(PathBuf),
     /// The database failed. Whether the last transaction is on disk is unknown.
     Broken(PathBuf, String),
     /// The database contains what no run of the store can have written.
@@ -234,7 +236,7 @@ impl StorageError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Full(_) | Self::ReadOnly(_) | Self::Busy(_) => true,
+            Self::Full(_) | Self::ReadOnly(_) | Self::Busy(_) | Self::Discontinued(_) => true,
             Self::Broken(..)
             | Self::Corrupt(..)
             | Self::Deposed
@@ -258,6 +260,7 @@ impl StorageError {
             Self::Full(_) => Some(Unwritable::Full),
             Self::ReadOnly(_) => Some(Unwritable::ReadOnly),
             Self::Busy(_)
+            | Self::Discontinued(_)
             | Self::Broken(..)
             | Self::Corrupt(..)
             | Self::Deposed
@@ -286,6 +289,11 @@ impl fmt::Display for StorageError {
             Self::Busy(path) => {
                 write!(f, "the database {} is busy; try again in a moment", path.display())
             }
+            Self::Discontinued(path) => write!(
+                f,
+                "the write before this one was not done: {} is unchanged; both are tried again",
+                path.display()
+            ),
             Self::Broken(path, problem) => {
                 write!(f, "the database {} cannot be used: {problem}", path.display())
             }

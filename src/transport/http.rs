@@ -10,8 +10,8 @@ use awc::error::{ConnectError, PayloadError, SendRequestError};
 use serde::de::DeserializeOwned;
 
 use super::{
-    CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE, REQUEST_ID,
-    SERVER_TIMING, TRACEPARENT, Unreachable, parse,
+    CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE, NAMED_BY_CLIENT,
+    REQUEST_ID, SERVER_TIMING, TRACEPARENT, Unreachable, parse,
 };
 use crate::roles::{Access, Address};
 use crate::tls::TlsClient;
@@ -158,6 +158,9 @@ impl Http {
         }
         if let Some(id) = &caller.origin.request_id {
             request = request.insert_header((REQUEST_ID, id.as_str()));
+            if caller.origin.is_named_by_client {
+                request = request.insert_header((NAMED_BY_CLIENT, "1"));
+            }
         }
         if let Some(trace) = caller.origin.trace {
             request = request.insert_header((TRACEPARENT, trace.to_string()));

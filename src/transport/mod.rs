@@ -33,6 +33,8 @@ use crate::wire::trace::RequestOrigin;
 
 /// The header by which one request is followed through all roles.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that says that the client of a request sent its id.
+pub const NAMED_BY_CLIENT: HeaderName = HeaderName::from_static("toystore-named-by-client");
 /// The header that says where the time of a request went.
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The header that says where a request is in its trace (W3C Trace Context).

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! order-3                                          catalog
-//!   | TOYSTORE/1 CRLF, Hello { secret }               |
+//!   | TOYSTORE/2 CRLF, Hello { secret }               |
 //!   |------------------------------------------------>|
 //!   |<--------------------------- Welcome::Accepted --|
 //!   | CallHead { id: 0, /commit }, body               |
@@ -36,7 +36,7 @@ use super::timing::{ServerTiming, TimingNote};
 use super::trace::{RequestOrigin, TraceContext};
 
 /// What begins a connection of frames, with the version of all that follows.
-pub const PREFACE: &[u8] = b"TOYSTORE/1\r\n";
+pub const PREFACE: &[u8] = b"TOYSTORE/2\r\n";
 /// The largest first frame of a caller, who has shown no secret yet: as large as a head of HTTP.
 pub const LARGEST_HELLO: usize = 32 << 10;
 /// The bytes of a frame's length, which is big-endian and does not count itself.
@@ -80,6 +80,8 @@ pub struct CallHead<'a> {
     /// The `X-Request-Id` of the client's request that it is made for.
     #[serde(borrow)]
     pub request_id: Option<Cow<'a, str>>,
+    /// Whether its client sent that id.
+    pub is_named_by_client: bool,
     /// Where that request is in its trace.
     pub trace: Option<TraceContext>,
     /// What the call says of itself, if its sender records events: its sender, and its id there.
@@ -110,6 +112,7 @@ impl<'a> CallHead<'a> {
             role: meant_for.map(|meant| meant.role.as_str().into()),
             store: meant_for.and_then(|meant| meant.store),
             request_id: caller.origin.request_id.as_deref().map(Into::into),
+            is_named_by_client: caller.origin.is_named_by_client,
             trace: caller.origin.trace,
             message: caller.message.as_ref().map(|tag| (tag.from.as_str().into(), tag.id)),
         }
@@ -119,11 +122,15 @@ impl<'a> CallHead<'a> {
     #[must_use]
     pub fn caller(&self) -> Caller {
         let id = self.request_id.as_deref();
-        let id = id.filter(|id| bounds::is_visible(id, bounds::LONGEST_REQUEST_ID));
+        let id = id.filter(|id| bounds::is_request_id(id));
         let role = self.role.as_ref();
         let message = self.message.as_ref();
         Caller {
-            origin: RequestOrigin { request_id: id.map(str::to_owned), trace: self.trace },
+            origin: RequestOrigin {
+                request_id: id.map(str::to_owned),
+                is_named_by_client: self.is_named_by_client && id.is_some(),
+                trace: self.trace,
+            },
             meant_for: role.map(|role| Addressee { role: role.to_string(), store: self.store }),
             timing: TimingNote::default(),
             message: message.map(|(from, id)| MessageTag { from: from.to_string(), id: *id }),
@@ -210,7 +217,8 @@ mod tests {
     fn caller() -> Caller {
         let meant_for = Addressee { role: "order-2".into(), store: StoreId::new(7) };
         let trace = Some(TraceContext::from_random(1, 2));
-        let origin = RequestOrigin { request_id: Some("r".into()), trace };
+        let request_id = Some("a request, \"r\"".into());
+        let origin = RequestOrigin { request_id, is_named_by_client: true, trace };
         let message = Some(MessageTag { from: "frontend".into(), id: 9 });
         Caller { origin, meant_for: Some(meant_for), message, timing: TimingNote::default() }
     }

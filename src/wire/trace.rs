@@ -56,6 +56,10 @@ pub struct RequestOrigin {
         skip_serializing_if = "Option::is_none"
     )]
     pub request_id: Option<String>,
+    /// Whether the client sent that id, so that it will look for it in the logs; else a front-end
+    /// has drawn it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_named_by_client: bool,
     /// Where it is in its trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
@@ -102,7 +106,7 @@ impl RequestOrigin {
     /// Whether nothing is known of a client's request, as for what a role does on its own time.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        self.request_id.is_none() && self.trace.is_none()
+        *self == Self::default()
     }
 }
 
@@ -203,6 +207,8 @@ impl fmt::Display for TraceContext {
 impl fmt::Display for RequestOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.request_id, self.trace) {
+            // What a client sent may look like the rest of a line.
+            (Some(id), _) if id.contains([' ', '"', '\\']) => write!(f, "request {id:?}"),
             (Some(id), _) => write!(f, "request {id}"),
             (None, Some(TraceContext { trace, .. })) => write!(f, "a request of trace {trace}"),
             (None, None) => f.write_str("a request"),
@@ -231,6 +237,27 @@ mod tests {
         let json = format!("\"{TEXT}\"");
         assert_eq!(serde_json::to_string(&context).unwrap(), json);
         assert_eq!(serde_json::from_str::<TraceContext>(&json).unwrap(), context);
+    }
+
+    #[test]
+    fn an_origin_says_that_its_client_named_it_only_if_so_and_is_read_without_it() {
+        let drawn = RequestOrigin { request_id: Some("a".into()), ..RequestOrigin::default() };
+        let json = r#"{"request_id":"a"}"#;
+        assert_eq!(serde_json::to_string(&drawn).unwrap(), json);
+        assert_eq!(serde_json::from_str::<RequestOrigin>(json).unwrap(), drawn);
+        let named = RequestOrigin { is_named_by_client: true, ..drawn };
+        let json = serde_json::to_string(&named).unwrap();
+        assert_eq!(serde_json::from_str::<RequestOrigin>(&json).unwrap(), named);
+    }
+
+    #[test]
+    fn an_id_that_could_be_read_as_the_rest_of_a_line_is_quoted() {
+        let line = |id: &str| {
+            RequestOrigin { request_id: Some(id.into()), ..RequestOrigin::default() }.to_string()
+        };
+        assert_eq!(line("abc-1"), "request abc-1");
+        assert_eq!(line("a buys 1"), r#"request "a buys 1""#);
+        assert_eq!(line(r#"a"b\c"#), r#"request "a\"b\\c""#);
     }
 
     #[test]

@@ -33,13 +33,14 @@ use crate::properties::http;
 
 /// Whom a call is for and by.
 fn caller() -> impl Strategy<Value = Caller> {
-    let id = option::of("[!-~]{1,255}");
+    let id = option::of(("[ -~]{1,255}", any::<bool>()));
     let trace = option::of((any::<u128>(), any::<u64>()));
     let role = option::of(("[a-z0-9-]{0,12}", option::of(any::<u64>())));
     let message = option::of(("[a-z0-9-]{0,12}", any::<u64>()));
-    (id, trace, role, message).prop_map(|(request_id, trace, role, message)| Caller {
+    (id, trace, role, message).prop_map(|(id, trace, role, message)| Caller {
         origin: RequestOrigin {
-            request_id,
+            is_named_by_client: id.as_ref().is_some_and(|(_, is_named)| *is_named),
+            request_id: id.map(|(id, _)| id),
             trace: trace.map(|(trace, span)| TraceContext::from_random(trace, span)),
         },
         meant_for: role
@@ -152,7 +153,7 @@ fn goes_on(address: SocketAddr) {
         http::bytes(address, &bytes);
     });
     http::lives(address);
-    let answer = http::send(address, b"TOYSTORE/2\r\n\0\0\0\x01\0").expect("it is answered");
+    let answer = http::send(address, b"TOYSTORE/3\r\n\0\0\0\x01\0").expect("it is answered");
     assert_eq!(answer.status, 400, "a version that it does not know is no HTTP");
 }
 

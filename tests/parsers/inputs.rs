@@ -123,8 +123,12 @@ pub(crate) fn trace_context() -> impl Strategy<Value = TraceContext> {
 }
 
 fn origin() -> impl Strategy<Value = RequestOrigin> {
-    (option::of("[!-~]{1,255}"), option::of(trace_context()))
-        .prop_map(|(request_id, trace)| RequestOrigin { request_id, trace })
+    let id = option::of(("[ -~]{1,255}", any::<bool>()));
+    (id, option::of(trace_context())).prop_map(|(id, trace)| RequestOrigin {
+        is_named_by_client: id.as_ref().is_some_and(|(_, is_named)| *is_named),
+        request_id: id.map(|(id, _)| id),
+        trace,
+    })
 }
 
 pub(crate) fn decision() -> impl Strategy<Value = Decision> {

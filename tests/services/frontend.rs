@@ -170,6 +170,36 @@ async fn without_a_catalog_toys_are_shown_for_a_lease_and_then_refused_with_503(
 }
 
 #[actix_web::test]
+async fn without_a_catalog_the_readiness_names_it_before_the_session_that_ends_with_it() {
+    for cache_enabled in [true, false] {
+        let store = Store { cache_enabled, ..Store::new() };
+        let fixture = Fixture::ready(&store).await;
+        fixture.catalog.kill().await;
+        let refused = eventually("it is not ready", async || {
+            Some(fixture.frontend.get("/readyz").await).filter(|answer| answer.status == 503)
+        })
+        .await;
+        assert_eq!(refused.error(), (503, "the catalog is unreachable".into()), "{cache_enabled}");
+    }
+}
+
+#[actix_web::test]
+async fn a_purchase_that_the_leader_never_answers_is_told_that_the_catalog_is_gone() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    for replica in 1..=3 {
+        fixture.replica(replica).ignore("purchase");
+    }
+    fixture.catalog.kill().await;
+    let answer = fixture.buy("Tux").await;
+    let (code, message) = answer.error();
+    assert_eq!(code, 503);
+    assert!(message.starts_with("the catalog is unreachable: no answer in time"), "{message}");
+    assert!(message.ends_with("retry with this reply's Idempotency-Key"), "{message}");
+    assert!(answer.header("idempotency-key").is_some());
+}
+
+#[actix_web::test]
 async fn an_expired_session_is_followed_by_one_with_an_empty_cache() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;

@@ -116,6 +116,12 @@ async fn a_query_that_the_cache_answers_makes_no_call() {
     assert_eq!(fixture.catalog.received("toy").len(), before);
 }
 
+/// A request whose client sent an id and a trace.
+fn named_origin() -> RequestOrigin {
+    let request_id = Some("mine".into());
+    RequestOrigin { request_id, is_named_by_client: true, trace: Some(sent()) }
+}
+
 #[actix_web::test]
 async fn a_leader_passes_each_purchases_origin_to_the_catalog_and_to_its_followers() {
     let store = Store::new();
@@ -124,14 +130,16 @@ async fn a_leader_passes_each_purchases_origin_to_the_catalog_and_to_its_followe
     let replica = nominated(&store).await;
     follower.await_live().await;
     let mut bought = purchase("a", "Tux", 1);
-    bought.origin = RequestOrigin { request_id: Some("mine".into()), trace: Some(sent()) };
+    bought.origin = named_origin();
     let request = replica.request("POST", "/internal/purchase");
     let request = request.insert_header(("traceparent", TRACEPARENT));
     assert_eq!(finish(request.send_json(&bought)).await.status, 200);
 
     let origins = |origins: &[RequestOrigin]| {
-        let [RequestOrigin { request_id, trace: Some(trace) }] = origins else { return false };
-        request_id.as_deref() == Some("mine") && is_below(*trace, sent())
+        let [origin] = origins else { return false };
+        let is_named =
+            RequestOrigin { trace: named_origin().trace, ..origin.clone() } == named_origin();
+        is_named && origin.trace.is_some_and(|trace| is_below(trace, sent()))
     };
     let batch: CommitRequest = catalog.received("commit")[0].read();
     assert!(origins(&[batch.purchases[0].origin.clone()]), "{batch:?}");
@@ -156,7 +164,7 @@ async fn a_catalog_tells_holders_for_which_requests_they_drop_a_toy() {
     let fill = serde_json::json!({ "name": "Tux", "session": session });
     assert_eq!(catalog.post("/internal/toy", fill).await.status, 200);
     let mut bought = purchase("a", "Tux", 1);
-    bought.origin = RequestOrigin { request_id: Some("mine".into()), trace: Some(sent()) };
+    bought.origin = named_origin();
     let origin = bought.origin.clone();
     let commit = serde_json::json!({
         "leader": 3,

@@ -15,6 +15,7 @@ use toystore::catalog::metrics::CatalogMetrics;
 use toystore::catalog::seat::Seat;
 use toystore::catalog::service::Kept;
 use toystore::catalog::sharing::SharingCatalog;
+use toystore::health::Readiness as _;
 use toystore::identity::Identity;
 use toystore::order::core::Core;
 use toystore::order::service::Waiter;
@@ -41,7 +42,7 @@ use super::disk::{Disk, Health};
 use super::events::{self, Recorded};
 use super::judge::Judge;
 use super::machine::Machine;
-use super::message::{Node, PlaceOrder, ShowOrder, ShowToy, Shown};
+use super::message::{AskReadiness, Node, PlaceOrder, ShowOrder, ShowToy, Shown};
 use super::network::{Conditions, Handlers, Network};
 use super::observer::Observer;
 use super::shared::{Client, SharedBase};
@@ -589,6 +590,7 @@ fn answer_clients(
             Err(error) => Err(Refusal::Unavailable(error.to_string())),
         }
     });
+    handlers.on(&both, async |(service, _), AskReadiness {}, _| Ok(service.readiness().err()));
     handlers.on(&both, async |(service, remote), PlaceOrder(purchase), _| {
         let decision = service.purchase(&remote, &purchase).await;
         decision.map_err(|error| Refusal::Unavailable(error.to_string()))

@@ -309,7 +309,7 @@ impl order::storage::Storage for ReplicaStorage {
             if end.is_none() {
                 env.reached("an unwritten append was refused");
             }
-            end.ok_or_else(|| storage_error(DiskError::Full))
+            end.ok_or_else(|| StorageError::Discontinued("simulated.db".into()))
         })
     }
 

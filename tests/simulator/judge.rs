@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toystore::catalog::core::stock::Shelf;
@@ -54,7 +55,8 @@ pub(crate) type Era = u32;
 const OLD_LEASES: Duration = Duration::from_secs(3);
 
 struct State {
-    version: Version,
+    /// The first version and the last one that was given up since.
+    versions: RangeInclusive<Version>,
     quantity: u64,
     /// How many there ever were.
     stocked: u64,
@@ -66,7 +68,8 @@ pub(crate) struct Before {
     time: Duration,
     pub(crate) era: Era,
     published: u64,
-    versions: BTreeMap<ToyName, Version>,
+    /// The place of each toy's state among all that there were.
+    states: BTreeMap<ToyName, usize>,
 }
 
 impl Judge {
@@ -83,14 +86,21 @@ impl Judge {
                 let left = states.last().map(|last| last.quantity);
                 assert_eq!((restocked, left), (initial, Some(0)), "a restock fills what is empty");
             }
-            if let Some(last) = states.last() {
-                assert!(version >= last.version, "{} goes back in time", shelf.toy.name);
-                if version == last.version {
-                    assert_eq!(quantity, last.quantity, "a version has one quantity");
+            if let Some(last) = states.last_mut() {
+                // A version that was given up is forgotten by a restart.
+                let (first, newest) = last.versions.clone().into_inner();
+                assert!(version >= first, "{} goes back in time", shelf.toy.name);
+                if (shelf.stocked, quantity) == (last.stocked, last.quantity) {
+                    if version > newest {
+                        world.reached("a version was given up");
+                    }
+                    last.versions = first..=newest.max(version);
                     continue;
                 }
+                assert!(version > first, "a version has one quantity");
             }
-            states.push(State { version, quantity, stocked: shelf.stocked, since: world.time() });
+            let (versions, stocked) = (version..=version, shelf.stocked);
+            states.push(State { versions, quantity, stocked, since: world.time() });
         }
     }
 
@@ -252,12 +262,12 @@ impl Judge {
     /// What is true now, to be compared with the answer to a question that is asked now.
     pub(crate) fn before(&self, env: &Env) -> Before {
         let known = self.known.borrow();
-        let newest = |states: &Vec<State>| states.last().expect("a first state").version;
+        let newest = |states: &Vec<State>| states.len().checked_sub(1).expect("a first state");
         Before {
             time: env.world.time(),
             era: known.era,
             published: known.published,
-            versions: known
+            states: known
                 .states
                 .iter()
                 .map(|(toy, states)| (toy.clone(), newest(states)))
@@ -271,15 +281,16 @@ impl Judge {
         if before.era != known.era || (known.era > 0 && now < known.era_began + OLD_LEASES) {
             return;
         }
-        let newest = before.versions[toy];
-        let version = shown.version;
-        assert!(
-            version >= newest,
-            "{toy}: version {version:?} is shown after {newest:?}: {shown:?}"
-        );
-        let state = known.states[toy].iter().find(|state| state.version == version);
-        let quantity = state.expect("a version that was published").quantity;
-        assert_eq!(quantity, shown.quantity, "{toy} has one quantity in version {version:?}");
+        let states = &known.states[toy];
+        let is_shown = |state: &State| {
+            state.versions.contains(&shown.version) && state.quantity == shown.quantity
+        };
+        let place = states.iter().rposition(is_shown);
+        let newest = before.states[toy];
+        let Some(place) = place else {
+            panic!("{toy} has one quantity in version {:?}, and not that: {shown:?}", shown.version)
+        };
+        assert!(place >= newest, "{toy}: {shown:?} is shown after {:?}", states[newest].versions);
     }
 
     /// A purchase has one decision, and the decision was right when it was taken.
@@ -373,7 +384,7 @@ impl Judge {
             journal.shelves.iter().all(|shelf| {
                 let states = known.states.get(&shelf.toy.name);
                 states.and_then(|states| states.last()).is_some_and(|last| {
-                    (last.version, last.quantity) == (shelf.version, shelf.toy.quantity)
+                    (last.stocked, last.quantity) == (shelf.stocked, shelf.toy.quantity)
                 })
             })
         })

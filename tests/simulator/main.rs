@@ -35,6 +35,7 @@
     reason = "a message that does not belong where it arrives is a bug, and ends the run"
 )]
 
+mod absence_tests;
 mod client;
 mod cluster;
 mod conversation;

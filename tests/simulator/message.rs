@@ -45,6 +45,17 @@ pub(crate) struct PlaceOrder(pub(crate) Purchase);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ShowOrder(pub(crate) OrderNumber);
 
+/// An operator asks whether a role is ready.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AskReadiness {}
+
+impl Call for AskReadiness {
+    /// Why it is not.
+    type Answer = Option<String>;
+    const METHOD: Method = Method::Get;
+    const PATH: &'static str = "/readyz";
+}
+
 impl Call for ShowToy {
     type Answer = Shown;
     const METHOD: Method = Method::Get;

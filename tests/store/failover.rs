@@ -145,6 +145,28 @@ async fn purchases_wait_for_a_catalog_that_is_killed_and_started_again() {
 }
 
 #[actix_web::test]
+async fn without_a_catalog_the_front_end_and_purchases_say_so() {
+    for cache in [true, false] {
+        let mut cluster = Cluster::start(Settings { cache, ..Settings::default() }).await;
+        let store = cluster.frontends[0].clone();
+        cluster.kill("catalog");
+        let refused = eventually("it is not ready", async || {
+            let (status, body) = get(&store, "/readyz").await.unwrap();
+            (status == 503).then_some(body)
+        })
+        .await;
+        assert_eq!(refused["error"]["message"], "the catalog is unreachable", "cache: {cache}");
+        let (status, body) = buy(&store, "Tux", 1, "a").await.unwrap();
+        let message = body["error"]["message"].as_str().unwrap();
+        assert_eq!(status, 503);
+        assert!(message.starts_with("the catalog is unreachable: "), "cache: {cache}: {message}");
+        cluster.start_role("catalog");
+        cluster.await_ready(0).await;
+        assert_eq!(buy(&store, "Tux", 1, "a").await.unwrap().0, 200);
+    }
+}
+
+#[actix_web::test]
 async fn a_store_that_was_killed_all_at_once_has_lost_nothing() {
     let mut cluster = Cluster::start(Settings::default()).await;
     let clients = Clients::buying(5, &cluster.frontends);

@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 
 use crate::clients::Clients;
-use crate::eventually::eventually;
+use crate::eventually::{TIME_LIMIT, eventually};
 use crate::processes::{Cluster, REPLICAS, Settings, buy, get};
 
 #[actix_web::test]
@@ -121,4 +121,54 @@ async fn a_role_goes_on_without_a_log_and_an_error_is_printed_where_it_can_be() 
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.starts_with("toystore: frontend cannot listen on"), "{said}");
+}
+
+/// Sends a request with an id, or without one; returns the status.
+async fn send(store: &str, method: &str, path: &str, id: Option<&str>) -> u16 {
+    let url = format!("http://{store}{path}");
+    let client = awc::Client::builder().timeout(TIME_LIMIT).finish();
+    let mut request = client.request(method.parse().unwrap(), url);
+    if let Some(id) = id {
+        request = request.insert_header(("x-request-id", id));
+    }
+    let body = if method == "POST" { r#"{"name":"Tux","quantity":1}"# } else { "" };
+    request.send_body(body).await.unwrap().status().as_u16()
+}
+
+#[actix_web::test]
+async fn each_role_that_works_on_a_request_logs_the_id_that_its_client_sent() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let store = &cluster.frontends[0];
+    let has = |role: &str, line: &str| {
+        let log = cluster.log(role);
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    };
+    assert_eq!(send(store, "GET", "/products/Tux", Some("a miss")).await, 200);
+    has("frontend", r#"request "a miss": GET /products/Tux is answered 200"#);
+    has("catalog", r#"request "a miss" asks for "Tux""#);
+
+    assert_eq!(send(store, "POST", "/orders", Some("sale-1")).await, 200);
+    has("frontend", r#"request sale-1: POST /orders (1 "Tux") is answered 200"#);
+    has("order-3", r#"request sale-1 buys 1 "Tux""#);
+    has("catalog", r#"request sale-1 buys 1 "Tux""#);
+    has("order-1", "request sale-1: its order comes from the leader");
+    has("order-2", "request sale-1: its order comes from the leader");
+
+    assert_eq!(send(store, "GET", "/orders/0", Some("look-1")).await, 200);
+    has("frontend", "request look-1: GET /orders/0 is answered 200");
+    has("order-3", "request look-1 asks for order 0");
+}
+
+#[actix_web::test]
+async fn requests_without_an_id_of_their_client_are_not_logged() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let store = &cluster.frontends[0];
+    for (method, path) in [("GET", "/products/Tux"), ("POST", "/orders"), ("GET", "/orders/0")] {
+        assert_eq!(send(store, method, path, None).await, 200);
+    }
+    assert_eq!(send(store, "GET", "/products/Tux", Some("ü")).await, 200, "it is not usable");
+    for role in ["frontend", "catalog", "order-1", "order-2", "order-3"] {
+        let log = cluster.log(role);
+        assert!(!log.contains("request "), "{log}");
+    }
 }

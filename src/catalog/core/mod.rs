@@ -233,7 +233,8 @@ impl Core {
 
     /// Releases the locks that no batch asks for any more. Must be called between changes only.
     pub fn give_up_locks(&mut self, now: Instant) {
-        self.sessions.give_up_locks(now);
+        let released = self.sessions.give_up_locks(now);
+        self.stock.use_up(&self.toy_index, &released);
     }
 
     /// Locks toys that are about to change.
@@ -262,7 +263,7 @@ impl Core {
     pub fn publish(&mut self, change: &Change, outcome: WriteOutcome) {
         match outcome {
             WriteOutcome::Durable => self.stock.apply(&self.toy_index, change),
-            WriteOutcome::Unchanged => {}
+            WriteOutcome::Unchanged => self.stock.use_up(&self.toy_index, &change.touched()),
             WriteOutcome::Unknown => return,
         }
         self.sessions.unlock(&change.touched());

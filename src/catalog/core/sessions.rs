@@ -48,7 +48,8 @@
 //!    journal is one sequence, all later orders would wait behind it.
 //!
 //! The price is small: if the commit fails, toys were invalidated for nothing, and are cached again
-//! at the next miss.
+//! at the next miss, under the version that they would have had. (A front-end that dropped a toy
+//! stores nothing older, and an acknowledgement that comes late must not count for the next lock.)
 //!
 //! # Clocks
 //!
@@ -298,9 +299,13 @@ impl Sessions {
 
     /// Releases the locks that no batch asks for any more. Only the task that commits may call
     /// this, between two commits: a toy whose change is being written must stay locked, however
-    /// long the disk takes.
-    pub fn give_up_locks(&mut self, now: Instant) {
-        self.locks.retain(|_, lock| now < lock.wanted + LONGEST_LOCK);
+    /// long the disk takes. Returns their toys, each with the version that it would have had.
+    pub fn give_up_locks(&mut self, now: Instant) -> Vec<(ToyName, Version)> {
+        let is_unwanted = |lock: &Lock| now >= lock.wanted + LONGEST_LOCK;
+        let unwanted = self.locks.iter().filter(|(_, lock)| is_unwanted(lock));
+        let released: Vec<_> = unwanted.map(|(toy, lock)| (toy.clone(), lock.version)).collect();
+        self.unlock(&released);
+        released
     }
 
     /// Removes the sessions that have expired, and returns them, to be deleted from disk.
@@ -501,9 +506,9 @@ mod tests {
         let later = now + LONGEST_LOCK;
         sessions.acknowledged(id, &toys());
         sessions.lock(&toys(), now + MS);
-        sessions.give_up_locks(later);
+        assert_eq!(sessions.give_up_locks(later), []);
         assert!(sessions.is_clear(&tux(), later), "a batch asked for it since");
-        sessions.give_up_locks(later + MS);
+        assert_eq!(sessions.give_up_locks(later + MS), toys());
         assert!(!sessions.is_clear(&tux(), later));
     }
 

@@ -214,7 +214,7 @@ mod tests {
     use super::super::sessions::{LEASE, MARGIN, Sessions};
     use super::super::stock::tests::stock;
     use super::*;
-    use crate::wire::lease::{FillReply, FillRequest, Registration};
+    use crate::wire::lease::{Fill, FillReply, FillRequest, Registration};
     use crate::wire::order::OrderNumber;
     use crate::wire::purchase::{Decision, Purchase};
     use crate::wire::quantity::Quantity;
@@ -240,13 +240,14 @@ mod tests {
     }
 
     fn holder(core: &mut Core, session: SessionId, now: Instant) -> Option<SessionId> {
-        match core
-            .ruling(now)
-            .unwrap()
-            .fill(&FillRequest { name: "Tux".into(), session: Some(session) }, now)
-        {
-            FillReply::Found(fill) => fill.cacheable_under,
-            FillReply::Unknown => None,
+        fill(core, session, now).cacheable_under
+    }
+
+    fn fill(core: &mut Core, session: SessionId, now: Instant) -> Fill {
+        let request = FillRequest { name: "Tux".into(), session: Some(session) };
+        match core.ruling(now).unwrap().fill(&request, now) {
+            FillReply::Found(fill) => fill,
+            FillReply::Unknown => unreachable!("it is in the catalog"),
         }
     }
 
@@ -308,6 +309,46 @@ mod tests {
         let session = Registration { frontend: 1, previous: Some(session) };
         let session = core.ruling(later).unwrap().register(session, later).unwrap().session;
         assert_eq!(holder(&mut core, session, later), Some(session));
+    }
+
+    /// What a front-end that dropped a toy is told by the catalog of it: the version that it waits
+    /// for, and an answer that it may cache under that version.
+    fn assert_is_cached_again(core: &mut Core, session: SessionId, version: Version, now: Instant) {
+        let told = fill(core, session, now);
+        assert_eq!((told.cacheable_under, told.toy.quantity), (Some(session), 1));
+        assert!(told.version >= version, "the front-end stores nothing below {version:?}");
+        let next = lock(core, now).locked_toys().toys[0].1;
+        assert!(next > told.version, "a late acknowledgement must not count for the next lock");
+    }
+
+    #[test]
+    fn a_toy_whose_change_was_refused_can_be_cached_again_and_then_sold() {
+        let (mut core, session, now) = held();
+        let locked = lock(&mut core, now);
+        let toys = locked.locked_toys().toys.clone();
+        core.acknowledged(session, &toys);
+        let planned = locked.plan(&core, now).unwrap();
+        assert!(planned.publish(&mut core, WriteOutcome::Unchanged).is_none());
+        assert_is_cached_again(&mut core, session, toys[0].1, now);
+        let locked = lock(&mut core, now);
+        core.acknowledged(session, &locked.locked_toys().toys);
+        let planned = locked.plan(&core, now).unwrap();
+        let [shelf] = planned.change().shelves.as_slice() else { panic!("one toy changes") };
+        assert_eq!(shelf.version, toys[0].1.next(), "so that is on disk from now on");
+        assert!(planned.publish(&mut core, WriteOutcome::Durable).is_some());
+        assert_eq!(core.ruling(now).unwrap().toys()[0].quantity, 0);
+    }
+
+    #[test]
+    fn a_toy_whose_lock_was_given_up_can_be_cached_again() {
+        let (mut core, session, now) = held();
+        let toys = lock(&mut core, now).locked_toys().toys.clone();
+        core.acknowledged(session, &toys);
+        let later = now + LEASE;
+        assert_eq!(holder(&mut core, session, later), None, "it is locked");
+        core.ruling(later).unwrap().renew(session, later);
+        core.give_up_locks(now + Duration::from_secs(60));
+        assert_is_cached_again(&mut core, session, toys[0].1, later);
     }
 
     #[test]

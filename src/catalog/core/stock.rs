@@ -67,7 +67,8 @@ pub struct Shelf {
     pub stocked: u64,
     /// How many were ever sold.
     pub sold: u64,
-    /// Counts the changes.
+    /// Counts the changes, also those that were given up. (These are in memory only: the next
+    /// change writes the version, and after a restart all sessions are new.)
     pub version: Version,
 }
 
@@ -199,6 +200,16 @@ impl Stock {
             );
             shelf.assert_sum();
             self.shelves[place] = shelf.clone();
+        }
+    }
+
+    /// Uses up the versions that toys would have had by a change that was given up. Front-ends that
+    /// dropped a toy for it store nothing older from then on, so that the toy, which is as it was,
+    /// must have that version to be cached again.
+    pub(super) fn use_up(&mut self, toy_index: &ToyIndex, toys: &[(ToyName, Version)]) {
+        for (toy, version) in toys {
+            let present = &mut self.shelves[toy_index[toy]].version;
+            *present = (*present).max(*version);
         }
     }
 

@@ -47,8 +47,8 @@ const TABLES: &str = "
 ";
 
 /// What to do about a damaged database.
-pub(super) const ADVICE: &str = "restore a backup, or move the file away and run `toystore rebuild` (see \
-                      docs/operations.md)";
+pub(super) const ADVICE: &str = "restore a backup, or move the file away and run \
+                                 `toystore rebuild` (see docs/operations.md)";
 
 /// Opens the database at `path` for writing, creates the tables that are missing, and checks its
 /// pages.

@@ -196,8 +196,9 @@ fn parameters() -> Value {
     json!({
         "X-Request-Id": parameter(
             "X-Request-Id",
-            "An id of 1 to 255 printable ASCII characters, by which the request is found in every \
-             role's log. Without a usable one, the store draws one.",
+            "An id of 1 to 255 printable ASCII characters, which each role that works on the \
+             request logs, and which the reply has. Without a usable one, the store draws one, \
+             and logs it at the level `debug`.",
             "my-request-1",
         ),
         "traceparent": parameter(

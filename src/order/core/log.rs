@@ -227,6 +227,12 @@ impl<W> Core<W> {
         *self = Self { log: Log { number, ..anew.log }, effects, ..anew };
     }
 
+    /// Returns which log this is: another one after it was begun anew.
+    #[must_use]
+    pub fn log_number(&self) -> LogNumber {
+        self.log.number
+    }
+
     /// Returns rows for a follower, if they are still in memory.
     #[must_use]
     pub fn cached_rows(&self, from: u64) -> Option<Rows> {
