@@ -156,7 +156,7 @@ async fn run_alone(
     );
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
-    let database = journal.metrics();
+    let (database, damage) = (journal.metrics(), journal.damage());
     let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
     let storage = Arc::new(journal);
     let (service, jobs) = Service::new(storage, loaded, roles, shutdown.clone(), runtime, recorder);
@@ -171,6 +171,7 @@ async fn run_alone(
     }
     let remote = Remote::new(roles, over_sockets(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
+    shutdown.spawn("the check of the database", shutdown.clone().fail_by(damage));
     agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
     let secret = roles.secret.clone();
