@@ -46,8 +46,8 @@
 //! ```
 //!
 //! A term in which no front-end was seen yet lasts longer, since a store may be starting. With no
-//! front-end at all, short terms of the catalogs alternate. That harms nothing: nothing can be sold,
-//! and so nothing needs a restock, whose interval begins anew with each term.
+//! front-end at all, short terms of the catalogs alternate. That harms nothing: nothing can be
+//! sold, and so nothing needs a restock, whose interval begins anew with each term.
 //!
 //! # What is left out
 //!
