@@ -119,7 +119,7 @@ impl Slots {
         }
     }
 
-    /// Returns whether a socket has a place, which it gets now if there is one.
+    /// Gives a socket a place, if it has none and there is one. Returns whether it has one.
     pub(super) fn take_place(&self, socket: &Socket) -> bool {
         if !socket.is_surplus() {
             return true;
