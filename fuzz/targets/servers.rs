@@ -36,7 +36,7 @@ impl Store {
             listeners.each_ref().map(|listener| listener.local_addr().expect("it is bound"));
         let [frontend, catalog, order] = doors;
         let text = format!(
-            "data_dir = \"data\"\n[[frontend]]\naddress = \"{frontend}\"\n[catalog]\n\
+            "data_dir = \"data\"\nhosts = [\"store\"]\n[[frontend]]\naddress = \"{frontend}\"\n[catalog]\n\
              address = \"{catalog}\"\ninitial_stock = 1000000\n\
              toys = [{{ name = \"Tux\", price = 15.99 }}, {{ name = \"Yo-Yo\", price = 8.40 }}]\n\
              [[order]]\nid = 1\naddress = \"{order}\"\n"

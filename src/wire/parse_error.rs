@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-/// The most characters of a message, which may quote a whole body.
+/// The most characters of a message, which may quote a whole body. The last one may be escaped.
 const LONGEST: usize = 400;
 /// What stands before the names of Rust's types.
 const EXPECTED: &str = "expected ";
@@ -37,16 +37,20 @@ pub fn in_plain_words(parse_error: &impl fmt::Display, object: &str) -> String {
         None => parse_error,
     };
     let mut line = String::new();
-    for (count, letter) in plain.chars().enumerate() {
+    // An escaped letter has up to nine characters.
+    let mut length = 0;
+    for letter in plain.chars() {
+        if length >= LONGEST {
+            line.push('…');
+            break;
+        }
+        let begin = line.len();
         match letter {
-            _ if count == LONGEST => {
-                line.push('…');
-                break;
-            }
             '\n' => line.push_str("; "),
             letter if letter.is_control() => line.extend(letter.escape_default()),
             letter => line.push(letter),
         }
+        length += line[begin..].chars().count();
     }
     line
 }
@@ -110,6 +114,8 @@ mod tests {
     fn the_message_is_one_line_of_a_limited_length() {
         assert_eq!(in_plain_words(&"a\nb\u{1b}[2J\r", ""), "a; b\\u{1b}[2J\\r");
         assert_eq!(in_plain_words(&"x".repeat(1 << 20), "").chars().count(), LONGEST + 1);
+        let escaped = in_plain_words(&"\u{7f}".repeat(LONGEST), "");
+        assert!((LONGEST..LONGEST + 10).contains(&escaped.chars().count()), "{escaped}");
         assert_eq!(
             in_plain_words(&"`expected u64`, expected u64", ""),
             "`expected u64`, expected a whole number, 0 or more"
