@@ -64,7 +64,7 @@ async fn a_list_of_as_many_toys_as_a_store_may_have_is_read() {
         )
     });
     let list = format!(r#"{{"data":[{}]}}"#, toys.collect::<Vec<_>>().join(","));
-    assert!(list.len() > 8 << 20);
+    assert!(list.len() > 4 << 20);
     let said = said_of(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{list}", list.len()));
     let said = said.await;
     // The store is open, and the list is not a toy.
