@@ -56,22 +56,22 @@ impl Catalogs {
         call: &C,
         time_limit: Duration,
     ) -> Result<C::Answer, CallError> {
-        self.call_for_list(call, time_limit, LARGEST_MESSAGE).await
+        self.call_up_to(call, time_limit, LARGEST_MESSAGE).await
     }
 
-    /// Makes a call whose answer has up to `largest` bytes.
+    /// Makes a call whose answer has up to `largest_bytes` bytes.
     ///
     /// # Errors
     ///
     /// As [`Catalogs::call`].
-    pub async fn call_for_list<C: Call>(
+    pub async fn call_up_to<C: Call>(
         &self,
         call: &C,
         time_limit: Duration,
-        largest: usize,
+        largest_bytes: usize,
     ) -> Result<C::Answer, CallError> {
         let several = match self {
-            Self::One(peer) => return peer.call_for_list(call, time_limit, largest).await,
+            Self::One(peer) => return peer.call_up_to(call, time_limit, largest_bytes).await,
             Self::Several(several) => several,
         };
         let rulers = self.first().own().rulers();
@@ -84,11 +84,11 @@ impl Catalogs {
         };
         let answer = tokio::select! {
             biased;
-            answer = peer.call_for_list(call, time_limit, largest) => answer,
+            answer = peer.call_up_to(call, time_limit, largest_bytes) => answer,
             () = rulers.superseded(term) => Err(CallError::broken("another catalog rules now")),
         };
-        if let Err(CallError::Unreachable(Unreachable::NotRuling(standing))) = &answer {
-            rulers.told(*standing);
+        if let Err(CallError::Unreachable(Unreachable::NotRuling(who_rules))) = &answer {
+            rulers.told(*who_rules);
         }
         answer
     }

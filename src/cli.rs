@@ -84,8 +84,8 @@ enum Command {
     Move(mend::MoveArguments),
     /// Write what the store did for a request, as events or for a viewer.
     ///
-    /// A front-end collects the events of all roles. Each keeps the last ones in memory, so that a
-    /// request is found for some seconds to hours, as busy as the store is.
+    /// A front-end collects the events of all roles. Each keeps only its last events in memory: a
+    /// request can be found for seconds in a busy store, for hours in a quiet one.
     Trace(trace::TraceArguments),
     /// List the roles in start order, for scripts: name, address, pid file and log file, separated
     /// by tabs.
@@ -104,7 +104,8 @@ struct CatalogArguments {
     /// Create the tables of `database`, or upgrade them, and run no catalog.
     ///
     /// Run it once before the first catalog starts, and after an upgrade, with all catalogs
-    /// stopped. To run it again does nothing. A database that a newer version upgraded is refused.
+    /// stopped. Running it again changes nothing. A database that a newer version upgraded is
+    /// refused.
     #[arg(long, conflicts_with_all = ["id", "without"])]
     migrate: bool,
     /// Sell without hearing this replica, such as order-3, which is lost for good (repeatable).

@@ -15,6 +15,7 @@ use crate::roles::Role;
 use crate::rulers::Rulers;
 use crate::wire::calls::{Call, Caller, Endpoints, GetRoles, Refusal};
 use crate::wire::identity::{Addressee, ListedRole, StoreId};
+use crate::wire::recording::{ChangesQuery, EventsQuery};
 
 /// What stands in a refusal between who refuses and for whom the call was meant.
 const MEANT_FOR: &str = ", and the call is meant for ";
@@ -175,10 +176,17 @@ pub struct Guarded<'a, E> {
 }
 
 impl<'a, E: Endpoints> Guarded<'a, E> {
-    /// Guards `endpoints` for the process that is `identity`, which says what its `roles.toml` has.
+    /// Guards `endpoints` for the process that is `identity`. Each role answers with what its
+    /// `roles.toml` says, and with what it has recorded.
     pub fn new(endpoints: &'a mut E, identity: &Arc<Identity>) -> Self {
         let mut guarded = Self { endpoints, identity: Arc::clone(identity) };
         guarded.on(identity, async |identity, GetRoles {}, _| Ok(identity.listed()));
+        guarded.on(identity, async |identity, call: EventsQuery, _| {
+            Ok(identity.recorder().events(&call))
+        });
+        guarded.on(identity, async |identity, call: ChangesQuery, _| {
+            Ok(identity.recorder().changes(&call))
+        });
         guarded
     }
 }

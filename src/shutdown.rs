@@ -52,6 +52,11 @@ impl Shutdown {
         self.stop.cancel();
     }
 
+    /// Waits for an error that ends the role.
+    pub async fn fail_by(self, error: impl Future<Output: Into<RoleError>>) {
+        self.fail(error.await);
+    }
+
     /// Runs a task until the server has finished. A panic in it ends the role: an invariant is
     /// broken, and going on might write the consequences to disk.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {

@@ -82,6 +82,9 @@ const SERVICE: [&str; 18] = [
     "repeats",
 ];
 
+/// The services, which never use one another.
+const SERVICES: [&str; 4] = ["catalog", "order", "frontend", "client"];
+
 /// What a core may use of `std` and of libraries: it computes, and does nothing else. (An `Instant`
 /// is a value that a core is given; `clippy` names lints.)
 const PURE: [&str; 16] = [
@@ -148,8 +151,44 @@ fn every_part_uses_only_what_it_may() {
 }
 
 #[test]
+fn the_table_of_rooms_has_what_each_may_use() {
+    let mut compared = 0;
+    for (rooms, told) in rooms() {
+        let parts = MAY_USE.iter().filter(|(part, _)| rooms.iter().any(|room| room == part));
+        let parts: Vec<_> = parts.collect();
+        if parts.is_empty() {
+            continue;
+        }
+        let is_own = |name: &str| {
+            parts.iter().any(|(part, _)| part.trim_end_matches(".rs").trim_end_matches('/') == name)
+        };
+        let allowed = parts.iter().flat_map(|(_, allowed)| allowed.iter().copied());
+        let allowed: BTreeSet<_> = allowed.filter(|name| !is_own(name)).collect();
+        let told: BTreeSet<_> = told.iter().map(String::as_str).collect();
+        assert_eq!(told, allowed, "docs/architecture.md says what {rooms:?} may use");
+        compared += parts.len();
+    }
+    assert!(compared >= 12, "{compared} rooms are in the table");
+    for file in ["routes.rs", "remote.rs"] {
+        let (_, told) = rooms()
+            .into_iter()
+            .find(|(rooms, _)| rooms.contains(&format!("catalog/{file}")))
+            .expect("it is in the table");
+        for service in SERVICES {
+            let path = format!("{service}/{file}");
+            let Some((_, text)) = sources("src").into_iter().find(|(one, _)| *one == path) else {
+                continue;
+            };
+            for used in crate_paths(&path, before_tests(&text)) {
+                let may = is_within(&used, service) || told.iter().any(|it| is_within(&used, it));
+                assert!(may, "src/{path} uses {used}; docs/architecture.md has {told:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn services_do_not_use_one_another() {
-    const SERVICES: [&str; 4] = ["catalog", "order", "frontend", "client"];
     for (path, text) in sources("src") {
         let Some(service) = SERVICES.iter().find(|s| path.starts_with(&format!("{s}/"))) else {
             continue;
@@ -309,6 +348,27 @@ fn impurities(code: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// The rows of the table of rooms in `docs/architecture.md`: what each is about, `<service>`
+/// standing for each service, and which modules of the crate it may use.
+fn rooms() -> Vec<(Vec<String>, Vec<String>)> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md");
+    let page = fs::read_to_string(page).expect("the document is there");
+    let rows = page.lines().skip_while(|line| !line.starts_with("| room |")).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|')).map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let [about, _, may_use] = cells.as_slice() else { unreachable!("three cells: {row}") };
+        let quoted = |cell: &str| -> Vec<String> {
+            cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        let about = quoted(about).into_iter().flat_map(|place| {
+            let of = |service: &&str| place.replace("<service>", service);
+            SERVICES.iter().map(of).collect::<BTreeSet<_>>()
+        });
+        (about.collect(), quoted(may_use).into_iter().filter(|name| name != "std").collect())
+    });
+    rows.collect()
 }
 
 /// The Rust files below a folder of the repository: path within it, and text.

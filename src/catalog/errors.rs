@@ -18,7 +18,7 @@ pub enum CatalogError {
     Busy,
     /// The catalog is shutting down, or its term has ended.
     Ending,
-    /// The catalog does not rule any more. The newest term that it knows is this one.
+    /// The catalog's term, this one, has ended.
     NotRuling(Term),
     /// A leader's log is longer than the journal.
     LogBeyondJournal,
@@ -53,7 +53,9 @@ impl fmt::Display for CatalogError {
             Self::Stopped(stopped) => stopped.fmt(f),
             Self::Busy => f.write_str("too many batches wait; retry in a moment"),
             Self::Ending => f.write_str("the catalog is shutting down; retry when it is back"),
-            Self::NotRuling(term) => write!(f, "this catalog no longer rules, since term {term}"),
+            Self::NotRuling(term) => {
+                write!(f, "this catalog does not rule: its term {term} has ended")
+            }
             Self::UnknownFrontend(number) => write!(
                 f,
                 "the catalog's roles.toml has no front-end {number}; give all roles the same file"

@@ -45,8 +45,8 @@ impl Service {
             // hold has another one, and comes back.
             store: self.identity.store().filter(|_| core.has_every_order().is_ok()),
             boot: Some(core.boot()),
-            // A pause is over before a client has waited in vain.
-            stopped: core.stops().err().map(|stopped| stopped.to_string()),
+            // A suspicion ends before a client's deadline, so it is not reported.
+            stopped: core.may_sell_but_for_suspicions().err().map(|stopped| stopped.to_string()),
             next_restock_ms: restock_at
                 .and_then(|at| u64::try_from(at.saturating_duration_since(now).as_millis()).ok()),
         };

@@ -1,16 +1,18 @@
 //! The catalog: it owns the stock and the purchase journal, and decides every purchase.
 //!
 //! [`core`] decides: who gets a toy ([`core::stock`]), and when a change may become visible
-//! ([`core::sessions`]). Around it, `service` answers what other roles ask, `tasks` is the one task
-//! that writes and what else the catalog does on its own time, and [`journal`] is the database.
+//! ([`core::sessions`]). Around it, `service` answers what other roles ask, and `tasks` writes, and
+//! has what else the catalog does on its own time. The database is SQLite ([`journal`]) or
+//! PostgreSQL ([`postgres`]), which several catalogs share: `sharing` stands by and rules in turn,
+//! and `seat` says which service answers, if this catalog's does.
 
-mod condition;
 pub mod core;
 pub mod errors;
 mod hearings;
 pub mod journal;
 pub mod metrics;
 pub mod postgres;
+mod readiness;
 pub mod remote;
 pub mod routes;
 mod running_term;
@@ -154,7 +156,7 @@ async fn run_alone(
     );
     let runtime: Arc<dyn Runtime> = Arc::new(runtime::System);
     let shutdown = Shutdown::new(stop, Arc::clone(&runtime));
-    let database = journal.metrics();
+    let (database, damage) = (journal.metrics(), journal.damage());
     let recorder = EventRecorder::new(Role::Catalog, roles.trace.events, &runtime);
     let storage = Arc::new(journal);
     let (service, jobs) = Service::new(storage, loaded, roles, shutdown.clone(), runtime, recorder);
@@ -169,6 +171,7 @@ async fn run_alone(
     }
     let remote = Remote::new(roles, over_sockets(roles, &service.identity));
     tasks::start(&service, jobs, remote, settings.restock_interval, &shutdown);
+    shutdown.spawn("the check of the database", shutdown.clone().fail_by(damage));
     agreement::start(roles, &service.identity, over_sockets(roles, &service.identity), &shutdown);
 
     let secret = roles.secret.clone();

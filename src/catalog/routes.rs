@@ -15,6 +15,7 @@
 //! | `POST /internal/commit` | the leader | [`CommitReply`](crate::wire::purchase::CommitReply) |
 //! | `POST /internal/acquire` | a nominee | [`AcquisitionReply`](crate::wire::replication::AcquisitionReply) |
 //! | `GET /internal/journal/{from}` | replicas | [`Rows`](crate::wire::order::Rows) |
+//! | `GET /internal/roles` | every role, at its start | [`ListedRole`](crate::wire::identity::ListedRole)s |
 //! | `POST /internal/events` | front-ends | [`RoleEvents`](crate::wire::recording::RoleEvents) |
 //! | `POST /internal/changes` | front-ends | [`RoleChanges`](crate::wire::recording::RoleChanges) |
 //! | `GET /internal/order/{number}` | replicas | [`OrderReply`](crate::wire::replication::OrderReply) |
@@ -34,7 +35,6 @@ use crate::wire::calls::{
 use crate::wire::lease::{FillRequest, Registration, Renewal};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::CommitRequest;
-use crate::wire::recording::{ChangesQuery, EventsQuery};
 use crate::wire::replication::Acquisition;
 
 pub(super) fn configure(
@@ -51,11 +51,6 @@ pub(super) fn configure(
 /// Registers the answers to other roles' calls.
 pub fn internal(endpoints: &mut impl Endpoints, seat: &Seat) {
     let endpoints = &mut Guarded::new(endpoints, seat.identity());
-    endpoints
-        .on(seat, async |seat, call: EventsQuery, _| Ok(seat.identity().recorder().events(&call)));
-    endpoints.on(seat, async |seat, call: ChangesQuery, _| {
-        Ok(seat.identity().recorder().changes(&call))
-    });
     if let Seat::Shared(catalog) = seat {
         endpoints.on(catalog, async |catalog, call: TermQuery, _| Ok(catalog.answer(call)));
     }

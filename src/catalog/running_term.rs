@@ -21,10 +21,12 @@ use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::wire::event::EventKind;
 
-/// How long a claim, a beat or a farewell may take, with the database's standbys.
+/// How long a claim, a beat or a farewell may take, with the database's standbys. PostgreSQL's own
+/// limit (`CALL_LIMIT` in `postgres/mod.rs`) is as long.
 pub(super) const WRITE_LIMIT: Duration = Duration::from_millis(600);
-/// How long it may take to read the stock: 100,000 toys take about a tenth of it.
-const LOAD_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to read what a term begins with. PostgreSQL's own limit (`LOAD_LIMIT` in
+/// `postgres/reads.rs`) is shorter.
+const BEGIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// A term that this process rules.
 #[derive(Clone)]
@@ -110,8 +112,8 @@ impl SharingCatalog {
         }
     }
 
-    /// Logs who rules, or how a term begins or ends. Without front-ends, a term follows the other
-    /// every few seconds, which is said once.
+    /// Logs who rules, or how a term begins or ends. Without front-ends, short terms of the
+    /// catalogs alternate, which is said once.
     pub(super) fn say(&self, text: impl FnOnce() -> String) {
         let level = if self.unreached_terms.lasts() { log::Level::Debug } else { log::Level::Info };
         log::log!(level, "{}", text());
@@ -177,7 +179,7 @@ impl SharingCatalog {
 
     /// Reads what the term begins with, while beats keep it.
     async fn load(&self, tenure: &dyn Tenure, lease: &mut Lease) -> Result<Loaded, StorageError> {
-        let mut loading = pin!(self.limited(LOAD_LIMIT, tenure.load()));
+        let mut loading = pin!(self.limited(BEGIN_LIMIT, tenure.load()));
         let mut loaded = loop {
             let due = lease.beat_due(self.runtime().now());
             let beat = async {

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::condition::SharingMetrics;
 use super::core::term::{Audience, ClaimDecision, POLL_INTERVAL, Sighting, Succession};
+use super::readiness::SharingMetrics;
 use super::remote::Remote;
 use super::running_term::{RunningTerm, too_few, within};
 use super::service::{Kept, Service};
@@ -161,7 +161,7 @@ impl SharingCatalog {
         let state = self.state();
         match &state.running {
             Some(running) => Ok(Arc::clone(&running.service)),
-            None => Err(state.standing(self.id)),
+            None => Err(state.who_rules(self.id)),
         }
     }
 
@@ -180,7 +180,7 @@ impl SharingCatalog {
             state.audience.is_here(now)
         };
         if is_reached && let Some(lasted) = self.unreached_terms.over(now) {
-            log::info!("front-ends reach catalog-{} again, after {lasted} to reach it", self.id);
+            log::info!("front-ends reach catalog-{} again, after {lasted}", self.id);
         }
         self.report()
     }
@@ -188,10 +188,10 @@ impl SharingCatalog {
     /// Returns whether this process rules.
     pub(super) fn report(&self) -> TermReport {
         let rules = self.ruling().ok().filter(|service| service.rule(|_, _| ()).is_ok());
-        let standing = self.state().standing(self.id);
+        let who_rules = self.state().who_rules(self.id);
         match rules {
             Some(service) => TermReport { id: self.id, duty: Duty::Active, term: service.term },
-            None => TermReport { id: self.id, duty: Duty::Standby, term: standing.term },
+            None => TermReport { id: self.id, duty: Duty::Standby, term: who_rules.term },
         }
     }
 
@@ -236,8 +236,8 @@ impl SharingCatalog {
             let asked = self.runtime().now();
             match self.limited(OBSERVE_LIMIT, self.database.observe()).await {
                 Ok(observed) => {
-                    let verdict = self.observed(observed, asked, &mut succession, &news);
-                    if let ClaimDecision::Claim(beat) = verdict
+                    let decision = self.observed(observed, asked, &mut succession, &news);
+                    if let ClaimDecision::Claim(beat) = decision
                         && asked >= not_before
                         && let beginning = self.beginning.lock().await
                         && !stop.is_cancelled()
@@ -280,7 +280,7 @@ impl SharingCatalog {
         }
         let sighting =
             Sighting { beat: observed.beat, holder: observed.holder, standbys: observed.standbys };
-        let (standing, audience) = {
+        let (who_rules, audience) = {
             let mut state = self.state();
             state.problem = (observed.standbys < self.standbys).then(|| {
                 let few = StorageError::Lost(too_few(observed.standbys, self.standbys));
@@ -288,10 +288,10 @@ impl SharingCatalog {
             });
             state.longest_journal = state.longest_journal.max(observed.journal.length);
             state.observed = Some((observed, asked));
-            (state.standing(self.id), state.audience.clone())
+            (state.who_rules(self.id), state.audience.clone())
         };
-        if news.happened(&standing.to_string(), now) {
-            self.say(|| format!("catalog-{}: {standing}", self.id));
+        if news.happened(&who_rules.to_string(), now) {
+            self.say(|| format!("catalog-{}: {who_rules}", self.id));
         }
         succession.sighted(sighting, (asked, now), &audience)
     }
@@ -304,7 +304,7 @@ impl SharingCatalog {
         self.state().problem = Some(problem);
     }
 
-    /// Awaits the database for so long.
+    /// Awaits the database for at most `limit`.
     pub(super) async fn limited<T>(
         &self,
         limit: Duration,
@@ -324,7 +324,7 @@ impl SharingCatalog {
 
 impl SharingState {
     /// Who rules, as far as it is known to `own`, which does not.
-    fn standing(&self, own: CatalogId) -> WhoRules {
+    fn who_rules(&self, own: CatalogId) -> WhoRules {
         let Some((observed, _)) = &self.observed else {
             return WhoRules { term: Term::default(), holder: None };
         };

@@ -36,6 +36,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// How long an unused connection is kept. Front-ends keep theirs longer (see `server/`), so that
 /// a request is never sent into a connection that is being closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
+/// Characters that are quoted of an answer that is no front-end's.
+const LONGEST_QUOTE: usize = 200;
 /// The largest answer but a list of toys: far more than a toy or an order takes.
 const LARGEST_ANSWER: usize = 64 << 10;
 /// The largest list: 100,000 toys, with the longest names in JSON, where a quotation mark takes two
@@ -161,7 +163,9 @@ impl HttpAnswer {
     fn message(&self) -> String {
         match serde_json::from_slice::<Failure>(&self.body) {
             Ok(failure) => failure.error.message,
-            Err(_not_ours) => String::from_utf8_lossy(&self.body).chars().take(200).collect(),
+            Err(_not_ours) => {
+                String::from_utf8_lossy(&self.body).escape_debug().take(LONGEST_QUOTE).collect()
+            }
         }
     }
 }

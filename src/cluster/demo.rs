@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use super::foreground::EndingSignals;
@@ -36,11 +35,7 @@ struct Client(Option<Child>);
 /// Runs the demo. Whatever happens, nothing runs at its end.
 pub(super) async fn demo(cluster: &Cluster) -> VerbResult {
     cluster.refuse_if_running()?;
-    let mut signals = EndingSignals::receive(&[
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ])?;
+    let mut signals = EndingSignals::receive()?;
     let mut client = Client(None);
     // Beyond the loopback addresses, no page may kill roles.
     let lab = guard::is_on_loopback(cluster).then(|| Lab::open(cluster)).transpose()?;

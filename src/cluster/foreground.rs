@@ -29,11 +29,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// Runs the store until a signal ends it, or until another terminal has stopped every role.
 pub(super) async fn run(cluster: &Cluster) -> VerbResult {
     cluster.refuse_if_running()?;
-    let mut signals = EndingSignals::receive(&[
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ])?;
+    let mut signals = EndingSignals::receive()?;
     let mut logs = Logs::of(cluster);
     let mut roles = StartedRoles::default();
     let started = tokio::select! {
@@ -169,10 +165,11 @@ fn manner(status: ExitStatus) -> String {
 pub(super) struct EndingSignals(Vec<Signal>);
 
 impl EndingSignals {
-    pub(super) fn receive(kinds: &[SignalKind]) -> Result<Self, VerbError> {
+    pub(super) fn receive() -> Result<Self, VerbError> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let ignored = ignored_signals();
-        let heeded = kinds.iter().filter(|kind| ignored & signal_bit(**kind) == 0);
-        let signals: io::Result<Vec<Signal>> = heeded.map(|kind| signal(*kind)).collect();
+        let heeded = kinds.into_iter().filter(|kind| ignored & signal_bit(*kind) == 0);
+        let signals: io::Result<Vec<Signal>> = heeded.map(signal).collect();
         signals
             .map(Self)
             .map_err(|error| VerbError::Problem(format!("cannot receive signals: {error}")))

@@ -55,7 +55,7 @@ pub(super) async fn link(cluster: &Cluster, arguments: &LinkArguments) -> VerbRe
     let Some(place) = LabPlace::find(&cluster.roles) else {
         let up = cluster.invocation.verb("up --lab");
         let problem =
-            "no laboratory runs for this store, and only that has links; run the store by";
+            "no laboratory runs for this store, so there are no links to change; run the store by";
         return Err(VerbError::Problem(format!("{problem} {up}")));
     };
     let LinkArguments { from: Some(from), to: Some(to), state: Some(state), delay_ms } = arguments

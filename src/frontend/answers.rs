@@ -57,9 +57,9 @@ impl fmt::Display for FrontendError {
             Self::NoCatalog(problem) => write!(f, "the catalog is unreachable: {problem}"),
             Self::Stopped(why) => f.write_str(why),
             Self::OtherCatalog => f.write_str(
-                "the order replicas sell at another catalog than this front-end shows, or it has \
-                 just restarted; give all roles the same roles.toml, and end the catalog that it \
-                 does not name",
+                "the order replicas use another catalog than this front-end, or the catalog has \
+                 just restarted; retry, and if it lasts, give all roles the same roles.toml and \
+                 end the catalog that it does not name",
             ),
             Self::NoLeader(problem) => write!(f, "{problem}; retry in a moment"),
             Self::Undecided(problem) => {

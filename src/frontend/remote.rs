@@ -25,8 +25,8 @@ use crate::wire::trace::RequestOrigin;
 
 /// A nomination takes the nominee's call to the catalog and a sync of its disk.
 const NOMINATION_TIMEOUT: Duration = Duration::from_secs(1);
-/// A notice of the leader that was lost is sent again after the next health check.
-const NOTICE_TIMEOUT: Duration = Duration::from_millis(250);
+/// A lost message about who leads is sent again after the next health check.
+const NOTIFY_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long one question to the catalog may take, a sync of its disk included.
 const CATALOG_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -79,7 +79,7 @@ impl Remote {
     }
 
     pub(super) async fn toys(&self) -> Result<Vec<Toy>, CallError> {
-        self.neighbours.catalog.call_for_list(&GetToys {}, LIST_TIMEOUT, self.largest_list).await
+        self.neighbours.catalog.call_up_to(&GetToys {}, LIST_TIMEOUT, self.largest_list).await
     }
 
     /// Tells the catalog how long the replicas' logs are, and asks for its status.
@@ -88,7 +88,7 @@ impl Remote {
     }
 
     pub(super) async fn register(&self, request: Registration) -> Result<Registered, CallError> {
-        self.neighbours.catalog.call_for_list(&request, LIST_TIMEOUT, self.largest_list).await
+        self.neighbours.catalog.call_up_to(&request, LIST_TIMEOUT, self.largest_list).await
     }
 
     pub(super) async fn renew(&self, session: SessionId) -> Result<RenewalReply, CallError> {
@@ -120,7 +120,7 @@ impl Remote {
         replica: ReplicaId,
         leadership: Leadership,
     ) -> Result<(), CallError> {
-        self.neighbours.replica(replica).call(&leadership, NOTICE_TIMEOUT).await
+        self.neighbours.replica(replica).call(&leadership, NOTIFY_TIMEOUT).await
     }
 
     pub(super) async fn purchase(
@@ -160,9 +160,7 @@ impl Remote {
     ) -> Result<OrderReply, CallError> {
         self.neighbours.replica(leader).call(&GetOrder { number: number.0 }, time_limit).await
     }
-}
 
-impl Remote {
     /// Returns where the time of the calls went that were made on behalf of a request.
     pub(super) fn timing(&self) -> ServerTiming {
         self.neighbours.timing()

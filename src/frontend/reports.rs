@@ -8,8 +8,8 @@ use super::service::Service;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::replication::{CatalogReport, Leadership};
 
-/// For how long the catalog's last report is shown: ten questions.
-const LATELY: Duration = Duration::from_secs(2);
+/// How long the catalog's last report counts: ten questions.
+const REPORT_LASTS: Duration = Duration::from_secs(2);
 /// For how long after an answer the catalog counts as there. One that is there answers every 700 ms
 /// at the latest: 200 ms until it is asked, and up to 500 ms until it answers.
 const THERE_FOR: Duration = Duration::from_millis(800);
@@ -71,7 +71,7 @@ impl Service {
     pub(super) fn catalog_heard(&self) -> Option<(CatalogReport, Instant)> {
         let now = self.runtime.now();
         self.catalog.last(|last| {
-            let lately = last.as_ref().filter(|heard| now < heard.asked + LATELY)?;
+            let lately = last.as_ref().filter(|heard| now < heard.asked + REPORT_LASTS)?;
             Some((lately.report.clone(), lately.asked))
         })
     }

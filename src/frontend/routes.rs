@@ -14,6 +14,7 @@
 //! | `GET /`, `GET /page/…` | the web page (`page`) |
 //! | `GET /events` | what changes, as it does (`events`) |
 //! | `POST /internal/invalidate` | the catalog: toys to drop |
+//! | `GET /internal/roles` | every role, at its start: what this one's `roles.toml` says |
 //! | `POST /internal/events`, `POST /internal/changes` | front-ends: what this one has recorded |
 //! | `GET /internal/cache-view` | another front-end: what is in the cache |
 
@@ -45,7 +46,6 @@ use crate::wire::cluster::ClusterView;
 use crate::wire::lease::Invalidation;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
-use crate::wire::recording::{ChangesQuery, EventsQuery};
 use crate::wire::reply::{self, Receipt};
 use crate::wire::timing::{ServerTiming, TimedPart};
 use crate::wire::toy::{Toy, ToyName};
@@ -93,12 +93,6 @@ pub(super) fn configure(
 /// Registers the answers to other roles' calls.
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
-    endpoints.on(service, async |service, call: EventsQuery, _| {
-        Ok(service.identity.recorder().events(&call))
-    });
-    endpoints.on(service, async |service, call: ChangesQuery, _| {
-        Ok(service.identity.recorder().changes(&call))
-    });
     endpoints.on(service, async |service, call: Invalidation, _| service.invalidate(&call));
     endpoints.on(service, async |service, _: GetCacheView, _| Ok(service.cache_view(MOST_ITEMS)));
 }
@@ -320,10 +314,10 @@ pub(super) async fn cluster(service: Data<Service>) -> HttpResponse {
 }
 
 /// Where the time of a request went, of which the role that was asked took this part.
-fn timing(remote: &Connections<Remote>, phase: TimedPart) -> ServerTiming {
+fn timing(remote: &Connections<Remote>, part: TimedPart) -> ServerTiming {
     let Some(took) = remote.in_use() else { return ServerTiming::default() };
     let mut timing = remote.timing();
-    timing.add(phase, took);
+    timing.add(part, took);
     timing
 }
 

@@ -64,7 +64,7 @@ pub struct Service {
     /// The start of the catalog under which the replicas would not sell.
     pub(super) refused_boot: Mutex<Option<u64>>,
     pub(super) retried: Mutex<Retried>,
-    /// What those who watch the store are told.
+    /// What the pages that watch the store are told.
     pub(super) watched: Watched,
     pub(super) metrics: FrontendMetrics,
 }

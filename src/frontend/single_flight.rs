@@ -41,7 +41,7 @@ enum Turn<A> {
     /// The answer of a call that was sent after the client arrived.
     Answered(A),
     /// The client is to make the call, for itself and for others.
-    Lead(Flight<A>),
+    Call(Flight<A>),
 }
 
 /// A call that is under way. When it is dropped, answered or because its client went away, the
@@ -50,7 +50,7 @@ struct Flight<A> {
     calls: SharedCalls<A>,
     name: ToyName,
     /// Those that arrived before the call was sent, and share its answer.
-    followers: Vec<oneshot::Sender<Turn<A>>>,
+    sharers: Vec<oneshot::Sender<Turn<A>>>,
 }
 
 /// The toys for which a call is under way, each with those that wait for the next call. `W` is a
@@ -64,7 +64,7 @@ struct Calls<W> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arrival {
     /// Make the call at once.
-    Lead,
+    Call,
     /// Wait for the answer to the next call, or for a turn to make it.
     Wait,
 }
@@ -89,10 +89,10 @@ impl<A: Clone> SingleFlight<A> {
             calls.arrive(&name, || waiter)
         };
         let own = match arrival {
-            Arrival::Lead => Flight { calls: Arc::clone(&self.calls), name, followers: Vec::new() },
+            Arrival::Call => Flight { calls: Arc::clone(&self.calls), name, sharers: Vec::new() },
             Arrival::Wait => match turn.await {
                 Ok(Turn::Answered(answer)) => return Some(answer),
-                Ok(Turn::Lead(own)) => own,
+                Ok(Turn::Call(own)) => own,
                 Err(_shutting_down) => return None,
             },
         };
@@ -105,15 +105,15 @@ impl<A: Clone> SingleFlight<A> {
 impl<A: Clone> Flight<A> {
     /// Shares the answer, and ends the call.
     fn answer(mut self, answer: &A) {
-        for follower in std::mem::take(&mut self.followers) {
-            let _client_gone = follower.send(Turn::Answered(answer.clone()));
+        for sharer in std::mem::take(&mut self.sharers) {
+            let _client_gone = sharer.send(Turn::Answered(answer.clone()));
         }
     }
 }
 
 impl<A> Drop for Flight<A> {
     fn drop(&mut self) {
-        let unanswered = std::mem::take(&mut self.followers);
+        let unanswered = std::mem::take(&mut self.sharers);
         let waiting = {
             // A panic elsewhere must not cause a second one in this drop.
             let Ok(mut calls) = self.calls.lock() else { return };
@@ -124,11 +124,11 @@ impl<A> Drop for Flight<A> {
             let call = Self {
                 calls: Arc::clone(&self.calls),
                 name: self.name.clone(),
-                followers: waiting.filter(|follower| !follower.is_closed()).collect(),
+                sharers: waiting.filter(|sharer| !sharer.is_closed()).collect(),
             };
             // If that client went away, too, the call comes back, is dropped here, and so passes
             // to the one after it.
-            let _client_gone = next.send(Turn::Lead(call));
+            let _client_gone = next.send(Turn::Call(call));
         }
     }
 }
@@ -147,10 +147,10 @@ impl<W> Calls<W> {
             return Arrival::Wait;
         }
         self.waiting.insert(name.clone(), Vec::new());
-        Arrival::Lead
+        Arrival::Call
     }
 
-    /// Notes that a call ended, with followers that are still `unanswered` if it was abandoned.
+    /// Notes that a call ended, with sharers that are still `unanswered` if it was abandoned.
     /// Returns those that wait, if any: the first must make the next call for all of them.
     fn end(&mut self, name: &ToyName, mut unanswered: Vec<W>) -> Vec<W> {
         let waiting = self.waiting.get_mut(name).map(std::mem::take).unwrap_or_default();
@@ -171,20 +171,20 @@ mod tests {
     #[test]
     fn clients_that_arrive_after_a_call_was_sent_share_the_next() {
         let (mut calls, tux) = (Calls::default(), ToyName::from("Tux"));
-        assert_eq!(calls.arrive(&tux, || "a"), Arrival::Lead);
+        assert_eq!(calls.arrive(&tux, || "a"), Arrival::Call);
         assert_eq!(calls.arrive(&tux, || "b"), Arrival::Wait);
         assert_eq!(calls.arrive(&tux, || "c"), Arrival::Wait);
-        assert_eq!(calls.arrive(&"Uno".into(), || "d"), Arrival::Lead);
+        assert_eq!(calls.arrive(&"Uno".into(), || "d"), Arrival::Call);
         assert_eq!(calls.end(&tux, Vec::new()), ["b", "c"]);
         // b makes the call now; clients that arrive from here on wait for the call after it.
         assert_eq!(calls.arrive(&tux, || "e"), Arrival::Wait);
         assert_eq!(calls.end(&tux, Vec::new()), ["e"]);
         assert!(calls.end(&tux, Vec::new()).is_empty());
-        assert_eq!(calls.arrive(&tux, || "f"), Arrival::Lead);
+        assert_eq!(calls.arrive(&tux, || "f"), Arrival::Call);
     }
 
     #[test]
-    fn the_followers_of_a_call_that_was_abandoned_go_first() {
+    fn the_sharers_of_a_call_that_was_abandoned_go_first() {
         let (mut calls, tux) = (Calls::default(), ToyName::from("Tux"));
         calls.arrive(&tux, || "a");
         calls.arrive(&tux, || "d");

@@ -210,11 +210,11 @@ impl Service {
     async fn notify_replicas(&self, remote: &Remote) {
         let (leadership, uninformed): (Leadership, Vec<ReplicaId>) =
             self.select(|selection| (selection.leadership(), selection.uninformed()));
-        let notices = uninformed.into_iter().map(async |replica| {
+        let messages = uninformed.into_iter().map(async |replica| {
             if let Err(error) = remote.notify(replica, leadership).await {
                 log::debug!("replica {replica} was not told that {leadership}: {error}");
             }
         });
-        futures_util::future::join_all(notices).await;
+        futures_util::future::join_all(messages).await;
     }
 }

@@ -16,10 +16,10 @@ use crate::wire::lease::Invalidation;
 use crate::wire::replication::{ReplicaId, ReplicaState, ReplicaStatus};
 use crate::wire::term::{CatalogId, Duty};
 
-/// How long another front-end's answer counts: some times as long as from one question to the next.
-const SIGHTING_LIMIT: Duration = Duration::from_secs(2);
+/// How long another front-end's answer counts: eight questions.
+const SIGHTING_LASTS: Duration = Duration::from_secs(2);
 
-/// What a front-end remembers for those who watch it.
+/// What a front-end remembers for the pages that watch it.
 pub(super) struct Watched {
     roles: Roles,
     /// What has changed, as far as pages were told.
@@ -71,7 +71,7 @@ impl Watched {
     fn sighting(&self, number: u32, now: Instant) -> (FrontendViewState, Option<CacheView>) {
         let sightings = self.sightings.lock().expect("nothing panics under this lock");
         let lately =
-            sightings.iter().find(|(other, _, at)| *other == number && now < *at + SIGHTING_LIMIT);
+            sightings.iter().find(|(other, _, at)| *other == number && now < *at + SIGHTING_LASTS);
         match lately {
             None => (FrontendViewState::Unasked, None),
             Some((_, None, _)) => (FrontendViewState::Down, None),

@@ -60,11 +60,12 @@ pub async fn run(
     agreement::start(roles, &identity, over_sockets(roles, &identity), &shutdown);
     let remote = Rc::new(Remote::new(roles, id, over_sockets(roles, &identity)));
     let others = remote.others().collect();
-    let metrics = log.metrics();
+    let (metrics, damage) = (log.metrics(), log.damage());
     let database: (Box<dyn Storage>, _) = (Box::new(log), end);
     let service = Service::new(id, others, database, shutdown.clone(), runtime, identity);
     service.metrics.role.register(metrics);
     tasks::start(&service, &remote, &shutdown);
+    shutdown.spawn("the check of the database", shutdown.clone().fail_by(damage));
 
     let (roles, admission) = (roles.clone(), Admission::of(roles, role));
     let last = Arc::clone(&service);

@@ -10,13 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::OptionalExtension as _;
 
-use crate::storage::log_table::{self, insert, length, order_of, rows, store_of, verify};
+use crate::storage::checked::{SoldOf, check};
+use crate::storage::checker::Checker;
+use crate::storage::log_table::{self, insert, length, order_of, rows, store_of};
 use crate::storage::{
     DatabaseMetrics, Room, StorageError, Worker, checkpoint, classify, commit, free_name,
     open_reader, open_writer, rename_aside,
 };
 use crate::wire::identity::StoreId;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
+
+/// What to do about damage that is found while the replica works.
+const ADVICE: &str = "start the replica again: it sets the file aside and fetches its orders";
+
+/// A replica keeps no sums.
+const NO_SUMS: SoldOf = |_connection| Ok(None);
 
 /// What this database has besides the table `log`.
 const VIEWS: &str = "
@@ -37,6 +45,7 @@ pub struct OrderLog {
     metrics: DatabaseMetrics,
     /// Is checked on the writing thread.
     room: Arc<Mutex<Room>>,
+    checker: Checker,
 }
 
 impl OrderLog {
@@ -60,15 +69,15 @@ impl OrderLog {
         }
     }
 
-    /// Opens the database, or creates it. Checks every row's chain hash, and returns where the log
-    /// ends.
+    /// Opens the database, or creates it. Checks every row's chain hash, as far as no earlier run
+    /// [did](crate::storage), and returns where the log ends.
     ///
     /// # Errors
     ///
     /// If the file cannot be used, or its rows are not the first orders of a journal.
     pub fn open(path: &Path) -> Result<(Self, Position), StorageError> {
         let connection = open_writer(path, &[log_table::SCHEMA, VIEWS])?;
-        let end = verify(&connection, path)?;
+        let checked = check(&connection, path, NO_SUMS)?;
         let store = store_of(&connection).map_err(|error| classify(path, &error))?;
         let reader = open_reader(path)?;
         let writer = Worker::start("log-writer", path, connection)?;
@@ -79,8 +88,9 @@ impl OrderLog {
             writer,
             reader: Worker::start("log-reader", path, reader)?,
             room: Arc::new(Mutex::new(Room::beside(path))),
+            checker: Checker::start("log-checker", path, &checked, NO_SUMS, |_| Ok(()))?,
         };
-        Ok((log, end))
+        Ok((log, checked.walk.end))
     }
 
     /// Appends `orders` after the position `after`, in one transaction. When the call returns, they
@@ -113,12 +123,20 @@ impl OrderLog {
         async move { written.await?.ok_or(StorageError::Discontinued(path)) }
     }
 
-    /// Moves all of SQLite's write-ahead log into the database file.
+    /// Returns what is damaged in the database, once that is found. For one caller.
+    pub fn damage(&self) -> impl Future<Output = StorageError> + use<> {
+        let damage = self.checker.damage();
+        async { damage.await.with_advice(ADVICE) }
+    }
+
+    /// Moves all of SQLite's write-ahead log into the database file, as the last that a replica
+    /// does: what reads the database for damage ends.
     ///
     /// # Errors
     ///
     /// If the database failed. Nothing is lost.
     pub async fn checkpoint(&self) -> Result<(), StorageError> {
+        self.checker.end();
         self.writer.run(checkpoint).await
     }
 
@@ -163,11 +181,11 @@ impl OrderLog {
     /// If the copy cannot be written (nothing changed) or the database failed.
     pub async fn set_aside(&self) -> Result<PathBuf, StorageError> {
         let copy = free_name(&self.path);
-        let name = copy.clone();
+        let (name, log) = (copy.clone(), self.checker.log());
         self.writer
             .run(move |connection| {
                 connection.execute("VACUUM INTO ?1", [name.to_string_lossy()])?;
-                connection.execute("DELETE FROM log", [])?;
+                log.begin_anew(|| connection.execute("DELETE FROM log", []))?;
                 // If this fails, the file is only larger than it need be.
                 connection.execute_batch("VACUUM").or(Ok(()))
             })
@@ -315,7 +333,7 @@ mod tests {
             .execute("INSERT INTO log VALUES (0, 'Tux', 1, ?1)", [after.chain.as_bytes()])
             .unwrap();
         drop(connection);
-        assert_eq!(verify(&log_table::open_any(&path).unwrap(), &path).unwrap(), after);
+        assert_eq!(log_table::verify(&log_table::open_any(&path).unwrap(), &path).unwrap(), after);
 
         let (log, end) = OrderLog::open(&path).unwrap();
         assert_eq!(end, after);

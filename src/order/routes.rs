@@ -11,6 +11,7 @@
 //! | `POST /internal/purchase` | front-ends | [`PurchaseReply`](crate::wire::purchase::PurchaseReply) |
 //! | `GET /internal/order/{number}` | front-ends | [`OrderReply`](crate::wire::replication::OrderReply) |
 //! | `POST /internal/append` | the leader | [`AppendReply`](crate::wire::replication::AppendReply) |
+//! | `GET /internal/roles` | every role, at its start | [`ListedRole`](crate::wire::identity::ListedRole)s |
 //! | `POST /internal/events` | front-ends | [`RoleEvents`](crate::wire::recording::RoleEvents) |
 //! | `POST /internal/changes` | front-ends | [`RoleChanges`](crate::wire::recording::RoleChanges) |
 //! | `GET /internal/rows/{from}` | replicas that catch up | [`Rows`](crate::wire::order::Rows) |
@@ -32,7 +33,6 @@ use crate::server::{self, CallTable, OnBehalf as _};
 use crate::wire::calls::{Buy, Caller, Endpoints, GetLog, GetOrder, GetRows, GetStatus, Refusal};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::Purchase;
-use crate::wire::recording::{ChangesQuery, EventsQuery};
 use crate::wire::replication::{AppendRequest, Leadership, Nomination};
 use crate::wire::trace::RequestOrigin;
 
@@ -53,12 +53,6 @@ pub(super) fn configure(
 /// Registers the answers to other roles' calls, some of which ask `remote` in turn.
 pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: &Rc<Remote>) {
     let endpoints = &mut Guarded::new(endpoints, &service.identity);
-    endpoints.on(service, async |service, call: EventsQuery, _| {
-        Ok(service.identity.recorder().events(&call))
-    });
-    endpoints.on(service, async |service, call: ChangesQuery, _| {
-        Ok(service.identity.recorder().changes(&call))
-    });
     endpoints.on(service, async |service, GetStatus {}, _| Ok(service.status()));
     endpoints.on(service, async |service, GetLog {}, _| Ok(service.log_end()));
     endpoints.on(service, async |service, call: Leadership, _| {

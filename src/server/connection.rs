@@ -1,7 +1,7 @@
 //! A socket as the HTTP dispatcher reads and writes it.
 //!
 //! This is a thin layer between the socket and actix, for what actix does not let a service decide:
-//! how much a client may have under way, and what becomes of a request that the parser cannot read
+//! how much a client may have under way, and how a request that the parser cannot read is answered
 //! (see [`unserved`](mod@super::unserved)). What has been read stays in the [`Socket`] until the
 //! dispatcher may have it.
 

@@ -1,4 +1,5 @@
-//! How long each stage of a connection may take, and who loses its place when there are too many.
+//! How long each stage of a connection may take, and which connection loses its place when
+//! there are too many.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -43,7 +44,7 @@ const fn ticks(milliseconds: u32) -> u32 {
 }
 
 /// How many ticks a stage may take, and how it ends then. A service has limits of its own. A server
-/// that stops does not wait for those who neither send nor read.
+/// that stops does not wait for clients that neither send nor read.
 pub(super) fn deadline(stage: Stage, stops: bool) -> Option<(u32, Ending)> {
     let late = Ending::Answer(Unserved::Late);
     Some(match stage {

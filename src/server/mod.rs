@@ -36,22 +36,22 @@ mod unserved;
 
 use std::future::ready;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{HttpService, KeepAlive};
-use actix_server::{Server, ServerHandle};
+use actix_http::{HttpServiceBuilder, KeepAlive, Request, Response};
+use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{
     IntoServiceFactory as _, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
 };
-use actix_web::body::MessageBody;
-use actix_web::dev::{AppConfig, Service as _, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{AppConfig, Service, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, Error, HttpMessage as _, rt};
+use actix_web::{App, Error, HttpMessage as _, HttpResponse, rt};
 use futures_util::FutureExt as _;
 use futures_util::future::Either;
 use prometheus::IntGauge;
@@ -158,22 +158,7 @@ where
         let app = app(checks, &mut |config| routes(config, &mut calls), requests)
             .into_factory()
             .map_err(|error| error.error_response());
-        // Its own limits of time would cost a timer per request; see `limits`.
-        let http = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let draining = draining.clone();
-                async move { draining.notified().await }
-            })
-            .keep_alive(KeepAlive::Os)
-            .client_request_timeout(Duration::ZERO)
-            .client_disconnect_timeout(CLOSE_LIMIT)
-            .h1_write_buffer_size(WRITE_BUFFER)
-            .local_addr(address)
-            .on_connect_ext(|connection: &Connection, data| {
-                let _no_other_socket_before = data.insert(Rc::clone(&connection.0));
-            })
-            .expect(fn_service(body::expect))
-            .h1(map_config(app, |()| AppConfig::default()));
+        let http = dispatchers(address, draining).h1(map_config(app, |()| AppConfig::default()));
         let calls = Rc::new(calls);
         fn_factory(move || {
             let (http, calls, terms) = (http.new_service(()), Rc::clone(&calls), terms.clone());
@@ -183,6 +168,49 @@ where
     let server = server.listen("http", listener, worker)?.run();
     rt::spawn(end(server.handle(), stop, metrics.connections.clone()));
     server.await
+}
+
+/// Builds the dispatchers of one worker thread, which answer on `address` until the server is
+/// `draining`.
+fn dispatchers<S>(
+    address: SocketAddr,
+    draining: GracefulShutdownSignal,
+) -> HttpServiceBuilder<
+    Connection,
+    S,
+    impl ServiceFactory<
+        Request,
+        Config = (),
+        Response = Request,
+        Error = HttpResponse,
+        InitError = (),
+        Future: 'static,
+    >,
+>
+where
+    S: ServiceFactory<
+            Request,
+            Config = (),
+            InitError = (),
+            Error: Into<Response<BoxBody>> + 'static,
+        >,
+    <S::Service as Service<Request>>::Future: 'static,
+{
+    // Their own limits of time would cost a timer per request; see `limits`.
+    HttpServiceBuilder::default()
+        .graceful_shutdown_signal(move || {
+            let draining = draining.clone();
+            async move { draining.notified().await }
+        })
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(CLOSE_LIMIT)
+        .h1_write_buffer_size(WRITE_BUFFER)
+        .local_addr(address)
+        .on_connect_ext(|connection: &Connection, data| {
+            let _no_other_socket_before = data.insert(Rc::clone(&connection.0));
+        })
+        .expect(fn_service(body::expect))
 }
 
 /// Ends the server once `stop` is cancelled. While it ends, actix looks for what is left of its

@@ -95,7 +95,7 @@ impl From<Refusal> for ErrorReply {
         match refusal {
             Refusal::Unavailable(why) => Self::Unavailable(why),
             Refusal::Misdirected(why) => Self::Misdirected(why),
-            Refusal::NotRuling(standing) => Self::NotRuling(standing),
+            Refusal::NotRuling(who_rules) => Self::NotRuling(who_rules),
         }
     }
 }
@@ -110,8 +110,8 @@ impl ErrorReply {
     /// Returns the body `{"error": …}`.
     pub(super) fn to_json(&self) -> Vec<u8> {
         let (code, message) = (self.status_code().as_u16(), self.to_string());
-        let standing = if let Self::NotRuling(standing) = self { Some(*standing) } else { None };
-        let body = serde_json::to_vec(&Failure { error: Problem { code, message, standing } });
+        let who_rules = if let Self::NotRuling(who_rules) = self { Some(*who_rules) } else { None };
+        let body = serde_json::to_vec(&Failure { error: Problem { code, message, who_rules } });
         body.expect("an error can be written as JSON")
     }
 }
@@ -155,7 +155,7 @@ impl fmt::Display for ErrorReply {
             Self::BadRequest(problem) | Self::Unavailable(problem) | Self::Misdirected(problem) => {
                 f.write_str(problem)
             }
-            Self::NotRuling(standing) => standing.fmt(f),
+            Self::NotRuling(who_rules) => who_rules.fmt(f),
             Self::Forbidden => f.write_str(
                 "calls between roles carry the store's secret: give every role the same roles.toml \
                  and data_dir; a person can make this call with `toystore call ROLE PATH`",

@@ -13,7 +13,7 @@
 //!
 //! A socket on which the store's secret has come keeps its place. So that another role can show it,
 //! one request of a newcomer is read even if there is no place, and some turns are set aside for
-//! paths between roles, all of which are answered at once to those who lack the secret.
+//! paths between roles, where a caller without the secret is refused at once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -119,7 +119,7 @@ impl Slots {
         }
     }
 
-    /// Returns whether a socket has a place, which it gets now if there is one.
+    /// Gives a socket a place, if it has none and there is one. Returns whether it has one.
     pub(super) fn take_place(&self, socket: &Socket) -> bool {
         if !socket.is_surplus() {
             return true;

@@ -1,6 +1,6 @@
-//! An accepted socket, as those who deal with it share it: the task that waits for its requests,
-//! the dispatcher that answers them (through [`Connection`](super::connection)), and the clock that
-//! ends it (see [`slots`](super::slots)).
+//! An accepted socket, shared by the task that waits for its requests, the dispatcher that answers
+//! them (through [`Connection`](super::connection)), and the clock that ends it (see
+//! [`slots`](super::slots)).
 //!
 //! A dispatcher has buffers of 16 KiB, even while its client is silent. So a socket has one only
 //! while there is something to do; in between it is *parked*, and costs a kilobyte.

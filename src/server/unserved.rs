@@ -117,7 +117,7 @@ fn status_of(head: &str) -> Option<u16> {
 
 fn with_body(head: &str, Repeated { id, key }: &Repeated) -> Bytes {
     let code = status_of(head).expect("a bare error has a status");
-    let error = Problem { code, message: unserved(code).to_owned(), standing: None };
+    let error = Problem { code, message: unserved(code).to_owned(), who_rules: None };
     let body = serde_json::to_string(&Failure { error }).expect("an error can be written as JSON");
     let headers = format!(
         "\r\ncontent-length: {}\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\

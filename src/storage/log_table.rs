@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
+use super::walk::Walk;
 use super::{StorageError, classify, open_reader};
 use crate::wire::identity::StoreId;
 use crate::wire::order::{Chain, Order, OrderNumber, Position, Rows};
@@ -108,7 +109,12 @@ pub(crate) fn rows(
     Ok(Some(Rows { after, orders }))
 }
 
-fn position_before(connection: &Connection, from: u64) -> rusqlite::Result<Option<Position>> {
+/// Reads the position before the order `from`, which ends at the chain hash of the order before it.
+/// `None` if there is no such order.
+pub(super) fn position_before(
+    connection: &Connection,
+    from: u64,
+) -> rusqlite::Result<Option<Position>> {
     let Some(last) = from.checked_sub(1) else { return Ok(Some(Position::START)) };
     let Ok(last) = i64::try_from(last) else { return Ok(None) };
     connection
@@ -118,33 +124,12 @@ fn position_before(connection: &Connection, from: u64) -> rusqlite::Result<Optio
 }
 
 /// Checks the number and the chain hash of every row. Returns the position at the end.
+///
+/// # Errors
+///
+/// If a row is damaged or missing, or cannot be read.
 pub(crate) fn verify(connection: &Connection, path: &Path) -> Result<Position, StorageError> {
-    let walk = || -> rusqlite::Result<Result<Position, String>> {
-        let mut statement = connection
-            .prepare("SELECT number, name, quantity, key, chain FROM log ORDER BY number")?;
-        let mut found = statement.query([])?;
-        let mut end = Position::START;
-        while let Some(row) = found.next()? {
-            let order = order_of(row)?;
-            if order.number.0 != end.length {
-                return Ok(Err(format!("order {} is missing", end.length)));
-            }
-            end = end.continued_by(&order);
-            if chain_of(row, 4)? != end.chain {
-                return Ok(Err(format!("order {} does not match its hash", order.number)));
-            }
-        }
-        Ok(Ok(end))
-    };
-    match walk() {
-        Ok(Ok(end)) => Ok(end),
-        Ok(Err(problem)) => Err(StorageError::Corrupt(path.to_owned(), problem)),
-        // An error without an SQLite code is a value of the wrong type, which is damage, too.
-        Err(error) if error.sqlite_error_code().is_none() => {
-            Err(StorageError::Corrupt(path.to_owned(), error.to_string()))
-        }
-        Err(error) => Err(classify(path, &error)),
-    }
+    Walk::start().completed(connection, path).map(|walk| walk.end)
 }
 
 /// Reads an order from a row's columns `number`, `name`, `quantity`, `key`.
@@ -160,7 +145,7 @@ pub(crate) fn order_of(row: &Row<'_>) -> rusqlite::Result<Order> {
     })
 }
 
-fn chain_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Chain> {
+pub(super) fn chain_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Chain> {
     let bytes = row.get_ref(column)?.as_blob()?;
     Chain::from_bytes(bytes).ok_or(rusqlite::Error::InvalidColumnType(
         column,

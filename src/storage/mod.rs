@@ -15,10 +15,13 @@
 //! transaction back, nothing has changed, and reads go on. So is a file system that has become
 //! read-only, as ext4 does after an error: it takes no write at all.
 
+pub(crate) mod checked;
+pub(crate) mod checker;
 pub(crate) mod log_table;
 mod metrics;
 mod room;
 pub(crate) mod snapshot;
+pub(crate) mod walk;
 mod worker;
 
 use std::collections::BTreeSet;
@@ -73,7 +76,8 @@ pub enum StorageError {
 /// The outcome of a request to a database.
 pub type Outcome<'a, T> = LocalBoxFuture<'a, Result<T, StorageError>>;
 
-/// Opens the database at `path` for writing, with the settings that durability needs.
+/// Opens the database at `path` for writing, with the settings that durability needs. Its contents
+/// are still to be [checked].
 pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, StorageError> {
     make_private(path);
     let open = || {
@@ -83,14 +87,9 @@ pub(crate) fn open_writer(path: &Path, schema: &[&str]) -> Result<Connection, St
             connection.execute_batch(part)?;
         }
         log_table::complete(&connection)?;
-        let verdict: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok((connection, verdict))
+        Ok(connection)
     };
-    let (connection, verdict) = open().map_err(|error| classify(path, &error))?;
-    if verdict != "ok" {
-        return Err(StorageError::Corrupt(path.to_owned(), verdict));
-    }
+    let connection = open().map_err(|error| classify(path, &error))?;
     check_tables(&connection, path, schema)?;
     check_settings(&connection, path)?;
     Ok(connection)
@@ -244,6 +243,14 @@ impl StorageError {
             | Self::Lost(_)
             | Self::Unusable(_) => false,
         }
+    }
+
+    /// Says what to do about damage, if that is the error.
+    pub(crate) fn with_advice(self, advice: &str) -> Self {
+        if let Self::Corrupt(path, problem) = self {
+            return Self::Corrupt(path, format!("{problem}; {advice}"));
+        }
+        self
     }
 
     /// Returns why the disk takes no writes, if that is the error.

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
+use super::checked::check_pages;
 use super::log_table::{open_any, rows, store_of, verify};
 use super::{StorageError, classify, make_private, open_reader};
 use crate::wire::identity::StoreId;
@@ -45,14 +46,8 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), StorageError> {
 /// Checks the whole database at `path`, and returns what it contains.
 pub(crate) fn inspect(path: &Path) -> Result<Inspected, StorageError> {
     let connection = open_any(path)?;
-    let read = || -> rusqlite::Result<(String, Option<StoreId>)> {
-        let verdict = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok((verdict, store_of(&connection)?))
-    };
-    let (verdict, store) = read().map_err(|error| classify(path, &error))?;
-    if verdict != "ok" {
-        return Err(StorageError::Corrupt(path.to_owned(), verdict));
-    }
+    check_pages(&connection, path)?;
+    let store = store_of(&connection).map_err(|error| classify(path, &error))?;
     Ok(Inspected { store, end: verify(&connection, path)? })
 }
 

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::wire::term::WhoRules;
 
+/// How a connection broke that its peer has closed.
+pub(super) const CLOSED: &str = "it closed the connection before it answered";
+
 /// Why a call brought no answer.
 #[derive(Debug)]
 pub enum CallError {
@@ -61,7 +64,7 @@ impl fmt::Display for Unreachable {
                 "it did not prove by TLS that it is what [tls] in roles.toml trusts: {why}"
             ),
             Self::Broken(how) => f.write_str(how),
-            Self::NotRuling(standing) => standing.fmt(f),
+            Self::NotRuling(who_rules) => who_rules.fmt(f),
         }
     }
 }

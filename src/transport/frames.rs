@@ -27,6 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
+use super::errors::CLOSED;
 use super::http::{CONNECT_TIMEOUT, IDLE_TIMEOUT, MOST_CALLS, in_one_line, refusal};
 use super::{CallError, LARGEST_MESSAGE, Unreachable};
 use crate::clock;
@@ -358,6 +359,5 @@ fn broken(error: &io::Error) -> CallError {
 }
 
 fn closed() -> CallError {
-    let how = "it closed the connection before it answered";
-    CallError::broken(how)
+    CallError::broken(CLOSED)
 }

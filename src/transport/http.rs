@@ -9,6 +9,7 @@ use actix_web::web::Bytes;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use serde::de::DeserializeOwned;
 
+use super::errors::CLOSED;
 use super::{
     CallError, LARGEST_MESSAGE, MEANT_FOR_ROLE, MEANT_FOR_STORE, MESSAGE, NAMED_BY_CLIENT,
     REQUEST_ID, SERVER_TIMING, TRACEPARENT, Unreachable, parse,
@@ -248,9 +249,7 @@ fn classify(error: &SendRequestError) -> CallError {
 #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not happen on a plain socket")]
 fn in_words(error: &SendRequestError) -> String {
     match error {
-        SendRequestError::Connect(ConnectError::Disconnected) => {
-            "it closed the connection before it answered".into()
-        }
+        SendRequestError::Connect(ConnectError::Disconnected) => CLOSED.into(),
         SendRequestError::Connect(ConnectError::Resolver(cause)) => {
             format!("its host name cannot be resolved: {cause}")
         }
@@ -269,8 +268,8 @@ fn in_words(error: &SendRequestError) -> String {
 pub(super) fn refusal(status: u16, body: &[u8]) -> CallError {
     // It may be logged, so it gets no line of its own.
     let message = match serde_json::from_slice::<Failure>(body) {
-        Ok(Failure { error: Problem { standing: Some(standing), .. } }) => {
-            return CallError::Unreachable(Unreachable::NotRuling(standing));
+        Ok(Failure { error: Problem { who_rules: Some(who_rules), .. } }) => {
+            return CallError::Unreachable(Unreachable::NotRuling(who_rules));
         }
         Ok(failure) => in_one_line(&failure.error.message),
         Err(_not_ours) => {

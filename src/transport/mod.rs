@@ -49,7 +49,7 @@ pub const MEANT_FOR_STORE: HeaderName = HeaderName::from_static("toystore-store"
 pub const MESSAGE: HeaderName = HeaderName::from_static("toystore-message");
 
 /// The largest message, but for answers whose size `roles.toml` decides
-/// ([`Peer::call_for_list`]): [`crate::wire::replication::MOST_ROWS`] rows with the longest names.
+/// ([`Peer::call_up_to`]): [`crate::wire::replication::MOST_ROWS`] rows with the longest names.
 pub const LARGEST_MESSAGE: usize = 4 << 20;
 
 /// The HTTP status of a call that reached another process than it was meant for.
@@ -178,10 +178,10 @@ impl Peer {
         call: &C,
         time_limit: Duration,
     ) -> Result<C::Answer, CallError> {
-        self.call_for_list(call, time_limit, LARGEST_MESSAGE).await
+        self.call_up_to(call, time_limit, LARGEST_MESSAGE).await
     }
 
-    /// Makes a call whose answer has up to `largest` bytes, where that is more than
+    /// Makes a call whose answer has up to `largest_bytes` bytes, where that is more than
     /// [`LARGEST_MESSAGE`].
     ///
     /// # Errors
@@ -191,11 +191,11 @@ impl Peer {
     /// # Panics
     ///
     /// If a simulated network brings an answer of another type than the call has.
-    pub async fn call_for_list<C: Call>(
+    pub async fn call_up_to<C: Call>(
         &self,
         call: &C,
         time_limit: Duration,
-        largest: usize,
+        largest_bytes: usize,
     ) -> Result<C::Answer, CallError> {
         let mut caller = Caller {
             origin: RequestOrigin::clone(&self.origin),
@@ -210,17 +210,19 @@ impl Peer {
         });
         caller.message = exchange.as_ref().and_then(|exchange| recorder.tag(exchange));
         let answer = match &self.link {
-            Link::Http(http) => over_http(http, call, body, time_limit, largest, &caller).await,
+            Link::Http(http) => {
+                over_http(http, call, body, time_limit, largest_bytes, &caller).await
+            }
             Link::Framed(frames, http) => {
                 let answer = match &body {
-                    Some(body) if largest <= LARGEST_MESSAGE => {
+                    Some(body) if largest_bytes <= LARGEST_MESSAGE => {
                         frames.call(C::PATH, body, time_limit, &caller).await
                     }
                     Some(_) | None => None,
                 };
                 match answer {
                     Some(answer) => answer.and_then(|body| Ok((parse(&body)?, Some(body)))),
-                    None => over_http(http, call, body, time_limit, largest, &caller).await,
+                    None => over_http(http, call, body, time_limit, largest_bytes, &caller).await,
                 }
             }
             Link::Simulated(network) => {
@@ -312,5 +314,5 @@ async fn over_http<C: Call>(
 
 fn parse<A: DeserializeOwned>(body: &[u8]) -> Result<A, CallError> {
     serde_json::from_slice(body)
-        .map_err(|error| CallError::broken(format!("the answer is unclear: {error}")))
+        .map_err(|error| CallError::broken(format!("invalid answer: {error}")))
 }

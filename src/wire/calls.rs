@@ -331,7 +331,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(why) | Self::Misdirected(why) => f.write_str(why),
-            Self::NotRuling(standing) => standing.fmt(f),
+            Self::NotRuling(who_rules) => who_rules.fmt(f),
         }
     }
 }

@@ -28,9 +28,9 @@ pub struct Problem {
     /// What happened, for a person to read.
     pub message: String,
     /// To other roles: who rules, if one of several catalogs refuses since it does not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, alias = "standing", skip_serializing_if = "Option::is_none")]
     #[schema(ignore)]
-    pub standing: Option<WhoRules>,
+    pub who_rules: Option<WhoRules>,
 }
 
 /// The data of a reply to a granted purchase: `{"order_number":10}`.

@@ -46,7 +46,24 @@ async function faults(page) {
   await eventually("it goes on", async () => (await queries()) > 1_000);
 }
 
+async function trace(page) {
+  await eventually("the diagram is drawn", () => page.locator(".st-disk").count());
+}
+
+/** The lesson at its question, at which a jump to the end stops. */
+async function lesson(page) {
+  await page.locator(".lesson").waitFor();
+  await page.keyboard.press("End");
+  await eventually("it asks", () => page.getByText("What does reader 2 see?").count());
+}
+
 try {
+  await store.quantity("Tux", 0);
+  await fetch(`http://${store.frontends[0]}/orders`, {
+    method: "POST", body: JSON.stringify({ name: "Tux", quantity: 1 }), headers: { "x-request-id": "my-order" },
+  });
+  await draw("trace-light", "trace", { ...DESK, scheme: "light", url: store.url(0, "trace/my-order") }, trace);
+  await draw("lessons-dark", "lessons", { ...DESK, scheme: "dark", url: store.url(0, "lessons/floor-of-fills") }, lesson);
   await store.buy("Barbie", 100);
   for (const [name, quantity] of [["Erector Set", 37], ["Slinky", 61], ["LEGO", 88], ["Frisbee", 9], ["Hula Hoop", 24]]) await store.buy(name, quantity);
   await draw("shop-light", "shop", { ...DESK, scheme: "light" }, shop);

@@ -113,7 +113,7 @@ bodies! {
     a_list_of_toys: vec(toy(), 0..4).prop_map(|data| Data { data });
     a_receipt: count().prop_map(|number| Receipt { order_number: OrderNumber(number) });
     an_error: (any::<u16>(), any::<String>())
-        .prop_map(|(code, message)| Failure { error: Problem { code, message, standing: None } });
+        .prop_map(|(code, message)| Failure { error: Problem { code, message, who_rules: None } });
     a_word_of_health: (any::<String>(), any::<u32>())
         .prop_map(|(role, pid)| Health { role, pid, database: None });
 }

@@ -19,8 +19,8 @@ fn timing_of(answer: &Answer) -> ServerTiming {
 }
 
 /// How long a part took; it must have been measured.
-fn took(timing: ServerTiming, phase: TimedPart) -> Duration {
-    timing.get(phase).unwrap_or_else(|| unreachable!("{phase:?} is missing in {timing}"))
+fn took(timing: ServerTiming, part: TimedPart) -> Duration {
+    timing.get(part).unwrap_or_else(|| unreachable!("{part:?} is missing in {timing}"))
 }
 
 #[actix_web::test]

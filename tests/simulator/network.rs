@@ -90,8 +90,8 @@ impl Endpoints for Handlers {
                     Err(Refusal::Misdirected(message)) => {
                         Err(CallError::Refused { status: transport::MISDIRECTED, message })
                     }
-                    Err(Refusal::NotRuling(standing)) => {
-                        Err(CallError::Unreachable(Unreachable::NotRuling(standing)))
+                    Err(Refusal::NotRuling(who_rules)) => {
+                        Err(CallError::Unreachable(Unreachable::NotRuling(who_rules)))
                     }
                 }
             })

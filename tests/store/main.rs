@@ -25,6 +25,7 @@ mod disagreements;
 mod failover;
 mod full_disks;
 mod interrupted;
+mod large;
 mod logs;
 mod metrics;
 mod open_files;

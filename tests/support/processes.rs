@@ -144,6 +144,9 @@ impl Cluster {
         let alone = self.addresses.remove("catalog").expect("it had one on SQLite");
         let (host, _port) = alone.rsplit_once(':').unwrap();
         let host: Ipv4Addr = host.parse().unwrap();
+        // The others' are bound meanwhile, so that neither is one of them.
+        let _others: Vec<TcpListener> =
+            self.addresses.values().map(|other| TcpListener::bind(other).unwrap()).collect();
         let listeners = [(); 2].map(|()| TcpListener::bind((host, 0)).unwrap());
         self.catalogs = (1..=listeners.len()).map(|id| format!("catalog-{id}")).collect();
         for (name, listener) in self.catalogs.iter().zip(&listeners) {

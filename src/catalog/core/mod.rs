@@ -122,16 +122,17 @@ impl Core {
     ///
     /// Why nothing is sold.
     pub fn may_sell(&self) -> Result<(), Stopped> {
-        self.stops()?;
+        self.may_sell_but_for_suspicions()?;
         self.has_no_suspicion()
     }
 
-    /// Whether the journal may sell and the database takes writes, as far as that lasts.
+    /// Like [`may_sell`](Core::may_sell), but ignores suspicions, which end within seconds by
+    /// themselves.
     ///
     /// # Errors
     ///
     /// Why nothing is sold until something is done about it.
-    pub fn stops(&self) -> Result<(), Stopped> {
+    pub fn may_sell_but_for_suspicions(&self) -> Result<(), Stopped> {
         self.history.may_sell()?;
         self.unwritable.map_or(Ok(()), |why| Err(Stopped::CannotWrite(why)))
     }

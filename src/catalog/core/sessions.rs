@@ -59,9 +59,9 @@
 //!
 //! # After a restart
 //!
-//! The catalog no longer knows what the sessions of its last run hold, while they go on serving it.
-//! So their ids are on disk, and after a restart no toy changes until each of them has registered
-//! anew, which empties its cache, or a lease has passed.
+//! The catalog no longer knows which toys the sessions of its last run hold, and their front-ends
+//! go on serving these. So their ids are on disk, and after a restart no toy changes until each of
+//! them has registered anew, which empties its cache, or a lease has passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -95,7 +95,7 @@ pub struct Sessions {
     next_serial: u64,
     live: BTreeMap<SessionId, Session>,
     locks: BTreeMap<ToyName, Lock>,
-    /// The sessions of earlier runs that may still be served …
+    /// The sessions of earlier runs, whose front-ends may still serve from their caches …
     inherited: BTreeSet<SessionId>,
     /// … until this time at most.
     inherited_end: Instant,

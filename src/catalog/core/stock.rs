@@ -100,6 +100,18 @@ pub struct Change {
 pub type ToyIndex = HashMap<ToyName, usize>;
 
 impl Change {
+    /// Returns whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shelves.is_empty() && self.orders.is_empty() && self.decisions.is_empty()
+    }
+
+    /// Returns the toys whose stock changes, each with the version that it will have.
+    #[must_use]
+    pub fn touched(&self) -> Vec<(ToyName, Version)> {
+        self.shelves.iter().map(|shelf| (shelf.toy.name.clone(), shelf.version)).collect()
+    }
+
     /// Returns what changes, in a few words.
     #[must_use]
     pub fn in_words(&self) -> String {
@@ -247,20 +259,6 @@ impl Stock {
     pub fn adopt_leadership(&mut self, leadership: Leadership) {
         assert!(leadership.epoch > self.leadership.epoch, "epochs only grow");
         self.leadership = leadership;
-    }
-}
-
-impl Change {
-    /// Returns whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.shelves.is_empty() && self.orders.is_empty() && self.decisions.is_empty()
-    }
-
-    /// Returns the toys whose stock changes, each with the version that it will have.
-    #[must_use]
-    pub fn touched(&self) -> Vec<(ToyName, Version)> {
-        self.shelves.iter().map(|shelf| (shelf.toy.name.clone(), shelf.version)).collect()
     }
 }
 

@@ -41,13 +41,13 @@
 //!
 //! ```text
 //! 1 ─×─ front-ends ─── 2       1 leaves its term, and 2 claims the next one
-//! 1 ─×─ front-ends ─×─ 2       2 leaves, too; then a short term follows the other
+//! 1 ─×─ front-ends ─×─ 2       2 leaves, too; then short terms of the two alternate
 //! 1 ─── front-ends ─×─ 2       2, if it rules, leaves the term; 1 claims, and stays
 //! ```
 //!
 //! A term in which no front-end was seen yet lasts longer, since a store may be starting. With no
-//! front-end at all, one short term follows the other, of either catalog. That harms nothing:
-//! nothing can be sold, and so nothing needs a restock, whose interval begins anew with each term.
+//! front-end at all, short terms of the catalogs alternate. That harms nothing: nothing can be
+//! sold, and so nothing needs a restock, whose interval begins anew with each term.
 //!
 //! # What is left out
 //!
@@ -69,13 +69,14 @@ pub const BEAT_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a catalog that stands by looks at the database.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long a catalog rules that no front-end reaches any more: each asks ten times a second.
+/// How long a catalog goes on ruling after the last front-end reached it; each front-end asks ten
+/// times a second.
 pub const LONGEST_SILENCE: Duration = Duration::from_millis(700);
 /// How long a catalog rules that no front-end has reached in its term. A store that starts has
 /// front-ends by then, and a purchase waits longer.
 pub const UNREACHED_TERM: Duration = Duration::from_secs(3);
 
-/// How far the ruling catalog has come: each of its commits and beats counts on.
+/// The number of the ruling catalog's last write; each commit and each beat adds one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Beat {
     /// The term.

@@ -32,6 +32,7 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
 use sha2::{Digest as _, Sha256};
 
+use super::ADVICE;
 use crate::catalog::core::stock::RecordedDecision;
 use crate::storage::{StorageError, classify, open_reader};
 use crate::wire::order::OrderNumber;
@@ -322,10 +323,9 @@ fn as_damage(error: rusqlite::Error) -> rusqlite::Error {
 }
 
 fn damage() -> rusqlite::Error {
-    let problem = "a recorded decision does not match its hash, or one is missing; restore a \
-                   backup, or move the file away and run `toystore rebuild` (see \
-                   docs/operations.md)";
-    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(problem.into()))
+    let problem =
+        format!("a recorded decision does not match its hash, or one is missing; {ADVICE}");
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(problem))
 }
 
 #[cfg(test)]

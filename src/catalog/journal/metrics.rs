@@ -4,7 +4,7 @@
 use prometheus::IntGauge;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use super::Journal;
 use crate::catalog::core::stock::Change;
@@ -39,22 +39,22 @@ impl Journal {
 }
 
 impl JournalMetrics {
-    /// Counts the decisions in the database, as the first job of its writing thread: so a start
-    /// does not wait for it, and no decision is counted twice.
-    pub(super) fn begin(writer: &Worker) -> Self {
-        let metrics = Self { database: writer.metrics(), decisions: DecisionMetrics::new() };
-        let decisions = metrics.decisions.clone();
-        let counted = writer.run(move |connection| {
+    pub(super) fn of(writer: &Worker) -> Self {
+        Self { database: writer.metrics(), decisions: DecisionMetrics::new() }
+    }
+
+    /// Returns what counts the decisions in a database. A start does not wait for it; what is
+    /// recorded meanwhile counts for itself.
+    pub(super) fn counting(&self) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + use<> {
+        let decisions = self.decisions.clone();
+        move |connection| {
             let sql = "SELECT count(*), coalesce(sum(length(key) + length(name)), 0)
                        FROM decisions";
-            let (number, size): (i64, i64) =
+            let (number, size) =
                 connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
             decisions.found(number, size);
             Ok(())
-        });
-        // A database that cannot count fails at its next job, too, which is awaited.
-        drop(counted);
-        metrics
+        }
     }
 
     /// Commits a change, and counts its decisions.

@@ -11,6 +11,7 @@ pub(crate) mod past;
 pub mod portable;
 pub mod rebuild;
 pub mod repair;
+mod schema;
 mod shelves;
 
 use std::collections::HashMap;
@@ -23,56 +24,19 @@ use self::marker::{Marker, Past};
 pub(crate) use self::metrics::DecisionMetrics;
 pub use self::metrics::JournalMetrics;
 use self::past::identify;
-use self::shelves::{check_sums, list, stock_of};
+use self::schema::{ADVICE, open, open_unchecked};
+use self::shelves::{list, sold_of, stock_of};
 use super::core::stock::{Change, RecordedDecision, Shelf};
 use crate::roles::ToyRole;
-use crate::storage::log_table::{self, insert, rows, verify};
-use crate::storage::{
-    Room, StorageError, Worker, checkpoint, classify, commit, open_reader, open_writer,
-};
+use crate::storage::checked::check;
+use crate::storage::checker::Checker;
+use crate::storage::log_table::{insert, rows};
+use crate::storage::{Room, StorageError, Worker, checkpoint, classify, commit, open_reader};
 use crate::wire::identity::StoreId;
 use crate::wire::lease::SessionId;
 use crate::wire::order::{Position, Rows};
 use crate::wire::purchase::{Decision, IdempotencyKey};
 use crate::wire::replication::{Epoch, Leadership, ReplicaId};
-
-const TABLES: &str = "
-    -- A toy that was removed from roles.toml keeps its row, without a position, since the journal
-    -- has its orders.
-    CREATE TABLE IF NOT EXISTS stock (
-        name     TEXT    PRIMARY KEY,
-        position INTEGER,
-        price    REAL    NOT NULL,
-        quantity INTEGER NOT NULL CHECK (quantity >= 0),
-        stocked  INTEGER NOT NULL,
-        sold     INTEGER NOT NULL,
-        version  INTEGER NOT NULL,
-        CHECK (stocked - sold = quantity)
-    ) STRICT, WITHOUT ROWID;
-    CREATE VIEW IF NOT EXISTS products AS
-        SELECT name, price, quantity FROM stock WHERE position IS NOT NULL ORDER BY position;
-    CREATE VIEW IF NOT EXISTS journal AS SELECT number, name, quantity FROM log;
-    CREATE TABLE IF NOT EXISTS cluster (
-        id     INTEGER PRIMARY KEY CHECK (id = 1),
-        epoch  INTEGER NOT NULL,
-        leader INTEGER
-    ) STRICT;
-    INSERT OR IGNORE INTO cluster (id, epoch, leader) VALUES (1, 0, NULL);
-    -- Which store this is; the token that the marker beside the file holds, too; and whether
-    -- replicas must be heard before anything is sold.
-    CREATE TABLE IF NOT EXISTS identity (
-        id       INTEGER PRIMARY KEY CHECK (id = 1),
-        store    INTEGER NOT NULL,
-        token    INTEGER NOT NULL,
-        in_doubt INTEGER NOT NULL CHECK (in_doubt IN (0, 1))
-    ) STRICT;
-    -- The sessions under which a front-end may still answer from its cache.
-    CREATE TABLE IF NOT EXISTS sessions (
-        boot   INTEGER NOT NULL,
-        serial INTEGER NOT NULL,
-        PRIMARY KEY (boot, serial)
-    ) STRICT, WITHOUT ROWID;
-";
 
 /// An open database.
 pub struct Journal {
@@ -83,6 +47,7 @@ pub struct Journal {
     marker: Arc<Mutex<Marker>>,
     /// Is checked on the writing thread.
     room: Arc<Mutex<Room>>,
+    checker: Checker,
 }
 
 /// The decisions that were recorded under some keys.
@@ -97,7 +62,7 @@ pub struct Loaded {
     pub journal: Position,
     /// Who leads.
     pub leadership: Leadership,
-    /// The sessions of earlier runs that may still be served.
+    /// The sessions of earlier runs, whose front-ends may still serve from their caches.
     pub sessions: Vec<SessionId>,
     /// The store.
     pub store: StoreId,
@@ -107,8 +72,9 @@ pub struct Loaded {
 
 /// Each call is queued when its function returns, also before it is awaited.
 impl Journal {
-    /// Opens the database, or creates it. Checks the journal's chain and each toy's sum, and
-    /// enters the toys of `roles.toml`, new ones with a quantity of `initial`.
+    /// Opens the database, or creates it. Checks the journal's chain and each toy's sum, as far as
+    /// no earlier run [did](crate::storage), and enters the toys of `roles.toml`, new ones with a
+    /// quantity of `initial`.
     ///
     /// # Errors
     ///
@@ -118,20 +84,24 @@ impl Journal {
         toys: &[ToyRole],
         initial: u64,
     ) -> Result<(Self, Loaded), StorageError> {
-        let mut connection = open(path)?;
+        let mut connection = open_unchecked(path).map_err(|error| error.with_advice(ADVICE))?;
         repair::check(&connection, path)?;
-        let journal = verify(&connection, path)?;
-        check_sums(&connection, path)?;
+        let checked = check(&connection, path, sold_of);
+        let checked = checked.map_err(|error| error.with_advice(ADVICE))?;
+        let journal = checked.walk.end;
         let (marker, store, past) = identify(&mut connection, path, journal)?;
         let loaded = load(&mut connection, toys, initial, (journal, store, past))
             .map_err(|error| classify(path, &error))?;
         let writer = Worker::start("journal-writer", path, connection)?;
+        let metrics = JournalMetrics::of(&writer);
+        let (count, name) = (metrics.counting(), "journal-checker");
         let database = Self {
-            metrics: JournalMetrics::begin(&writer),
+            metrics,
             writer,
             reader: Worker::start("journal-reader", path, open_reader(path)?)?,
             marker: Arc::new(Mutex::new(marker)),
             room: Arc::new(Mutex::new(Room::beside(path))),
+            checker: Checker::start(name, path, &checked, sold_of, count)?,
         };
         Ok((database, loaded))
     }
@@ -237,12 +207,20 @@ impl Journal {
         })
     }
 
-    /// Moves all of SQLite's write-ahead log into the database file.
+    /// Returns what is damaged in the database, once that is found. For one caller.
+    pub fn damage(&self) -> impl Future<Output = StorageError> + use<> {
+        let damage = self.checker.damage();
+        async { damage.await.with_advice(ADVICE) }
+    }
+
+    /// Moves all of SQLite's write-ahead log into the database file, as the last that a catalog
+    /// does: what reads the database for damage ends.
     ///
     /// # Errors
     ///
     /// If the database failed. Nothing is lost.
     pub fn checkpoint(&self) -> impl Future<Output = Result<(), StorageError>> + use<> {
+        self.checker.end();
         self.writer.run(checkpoint)
     }
 
@@ -288,13 +266,6 @@ impl Journal {
     ) -> impl Future<Output = Result<Option<Rows>, StorageError>> + use<> {
         self.reader.run(move |connection| rows(connection, from, most))
     }
-}
-
-/// Opens the database at `path` for writing, and creates the tables that are missing.
-fn open(path: &Path) -> Result<Connection, StorageError> {
-    let mut connection = open_writer(path, &[log_table::SCHEMA, TABLES, decisions::SCHEMA])?;
-    decisions::complete(&mut connection).map_err(|error| classify(path, &error))?;
-    Ok(connection)
 }
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {

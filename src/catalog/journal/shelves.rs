@@ -1,12 +1,10 @@
 //! The table `stock`: a row per toy, with its place in `roles.toml`, its price and its totals.
 
-use std::path::Path;
-
-use rusqlite::{Connection, OptionalExtension as _, Transaction, named_params};
+use rusqlite::{Connection, Transaction, named_params};
 
 use crate::catalog::core::stock::Shelf;
 use crate::roles::ToyRole;
-use crate::storage::{StorageError, classify};
+use crate::storage::walk::Sold;
 use crate::wire::lease::Version;
 use crate::wire::toy::Toy;
 
@@ -50,25 +48,11 @@ pub(super) fn stock_of(connection: &Connection, toy: &ToyRole) -> rusqlite::Resu
     )
 }
 
-/// Checks that each toy's row says as many sold as the journal's orders add up to.
-pub(super) fn check_sums(connection: &Connection, path: &Path) -> Result<(), StorageError> {
-    let contradiction = connection
-        .query_row(
-            "SELECT name, total(quantity) AS ordered, max(sold) AS sold FROM (
-                 SELECT name, quantity, 0 AS sold FROM log
-                 UNION ALL SELECT name, 0, sold FROM stock
-             ) GROUP BY name HAVING ordered <> max(sold) LIMIT 1",
-            [],
-            |row| Ok((row.get::<_, String>(0)?, row.get::<_, f64>(1)?, row.get::<_, u64>(2)?)),
-        )
-        .optional()
-        .map_err(|error| classify(path, &error))?;
-    let Some((name, ordered, sold)) = contradiction else { return Ok(()) };
-    Err(StorageError::Corrupt(
-        path.to_owned(),
-        format!(
-            "the journal's orders of {name} add up to {ordered}, but the table stock says that \
-             {sold} were sold"
-        ),
-    ))
+/// Reads how many of each toy were sold, which the journal's orders must add up to.
+pub(super) fn sold_of(connection: &Connection) -> rusqlite::Result<Option<Sold>> {
+    connection
+        .prepare_cached("SELECT name, sold FROM stock WHERE sold <> 0")?
+        .query_map([], |row| Ok((row.get::<_, String>(0)?.into(), row.get(1)?)))?
+        .collect::<rusqlite::Result<Sold>>()
+        .map(Some)
 }

@@ -50,7 +50,8 @@ use crate::wire::order::Position;
 use crate::wire::term::{CatalogId, Term};
 
 /// For a beat, a look-up, a commit or a claim. A standby on the next machine takes milliseconds;
-/// the lease is longer.
+/// the lease is longer. A catalog waits as long for each of its writes (`WRITE_LIMIT` in
+/// `running_term.rs`).
 const CALL_LIMIT: Duration = Duration::from_millis(600);
 
 /// Who rules, and how many synchronous standbys have that row: all that was written before it was

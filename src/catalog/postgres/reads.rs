@@ -23,7 +23,8 @@ use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 use crate::wire::term::Term;
 use crate::wire::toy::Toy;
 
-/// For everything that a catalog begins with. 100,000 toys take some 200 ms.
+/// For everything that a term begins with. 100,000 toys take some 200 ms. A catalog would wait
+/// longer (`BEGIN_LIMIT` in `running_term.rs`).
 pub(super) const LOAD_LIMIT: Duration = Duration::from_secs(2);
 
 pub(super) async fn in_time<T>(

@@ -163,8 +163,8 @@ impl Stats {
 
     /// Records where the time of a granted order went.
     pub(crate) fn timed(&mut self, timing: ServerTiming) {
-        for (phase, took) in timing.parts() {
-            self.timings[phase as usize].record(took);
+        for (part, took) in timing.parts() {
+            self.timings[part as usize].record(took);
         }
     }
 

@@ -217,7 +217,7 @@ impl Report {
         let attempts = all.of_all();
         let hits = all.of(RequestType::QueryHit).latency.count();
         let misses = all.of(RequestType::QueryMiss).latency.count();
-        let timings = all.timings().map(|(phase, latency)| (phase.name(), latency.summary()));
+        let timings = all.timings().map(|(part, latency)| (part.name(), latency.summary()));
         Self {
             order_timing: timings.collect(),
             run: Run::new(settings),

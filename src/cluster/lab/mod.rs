@@ -26,7 +26,6 @@ use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use self::links::Links;
@@ -70,11 +69,7 @@ pub(super) struct Lab {
 /// Runs the store and its laboratory until a signal ends both.
 pub(super) async fn run(cluster: &Cluster) -> VerbResult {
     cluster.refuse_if_running()?;
-    let mut signals = EndingSignals::receive(&[
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ])?;
+    let mut signals = EndingSignals::receive()?;
     let lab = Lab::open(cluster)?;
     let started = tokio::select! {
         biased; // Ctrl-C may have ended a role that had not yet left this session.
@@ -108,8 +103,8 @@ impl Lab {
     pub(super) fn open(cluster: &Cluster) -> Result<Arc<Self>, VerbError> {
         if !guard::is_on_loopback(cluster) {
             return Err(VerbError::Problem(
-                "--lab lets a web page kill the roles, so that it takes a store whose roles are \
-                 all on loopback addresses; change roles.toml, or use `toystore kill` and `start`"
+                "--lab lets a web page kill the roles, so it needs a store whose roles are all on \
+                 loopback addresses; change roles.toml, or use `toystore kill` and `start`"
                     .to_owned(),
             ));
         }

@@ -175,7 +175,7 @@ fn preflight() -> HttpResponse {
 impl LabRefusal {
     fn into_response(self) -> HttpResponse {
         let Self(status, message) = self;
-        let error = Problem { code: status.as_u16(), message, standing: None };
+        let error = Problem { code: status.as_u16(), message, who_rules: None };
         let body = serde_json::to_vec(&Failure { error });
         server::json(status, body.expect("an error can be written as JSON").into())
     }

@@ -1,5 +1,5 @@
 //! The front-end's decisions: what the cache may answer, which replica leads, when to retry; and
-//! what it tells those who watch.
+//! what it tells the pages.
 
 pub mod cache;
 pub mod feed;

@@ -14,7 +14,7 @@
 //! answer, this front-end checks all replicas at once and all the time. The result is the same: a
 //! lower id is nominated only when every higher one is known to be gone or unfit, and none while
 //! the highest candidate is [doubtful](super::health). But when a leader dies, the front-end knows
-//! already which replica is next, and needs no time-out for each that is down.
+//! already which replica is next, and needs no timeout for each that is down.
 //!
 //! # A leader that was restarted
 //!

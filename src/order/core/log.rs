@@ -323,8 +323,8 @@ impl<W> Core<W> {
         self.log.accepted.length < self.log.known_length
     }
 
-    /// Returns whether this replica has yet to ask the others for what it missed, since it started
-    /// or since it [doubts](Core::doubt_log) its log.
+    /// Returns whether this replica has yet to ask the others for what it missed: since it started,
+    /// or since another replica was found to hold other orders.
     #[must_use]
     pub fn must_catch_up(&self) -> bool {
         self.log.catch_up == CatchUp::Pending

@@ -7,8 +7,9 @@ use rusqlite::{Connection, params};
 use super::{ContentsSummary, DecisionsSummary, Head, KeyedDecision, PIECE, StockRow};
 use crate::catalog::core::stock::RecordedDecision;
 use crate::catalog::journal::decisions;
-use crate::catalog::journal::shelves::check_sums;
-use crate::storage::log_table::{open_any, rows, store_of, verify};
+use crate::catalog::journal::shelves::sold_of;
+use crate::storage::checked::check_rows;
+use crate::storage::log_table::{open_any, rows, store_of};
 use crate::storage::{StorageError, classify};
 use crate::wire::order::{Order, OrderNumber, Position};
 use crate::wire::quantity::Quantity;
@@ -32,8 +33,7 @@ impl SourceFile {
         let connection = open_any(path)?;
         let begun = connection.execute_batch("BEGIN");
         begun.map_err(|error| classify(path, &error))?;
-        verify(&connection, path)?;
-        check_sums(&connection, path)?;
+        check_rows(&connection, path, sold_of)?;
         Ok(Self { connection, path: path.to_owned() })
     }
 
