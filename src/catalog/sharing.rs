@@ -38,7 +38,7 @@ use crate::wire::term::{CatalogId, Duty, Term, TermReport, WhoRules};
 const OBSERVE_LIMIT: Duration = Duration::from_millis(500);
 /// How long a claim may take: 400 ms for its connections, and as long as any write. Were it given up
 /// sooner, it might have raised the term, and every catalog would wait again.
-const CLAIM_LIMIT: Duration = Duration::from_millis(1_000);
+const CLAIM_LIMIT: Duration = Duration::from_secs(1);
 /// How long a catalog stands by after a term that it could not begin, so that another one may try.
 const FAILED_TERM_PAUSE: Duration = Duration::from_secs(2);
 /// A look at the database that is older says nothing of whether it answers.
