@@ -36,8 +36,8 @@ use crate::wire::term::{CatalogId, Duty, Term, TermReport, WhoRules};
 
 /// How long a look at the database may take: less than other catalogs wait for a beat.
 const OBSERVE_LIMIT: Duration = Duration::from_millis(500);
-/// How long a claim may take: 400 ms for its connections, and as long as any write. Were it given up
-/// sooner, it might have raised the term, and every catalog would wait again.
+/// How long a claim may take: 400 ms for its connections, and as long as any write. One that is
+/// given up sooner may have raised the term, and then every catalog waits again.
 const CLAIM_LIMIT: Duration = Duration::from_secs(1);
 /// How long a catalog stands by after a term that it could not begin, so that another one may try.
 const FAILED_TERM_PAUSE: Duration = Duration::from_secs(2);
