@@ -52,7 +52,7 @@ impl Shutdown {
         self.stop.cancel();
     }
 
-    /// Waits for an error that ends the role.
+    /// Ends the role once `error` resolves.
     pub async fn fail_by(self, error: impl Future<Output: Into<RoleError>>) {
         self.fail(error.await);
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::OptionalExtension as _;
 
-use crate::storage::checked::{SoldOf, check};
+use crate::storage::checked::{TableChecks, check};
 use crate::storage::checker::Checker;
 use crate::storage::log_table::{self, insert, length, order_of, rows, store_of};
 use crate::storage::{
@@ -23,8 +23,12 @@ use crate::wire::order::{Order, OrderNumber, Position, Rows};
 /// What to do about damage that is found while the replica works.
 const ADVICE: &str = "start the replica again: it sets the file aside and fetches its orders";
 
-/// A replica keeps no sums.
-const NO_SUMS: SoldOf = |_connection| Ok(None);
+/// A replica keeps no sums, and its keys are in its log.
+const TABLE_CHECKS: TableChecks = TableChecks {
+    small_tables: &["identity"],
+    sold: |_connection| Ok(None),
+    check_keys: |_connection, _from, _most| Ok(None),
+};
 
 /// What this database has besides the table `log`.
 const VIEWS: &str = "
@@ -77,7 +81,7 @@ impl OrderLog {
     /// If the file cannot be used, or its rows are not the first orders of a journal.
     pub fn open(path: &Path) -> Result<(Self, Position), StorageError> {
         let connection = open_writer(path, &[log_table::SCHEMA, VIEWS])?;
-        let checked = check(&connection, path, NO_SUMS)?;
+        let checked = check(&connection, path, &TABLE_CHECKS)?;
         let store = store_of(&connection).map_err(|error| classify(path, &error))?;
         let reader = open_reader(path)?;
         let writer = Worker::start("log-writer", path, connection)?;
@@ -88,7 +92,7 @@ impl OrderLog {
             writer,
             reader: Worker::start("log-reader", path, reader)?,
             room: Arc::new(Mutex::new(Room::beside(path))),
-            checker: Checker::start("log-checker", path, &checked, NO_SUMS, |_| Ok(()))?,
+            checker: Checker::start("log-checker", path, &checked, TABLE_CHECKS, |_| Ok(()))?,
         };
         Ok((log, checked.walk.end))
     }
@@ -129,8 +133,8 @@ impl OrderLog {
         async { damage.await.with_advice(ADVICE) }
     }
 
-    /// Moves all of SQLite's write-ahead log into the database file, as the last that a replica
-    /// does: what reads the database for damage ends.
+    /// Moves all of SQLite's write-ahead log into the database file. It is a replica's last call,
+    /// and ends the search for damage first.
     ///
     /// # Errors
     ///

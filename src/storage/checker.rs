@@ -4,9 +4,9 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use rusqlite::{Connection, InterruptHandle, Transaction};
 use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 
-use super::checked::{
-    Checked, MANY, SoldOf, agreeing, check_pages, mark_path, remove_mark, write_mark,
-};
+use super::checked::{Checked, MANY, TableChecks, agreeing, mark_path, remove_mark, write_mark};
 use super::log_table::{length, position_before};
 use super::walk::Walk;
-use super::{StorageError, classify, open_reader};
+use super::{StorageError, classify, damage_or, open_reader};
 
-/// How many rows are read at once: some hundredths of a second, for which another thread waits that
-/// sets the log aside.
+/// How many rows are read at once: some hundredths of a second.
 const PIECE: u64 = 10_000;
+/// The pause after each piece, in which SQLite can empty its write-ahead log: that needs a moment
+/// without a reader when a transaction ends.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How often the thread looks how long the log has become.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the thread is interrupted until it ends.
@@ -34,9 +34,10 @@ const NICE: i32 = 19;
 /// The thread that reads what a start did not wait for, and moves the mark on. Dropping it ends the
 /// thread.
 pub(crate) struct Checker {
+    path: PathBuf,
     running: Mutex<Option<Running>>,
-    log: SharedLog,
-    damage: Mutex<Option<oneshot::Receiver<StorageError>>>,
+    log: SharedLogNumber,
+    outcome: Mutex<Option<oneshot::Receiver<Result<(), StorageError>>>>,
 }
 
 /// How to end the thread.
@@ -44,23 +45,24 @@ struct Running {
     thread: JoinHandle<()>,
     /// Ends its waits, when it is dropped.
     awake: SyncSender<Infallible>,
-    /// Whose sender the thread drops at its end.
+    /// Disconnected when the thread has ended its reading.
     ended: Receiver<Infallible>,
     is_ending: Arc<AtomicBool>,
     interrupt: InterruptHandle,
 }
 
-/// How often the log was set aside and begun anew. Locked while rows are read, and while the log is
-/// emptied: else a thread that has read a part of the one would go on with the other.
+/// How often the log was set aside and begun anew, twice: the number is odd while it is emptied.
+/// Otherwise the thread would take the new log's rows for the continuation of the old one's, and
+/// call them damaged.
 #[derive(Clone, Default)]
-pub(crate) struct SharedLog(Arc<Mutex<u64>>);
+pub(crate) struct SharedLogNumber(Arc<AtomicU64>);
 
 /// What the thread works with.
 struct Reading {
     path: PathBuf,
     connection: Connection,
-    sold: SoldOf,
-    log: SharedLog,
+    checks: TableChecks,
+    log: SharedLogNumber,
     asleep: Receiver<Infallible>,
     is_ending: Arc<AtomicBool>,
 }
@@ -82,7 +84,7 @@ impl Checker {
         name: &str,
         path: &Path,
         checked: &Checked,
-        sold: SoldOf,
+        checks: TableChecks,
         first: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
     ) -> Result<Self, StorageError> {
         let connection = open_reader(path)?;
@@ -91,52 +93,41 @@ impl Checker {
         begun.map_err(|error| classify(path, &error))?;
         let interrupt = connection.get_interrupt_handle();
         let ((awake, asleep), (ending, ended)) = (sync_channel(0), sync_channel(0));
-        let (tell, damage) = oneshot::channel();
-        let (log, is_ending) = (SharedLog::default(), Arc::default());
+        let (tell, outcome) = oneshot::channel();
+        let (log, is_ending) = (SharedLogNumber::default(), Arc::default());
         let reading = Reading {
             path: path.to_owned(),
             connection,
-            sold,
-            log: SharedLog::clone(&log),
+            checks,
+            log: SharedLogNumber::clone(&log),
             asleep,
             is_ending: Arc::clone(&is_ending),
         };
-        let is_rest_unread = checked.is_by_mark;
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _ending: SyncSender<Infallible> = ending;
-            // A thread that keeps its priority does the same work.
-            let _kept = setpriority_process(None, NICE);
-            match reading.run(first, is_rest_unread) {
-                Ok(()) => {}
-                Err(_interrupted) if reading.is_ending() => {}
-                Err(error) => {
-                    remove_mark(&reading.path);
-                    // A role that ends does not ask.
-                    let _not_asked = tell.send(error);
-                }
-            }
-        });
-        let thread =
-            thread.map_err(|error| StorageError::Broken(path.to_owned(), error.to_string()))?;
+        let is_all_read = !checked.is_by_mark;
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || reading.run(first, is_all_read, ending, tell))
+            .map_err(|error| StorageError::Broken(path.to_owned(), error.to_string()))?;
         let running = Mutex::new(Some(Running { thread, awake, ended, is_ending, interrupt }));
-        Ok(Self { running, log, damage: Mutex::new(Some(damage)) })
+        Ok(Self { path: path.to_owned(), running, log, outcome: Mutex::new(Some(outcome)) })
     }
 
     /// Returns what is damaged, once that is found. For one caller.
     pub(crate) fn damage(&self) -> impl Future<Output = StorageError> + use<> {
-        let damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let path = self.path.clone();
         async move {
-            if let Some(damage) = damage
-                && let Ok(error) = damage.await
-            {
-                return error;
+            let Some(outcome) = outcome else { return pending().await };
+            match outcome.await {
+                Ok(Ok(())) => pending().await,
+                Ok(Err(error)) => error,
+                Err(_dropped) => StorageError::Broken(path, "its thread has panicked".into()),
             }
-            pending().await
         }
     }
 
-    /// Returns what to hold while the log is emptied.
-    pub(crate) fn log(&self) -> SharedLog {
+    /// Returns what to empty the log by.
+    pub(crate) fn log(&self) -> SharedLogNumber {
         self.log.clone()
     }
 
@@ -153,7 +144,7 @@ impl Checker {
             interrupt.interrupt();
         }
         if thread.join().is_err() {
-            log::error!("the thread that checks a database panicked");
+            log::error!("the thread that checks {} panicked", self.path.display());
         }
     }
 }
@@ -164,45 +155,93 @@ impl Drop for Checker {
     }
 }
 
-impl SharedLog {
+impl SharedLogNumber {
     /// Empties the log by `empty`.
     pub(crate) fn begin_anew<T>(
         &self,
         empty: impl FnOnce() -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let mut number = self.lock();
-        let emptied = empty()?;
-        *number += 1;
-        Ok(emptied)
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let emptied = empty();
+        self.0.fetch_add(1, Ordering::SeqCst);
+        emptied
     }
 
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
     }
 }
 
 impl Reading {
+    /// Reads until the role ends, or damage is found. `ending` is dropped when nothing may be
+    /// interrupted any more.
     fn run(
         &self,
         first: impl FnOnce(&Connection) -> rusqlite::Result<()>,
-        is_rest_unread: bool,
-    ) -> Result<(), StorageError> {
-        first(&self.connection)
-            .and_then(|()| self.connection.execute_batch("COMMIT"))
-            .map_err(|error| classify(&self.path, &error))?;
-        if is_rest_unread {
-            self.read_everything()?;
-        }
+        mut is_all_read: bool,
+        ending: SyncSender<Infallible>,
+        tell: oneshot::Sender<Result<(), StorageError>>,
+    ) {
         let mut marked = 0;
-        loop {
-            // At the end, too: the next start has the less to read.
-            let is_ending = self.is_ending();
-            self.move_mark(&mut marked, if is_ending { 1 } else { MANY })?;
-            if is_ending {
-                return Ok(());
+        let worked = self.work(first, &mut is_all_read, &mut marked);
+        drop(ending);
+        let outcome = match worked {
+            Err(error) if matches!(error, StorageError::Corrupt(..)) || !self.is_ending() => {
+                Err(error)
             }
-            // Nothing is ever sent: it ends when the sender is dropped.
-            let _awake = self.asleep.recv_timeout(LOOK_INTERVAL);
+            // At the end as well, so that the next start reads less.
+            Ok(()) | Err(_) if is_all_read => {
+                self.leave_transaction();
+                self.move_mark(&mut marked, 1)
+            }
+            Ok(()) | Err(_) => Ok(()),
+        };
+        if outcome.is_err() {
+            remove_mark(&self.path);
+        }
+        if let Err(Err(error)) = tell.send(outcome) {
+            log::error!("{error}");
+        }
+    }
+
+    fn work(
+        &self,
+        first: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+        is_all_read: &mut bool,
+        marked: &mut u64,
+    ) -> Result<(), StorageError> {
+        let done = first(&self.connection);
+        self.leave_transaction();
+        done.map_err(|error| damage_or(&self.path, &error))?;
+        // Not before: what `first` reads keeps SQLite's log from being emptied. A thread that keeps
+        // its priority does the same work.
+        let _kept = setpriority_process(None, NICE);
+        while !self.is_ending() {
+            match self.look(is_all_read, marked) {
+                // Nothing is wrong with the database: it may be locked.
+                Err(error) if error.is_refusal() => log::warn!("{error}"),
+                looked => looked?,
+            }
+            self.rest(LOOK_INTERVAL);
+        }
+        Ok(())
+    }
+
+    fn look(&self, is_all_read: &mut bool, marked: &mut u64) -> Result<(), StorageError> {
+        if !*is_all_read {
+            *is_all_read = self.read_everything()?;
+        }
+        if *is_all_read {
+            self.move_mark(marked, MANY)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a transaction that an interrupt left open, if there is one.
+    fn leave_transaction(&self) {
+        if !self.connection.is_autocommit() {
+            // One that only reads has nothing to lose.
+            let _ended = self.connection.execute_batch("ROLLBACK");
         }
     }
 
@@ -210,40 +249,76 @@ impl Reading {
         self.is_ending.load(Ordering::Acquire)
     }
 
-    /// Reads all pages and all rows, in pieces, so that other threads wait for a piece only, and
-    /// SQLite can empty its write-ahead log.
-    fn read_everything(&self) -> Result<(), StorageError> {
-        check_pages(&self.connection, &self.path)?;
-        let mut read = ReadPart { log: *self.log.lock(), walk: Walk::start() };
-        while !self.is_ending() {
-            if self.read_piece(&mut read)? {
-                let (file, length) = (self.path.display(), read.walk.end.length);
-                log::info!("{file}: all {length} orders are in order");
-                return Ok(());
-            }
-        }
-        Ok(())
+    /// Waits so long, or until the role ends.
+    fn rest(&self, time: Duration) {
+        // Nothing is ever sent: the wait ends early when the sender is dropped.
+        let _awake = self.asleep.recv_timeout(time);
     }
 
-    /// Reads the next rows. Returns whether that was all, and the sums agree.
-    fn read_piece(&self, read: &mut ReadPart) -> Result<bool, StorageError> {
-        let log = self.log.lock();
-        if read.log != *log {
-            *read = ReadPart { log: *log, walk: Walk::start() };
+    /// Reads all rows, in pieces. Returns false if the role ends before.
+    fn read_everything(&self) -> Result<bool, StorageError> {
+        let mut read = ReadPart { log: self.log.get(), walk: Walk::start() };
+        while !self.read_piece(&mut read)? {
+            if !self.goes_on() {
+                return Ok(false);
+            }
         }
-        if read.walk.advance(&self.connection, &self.path, PIECE)? == PIECE {
+        let mut from = Some(String::new());
+        while let Some(key) = from {
+            let at_once = self.transaction()?;
+            let checked = (self.checks.check_keys)(&at_once, &key, PIECE);
+            from = checked.map_err(|error| damage_or(&self.path, &error))?;
+            drop(at_once);
+            if !self.goes_on() {
+                return Ok(false);
+            }
+        }
+        let (file, length) = (self.path.display(), read.walk.end.length);
+        log::info!("{file}: all {length} orders were read, and none is damaged");
+        Ok(true)
+    }
+
+    /// Pauses between two pieces. Returns false if the role ends.
+    fn goes_on(&self) -> bool {
+        self.rest(PAUSE);
+        !self.is_ending()
+    }
+
+    /// Reads the next rows. Returns whether those were the last, and the sums agree.
+    fn read_piece(&self, read: &mut ReadPart) -> Result<bool, StorageError> {
+        let log = self.log.get();
+        if read.log != log {
+            *read = ReadPart { log, walk: Walk::start() };
+        }
+        let piece = self.advance(&mut read.walk);
+        let is_one_log = log.is_multiple_of(2) && self.log.get() == log;
+        // What was read of two logs means nothing.
+        if is_one_log { piece } else { Ok(false) }
+    }
+
+    fn advance(&self, walk: &mut Walk) -> Result<bool, StorageError> {
+        // The last rows and the sums are of one time.
+        let at_once = self.transaction()?;
+        if walk.advance(&at_once, &self.path, PIECE)? == PIECE {
             return Ok(false);
         }
-        // The last rows and the sums, as of one time.
-        let at_once = self.transaction()?;
-        let walk = read.walk.clone().completed(&at_once, &self.path)?;
-        read.walk = agreeing(&at_once, &self.path, walk, self.sold)?;
-        Ok(true)
+        agreeing(&at_once, &self.path, walk.clone(), &self.checks).map(|_walk| true)
     }
 
     /// Moves the mark to the end of the log, if that has grown by `step`.
     fn move_mark(&self, marked: &mut u64, step: u64) -> Result<(), StorageError> {
-        let _log = self.log.lock();
+        let Some(undamaged) = self.grown(marked, step)? else { return Ok(()) };
+        let length = undamaged.end.length;
+        match write_mark(&self.path, undamaged) {
+            Ok(()) => *marked = length,
+            // The next start reads more.
+            Err(error) => log::debug!("{}: {error}", mark_path(&self.path).display()),
+        }
+        Ok(())
+    }
+
+    /// Reads where the log ends, and the sums, if it has grown.
+    fn grown(&self, marked: &mut u64, step: u64) -> Result<Option<Walk>, StorageError> {
         let at_once = self.transaction()?;
         let mut read = || -> rusqlite::Result<Option<Walk>> {
             let length = length(&at_once)?;
@@ -252,18 +327,10 @@ impl Reading {
             if length < MANY || length - *marked < step {
                 return Ok(None);
             }
-            let sold = (self.sold)(&at_once)?.unwrap_or_default();
+            let sold = (self.checks.sold)(&at_once)?.unwrap_or_default();
             Ok(position_before(&at_once, length)?.map(|end| Walk { end, sold }))
         };
-        let Some(walk) = read().map_err(|error| classify(&self.path, &error))? else {
-            return Ok(());
-        };
-        match write_mark(&self.path, &walk) {
-            Ok(()) => *marked = walk.end.length,
-            // The next start reads more.
-            Err(error) => log::debug!("{}: {error}", mark_path(&self.path).display()),
-        }
-        Ok(())
+        read().map_err(|error| damage_or(&self.path, &error))
     }
 
     fn transaction(&self) -> Result<Transaction<'_>, StorageError> {
@@ -283,7 +350,11 @@ mod tests {
     use crate::wire::order::{Order, OrderNumber, Position};
     use crate::wire::quantity::Quantity;
 
-    const NO_SUMS: SoldOf = |_connection| Ok(None);
+    const NO_SUMS: TableChecks = TableChecks {
+        small_tables: &[],
+        sold: |_connection| Ok(None),
+        check_keys: |_connection, _from, _most| Ok(None),
+    };
 
     struct Log {
         _folder: tempfile::TempDir,
@@ -319,14 +390,14 @@ mod tests {
             self.connection.execute_batch(sql).unwrap();
         }
 
-        fn check(&self, sold: SoldOf) -> Result<Checked, StorageError> {
-            check(&self.connection, &self.path, sold)
+        fn check(&self, checks: TableChecks) -> Result<Checked, StorageError> {
+            check(&self.connection, &self.path, &checks)
         }
 
         /// Checks the log as a role's start does, and has the thread read it until its end.
-        fn run(&self, sold: SoldOf) -> Result<Checked, StorageError> {
-            let found = self.check(sold)?;
-            Checker::start("checker", &self.path, &found, sold, |_| Ok(())).unwrap().end();
+        fn run(&self, checks: TableChecks) -> Result<Checked, StorageError> {
+            let found = self.check(checks)?;
+            Checker::start("checker", &self.path, &found, checks, |_| Ok(())).unwrap().end();
             Ok(found)
         }
 
@@ -334,8 +405,8 @@ mod tests {
             Reading {
                 path: self.path.clone(),
                 connection: open_reader(&self.path).unwrap(),
-                sold: NO_SUMS,
-                log: SharedLog::default(),
+                checks: NO_SUMS,
+                log: SharedLogNumber::default(),
                 asleep: sync_channel(0).1,
                 is_ending: Arc::default(),
             }
@@ -365,7 +436,6 @@ mod tests {
     async fn damage_before_the_mark_is_found_beside_the_work_and_the_next_start_reads_everything() {
         let log = Log::of(MANY, "Tux");
         assert!(!log.run(NO_SUMS).unwrap().is_by_mark && log.has_mark());
-        assert!(log.run(NO_SUMS).unwrap().is_by_mark);
         log.change("UPDATE log SET quantity = 7 WHERE number = 4");
         let by_mark = log.check(NO_SUMS).unwrap();
         let checker = Checker::start("checker", &log.path, &by_mark, NO_SUMS, |_| Ok(())).unwrap();
@@ -390,7 +460,9 @@ mod tests {
         log.run(NO_SUMS).unwrap();
         other.run(NO_SUMS).unwrap();
         let mark = fs::read(mark_path(&log.path)).unwrap();
-        for foreign in [fs::read(mark_path(&other.path)).unwrap(), mark[1..].to_vec(), vec![0xff]] {
+        let newer = [b"{\"of\":2,", &mark[1..]].concat();
+        let foreign = fs::read(mark_path(&other.path)).unwrap();
+        for foreign in [foreign, newer, mark[1..].to_vec(), vec![0xff]] {
             fs::write(mark_path(&log.path), foreign).unwrap();
             assert!(!log.check(NO_SUMS).unwrap().is_by_mark);
         }
@@ -404,10 +476,14 @@ mod tests {
 
     #[test]
     fn sums_are_compared_by_the_start_also_those_from_before_the_mark() {
-        const ALL: SoldOf =
-            |_connection| Ok(Some([("Tux".into(), MANY), ("Uno".into(), 2)].into()));
-        const ONE_MORE: SoldOf =
-            |_connection| Ok(Some([("Tux".into(), MANY + 1), ("Uno".into(), 2)].into()));
+        const ALL: TableChecks = TableChecks {
+            sold: |_connection| Ok(Some([("Tux".into(), MANY), ("Uno".into(), 2)].into())),
+            ..NO_SUMS
+        };
+        const ONE_MORE: TableChecks = TableChecks {
+            sold: |_connection| Ok(Some([("Tux".into(), MANY + 1), ("Uno".into(), 2)].into())),
+            ..NO_SUMS
+        };
         let log = Log::of(MANY, "Tux");
         log.append(log.check(NO_SUMS).unwrap().walk.end, 2, "Uno");
         assert!(!log.run(ALL).unwrap().is_by_mark);
@@ -415,6 +491,22 @@ mod tests {
         let said = "the journal's orders of Tux add up to 100000, but the table stock says that \
                     100001 were sold";
         assert_eq!(problem(log.run(ONE_MORE)), said);
+    }
+
+    #[test]
+    fn small_tables_are_checked_by_each_start() {
+        const SMALL: TableChecks = TableChecks { small_tables: &["small"], ..NO_SUMS };
+        let log = Log::of(MANY, "Tux");
+        log.change("CREATE TABLE small (count INTEGER CHECK (count > 0))");
+        log.change("INSERT INTO small VALUES (1)");
+        log.run(SMALL).unwrap();
+        assert!(log.check(SMALL).unwrap().is_by_mark);
+        log.change(
+            "PRAGMA ignore_check_constraints = ON; UPDATE small SET count = 0;
+             PRAGMA ignore_check_constraints = OFF",
+        );
+        assert!(log.check(NO_SUMS).unwrap().is_by_mark);
+        assert_eq!(problem(log.check(SMALL)), "CHECK constraint failed in small");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! written, checked and set aside.
 //!
 //! Each database has one connection that writes, on a thread of its own, and one that reads, on
-//! another. Jobs are sent to the threads as closures, so that no server thread waits for a disk.
+//! another. Jobs are sent to the threads as closures, so that no server thread waits for a disk. A
+//! third thread reads everything in search of damage, so that a start need not: see `checked`.
 //!
 //! # When a write fails
 //!
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::LocalBoxFuture;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
 
+use self::checked::remove_mark;
 pub use self::metrics::DatabaseMetrics;
 pub(crate) use self::metrics::{commit_seconds, waiting};
 pub(crate) use self::room::Room;
@@ -43,6 +45,9 @@ use crate::wire::replication::Unwritable;
 
 /// How long SQLite waits for another process's lock, such as one of the `sqlite3` shell.
 const BUSY_TIMEOUT_MS: u32 = 2_000;
+/// What remains of the write-ahead log, in bytes, once it was empty after a time in which a reader
+/// kept it from being emptied.
+const LARGEST_EMPTY_WAL: i64 = 16 << 20;
 /// The mode of files that hold keys: only their owner may read them.
 const PRIVATE: u32 = 0o600;
 /// Prepared statements that a connection keeps: more than there are in the code.
@@ -109,6 +114,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StorageError> {
 
 /// Renames a damaged database, and SQLite's files beside it. Returns the new name.
 pub(crate) fn rename_aside(path: &Path) -> Result<PathBuf, StorageError> {
+    remove_mark(path);
     let aside = free_name(path);
     for suffix in ["", "-wal", "-shm"] {
         match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
@@ -139,7 +145,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", LARGEST_EMPTY_WAL)
 }
 
 /// Gives the file at `path` to its owner alone, and creates it if there is none. SQLite gives the
@@ -209,6 +216,15 @@ fn check_settings(connection: &Connection, path: &Path) -> Result<(), StorageErr
     ))
 }
 
+/// Says what an error of SQLite means that came when a row was read: without a code, a value has
+/// the wrong type, which is damage.
+pub(crate) fn damage_or(path: &Path, error: &rusqlite::Error) -> StorageError {
+    match error.sqlite_error_code() {
+        None => StorageError::Corrupt(path.to_owned(), error.to_string()),
+        Some(_) => classify(path, error),
+    }
+}
+
 /// Says what an error of SQLite means for the transaction.
 pub(crate) fn classify(path: &Path, error: &rusqlite::Error) -> StorageError {
     match error.sqlite_error_code() {
@@ -247,8 +263,10 @@ impl StorageError {
 
     /// Says what to do about damage, if that is the error.
     pub(crate) fn with_advice(self, advice: &str) -> Self {
-        if let Self::Corrupt(path, problem) = self {
-            return Self::Corrupt(path, format!("{problem}; {advice}"));
+        if let Self::Corrupt(path, problem) = &self
+            && !problem.ends_with(advice)
+        {
+            return Self::Corrupt(path.clone(), format!("{problem}; {advice}"));
         }
         self
     }

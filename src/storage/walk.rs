@@ -8,14 +8,14 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::log_table::{chain_of, order_of};
-use super::{StorageError, classify};
+use super::{StorageError, damage_or};
 use crate::wire::order::Position;
 use crate::wire::toy::ToyName;
 
 /// How many of each toy were sold. A toy that was never sold is not in it.
 pub(crate) type Sold = HashMap<ToyName, u64>;
 
-/// The first orders of a log, which were found in order.
+/// The first orders of a log, which are undamaged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Walk {
     /// Where they end.
@@ -59,11 +59,7 @@ impl Walk {
         match self.read(connection, most) {
             Ok(None) => Ok(self.end.length - begin),
             Ok(Some(problem)) => Err(StorageError::Corrupt(path.to_owned(), problem)),
-            // An error without an SQLite code is a value of the wrong type, which is damage, too.
-            Err(error) if error.sqlite_error_code().is_none() => {
-                Err(StorageError::Corrupt(path.to_owned(), error.to_string()))
-            }
-            Err(error) => Err(classify(path, &error)),
+            Err(error) => Err(damage_or(path, &error)),
         }
     }
 

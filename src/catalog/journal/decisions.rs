@@ -235,6 +235,42 @@ pub(crate) fn verify(path: &Path) -> Result<(), StorageError> {
     checked().map_err(|error| classify(path, &error))
 }
 
+/// Checks the hashes of at most `most` rows from the one under `from` on, or from the head on if
+/// that is empty. Returns the key to go on from, if there are more. To be called in a transaction.
+///
+/// # Errors
+///
+/// If one does not hold, or the database cannot be read.
+pub(super) fn check_piece(
+    connection: &Connection,
+    from: &str,
+    most: u64,
+) -> rusqlite::Result<Option<String>> {
+    let mut last = None;
+    if from == HEAD {
+        last = Some((RingRow::head(), head_proof(connection)?));
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT key, name, quantity, number, proof FROM decisions WHERE key >= ?1 ORDER BY key
+         LIMIT ?2",
+    )?;
+    let mut found = statement.query(params![from, most + 1])?;
+    let mut count = 0;
+    while let Some(row) = found.next().map_err(as_damage)? {
+        let link = link_at(row).map_err(as_damage)?;
+        if let Some((before, proof)) = last {
+            Stored { link: before, next: Some(link.key.clone()), proof }.checked()?;
+        }
+        last = Some((link, row.get(4).map_err(as_damage)?));
+        count += 1;
+    }
+    match last {
+        Some((link, _)) if count > most => Ok(Some(link.key)),
+        Some((link, proof)) => Stored { link, next: None, proof }.checked().map(|_last| None),
+        None => Ok(None),
+    }
+}
+
 fn link_of(key: &IdempotencyKey, decision: &RecordedDecision) -> RingRow {
     RingRow {
         key: key.as_str().to_owned(),
@@ -369,6 +405,17 @@ mod tests {
         KEYS.into_iter().zip(numbers.map(decision)).collect()
     }
 
+    /// Checks all rows, in pieces of each size.
+    fn check_in_pieces(connection: &Connection) -> rusqlite::Result<()> {
+        for most in 1..=6 {
+            let mut from = Some(String::new());
+            while let Some(key) = from {
+                from = check_piece(connection, &key, most)?;
+            }
+        }
+        Ok(())
+    }
+
     #[test]
     fn what_was_recorded_is_found_and_nothing_else() {
         let connection = filled();
@@ -378,6 +425,7 @@ mod tests {
         for key in ["client:", "client:aa", "client:d", "random:1", "random:3", "z"] {
             assert_eq!(look_up(&connection, key).unwrap(), None, "{key}");
         }
+        check_in_pieces(&connection).unwrap();
     }
 
     #[test]
@@ -409,6 +457,7 @@ mod tests {
                 }
             }
             assert!(damaged > 0, "{change} was not seen");
+            assert!(check_in_pieces(&connection).is_err(), "{change}");
         }
     }
 
@@ -418,6 +467,7 @@ mod tests {
             let connection = filled();
             connection.execute("DELETE FROM decisions WHERE key = ?1", [key]).unwrap();
             assert!(look_up(&connection, key).is_err(), "{key}");
+            assert!(check_in_pieces(&connection).is_err(), "{key}");
         }
     }
 

@@ -24,8 +24,8 @@ use self::marker::{Marker, Past};
 pub(crate) use self::metrics::DecisionMetrics;
 pub use self::metrics::JournalMetrics;
 use self::past::identify;
-use self::schema::{ADVICE, open, open_unchecked};
-use self::shelves::{list, sold_of, stock_of};
+use self::schema::{ADVICE, TABLE_CHECKS, open, open_unchecked};
+use self::shelves::{list, stock_of};
 use super::core::stock::{Change, RecordedDecision, Shelf};
 use crate::roles::ToyRole;
 use crate::storage::checked::check;
@@ -86,7 +86,7 @@ impl Journal {
     ) -> Result<(Self, Loaded), StorageError> {
         let mut connection = open_unchecked(path).map_err(|error| error.with_advice(ADVICE))?;
         repair::check(&connection, path)?;
-        let checked = check(&connection, path, sold_of);
+        let checked = check(&connection, path, &TABLE_CHECKS);
         let checked = checked.map_err(|error| error.with_advice(ADVICE))?;
         let journal = checked.walk.end;
         let (marker, store, past) = identify(&mut connection, path, journal)?;
@@ -101,7 +101,7 @@ impl Journal {
             reader: Worker::start("journal-reader", path, open_reader(path)?)?,
             marker: Arc::new(Mutex::new(marker)),
             room: Arc::new(Mutex::new(Room::beside(path))),
-            checker: Checker::start(name, path, &checked, sold_of, count)?,
+            checker: Checker::start(name, path, &checked, TABLE_CHECKS, count)?,
         };
         Ok((database, loaded))
     }
@@ -213,8 +213,8 @@ impl Journal {
         async { damage.await.with_advice(ADVICE) }
     }
 
-    /// Moves all of SQLite's write-ahead log into the database file, as the last that a catalog
-    /// does: what reads the database for damage ends.
+    /// Moves all of SQLite's write-ahead log into the database file. It is a catalog's last call,
+    /// and ends the search for damage first.
     ///
     /// # Errors
     ///

@@ -5,7 +5,8 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::decisions;
-use crate::storage::checked::check_pages;
+use super::shelves::sold_of;
+use crate::storage::checked::{TableChecks, check_pages};
 use crate::storage::{StorageError, classify, log_table, open_writer};
 
 const TABLES: &str = "
@@ -45,6 +46,13 @@ const TABLES: &str = "
         PRIMARY KEY (boot, serial)
     ) STRICT, WITHOUT ROWID;
 ";
+
+/// What is to be checked in the database besides the log.
+pub(super) const TABLE_CHECKS: TableChecks = TableChecks {
+    small_tables: &["stock", "cluster", "identity", "sessions"],
+    sold: sold_of,
+    check_keys: decisions::check_piece,
+};
 
 /// What to do about a damaged database.
 pub(super) const ADVICE: &str = "restore a backup, or move the file away and run \

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use super::{ContentsSummary, DecisionsSummary, Head, KeyedDecision, PIECE, StockRow};
 use crate::catalog::core::stock::RecordedDecision;
 use crate::catalog::journal::decisions;
-use crate::catalog::journal::shelves::sold_of;
+use crate::catalog::journal::schema::TABLE_CHECKS;
 use crate::storage::checked::check_rows;
 use crate::storage::log_table::{open_any, rows, store_of};
 use crate::storage::{StorageError, classify};
@@ -33,7 +33,7 @@ impl SourceFile {
         let connection = open_any(path)?;
         let begun = connection.execute_batch("BEGIN");
         begun.map_err(|error| classify(path, &error))?;
-        check_rows(&connection, path, sold_of)?;
+        check_rows(&connection, path, &TABLE_CHECKS)?;
         Ok(Self { connection, path: path.to_owned() })
     }
 

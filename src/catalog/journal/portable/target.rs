@@ -8,6 +8,7 @@ use rusqlite::{Connection, Transaction, named_params, params};
 
 use super::{ContentsSummary, Head, KeyedDecision, Sink, SourceFile, StockRow};
 use crate::catalog::journal::{decisions, open};
+use crate::storage::checked::remove_mark;
 use crate::storage::log_table::insert;
 use crate::storage::{StorageError, checkpoint, classify, commit};
 use crate::wire::order::{Order, Position};
@@ -60,6 +61,8 @@ impl TargetFile {
         refuse_existing(&self.path)?;
         let folder = self.path.parent().filter(|folder| *folder != Path::new(""));
         let folder = folder.unwrap_or(Path::new("."));
+        // It was of another file of this name.
+        remove_mark(&self.path);
         let named = File::open(&self.partial)
             .and_then(|file| file.sync_all())
             .and_then(|()| std::fs::rename(&self.partial, &self.path))
