@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,7 @@ use super::journal::marker::Past;
 use super::remote::Remote;
 use super::service::Service;
 use super::shared::{Beaten, Tenure};
-use super::sharing::SharingCatalog;
+use super::sharing::{Claimed, SharingCatalog};
 use super::storage::Storage;
 use super::tasks;
 use crate::process::RoleError;
@@ -52,16 +52,22 @@ impl SharingCatalog {
     /// If the term could not begin, or an invariant was found broken.
     pub(super) async fn rule_term(
         &self,
-        tenure: Arc<dyn Tenure>,
-        sent: Instant,
+        Claimed { tenure, sent, beginning }: Claimed<'_>,
         connect: &impl Fn() -> Remote,
+        stop: &CancellationToken,
     ) -> Result<(), RoleError> {
         let mut lease = Lease::claimed(sent);
-        let loaded = match self.load(&*tenure, &mut lease).await {
-            Ok(loaded) => loaded,
-            Err(error) => {
+        let loaded = stop.run_until_cancelled(self.load(&*tenure, &mut lease)).await;
+        let loaded = match loaded.filter(|_| !stop.is_cancelled()) {
+            Some(Ok(loaded)) => loaded,
+            Some(Err(error)) => {
                 self.database_failed(&error);
                 return Err(error.into());
+            }
+            // The process is ending.
+            None => {
+                self.leave_tenure(&*tenure).await;
+                return Ok(());
             }
         };
         let running = self.begin(tenure, loaded, lease, connect());
@@ -69,6 +75,7 @@ impl SharingCatalog {
             log::warn!("cannot record --without: {error}");
         }
         self.state().running = Some(running.clone());
+        drop(beginning);
         self.metrics.terms.inc();
         let (service, recorder) = (&running.service, self.kept.identity.recorder());
         recorder.change(EventKind::Local, "term.begin", || {
@@ -137,13 +144,18 @@ impl SharingCatalog {
             Err(RoleError::Storage(_)) => return Ok(()),
             other => return other,
         }
+        self.leave_tenure(&*tenure).await;
+        Ok(())
+    }
+
+    async fn leave_tenure(&self, tenure: &dyn Tenure) {
         match self.limited(WRITE_LIMIT, tenure.leave()).await {
             Ok(()) => {
-                self.say(|| format!("catalog-{} has left term {} in order", self.id, service.term));
+                let term = tenure.term();
+                self.say(|| format!("catalog-{} has left term {term} in order", self.id));
             }
             Err(error) => self.database_failed(&error),
         }
-        Ok(())
     }
 
     fn begin(

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::core::term::{Audience, ClaimDecision, POLL_INTERVAL, Sighting, Succession};
 use super::readiness::SharingMetrics;
 use super::remote::Remote;
-use super::running_term::{RunningTerm, WRITE_LIMIT, too_few, within};
+use super::running_term::{RunningTerm, too_few, within};
 use super::service::{Kept, Service};
 use super::shared::{Observed, SharedDatabase, Tenure};
 use crate::identity::Identity;
@@ -36,6 +36,9 @@ use crate::wire::term::{CatalogId, Duty, Term, TermReport, WhoRules};
 
 /// How long a look at the database may take: less than other catalogs wait for a beat.
 const OBSERVE_LIMIT: Duration = Duration::from_millis(500);
+/// How long a claim may take: 400 ms for its connections, and as long as any write. One that is
+/// given up sooner may have raised the term, and then every catalog waits again.
+const CLAIM_LIMIT: Duration = Duration::from_secs(1);
 /// How long a catalog stands by after a term that it could not begin, so that another one may try.
 const FAILED_TERM_PAUSE: Duration = Duration::from_secs(2);
 /// A look at the database that is older says nothing of whether it answers.
@@ -53,6 +56,8 @@ pub struct SharingCatalog {
     pub(super) without: Vec<ReplicaId>,
     pub(super) kept: Kept,
     state: Mutex<SharingState>,
+    /// Held from a claim until its term runs, or has failed to.
+    beginning: tokio::sync::Mutex<()>,
     refusals: Repeats,
     /// Terms that ended since no front-end reached this process.
     pub(super) unreached_terms: Repeats,
@@ -70,6 +75,14 @@ pub(super) struct SharingState {
     pub(super) running: Option<RunningTerm>,
     /// Whether front-ends reach it, whether it rules or stands by.
     pub(super) audience: Audience,
+}
+
+/// A term that was claimed and does not run yet.
+pub(super) struct Claimed<'a> {
+    pub(super) tenure: Arc<dyn Tenure>,
+    /// When the claim was sent.
+    pub(super) sent: Instant,
+    pub(super) beginning: tokio::sync::MutexGuard<'a, ()>,
 }
 
 impl SharingCatalog {
@@ -100,6 +113,7 @@ impl SharingCatalog {
             without: without.to_vec(),
             kept,
             state: Mutex::new(state),
+            beginning: tokio::sync::Mutex::default(),
             refusals: Repeats::default(),
             unreached_terms: Repeats::default(),
             metrics,
@@ -111,8 +125,8 @@ impl SharingCatalog {
     pub async fn run(self: Arc<Self>, connect: impl Fn() -> Remote, process: Shutdown) {
         let mut not_before = self.runtime().now();
         loop {
-            let (tenure, sent) = self.stand_by(not_before, &process.stop()).await;
-            match self.rule_term(tenure, sent, &connect).await {
+            let claimed = self.stand_by(not_before, &process.stop()).await;
+            match self.rule_term(claimed, &connect, &process.stop()).await {
                 Ok(())
                 // Another catalog may find it better.
                 | Err(RoleError::Storage(StorageError::Lost(_) | StorageError::Deposed)) => {}
@@ -128,8 +142,10 @@ impl SharingCatalog {
         }
     }
 
-    /// Gives the term up in order, if there is one, once the server has finished.
+    /// Gives the term up in order, if there is one, once the server has finished. One that has been
+    /// claimed and does not run yet is given up by the task that claimed it.
     pub async fn leave(&self) {
+        let _begun = self.beginning.lock().await;
         let Some(running) = self.state().running.take() else { return };
         if let Err(error) = self.leave_term(running).await {
             log::warn!("{error}");
@@ -213,11 +229,7 @@ impl SharingCatalog {
 
     /// Looks at the database until a term can be claimed, which it does not before this time.
     /// Returns the term, and when the claim was sent.
-    async fn stand_by(
-        &self,
-        not_before: Instant,
-        stop: &CancellationToken,
-    ) -> (Arc<dyn Tenure>, Instant) {
+    async fn stand_by(&self, not_before: Instant, stop: &CancellationToken) -> Claimed<'_> {
         let mut succession = Succession::new(self.standbys);
         let news = Repeats::default();
         loop {
@@ -227,11 +239,12 @@ impl SharingCatalog {
                     let decision = self.observed(observed, asked, &mut succession, &news);
                     if let ClaimDecision::Claim(beat) = decision
                         && asked >= not_before
+                        && let beginning = self.beginning.lock().await
                         && !stop.is_cancelled()
                     {
                         let sent = self.runtime().now();
-                        match self.limited(WRITE_LIMIT, self.database.claim(beat)).await {
-                            Ok(Some(tenure)) => return (tenure, sent),
+                        match self.limited(CLAIM_LIMIT, self.database.claim(beat)).await {
+                            Ok(Some(tenure)) => return Claimed { tenure, sent, beginning },
                             Ok(None) => log::debug!("another catalog was faster"),
                             Err(error) => self.database_failed(&error),
                         }

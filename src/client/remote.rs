@@ -38,8 +38,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
 /// Characters that are quoted of an answer that is no front-end's.
 const LONGEST_QUOTE: usize = 200;
-/// The largest answer: a list of some ten thousand toys.
-const LARGEST_ANSWER: usize = 4 << 20;
+/// The largest answer but a list of toys: far more than a toy or an order takes.
+const LARGEST_ANSWER: usize = 64 << 10;
+/// The largest list: 100,000 toys, with the longest names in JSON, where a quotation mark takes two
+/// bytes.
+const LARGEST_LIST: usize = 100_000 * (2 * ToyName::LONGEST + 100);
 
 /// The store's toys and front-ends.
 #[derive(Debug)]
@@ -142,7 +145,7 @@ impl Remote {
                 self.http.get(format!("http://{}/orders/{number}", self.address())).send()
             }
         };
-        receive(sending, time_limit).await
+        receive(sending, time_limit, LARGEST_ANSWER).await
     }
 }
 
@@ -185,7 +188,7 @@ fn new_http() -> awc::Client {
 
 async fn list_toys(address: &Address) -> Result<Vec<ToyName>, String> {
     let answer = new_http().get(format!("http://{address}/products")).send();
-    let answer = receive(answer, ATTEMPT_LIMIT).await;
+    let answer = receive(answer, ATTEMPT_LIMIT, LARGEST_LIST).await;
     let toys: Vec<Toy> = answer.map_err(|error| error.to_string())?.data()?;
     if toys.is_empty() {
         return Err("it has no toys".into());
@@ -196,10 +199,11 @@ async fn list_toys(address: &Address) -> Result<Vec<ToyName>, String> {
 async fn receive(
     sending: awc::SendClientRequest,
     time_limit: Duration,
+    largest: usize,
 ) -> Result<HttpAnswer, NoAnswer> {
     let answer = async {
         let mut response = sending.await.map_err(|error| classify(&error))?;
-        let body = response.body().limit(LARGEST_ANSWER).await;
+        let body = response.body().limit(largest).await;
         let body = body.map_err(|e| NoAnswer::Broken(format!("cannot read the answer: {e}")))?;
         // awc takes the end of the connection for the end of the body.
         let length =

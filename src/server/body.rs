@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_http::{HttpMessage as _, Request};
 use actix_web::body::BoxBody;
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
@@ -14,12 +15,12 @@ use serde::de::DeserializeOwned;
 
 use super::connection::AnswerBody;
 use super::internal::INTERNAL;
+use super::repeated::{self, is_purchase};
 use super::reply::ErrorReply;
 use super::request_id;
 use super::socket::Socket;
 use crate::transport::{LARGEST_MESSAGE, REQUEST_ID};
 use crate::wire::parse_error;
-use crate::wire::purchase::IdempotencyKey;
 
 /// The header by which a purchase is sent again, and is still one.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -59,22 +60,28 @@ pub(super) fn expect(request: Request) -> Ready<Result<Request, HttpResponse>> {
     if announced(headers).is_none_or(|length| length <= largest as u64) {
         return ready(Ok(request));
     }
-    let response = refusal(headers, ErrorReply::TooLarge(largest));
+    let response =
+        refusal(request.method(), request.path(), headers, ErrorReply::TooLarge(largest));
     let socket = request.conn_data::<Rc<Socket>>().cloned();
     ready(Err(response.map_body(|_, body| BoxBody::new(AnswerBody::new(body, socket)))))
 }
 
-/// The reply to a request with these headers that no service is to see. It has what every reply
-/// has: the request's id, and a purchase's key.
-pub(super) fn refusal(headers: &HeaderMap, error: ErrorReply) -> HttpResponse {
+/// The reply to a request that no service is to see. It has what every reply has: the request's id,
+/// and a purchase's key.
+pub(super) fn refusal(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    error: ErrorReply,
+) -> HttpResponse {
     let mut response = error.into_response();
     let replied = response.headers_mut();
     let id = request_id::sent(headers).cloned();
     replied.insert(REQUEST_ID, id.unwrap_or_else(request_id::draw_header));
-    if let Some(key) = headers.get(IDEMPOTENCY_KEY)
-        && IdempotencyKey::from_client(key.as_bytes()).is_some()
-    {
-        replied.insert(IDEMPOTENCY_KEY, key.clone());
+    let sent = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
+    if let Some(key) = repeated::key(is_purchase(method.as_str(), path), sent) {
+        let key = HeaderValue::from_str(key.as_sent()).expect("a key is visible ASCII characters");
+        replied.insert(IDEMPOTENCY_KEY, key);
     }
     response
 }

@@ -24,6 +24,7 @@ mod origin;
 mod paths;
 mod queue;
 mod rate;
+mod repeated;
 mod reply;
 mod request_id;
 mod serving;
@@ -273,7 +274,8 @@ fn app(
             let socket = request.conn_data::<Rc<Socket>>().cloned();
             let named = Named::of(&request);
             if let Err(error) = checks.check(&request) {
-                let response = body::refusal(request.headers(), error);
+                let response =
+                    body::refusal(request.method(), request.path(), request.headers(), error);
                 if let Some(named) = &named {
                     named.say(None, response.status());
                 }

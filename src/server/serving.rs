@@ -219,8 +219,9 @@ fn poll_gather(socket: &Socket, calls: &CallTable, cx: &mut Context<'_>) -> Poll
 /// Writes the answer with which a socket ends, if there is one.
 fn poll_last(intake: &mut Intake, ending: Ending, cx: &mut Context<'_>) -> Poll<Gathered> {
     if let Ending::Answer(why) = ending {
-        let last = intake.last.get_or_insert_with(|| LastAnswer::from(why));
-        let _it_is_closed_either_way = ready!(last.poll(cx, Pin::new(&mut intake.stream)));
+        let Intake { last, held, stream, .. } = intake;
+        let last = last.get_or_insert_with(|| LastAnswer::to(held, why));
+        let _it_is_closed_either_way = ready!(last.poll(cx, Pin::new(stream)));
     }
     Poll::Ready(Gathered::Closed)
 }

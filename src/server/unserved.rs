@@ -15,7 +15,8 @@ use std::task::{Context, Poll, ready};
 use actix_web::web::{Buf as _, Bytes};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use super::request_id;
+use super::body::IDEMPOTENCY_KEY;
+use super::repeated::Repeated;
 use super::stream::Stream;
 use crate::wire::reply::{Failure, Problem};
 
@@ -52,7 +53,22 @@ pub(super) enum Unserved {
 impl LastAnswer {
     /// The answer that replaces the bare one `head`.
     pub(super) fn instead_of(head: &str) -> Self {
-        Self { rest: with_body(head), may_go_on: true }
+        // The parser has the request, and could not read it.
+        Self { rest: with_body(head, &Repeated::of(b"")), may_go_on: true }
+    }
+
+    /// The answer to a request of which this much was read.
+    pub(super) fn to(request: &[u8], why: Unserved) -> Self {
+        let status = match why {
+            Unserved::LongTarget => "400 Bad Request",
+            Unserved::Late => "408 Request Timeout",
+            Unserved::LargeHead => "431 Request Header Fields Too Large",
+            Unserved::Busy => "503 Service Unavailable\r\nretry-after: 1",
+        };
+        let head = format!("HTTP/1.1 {status}{NO_BODY}\r\n");
+        // A process that is busy has no time for those that it refuses.
+        let may_go_on = why != Unserved::Busy;
+        Self { rest: with_body(&head, &Repeated::of(request)), may_go_on }
     }
 
     /// Writes the answer, and waits for the client to read it and to close.
@@ -82,20 +98,6 @@ impl LastAnswer {
     }
 }
 
-impl From<Unserved> for LastAnswer {
-    fn from(why: Unserved) -> Self {
-        let status = match why {
-            Unserved::LongTarget => "400 Bad Request",
-            Unserved::Late => "408 Request Timeout",
-            Unserved::LargeHead => "431 Request Header Fields Too Large",
-            Unserved::Busy => "503 Service Unavailable\r\nretry-after: 1",
-        };
-        let rest = with_body(&format!("HTTP/1.1 {status}{NO_BODY}\r\n"));
-        // A process that is busy has no time for those that it refuses.
-        Self { rest, may_go_on: why != Unserved::Busy }
-    }
-}
-
 /// Finds an error without a body at the end of what is written, and where it starts. Answers with a
 /// body do not end like a head, so that most writes are told apart by their last four bytes.
 pub(super) fn bare_error(bytes: &[u8]) -> Option<(usize, &str)> {
@@ -113,15 +115,15 @@ fn status_of(head: &str) -> Option<u16> {
     head.get(9..12)?.parse().ok()
 }
 
-fn with_body(head: &str) -> Bytes {
+fn with_body(head: &str, Repeated { id, key }: &Repeated) -> Bytes {
     let code = status_of(head).expect("a bare error has a status");
     let error = Problem { code, message: unserved(code).to_owned(), who_rules: None };
     let body = serde_json::to_string(&Failure { error }).expect("an error can be written as JSON");
     let headers = format!(
         "\r\ncontent-length: {}\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\
-         x-request-id: {}\r\nconnection: close\r\n",
+         x-request-id: {id}\r\n{}connection: close\r\n",
         body.len(),
-        request_id::draw()
+        key.as_ref().map_or_else(String::new, |key| format!("{IDEMPOTENCY_KEY}: {key}\r\n")),
     );
     let head = head.replace("\r\nconnection: close\r\n", "\r\n").replace(NO_BODY, &headers);
     Bytes::from(head + &body)
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_replacement_keeps_the_head_and_says_how_long_its_body_is() {
-        let answer = String::from_utf8(with_body(BARE).to_vec()).unwrap();
+        let answer = String::from_utf8(with_body(BARE, &Repeated::of(b"")).to_vec()).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
         assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
@@ -189,11 +191,13 @@ mod tests {
             (Unserved::LargeHead, 431),
             (Unserved::Busy, 503),
         ] {
-            let answer = String::from_utf8(LastAnswer::from(why).rest.to_vec()).unwrap();
+            let request = b"POST /orders HTTP/1.1\r\nX-Request-Id: a\r\nIdempotency-Key: k\r\n\r\n";
+            let answer = String::from_utf8(LastAnswer::to(request, why).rest.to_vec()).unwrap();
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with(&format!("HTTP/1.1 {code} ")), "{head}");
             assert!(head.ends_with("\r\nconnection: close"), "{head}");
             assert_eq!(head.contains("\r\nretry-after: 1\r\n"), code == 503, "{head}");
+            assert!(head.contains("\r\nx-request-id: a\r\nidempotency-key: k\r\n"), "{head}");
             assert!(body.starts_with(&format!(r#"{{"error":{{"code":{code},"#)), "{body}");
         }
     }

@@ -383,6 +383,23 @@ async fn a_purchase_whose_answer_is_lost_is_asked_again_with_the_same_key() {
 }
 
 #[actix_web::test]
+async fn a_used_key_with_a_name_that_no_toy_can_have_is_refused_as_used() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    let buy = async |key: &'static str, name: &str| {
+        let request = fixture.frontend.request("POST", "/orders");
+        let request = request.insert_header(("Idempotency-Key", key));
+        let body = json!({ "name": name, "quantity": 1 });
+        finish(request.send_json(&body)).await.status
+    };
+    let long = "n".repeat(1_001);
+    assert_eq!(buy("a", "Tux").await, 200);
+    assert_eq!(buy("a", &long).await, 422);
+    assert_eq!(buy("b", &long).await, 404);
+    assert_eq!(buy("b", "Tux").await, 200, "what is not sold here is not recorded");
+}
+
+#[actix_web::test]
 async fn a_purchase_goes_where_a_deposed_leader_points() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;

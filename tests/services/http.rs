@@ -185,6 +185,25 @@ async fn what_the_parser_refuses_is_an_error_like_every_other_at_every_role() {
 }
 
 #[actix_web::test]
+async fn what_is_refused_before_its_head_is_whole_repeats_what_was_read_of_it() {
+    let store = Store::new();
+    let frontend = store.run_frontend();
+    let sent = "POST /orders HTTP/1.1\r\nX-Request-Id: trace-8\r\nidempotency-key: mine\r\nHost";
+    let large = format!("{sent}: {}", "h".repeat(40 << 10));
+    for (sent, status) in [(sent.to_owned(), 408), (large, 431)] {
+        let reply = exchange(frontend.address, sent, None).await.remove(0);
+        reply.is_error(status);
+        assert_eq!(reply.header("x-request-id"), Some("trace-8"), "{reply:?}");
+        assert_eq!(reply.header("idempotency-key"), Some("mine"), "{reply:?}");
+    }
+    let sent = "POST /orders HTTP/1.1\r\nX-Request-Id: tra";
+    let reply = exchange(frontend.address, sent, None).await.remove(0);
+    reply.is_error(408);
+    assert_ne!(reply.header("x-request-id"), Some("tra"), "it may go on");
+    assert!(reply.header("idempotency-key").is_some(), "{reply:?}");
+}
+
+#[actix_web::test]
 async fn every_role_answers_errors_in_the_same_shape() {
     let store = Store::new();
     let catalog = store.run_catalog().ready().await;
@@ -426,6 +445,10 @@ async fn a_body_that_is_announced_as_too_large_is_refused_before_it_is_sent() {
     reply.is_error(413);
     assert_eq!(reply.header("idempotency-key"), Some("mine"));
     assert_eq!(reply.header("x-request-id"), Some("trace-7"));
+    let without_key = request("POST", "/orders", &[expect[0], "Content-Length: 16385"]);
+    let drawn = ask(address, without_key).await;
+    drawn.is_error(413);
+    assert!(drawn.header("idempotency-key").is_some_and(|key| !key.is_empty()), "{drawn:?}");
     let replies = exchange(address, post(ORDER, &expect), 2).await;
     assert_eq!((replies[0].status, replies[1].status), (100, 200));
 }
@@ -482,6 +505,9 @@ async fn on_loopback_only_requests_to_a_known_host_are_answered() {
         let reply = ask(frontend, to(host, post(ORDER, &headers))).await;
         reply.is_error(421);
         assert_eq!(reply.header("idempotency-key"), Some("mine"));
+        let reply = ask(frontend, to(host, post(ORDER, &[]))).await;
+        reply.is_error(421);
+        assert!(reply.header("idempotency-key").is_some_and(|key| !key.is_empty()), "{reply:?}");
     }
     assert!(fixture.replica(3).received("purchase").is_empty());
     let whole = request("GET", "http://evil.example/products/Tux", &[]);

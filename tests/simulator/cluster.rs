@@ -355,6 +355,16 @@ impl Cluster {
         }
     }
 
+    /// Ends one of several catalogs in order, as SIGTERM does; its server has nothing to finish.
+    pub(crate) fn terminate(&self, node: Node) {
+        let Node::Candidate(id) = node else { unreachable!("the others end alike") };
+        let env = Env { world: Rc::clone(&self.world), node };
+        let shutdown = self.shutdowns.borrow_mut().remove(&node).expect("it runs");
+        shutdown.stop().cancel();
+        let candidate = Arc::clone(&self.candidates.borrow()[&id]);
+        env.spawn(async move { candidate.leave().await });
+    }
+
     /// Kills a process, as by kill -9 or a power cut.
     pub(crate) fn crash(&self, node: Node) {
         if !self.world.is_up(node) {
@@ -459,6 +469,8 @@ impl Cluster {
             match shutdown.take_failure() {
                 Some(RoleError::Storage(_)) => {}
                 Some(failure) => panic!("{node} ends: {failure}"),
+                // It was told to.
+                None if !cluster.shutdowns.borrow().contains_key(&node) => return,
                 None => panic!("{node} ends without a reason"),
             }
             cluster.crash(node);

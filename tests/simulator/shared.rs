@@ -49,6 +49,10 @@ pub(crate) struct SharedBase {
     primary: Cell<u64>,
     is_away: Cell<bool>,
     standbys: Cell<u32>,
+    /// How long a claim takes before its write and after it.
+    claims_take: Cell<[Duration; 2]>,
+    /// How long a catalog takes to read what its term begins with.
+    loads_take: Cell<Duration>,
 }
 
 impl SharedBase {
@@ -63,6 +67,8 @@ impl SharedBase {
             primary: Cell::default(),
             is_away: Cell::default(),
             standbys: Cell::new(1),
+            claims_take: Cell::default(),
+            loads_take: Cell::default(),
         })
     }
 
@@ -79,6 +85,16 @@ impl SharedBase {
     /// From now on the database answers nothing, or does again.
     pub(crate) fn set_away(&self, is_away: bool) {
         self.is_away.set(is_away);
+    }
+
+    /// Has claims take so long before their write, for connections, and after it, for standbys.
+    pub(crate) fn set_claims_take(&self, times: [Duration; 2]) {
+        self.claims_take.set(times);
+    }
+
+    /// Has catalogs take so long to read what their term begins with.
+    pub(crate) fn set_loads_take(&self, time: Duration) {
+        self.loads_take.set(time);
     }
 
     pub(crate) fn set_standbys(&self, standbys: u32) {
@@ -149,7 +165,7 @@ impl SharedDatabase for Client {
 
     fn claim(&self, seen: Beat) -> Outcome<'_, Option<Arc<dyn Tenure>>> {
         let own = self.own;
-        let claimed = self.base.ask(&self.env, None, move |base| {
+        let work = move |base: &SharedBase| {
             if base.beat.get() != seen {
                 base.network.reached("a claim came too late");
                 return Ok(None);
@@ -157,10 +173,18 @@ impl SharedDatabase for Client {
             base.beat.set(Beat { term: seen.term.next(), count: seen.count + 1 });
             base.holder.set(Some(own));
             Ok(Some((seen.term.next(), base.primary.get())))
-        });
+        };
         let (base, env) = (self.base.clone(), self.env.clone());
         Box::pin(async move {
-            let tenure = claimed.await?.map(|(term, primary)| {
+            let [before, after] = base.claims_take.get();
+            if !before.is_zero() {
+                env.sleep(before).await;
+            }
+            let claimed = base.ask(&env, None, work).await?;
+            if !after.is_zero() {
+                env.sleep(after).await;
+            }
+            let tenure = claimed.map(|(term, primary)| {
                 Arc::new(Connection { base, env, term, primary }) as Arc<dyn Tenure>
             });
             Ok(tenure)
@@ -267,11 +291,18 @@ impl Tenure for Connection {
 
     fn load(&self) -> Outcome<'_, Loaded> {
         let term = self.term;
-        self.ask(move |base| {
+        let loaded = self.ask(move |base| {
             if base.term() != term {
                 return Err(StorageError::Deposed);
             }
             Ok(base.journal.read(Journal::load))
+        });
+        Box::pin(async move {
+            let time = self.base.loads_take.get();
+            if !time.is_zero() {
+                self.env.sleep(time).await;
+            }
+            loaded.await
         })
     }
 

@@ -216,3 +216,36 @@ fn a_catalog_that_wakes_up_shows_nothing_old() {
     }
     assert_eq!(cluster.ruler(), Some(other));
 }
+
+#[test]
+fn a_catalog_rules_though_each_claim_takes_as_long_as_its_parts_may() {
+    let cluster = store();
+    let base = Rc::clone(cluster.shared.get().expect("they share a database"));
+    base.set_claims_take([Duration::from_millis(390), Duration::from_millis(400)]);
+    let (first, other) = both(&cluster);
+    cluster.crash(first);
+    let bought = buy(&cluster, 1, "a");
+    pass(&cluster, TAKEOVER + Duration::from_secs(1));
+    assert!(matches!(of(&bought), Decision::Granted(_)));
+    assert_eq!(cluster.ruler(), Some(other));
+}
+
+#[test]
+fn a_catalog_that_ends_in_order_while_its_term_begins_leaves_it_to_the_other_one_at_once() {
+    let cluster = store();
+    let base = Rc::clone(cluster.shared.get().expect("they share a database"));
+    let (first, other) = both(&cluster);
+    let term = base.term();
+    base.set_loads_take(Duration::from_millis(700));
+    cluster.crash(first);
+    while base.term() == term {
+        pass(&cluster, Duration::from_millis(10));
+    }
+    base.set_loads_take(Duration::ZERO);
+    cluster.start(first);
+    pass(&cluster, Duration::from_millis(200));
+    assert_eq!(cluster.ruler(), None, "the term is claimed, and does not run yet");
+    cluster.terminate(other);
+    pass(&cluster, Duration::from_millis(400));
+    assert_eq!(cluster.ruler(), Some(first), "it need not wait for silence");
+}

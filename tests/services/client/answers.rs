@@ -57,6 +57,21 @@ async fn a_list_of_toys_is_read_in_every_framing_of_http() {
 }
 
 #[actix_web::test]
+async fn a_list_of_as_many_toys_as_a_store_may_have_is_read() {
+    let toys = (0..100_000).map(|number| {
+        format!(
+            r#"{{"name":"A toy with a name of its own, {number:06}","price":15.99,"quantity":1}}"#
+        )
+    });
+    let list = format!(r#"{{"data":[{}]}}"#, toys.collect::<Vec<_>>().join(","));
+    assert!(list.len() > 4 << 20);
+    let said = said_of(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{list}", list.len()));
+    let said = said.await;
+    // The store is open, and the list is not a toy.
+    assert!(said.contains("no query succeeded"), "{said}");
+}
+
+#[actix_web::test]
 async fn bytes_that_are_not_an_answer_are_refused() {
     for answer in [
         "SSH-2.0-OpenSSH_9.6\r\n".to_owned(),
