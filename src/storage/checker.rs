@@ -6,7 +6,7 @@ use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -49,7 +49,11 @@ struct Running {
     ended: Receiver<Infallible>,
     is_ending: Arc<AtomicBool>,
     interrupt: InterruptHandle,
+    may_interrupt: MayInterrupt,
 }
+
+/// Whether what the thread reads may be interrupted. Held while it is.
+type MayInterrupt = Arc<Mutex<bool>>;
 
 /// How often the log was set aside and begun anew, twice: the number is odd while it is emptied.
 /// Otherwise the thread would take the new log's rows for the continuation of the old one's, and
@@ -65,6 +69,7 @@ struct Reading {
     log: SharedLogNumber,
     asleep: Receiver<Infallible>,
     is_ending: Arc<AtomicBool>,
+    may_interrupt: MayInterrupt,
 }
 
 /// Which part of which log was read.
@@ -95,6 +100,7 @@ impl Checker {
         let ((awake, asleep), (ending, ended)) = (sync_channel(0), sync_channel(0));
         let (tell, outcome) = oneshot::channel();
         let (log, is_ending) = (SharedLogNumber::default(), Arc::default());
+        let may_interrupt = Arc::new(Mutex::new(true));
         let reading = Reading {
             path: path.to_owned(),
             connection,
@@ -102,19 +108,21 @@ impl Checker {
             log: SharedLogNumber::clone(&log),
             asleep,
             is_ending: Arc::clone(&is_ending),
+            may_interrupt: Arc::clone(&may_interrupt),
         };
         let is_all_read = !checked.is_by_mark;
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || reading.run(first, is_all_read, ending, tell))
             .map_err(|error| StorageError::Broken(path.to_owned(), error.to_string()))?;
-        let running = Mutex::new(Some(Running { thread, awake, ended, is_ending, interrupt }));
-        Ok(Self { path: path.to_owned(), running, log, outcome: Mutex::new(Some(outcome)) })
+        let running = Running { thread, awake, ended, is_ending, interrupt, may_interrupt };
+        let (running, outcome) = (Mutex::new(Some(running)), Mutex::new(Some(outcome)));
+        Ok(Self { path: path.to_owned(), running, log, outcome })
     }
 
     /// Returns what is damaged, once that is found. For one caller.
     pub(crate) fn damage(&self) -> impl Future<Output = StorageError> + use<> {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let outcome = locked(&self.outcome).take();
         let path = self.path.clone();
         async move {
             let Some(outcome) = outcome else { return pending().await };
@@ -133,17 +141,17 @@ impl Checker {
 
     /// Ends the thread, whatever it reads.
     pub(crate) fn end(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = locked(&self.running).take();
         let Some(running) = running else { return };
-        let Running { thread, awake, ended, is_ending, interrupt } = running;
-        is_ending.store(true, Ordering::Release);
-        drop(awake);
+        running.is_ending.store(true, Ordering::Release);
+        drop(running.awake);
         // An interrupt that comes between two statements has no effect.
-        interrupt.interrupt();
-        while ended.recv_timeout(INTERRUPT_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            interrupt.interrupt();
+        while running.ended.recv_timeout(INTERRUPT_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            if *locked(&running.may_interrupt) {
+                running.interrupt.interrupt();
+            }
         }
-        if thread.join().is_err() {
+        if running.thread.join().is_err() {
             log::error!("the thread that checks {} panicked", self.path.display());
         }
     }
@@ -173,8 +181,8 @@ impl SharedLogNumber {
 }
 
 impl Reading {
-    /// Reads until the role ends, or damage is found. `ending` is dropped when nothing may be
-    /// interrupted any more.
+    /// Reads until the role ends, or damage is found. `ending` is dropped when all was read that
+    /// will be.
     fn run(
         &self,
         first: impl FnOnce(&Connection) -> rusqlite::Result<()>,
@@ -184,11 +192,10 @@ impl Reading {
     ) {
         let mut marked = 0;
         let worked = self.work(first, &mut is_all_read, &mut marked);
+        *locked(&self.may_interrupt) = false;
         drop(ending);
         let outcome = match worked {
-            Err(error) if matches!(error, StorageError::Corrupt(..)) || !self.is_ending() => {
-                Err(error)
-            }
+            Err(error) if !self.is_interrupt(&error) => Err(error),
             // At the end as well, so that the next start reads less.
             Ok(()) | Err(_) if is_all_read => {
                 self.leave_transaction();
@@ -202,6 +209,11 @@ impl Reading {
         if let Err(Err(error)) = tell.send(outcome) {
             log::error!("{error}");
         }
+    }
+
+    /// Whether an error is only that the role ends.
+    fn is_interrupt(&self, error: &StorageError) -> bool {
+        self.is_ending() && !matches!(error, StorageError::Corrupt(..))
     }
 
     fn work(
@@ -339,6 +351,10 @@ impl Reading {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -409,6 +425,7 @@ mod tests {
                 log: SharedLogNumber::default(),
                 asleep: sync_channel(0).1,
                 is_ending: Arc::default(),
+                may_interrupt: Arc::default(),
             }
         }
 
