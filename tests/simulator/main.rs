@@ -54,6 +54,7 @@ mod paths;
 mod runs;
 mod shared;
 mod start_tests;
+mod steady;
 mod takeover_tests;
 mod transcript;
 mod world;

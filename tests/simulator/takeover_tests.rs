@@ -1,83 +1,27 @@
 //! Two catalogs, one of which is stopped, killed or cut off: the other one rules, and what the
 //! first does when it wakes up harms nothing.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use toystore::catalog::core::term::UNREACHED_TERM;
-use toystore::identity::Identity;
-use toystore::roles::{Engine, Role};
-use toystore::transport::CallError;
-use toystore::wire::calls::Call;
-use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
-use toystore::wire::quantity::Quantity;
-use toystore::wire::replication::ReplicaId;
-use toystore::wire::toy::ToyName;
-use toystore::wire::trace::RequestOrigin;
+use toystore::roles::Engine;
+use toystore::wire::purchase::Decision;
 
 use super::cluster::{self, Cluster};
-use super::machine;
-use super::message::{Node, PlaceOrder, ShowToy, Shown};
-use super::world::{Env, Timing, World};
+use super::message::{Node, ShowToy, Shown};
+use super::steady::{self, Answered, PATIENCE, ask, buy, pass};
 
-/// Until then a new store has heard its replicas, chosen a leader, and begun its sessions.
-const SETTLED: Duration = Duration::from_secs(3);
-/// How long a client waits.
-const PATIENCE: Duration = Duration::from_secs(8);
 /// Within this time another catalog rules, and what an earlier one let front-ends cache is gone.
 const TAKEOVER: Duration = Duration::from_millis(2_500);
 
-/// An answer, once it is there.
-type Answered<T> = Rc<RefCell<Option<Result<T, CallError>>>>;
-
-/// A store with two catalogs and two front-ends, in a steady world.
+/// A store with two catalogs and two front-ends.
 fn store() -> Rc<Cluster> {
     store_on(cluster::several_catalogs())
 }
 
 fn store_on(engine: Engine) -> Rc<Cluster> {
-    machine::take_logs();
-    let world = World::new(1, toystore::clock::now(), false, Timing::Steady);
-    let replicas: Vec<_> = (1..=2).map(ReplicaId).collect();
-    let toys = [ToyName::from("Tux")];
-    let mut roles = cluster::roles(&replicas, &[1, 2], &toys, 100, 10, Duration::from_secs(60));
-    roles.catalog.engine = engine;
-    let cluster = Cluster::with_roles(world, roles, 1, false);
-    cluster.world.switch_on(Node::Client(1));
-    cluster.servers().into_iter().for_each(|node| cluster.start(node));
-    pass(&cluster, SETTLED);
-    cluster
-}
-
-fn pass(cluster: &Cluster, time: Duration) {
-    cluster.world.run_until(cluster.world.time() + time);
-}
-
-fn ask<C: Call>(cluster: &Cluster, frontend: u32, call: C) -> Answered<C::Answer> {
-    let env = Env { world: Rc::clone(&cluster.world), node: Node::Client(1) };
-    let own = Identity::new(Role::Frontend(0), None);
-    let peer = cluster.network.peer(&env, Node::Frontend(frontend), &own);
-    let answered = Answered::default();
-    let to = Rc::clone(&answered);
-    env.spawn(async move {
-        *to.borrow_mut() = Some(peer.call(&call, PATIENCE).await);
-    });
-    answered
-}
-
-fn buy(cluster: &Cluster, frontend: u32, key: &str) -> Answered<Decision> {
-    ask(
-        cluster,
-        frontend,
-        PlaceOrder(Purchase {
-            key: IdempotencyKey::from(key.to_owned()),
-            name: "Tux".into(),
-            quantity: Quantity::ONE,
-            origin: RequestOrigin::default(),
-            boot: None,
-        }),
-    )
+    steady::store(2, &[1, 2], |roles| roles.catalog.engine = engine)
 }
 
 fn show(cluster: &Cluster, frontend: u32) -> Answered<Shown> {

@@ -51,8 +51,8 @@ impl Events {
     }
 
     /// Waits until the roles that start together with this one answer, but no longer than `limit`.
-    /// So that a role ends soon afterwards is noticed, and one that has not started yet is not
-    /// taken for one that comes back.
+    /// Otherwise a role that ends soon afterwards would not be missed, and one that has not started
+    /// yet would seem to come back.
     async fn until_all_answer(&self, limit: Duration) {
         let runtime = &self.service.runtime;
         let deadline = runtime.now() + limit;
