@@ -42,19 +42,17 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// The shares of this process.
+    /// The shares of this process, which wants so many worker threads.
     #[must_use]
-    pub fn of_this_process() -> Self {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::new(limit, cores)
+    pub fn of_this_process(workers: usize) -> Self {
+        Self::new(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), workers)
     }
 
-    /// The shares of a process that may have `limit` files open, on a machine with `cores`.
+    /// The shares of a process that may have `limit` files open, and wants so many worker threads.
     #[must_use]
-    pub fn new(limit: u64, cores: usize) -> Self {
+    pub fn new(limit: u64, workers: usize) -> Self {
         let most_workers = usize::try_from(limit / FILES_OF_A_WORKER).unwrap_or(usize::MAX);
-        let workers = cores.min(most_workers).max(1);
+        let workers = workers.min(most_workers).max(1);
         let threads = workers as u64 + OTHER_THREADS;
         let rest = limit.saturating_sub(OWN_FILES + threads * FILES_OF_A_THREAD);
         let connections = (rest / 2 / workers as u64).clamp(1, MOST_CONNECTIONS);

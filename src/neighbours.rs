@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::catalogs::Catalogs;
-use crate::descriptors::Descriptors;
 use crate::identity::Identity;
 use crate::roles::{Role, Roles};
+use crate::server::Threads;
 use crate::transport::{Http, Peer};
 use crate::wire::replication::ReplicaId;
 use crate::wire::timing::ServerTiming;
@@ -73,7 +73,7 @@ impl Neighbours {
 /// The function that is returned, if it is asked for a role that `roles` does not have.
 pub fn over_sockets<'a>(roles: &'a Roles, own: &'a Arc<Identity>) -> impl Fn(Role) -> Peer + 'a {
     let peers = roles.in_start_order().len();
-    let most_calls = Descriptors::of_this_process().calls_to_each_of(peers);
+    let most_calls = Threads::of(own.role()).descriptors().calls_to_each_of(peers);
     move |role| {
         let address = roles.way_to(role).expect("only the roles of roles.toml are asked");
         let access = roles.access();

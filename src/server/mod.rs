@@ -32,6 +32,7 @@ mod site;
 mod slots;
 mod socket;
 mod stream;
+mod threads;
 mod unserved;
 
 use std::future::ready;
@@ -42,7 +43,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{HttpServiceBuilder, KeepAlive, Request, Response};
-use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{
     IntoServiceFactory as _, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
 };
@@ -51,10 +51,9 @@ use actix_web::dev::{AppConfig, Service, ServiceFactory, ServiceRequest, Service
 use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, Error, HttpMessage as _, HttpResponse, rt};
+use actix_web::{App, Error, HttpMessage as _, HttpResponse};
 use futures_util::FutureExt as _;
 use futures_util::future::Either;
-use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
 
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
@@ -77,8 +76,9 @@ use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;
 use self::slots::Supply;
 use self::socket::Socket;
+use self::threads::End;
+pub use self::threads::Threads;
 pub use self::unserved::unserved;
-use crate::descriptors::Descriptors;
 use crate::metrics::{Metrics, RequestsOfThread};
 use crate::roles::{Host, RateLimit, Role, Roles};
 use crate::tls::TlsServer;
@@ -92,10 +92,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const WRITE_BUFFER: usize = 4 << 10;
 /// The most characters of a path that are logged: more than the longest of `/products` usually has.
 const LONGEST_LOGGED_PATH: usize = 200;
-/// How long a stopping server waits for what it has accepted: a little more than the front-end's
-/// deadline for a purchase.
-const DRAIN_SECONDS: u64 = 12;
-
 /// Whom a server answers.
 #[derive(Clone, Debug, Default)]
 pub struct Admission {
@@ -116,14 +112,15 @@ impl Admission {
     }
 }
 
-/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted, and
-/// counts it in `metrics`.
+/// Serves `routes` on `listener` by `threads` until `stop` is cancelled, then finishes what was
+/// accepted, and counts it in `metrics`.
 ///
 /// # Errors
 ///
 /// If the listener cannot be used.
 pub async fn serve<F>(
     listener: TcpListener,
+    threads: Threads,
     Admission { hosts, limit, tls }: Admission,
     routes: F,
     metrics: &Metrics,
@@ -134,23 +131,20 @@ where
 {
     let address = listener.local_addr()?;
     let hosts = KnownHosts::new(address.ip(), &hosts);
-    let descriptors = Descriptors::of_this_process();
-    let server = Server::build()
-        .workers(descriptors.workers)
-        .max_concurrent_connections(descriptors.connections)
-        .disable_signals()
-        .shutdown_timeout(DRAIN_SECONDS);
-    let draining = server.graceful_shutdown_signal();
+    let descriptors = threads.descriptors();
+    let draining = CancellationToken::new();
+    let connections = metrics.connections.clone();
     let terms = Terms {
         supply: Supply::new(descriptors.connections, descriptors.workers),
         limit: limit.map(|limit| Arc::new(RequestLimit::new(limit))),
-        connections: metrics.connections.clone(),
+        connections: connections.clone(),
         stop: stop.clone(),
         tls,
     };
+    let end = End { stop, draining: draining.clone(), connections };
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
     let requests = metrics.requests.clone();
-    let worker = move || {
+    let thread = move || {
         let (draining, terms) = (draining.clone(), terms.clone());
         let checks = Checks { hosts: hosts.clone(), limit: terms.limit.clone() };
         let requests = requests.of_thread();
@@ -165,16 +159,14 @@ where
             async move { Ok::<_, ()>(Serving::new(http.await?, calls, terms)) }
         })
     };
-    let server = server.listen("http", listener, worker)?.run();
-    rt::spawn(end(server.handle(), stop, metrics.connections.clone()));
-    server.await
+    threads.serve(listener, thread, end).await
 }
 
-/// Builds the dispatchers of one worker thread, which answer on `address` until the server is
+/// Builds the dispatchers of one thread, which answer on `address` until the server is
 /// `draining`.
 fn dispatchers<S>(
     address: SocketAddr,
-    draining: GracefulShutdownSignal,
+    draining: CancellationToken,
 ) -> HttpServiceBuilder<
     Connection,
     S,
@@ -200,7 +192,7 @@ where
     HttpServiceBuilder::default()
         .graceful_shutdown_signal(move || {
             let draining = draining.clone();
-            async move { draining.notified().await }
+            async move { draining.cancelled().await }
         })
         .keep_alive(KeepAlive::Os)
         .client_request_timeout(Duration::ZERO)
@@ -211,22 +203,6 @@ where
             let _no_other_socket_before = data.insert(Rc::clone(&connection.0));
         })
         .expect(fn_service(body::expect))
-}
-
-/// Ends the server once `stop` is cancelled. While it ends, actix looks for what is left of its
-/// connections once a second, so those that have nothing to wait for are given time to end first.
-async fn end(server: ServerHandle, stop: CancellationToken, connections: IntGauge) {
-    const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-    const LOOKS: u32 = 40;
-    stop.cancelled().await;
-    server.pause().await;
-    for _ in 0..LOOKS {
-        if connections.get() == 0 {
-            break;
-        }
-        rt::time::sleep(LOOK_INTERVAL).await;
-    }
-    server.stop(true).await;
 }
 
 /// What is checked of every request before a service sees it.
@@ -243,7 +219,7 @@ impl Checks {
     }
 }
 
-/// The service of one worker thread.
+/// The service of one thread.
 fn app(
     checks: Checks,
     routes: &mut dyn FnMut(&mut ServiceConfig),
