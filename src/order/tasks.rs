@@ -234,8 +234,7 @@ impl Service {
     /// was read to its end, so that nothing is missing but what is new.
     async fn fetch(&self, remote: &Remote) -> bool {
         for other in remote.others() {
-            let fetched =
-                self.fetch_from(async |from| self.rows_of(remote, other, from).await).await;
+            let fetched = self.fetch_from(async |from| remote.rows(other, from).await).await;
             let reason = format!("replicas {} and {other} hold different orders", self.id);
             if fetched == Fetched::Diverged
                 && self.conditions.foreign_logs.happened(&reason, self.runtime.now())
@@ -244,19 +243,6 @@ impl Service {
             }
         }
         self.fetch_journal(remote).await
-    }
-
-    async fn rows_of(
-        &self,
-        remote: &Remote,
-        other: ReplicaId,
-        from: u64,
-    ) -> Result<Rows, CallError> {
-        let rows = remote.rows(other, from).await?;
-        if !rows.orders.is_empty() {
-            self.decide(|core, _| core.note_rows_of_a_peer());
-        }
-        Ok(rows)
     }
 
     /// Fetches all that the journal has. True if it was read to its end.
@@ -276,6 +262,9 @@ impl Service {
         loop {
             let from = self.decide(|core, _| core.accepted().length);
             let Ok(rows) = ask(from).await else { return Fetched::Failed };
+            if !rows.orders.is_empty() {
+                self.decide(|core, _| core.note_rows_asked_for());
+            }
             let taken = self.take(&rows, &Traces::None).await;
             if taken.is_ok() {
                 self.metrics.caught_up(&rows);

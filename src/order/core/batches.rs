@@ -226,6 +226,9 @@ impl<W> Core<W> {
                 }
             }
         }
+        if !rows.orders.is_empty() {
+            self.note_rows_asked_for();
+        }
         // If the rows are not taken, this replica is behind the journal, and fetches them.
         match self.take(rows) {
             Ok(write) => return Some(write),

@@ -211,9 +211,19 @@ impl<W> Core<W> {
         LogEnd { end: self.accepted(), vouched_by: self.vouched_by }
     }
 
-    /// Notes that rows of another replica come. They may be from before the catalog's database went
-    /// back in time, so that the catalog must vouch for this log anew.
-    pub fn note_rows_of_a_peer(&mut self) {
+    /// Notes that rows come which this replica has asked for. They may be from before the catalog's
+    /// database went back in time, so that the catalog must vouch for this log anew: another
+    /// replica may still have such rows, and an answer of the catalog itself may be late.
+    ///
+    /// ```text
+    /// leader                           catalog
+    ///   | batch [a] ------------------->| commits row 7
+    ///   |                          -----| is restored to 7 rows: another start
+    ///   | how long is the journal? -+-->|
+    ///   |<- 7 rows: it vouches -----+---|
+    ///   |<- row 7, late ------------     no other has this row: it must not look forged
+    /// ```
+    pub fn note_rows_asked_for(&mut self) {
         self.vouched_by = None;
     }
 
@@ -230,7 +240,10 @@ impl<W> Core<W> {
             let is_vouched_for = boot.is_some() && boot == self.vouched_by;
             return if is_vouched_for { JournalCheck::Forged } else { JournalCheck::JournalBehind };
         }
-        self.vouched_by = boot;
+        // Rows that came since the catalog was asked need not be in its journal.
+        if status.journal.length >= self.accepted().length {
+            self.vouched_by = boot;
+        }
         self.catalog_answered(asked);
         self.journal_reported(status.journal.length);
         // A leader without purchases must be woken to fetch.
@@ -241,9 +254,10 @@ impl<W> Core<W> {
 
 #[cfg(test)]
 mod tests {
+    use super::batches::{BatchOutcome, SellStep};
     use super::*;
     use crate::wire::order::{Order, OrderNumber, Rows};
-    use crate::wire::purchase::{IdempotencyKey, Purchase};
+    use crate::wire::purchase::{CommitReply, Decision, IdempotencyKey, Purchase, Verdict};
     use crate::wire::quantity::Quantity;
     use crate::wire::replication::{Acquisition, AcquisitionReply, Epoch, NominationReply};
     use crate::wire::trace::RequestOrigin;
@@ -398,6 +412,41 @@ mod tests {
         }
         core.begin_anew();
         assert_eq!(core.log_end(), LogEnd { end: Position::START, vouched_by: None });
+    }
+
+    #[test]
+    fn a_late_answer_of_an_earlier_start_of_the_catalog_is_not_taken_for_forged() {
+        let now = crate::clock::now();
+        let restored = |core: &Core<u32>| CatalogStatus {
+            leadership: core.leadership(),
+            journal: end_of(&journal(1)),
+        };
+        // The answer comes between the question how long the journal is and its answer.
+        let mut core = leader(1);
+        let (before, status) = (core.known(), restored(&core));
+        batch_of_a_restored_catalog(&mut core, now);
+        let heard = core.heard_from_catalog((status, Some(8)), now, before);
+        assert_eq!(heard, JournalCheck::Known);
+        let heard = core.heard_from_catalog((status, Some(8)), now, core.known());
+        assert_eq!(heard, JournalCheck::JournalBehind);
+        // It comes after that answer.
+        let mut core = leader(1);
+        core.heard_from_catalog((restored(&core), Some(8)), now, core.known());
+        batch_of_a_restored_catalog(&mut core, now);
+        let heard = core.heard_from_catalog((status, Some(8)), now, core.known());
+        assert_eq!(heard, JournalCheck::JournalBehind);
+    }
+
+    /// A batch is sent, and the row that it gets was committed before the catalog was restored.
+    fn batch_of_a_restored_catalog(core: &mut Core<u32>, now: Instant) {
+        core.purchase(purchase("a", 1), 1, |_| false).unwrap();
+        let SellStep::Sell(epoch, _) = core.next_step(now, |_| false) else {
+            unreachable!("it leads, and a purchase waits")
+        };
+        let verdicts = vec![Verdict::Decided(Decision::Granted(OrderNumber(1)))];
+        let reply = CommitReply::Decided { verdicts, rows: stretch(1, 2) };
+        let write = core.batch_answered(epoch, BatchOutcome::Answered(reply), now, now);
+        assert!(write.is_some());
     }
 
     #[test]
