@@ -62,6 +62,18 @@ impl Pauses {
     }
 }
 
+/// As many of a role's neighbours are asked as often as one alone would be.
+const FEW: u32 = 4;
+
+/// Returns the interval of what is asked of each of `count` neighbours, or by each of them, every
+/// `interval` if they are few. If there are more it is longer, up to `longest`, so that an idle
+/// store of many replicas has hardly more to do than one of three.
+#[must_use]
+pub fn shared_out(interval: Duration, count: usize, longest: Duration) -> Duration {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    (interval.saturating_mul(count) / FEW).clamp(interval, longest.max(interval))
+}
+
 /// The time that a call was given has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
@@ -123,5 +135,13 @@ mod tests {
         assert_eq!(pauses.next(start, false), START_PAUSE);
         assert_eq!(pauses.next(start, true), interval);
         assert_eq!(pauses.next(start + START_PERIOD, false), interval, "it is not there");
+    }
+
+    #[test]
+    fn many_neighbours_are_asked_less_often_each_up_to_a_limit() {
+        let ms = Duration::from_millis;
+        let intervals = [0, 2, 4, 6, 19, 1_000].map(|count| shared_out(ms(100), count, ms(400)));
+        assert_eq!(intervals, [100, 100, 100, 150, 400, 400].map(ms));
+        assert_eq!(shared_out(ms(100), 19, ms(50)), ms(100), "never more often than usual");
     }
 }

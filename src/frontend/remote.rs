@@ -99,6 +99,11 @@ impl Remote {
         self.neighbours.catalog.call(&EndSession { session }, CATALOG_TIMEOUT).await
     }
 
+    /// The ids of all replicas.
+    pub(super) fn replicas(&self) -> impl Iterator<Item = ReplicaId> {
+        self.neighbours.replicas()
+    }
+
     pub(super) async fn check(
         &self,
         replica: ReplicaId,

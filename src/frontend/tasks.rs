@@ -13,7 +13,7 @@ use super::remote::Remote;
 use super::service::Service;
 use crate::repeats::Repeats;
 use crate::roles::Roles;
-use crate::runtime::Pauses;
+use crate::runtime::{Pauses, shared_out};
 use crate::shutdown::Shutdown;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::calls::LogReport;
@@ -24,6 +24,8 @@ use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaI
 const CATALOG_INTERVAL: Duration = Duration::from_millis(200);
 /// How long after its last answer a replica's health is checked again.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// The most that this grows in a store of many replicas, for those that need not be watched.
+const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(400);
 
 /// Starts a front-end's tasks, which end with `shutdown`.
 pub fn start(service: &Arc<Service>, remote: &Rc<Remote>, roles: &Roles, shutdown: &Shutdown) {
@@ -125,6 +127,8 @@ impl Service {
         let mut limit = CheckLimit::default();
         let pauses = Pauses::new(&*self.runtime, CHECK_INTERVAL);
         let mut early = EarlyChecks::new(self.runtime.now(), CHECK_INTERVAL);
+        let replicas = remote.replicas().count();
+        let rest = shared_out(CHECK_INTERVAL, replicas, LONGEST_CHECK_INTERVAL);
         loop {
             let asked = self.runtime.now();
             let mut again_at_once = false;
@@ -152,14 +156,17 @@ impl Service {
                 Err(CallError::Unreachable(_)) => HealthCheck::Missed,
             };
             let counts = !pauses.asks_often(asked) || early.counts(&check, asked);
-            let is_led = self.select(|selection| {
+            let changed = self.leader_changed.notified();
+            let (is_led, may_rest) = self.select(|selection| {
                 if counts {
                     selection.checked(replica, check);
                 }
-                selection.is_leader_seen()
+                (selection.is_leader_seen(), selection.may_rest(replica))
             });
             self.selecting.notify_one();
-            if !again_at_once {
+            if may_rest && rest > CHECK_INTERVAL {
+                let _either = self.runtime.timeout(rest, changed).await;
+            } else if !again_at_once {
                 self.runtime.sleep(pauses.next(self.runtime.now(), is_led)).await;
             }
         }

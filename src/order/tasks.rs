@@ -18,7 +18,7 @@ use super::remote::Remote;
 use super::service::{Service, Waiter};
 use crate::events::Traces;
 use crate::failpoint;
-use crate::runtime::Pauses;
+use crate::runtime::{Pauses, shared_out};
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::transport::CallError;
@@ -35,6 +35,12 @@ const GAP_PAUSE: Duration = Duration::from_millis(20);
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the database and the catalog are asked whether they respond.
 const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// The most that these two grow in a store of many replicas: a disk that is full is to be noticed
+/// within a second, and one answer to a self-check makes a replica fit to lead for as long.
+const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(400);
+/// The most that the interval of heartbeats grows: a follower that hangs is noticed before the next
+/// purchase, if that comes some seconds later.
+const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The shortest time between two questions to the catalog, however many hints there are.
 const HINT_PAUSE: Duration = Duration::from_millis(5);
@@ -159,6 +165,8 @@ impl Service {
 
     /// Replicates to one follower, for ever, whenever this replica leads.
     async fn replicate(self: Arc<Self>, remote: Rc<Remote>, follower: ReplicaId) {
+        let followers = remote.others().count();
+        let heartbeat = shared_out(HEARTBEAT_INTERVAL, followers, LONGEST_HEARTBEAT_INTERVAL);
         loop {
             let grown = self.grown.notified();
             let (leads, has_rows) =
@@ -167,7 +175,7 @@ impl Service {
                 grown.await;
             } else if !has_rows {
                 // Whether rows came or a heartbeat is due: look again.
-                let _either = self.runtime.timeout(HEARTBEAT_INTERVAL, grown).await;
+                let _either = self.runtime.timeout(heartbeat, grown).await;
             }
             if let Some(cursor) = self.decide(|core, _| core.cursor_of(follower)) {
                 self.replicate_from(&remote, follower, cursor).await;
@@ -215,7 +223,7 @@ impl Service {
     /// Asks the others for what this replica missed while it was away (once, at its start), and
     /// afterwards whenever it is behind; for ever.
     async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
-        let pauses = Pauses::new(&*self.runtime, CATCH_UP_INTERVAL);
+        let pauses = self.pauses(CATCH_UP_INTERVAL, &remote);
         loop {
             if self.decide(|core, _| core.should_fetch())
                 && self.belong(&remote).await.is_ok()
@@ -281,7 +289,7 @@ impl Service {
     /// Checks whether the database and the catalog respond, for ever. The catalog's status also
     /// tells of new leaders, and of orders that this replica lacks.
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
-        let pauses = Pauses::new(&*self.runtime, SELF_CHECK_INTERVAL);
+        let pauses = self.pauses(SELF_CHECK_INTERVAL, &remote);
         loop {
             let asked = self.runtime.now();
             let (pulse, answered) =
@@ -294,13 +302,20 @@ impl Service {
                     let _noted = self.store::<()>(std::future::ready(Err(error))).await;
                 }
             }
-            // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
-            self.runtime.sleep(HINT_PAUSE).await;
             let has_found = answered.is_ok() && self.identity.store().is_some();
-            let pause = pauses.next(self.runtime.now(), has_found);
-            let rest = pause.saturating_sub(HINT_PAUSE);
-            let _either = self.runtime.timeout(rest, self.hinted.notified()).await;
+            let began = self.runtime.now();
+            let pause = pauses.next(began, has_found);
+            // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
+            if self.runtime.timeout(pause, self.hinted.notified()).await.is_ok() {
+                self.runtime.sleep_until(began + HINT_PAUSE).await;
+            }
         }
+    }
+
+    /// The pauses between what each replica of the store does every `interval`.
+    fn pauses(&self, interval: Duration, remote: &Remote) -> Pauses {
+        let others = remote.others().count();
+        Pauses::new(&*self.runtime, shared_out(interval, others, LONGEST_CHECK_INTERVAL))
     }
 }
 

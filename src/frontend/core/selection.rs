@@ -185,6 +185,19 @@ impl Selection {
             || status.is_some_and(|status| status.state == ReplicaState::Leader)
     }
 
+    /// Returns whether a replica may be checked less often: another one leads and works, and
+    /// nothing that is counted in its own checks is under way.
+    #[must_use]
+    pub fn may_rest(&self, id: ReplicaId) -> bool {
+        let is_settled = |candidate: &Candidate| {
+            candidate.health.condition() == Condition::Ready && candidate.yields == 0
+        };
+        self.is_leader_seen()
+            && self.leader() != Some(id)
+            && self.leader_condition() == Some(Condition::Ready)
+            && self.candidate(id).is_some_and(is_settled)
+    }
+
     /// Returns the replicas that answer and do not know the leadership yet.
     #[must_use]
     pub fn uninformed(&self) -> Vec<ReplicaId> {
@@ -597,6 +610,18 @@ mod tests {
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(ONE));
         selection.checked(TWO, status(TWO, ReplicaState::Follower, leading(1, THREE)));
         assert_eq!(selection.nominee().map(|nominee| nominee.id), Some(TWO));
+    }
+
+    #[test]
+    fn only_replicas_that_follow_a_leader_that_works_may_be_checked_less_often() {
+        let may_rest = |selection: &Selection| [ONE, TWO, THREE].map(|id| selection.may_rest(id));
+        assert_eq!(may_rest(&all_new()), [false; 3]);
+        let mut selection = led_by_three();
+        assert_eq!(may_rest(&selection), [true, true, false]);
+        selection.checked(TWO, HealthCheck::Missed);
+        assert_eq!(may_rest(&selection), [true, false, false]);
+        selection.checked(THREE, HealthCheck::Missed);
+        assert_eq!(may_rest(&selection), [false; 3], "one of them may have to lead");
     }
 
     #[test]
