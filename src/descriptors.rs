@@ -14,6 +14,8 @@
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::roles::Role;
+
 /// What a role opens besides connections: its listener, log and pid file, two connections to a
 /// database with three files each, the file for its room, the signals; and as much again in
 /// reserve.
@@ -30,6 +32,15 @@ const MOST_CONNECTIONS: u64 = 4_096;
 /// Calls in flight at once to one peer from one thread at most.
 const MOST_CALLS: u64 = 512;
 
+/// The threads that serve a role's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One for each core.
+    ForEachCore,
+    /// The one that runs the role's tasks.
+    Own,
+}
+
 /// The shares of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
@@ -41,13 +52,31 @@ pub struct Descriptors {
     calls: u64,
 }
 
-impl Descriptors {
-    /// The shares of this process, which wants so many worker threads.
+impl Threads {
+    /// The threads of `role`.
     #[must_use]
-    pub fn of_this_process(workers: usize) -> Self {
-        Self::new(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), workers)
+    pub fn of(role: Role) -> Self {
+        match role {
+            Role::Frontend(_) => Self::ForEachCore,
+            Role::Catalog | Role::CatalogProcess(_) | Role::Order(_) => Self::Own,
+        }
     }
 
+    /// Returns how connections and calls share the files that this process may have open.
+    #[must_use]
+    pub fn descriptors(self) -> Descriptors {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        match self {
+            Self::ForEachCore => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                Descriptors::new(limit, cores)
+            }
+            Self::Own => Descriptors::new(limit, 1),
+        }
+    }
+}
+
+impl Descriptors {
     /// The shares of a process that may have `limit` files open, and wants so many worker threads.
     #[must_use]
     pub fn new(limit: u64, workers: usize) -> Self {

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::catalogs::Catalogs;
+use crate::descriptors::Threads;
 use crate::identity::Identity;
 use crate::roles::{Role, Roles};
-use crate::server::Threads;
 use crate::transport::{Http, Peer};
 use crate::wire::replication::ReplicaId;
 use crate::wire::timing::ServerTiming;

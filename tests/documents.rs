@@ -523,7 +523,7 @@ const TOLD: [(&str, &str, &str); 31] = [
         "100 ms after its",
     ),
     ("frontend/service.rs", "MOST_IN_FLIGHT: usize = 1_024", "at a front-end | 1,024"),
-    ("server/mod.rs", "DRAIN_SECONDS: u64 = 12", "for at most 12 s"),
+    ("server/threads.rs", "DRAIN_LIMIT: Duration = Duration::from_secs(12)", "for at most 12 s"),
     ("wire/replication.rs", "MOST_ROWS: u64 = 1_000", "4 MiB; 1,000"),
 ];
 

@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("failpoint.rs", &[]),
     ("tls.rs", &[]),
     ("roles/", &["wire", "tls"]),
-    ("descriptors.rs", &[]),
+    ("descriptors.rs", &["roles"]),
     ("events/", &["wire", "roles", "runtime", "clock"]),
     ("rulers.rs", &["wire"]),
     ("identity.rs", &["wire", "roles", "events", "rulers"]),

@@ -76,9 +76,9 @@ use self::site::KnownHosts;
 pub use self::site::refuse_other_sites;
 use self::slots::Supply;
 use self::socket::Socket;
-use self::threads::End;
-pub use self::threads::Threads;
+use self::threads::ServerEnd;
 pub use self::unserved::unserved;
+pub use crate::descriptors::Threads;
 use crate::metrics::{Metrics, RequestsOfThread};
 use crate::roles::{Host, RateLimit, Role, Roles};
 use crate::tls::TlsServer;
@@ -141,7 +141,7 @@ where
         stop: stop.clone(),
         tls,
     };
-    let end = End { stop, draining: draining.clone(), connections };
+    let end = ServerEnd { stop, draining: draining.clone(), connections };
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
     let requests = metrics.requests.clone();
     let thread = move || {
@@ -159,7 +159,7 @@ where
             async move { Ok::<_, ()>(Serving::new(http.await?, calls, terms)) }
         })
     };
-    threads.serve(listener, thread, end).await
+    threads::serve(threads, listener, thread, end).await
 }
 
 /// Builds the dispatchers of one thread, which answer on `address` until the server is

@@ -29,8 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::descriptors::Descriptors;
-use crate::roles::Role;
+use crate::descriptors::{Descriptors, Threads};
 
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
@@ -38,18 +37,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(12);
 /// How long nothing is accepted after the kernel refused to, as when no file can be opened.
 const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 
-/// The threads that serve a role's connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threads {
-    /// One for each core.
-    ForEachCore,
-    /// The one that runs the role's tasks.
-    Own,
-}
-
 /// How a server ends.
 #[derive(Clone)]
-pub(super) struct End {
+pub(super) struct ServerEnd {
     /// The server is to end.
     pub(super) stop: CancellationToken,
     /// It finishes what it has accepted, and takes no further requests.
@@ -58,66 +48,46 @@ pub(super) struct End {
     pub(super) connections: IntGauge,
 }
 
-impl Threads {
-    /// The threads of `role`.
-    #[must_use]
-    pub fn of(role: Role) -> Self {
-        match role {
-            Role::Frontend(_) => Self::ForEachCore,
-            Role::Catalog | Role::CatalogProcess(_) | Role::Order(_) => Self::Own,
+/// Serves connections by what `serving` makes for each thread, until the server has ended.
+pub(super) async fn serve<S, F>(
+    threads: Threads,
+    listener: TcpListener,
+    serving: F,
+    end: ServerEnd,
+) -> io::Result<()>
+where
+    F: Fn() -> S + Clone + Send + 'static,
+    S: ServiceFactory<TcpStream, Config = (), InitError = ()> + 'static,
+    S::Service: 'static,
+{
+    let Descriptors { workers, connections, .. } = threads.descriptors();
+    match threads {
+        Threads::ForEachCore => {
+            let server = Server::build()
+                .workers(workers)
+                .max_concurrent_connections(connections)
+                .disable_signals()
+                .shutdown_timeout(DRAIN_LIMIT.as_secs())
+                .listen("http", listener, serving)?
+                .run();
+            rt::spawn(end.end(server.handle()));
+            server.await
         }
-    }
-
-    /// Returns how connections and calls share the files that this process may have open.
-    #[must_use]
-    pub fn descriptors(self) -> Descriptors {
-        Descriptors::of_this_process(match self {
-            Self::ForEachCore => std::thread::available_parallelism().map_or(1, usize::from),
-            Self::Own => 1,
-        })
-    }
-
-    /// Serves connections by what `serving` makes for each thread, until the server has ended.
-    pub(super) async fn serve<S, F>(
-        self,
-        listener: TcpListener,
-        serving: F,
-        end: End,
-    ) -> io::Result<()>
-    where
-        F: Fn() -> S + Clone + Send + 'static,
-        S: ServiceFactory<TcpStream, Config = (), InitError = ()> + 'static,
-        S::Service: 'static,
-    {
-        let Descriptors { workers, connections, .. } = self.descriptors();
-        match self {
-            Self::ForEachCore => {
-                let server = Server::build()
-                    .workers(workers)
-                    .max_concurrent_connections(connections)
-                    .disable_signals()
-                    .shutdown_timeout(DRAIN_LIMIT.as_secs())
-                    .listen("http", listener, serving)?
-                    .run();
-                rt::spawn(end.end(server.handle()));
-                server.await
-            }
-            Self::Own => {
-                let made = serving().new_service(()).await;
-                let serving = Rc::new(made.map_err(|()| io::Error::other("it cannot be built"))?);
-                let mut served = JoinSet::new();
-                accept(listener, serving, connections, &end.stop, &mut served).await?;
-                end.draining.cancel();
-                let ended = async { while served.join_next().await.is_some() {} };
-                // What takes longer is dropped.
-                let _in_time = rt::time::timeout(DRAIN_LIMIT, ended).await;
-                Ok(())
-            }
+        Threads::Own => {
+            let made = serving().new_service(()).await;
+            let serving = Rc::new(made.map_err(|()| io::Error::other("it cannot be built"))?);
+            let mut served = JoinSet::new();
+            accept(listener, serving, connections, &end.stop, &mut served).await?;
+            end.draining.cancel();
+            let ended = async { while served.join_next().await.is_some() {} };
+            // What takes longer is dropped.
+            let _in_time = rt::time::timeout(DRAIN_LIMIT, ended).await;
+            Ok(())
         }
     }
 }
 
-impl End {
+impl ServerEnd {
     /// Ends actix's server once it is told to stop. While it ends, it looks for what is left of its
     /// connections once a second, so those that have nothing to wait for are given time to end
     /// first.
