@@ -23,7 +23,7 @@ const OWN_FILES: u64 = 64;
 /// What each thread that serves or accepts opens: its poll, wake-ups and signals.
 const FILES_OF_A_THREAD: u64 = 8;
 /// Threads besides the workers: the main one, which runs the tasks, and the one that accepts. (One
-/// more in reserve.)
+/// more in reserve. Of a role whose main thread serves, more are.)
 const OTHER_THREADS: u64 = 3;
 /// The files that a worker thread is worth: with fewer, there are fewer workers.
 const FILES_OF_A_WORKER: u64 = 64;
@@ -37,8 +37,8 @@ const MOST_CALLS: u64 = 512;
 pub enum Threads {
     /// One for each core.
     ForEachCore,
-    /// The one that runs the role's tasks.
-    Own,
+    /// The main thread, which runs the role's tasks.
+    Main,
 }
 
 /// The shares of one process.
@@ -58,7 +58,7 @@ impl Threads {
     pub fn of(role: Role) -> Self {
         match role {
             Role::Frontend(_) => Self::ForEachCore,
-            Role::Catalog | Role::CatalogProcess(_) | Role::Order(_) => Self::Own,
+            Role::Catalog | Role::CatalogProcess(_) | Role::Order(_) => Self::Main,
         }
     }
 
@@ -71,7 +71,7 @@ impl Threads {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
                 Descriptors::new(limit, cores)
             }
-            Self::Own => Descriptors::new(limit, 1),
+            Self::Main => Descriptors::new(limit, 1),
         }
     }
 }

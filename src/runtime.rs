@@ -62,7 +62,7 @@ impl Pauses {
     }
 }
 
-/// As many of a role's neighbours are asked as often as one alone would be.
+/// Up to this many neighbours, each is asked as often as one alone would be.
 const FEW: u32 = 4;
 
 /// Returns the interval of what is asked of each of `count` neighbours, or by each of them, every

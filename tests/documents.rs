@@ -477,7 +477,7 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
 }
 
 /// Constants of the protocol, and where `docs/protocol.md` tells of them.
-const TOLD: [(&str, &str, &str); 31] = [
+const TOLD: [(&str, &str, &str); 33] = [
     ("runtime.rs", "START_PERIOD: Duration = Duration::from_secs(2)", "first 2 s every"),
     ("runtime.rs", "START_PAUSE: Duration = Duration::from_millis(10)", "every 10 ms, until"),
     ("wire/lease.rs", "LONGEST_LEASE_MS: u64 = 1_000", "It lasts 1 s"),
@@ -521,6 +521,16 @@ const TOLD: [(&str, &str, &str); 31] = [
         "frontend/tasks.rs",
         "CHECK_INTERVAL: Duration = Duration::from_millis(100)",
         "100 ms after its",
+    ),
+    (
+        "frontend/tasks.rs",
+        "LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(400)",
+        "less often, up to every 400 ms",
+    ),
+    (
+        "order/tasks.rs",
+        "LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1)",
+        "less often, up to every second",
     ),
     ("frontend/service.rs", "MOST_IN_FLIGHT: usize = 1_024", "at a front-end | 1,024"),
     ("server/threads.rs", "DRAIN_LIMIT: Duration = Duration::from_secs(12)", "for at most 12 s"),

@@ -139,7 +139,7 @@ causes() {
       if (stack ~ /entry_SYSCALL|do_syscall|asm_|__x64_sys/) return "kernel: the rest"
       if (inner ~ /[Ss]ha256|sha2/) return "hashes"
       if (inner ~ /serde|json/) return "JSON"
-      if (inner ~ /malloc|free|realloc|calloc|_int_|alloc/) return "memory"
+      if (inner ~ /malloc|free|realloc|calloc|_int_|alloc|^_?mi_/) return "memory"
       if (thread ~ /writer|reader/) return "SQLite"
       if (inner ~ /actix|awc|http|h1|Header/) return "HTTP"
       if (inner ~ /tokio|mio|futures/) return "tasks"

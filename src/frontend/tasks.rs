@@ -127,8 +127,8 @@ impl Service {
         let mut limit = CheckLimit::default();
         let pauses = Pauses::new(&*self.runtime, CHECK_INTERVAL);
         let mut early = EarlyChecks::new(self.runtime.now(), CHECK_INTERVAL);
-        let replicas = remote.replicas().count();
-        let rest = shared_out(CHECK_INTERVAL, replicas, LONGEST_CHECK_INTERVAL);
+        let others = remote.replicas().count().saturating_sub(1);
+        let rest = shared_out(CHECK_INTERVAL, others, LONGEST_CHECK_INTERVAL);
         loop {
             let asked = self.runtime.now();
             let mut again_at_once = false;

@@ -35,9 +35,9 @@ const GAP_PAUSE: Duration = Duration::from_millis(20);
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the database and the catalog are asked whether they respond.
 const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
-/// The most that these two grow in a store of many replicas: a disk that is full is to be noticed
-/// within a second, and one answer to a self-check makes a replica fit to lead for as long.
-const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(400);
+/// The most that these two grow in a store of many replicas: one slow answer to a self-check must
+/// not make a leader unfit, nor a disk that is full stay unnoticed for a second.
+const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(300);
 /// The most that the interval of heartbeats grows: a follower that hangs is noticed before the next
 /// purchase, if that comes some seconds later.
 const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);

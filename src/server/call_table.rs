@@ -19,7 +19,7 @@ use crate::wire::calls::{Call, Caller, Endpoints, Refusal};
 use crate::wire::frame::{Hello, Welcome};
 use crate::wire::timing::{ServerTiming, TimingNote};
 
-/// How one worker thread answers calls, and to whom.
+/// How one thread answers calls, and to whom.
 pub struct CallTable {
     pub(super) secret: Option<Secret>,
     pub(super) calls: HashMap<&'static str, (usize, Answerer)>,

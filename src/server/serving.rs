@@ -39,7 +39,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(100);
 /// Headers that the parser takes.
 const MOST_HEADERS: usize = 96;
 
-/// Serves the connections of one worker thread by the dispatchers of `http`, and those with frames
+/// Serves the connections of one thread by the dispatchers of `http`, and those with frames
 /// by `calls`.
 pub(super) struct Serving<H> {
     http: Rc<H>,

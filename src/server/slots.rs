@@ -1,4 +1,4 @@
-//! Who may connect, who is served, and when a connection ends: one worker thread's share of both.
+//! Who may connect, who is served, and when a connection ends: one thread's share of both.
 //!
 //! Two things are scarce: open files, of which each socket is one, and memory, most of which is the
 //! dispatchers'. So a thread has a number of places for sockets, and a smaller one of turns for

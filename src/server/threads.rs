@@ -1,9 +1,10 @@
 //! Which threads serve a role's connections, and how they end.
 //!
 //! A front-end has a thread for each core, since each of its clients may be busy. A catalog and a
-//! replica do all on their main thread but wait for the disk: what an order takes there is short,
-//! and most of it is the work of tasks. On another thread, each order would wake that one up to
-//! reach a task, and be woken up for its answer, which takes longer than the work itself:
+//! replica do everything except waiting for the disk on their main thread: what an order takes
+//! there is short, and most of it is the work of tasks. With worker threads, each order would wake
+//! the main thread to reach a task, and a worker to be answered, which takes longer than the work
+//! itself:
 //!
 //! ```text
 //! worker thread   frame ─┐                 ┌─► answer
@@ -34,6 +35,9 @@ use crate::descriptors::{Descriptors, Threads};
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);
+/// How long connections are given to end when they have answered what is under way, before those
+/// that are left are told to.
+const PARTING_LIMIT: Duration = Duration::from_millis(400);
 /// How long nothing is accepted after the kernel refused to, as when no file can be opened.
 const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 
@@ -73,15 +77,17 @@ where
             rt::spawn(end.end(server.handle()));
             server.await
         }
-        Threads::Own => {
+        Threads::Main => {
             let made = serving().new_service(()).await;
             let serving = Rc::new(made.map_err(|()| io::Error::other("it cannot be built"))?);
             let mut served = JoinSet::new();
             accept(listener, serving, connections, &end.stop, &mut served).await?;
-            end.draining.cancel();
-            let ended = async { while served.join_next().await.is_some() {} };
-            // What takes longer is dropped.
-            let _in_time = rt::time::timeout(DRAIN_LIMIT, ended).await;
+            let mut ended = std::pin::pin!(async { while served.join_next().await.is_some() {} });
+            if rt::time::timeout(PARTING_LIMIT, &mut ended).await.is_err() {
+                end.draining.cancel();
+                // What takes longer is dropped.
+                let _in_time = rt::time::timeout(DRAIN_LIMIT, ended).await;
+            }
             Ok(())
         }
     }
@@ -93,15 +99,14 @@ impl ServerEnd {
     /// first.
     async fn end(self, server: ServerHandle) {
         const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-        const LOOKS: u32 = 40;
         self.stop.cancelled().await;
         server.pause().await;
-        for _ in 0..LOOKS {
-            if self.connections.get() == 0 {
-                break;
+        let parted = async {
+            while self.connections.get() > 0 {
+                rt::time::sleep(LOOK_INTERVAL).await;
             }
-            rt::time::sleep(LOOK_INTERVAL).await;
-        }
+        };
+        let _all_have = rt::time::timeout(PARTING_LIMIT, parted).await;
         self.draining.cancel();
         server.stop(true).await;
     }
@@ -136,12 +141,17 @@ where
                 });
             }
             // Only that client has gone.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if is_of_a_client(&error) => {}
             Err(error) => {
                 log::error!("no connection can be accepted: {error}");
-                rt::time::sleep(REFUSED_PAUSE).await;
+                let _stops = stop.run_until_cancelled(rt::time::sleep(REFUSED_PAUSE)).await;
             }
         }
     }
     Ok(())
+}
+
+fn is_of_a_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! A suspicion about a replica that does not answer is dropped after [`SUSPICION_LASTS`]. If it was
-//! true, it comes again: a replica reports five times a second, and so does each front-end that
+//! true, it comes again: a replica reports several times a second, and so does each front-end that
 //! reaches it.
 //!
 //! # Rows that were never sold
@@ -24,7 +24,8 @@
 //! than the journal, and no evidence of anything. The two cases can be told apart, since the
 //! journal of one start of the catalog only grows: once this start has *vouched* for a log, it had
 //! all of its rows. If the log is longer later, the additional rows are from elsewhere, and the
-//! replica sets its log aside.
+//! replica sets its log aside. (Rows that the replica asked for end the vouching: an answer of an
+//! earlier start of the catalog may be late.)
 
 use std::time::{Duration, Instant};
 
@@ -33,8 +34,8 @@ use super::history::{Hearing, Stopped};
 use crate::wire::order::Position;
 use crate::wire::replication::{LogEnd, ReplicaId};
 
-/// How long a suspicion about a replica that does not answer pauses the sales: ten reports, and
-/// less than clients wait.
+/// How long a suspicion about a replica that does not answer pauses the sales: several reports,
+/// and less than clients wait.
 pub const SUSPICION_LASTS: Duration = Duration::from_secs(2);
 
 impl Core {

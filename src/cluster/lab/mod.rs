@@ -141,9 +141,15 @@ impl Lab {
         let routes = move |config: &mut _, _no_calls: &mut _| routes::configure(config, &lab);
         // It has no /metrics: its requests are a person's clicks.
         let metrics = Metrics::new("lab", &[]);
-        let ended =
-            server::serve(listener, Threads::Own, Admission::default(), routes, &metrics, closing)
-                .await;
+        let ended = server::serve(
+            listener,
+            Threads::ForEachCore,
+            Admission::default(),
+            routes,
+            &metrics,
+            closing,
+        )
+        .await;
         let why = ended.err().map_or("it has ended".to_owned(), |error| error.to_string());
         Err(VerbError::Problem(format!("the laboratory cannot serve: {why}")))
     }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use toystore::catalog::core::stock::{Change, RecordedDecision};
 use toystore::catalog::journal::Journal;
@@ -28,9 +29,9 @@ const ADDRESS: &str = "address = \"127.0.0.1:8081\"";
 /// So many orders that a move of them takes seconds, and that as a whole they need more memory than
 /// [`MEMORY`].
 const MANY: u64 = 100_000;
-/// What a move may use for data and its threads' stacks, in KiB. One that holds all orders and
-/// decisions of [`MANY`] at once needs more.
-const MEMORY: u64 = 48 * 1024;
+/// The memory that a move may have in use besides its files, in KiB. One that holds all orders and
+/// decisions of [`MANY`] at once has more.
+const MEMORY: u64 = 32 * 1024;
 
 /// A folder with a `roles.toml` for a database.
 struct Folder(tempfile::TempDir);
@@ -53,16 +54,21 @@ impl Folder {
         self.run_with(arguments, None)
     }
 
-    /// Runs it with so much memory for data (KiB).
-    fn run_within(&self, memory: u64, arguments: &[&str]) -> Output {
-        let limited = format!("ulimit -d {memory} && exec \"$0\" \"$@\"");
-        Command::new("sh")
-            .args(["-c", &limited, env!("CARGO_BIN_EXE_toystore")])
-            .args(arguments)
-            .arg("--config")
-            .arg(self.path("roles.toml"))
-            .output()
-            .unwrap()
+    /// Runs it, and returns also how much memory it had in use at most (KiB).
+    async fn run_watched(&self, arguments: &[&str]) -> (Output, u64) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toystore"));
+        command.args(arguments).arg("--config").arg(self.path("roles.toml"));
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let status = format!("/proc/{}/status", process.id());
+        let mut most = 0;
+        while process.try_wait().unwrap().is_none() {
+            let status = fs::read_to_string(&status).unwrap_or_default();
+            let in_use = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+            let kib = in_use.and_then(|text| text.split_whitespace().next()?.parse().ok());
+            most = most.max(kib.unwrap_or(0));
+            actix_web::rt::time::sleep(Duration::from_millis(2)).await;
+        }
+        (process.wait_with_output().unwrap(), most)
     }
 
     /// Starts it.
@@ -220,8 +226,9 @@ async fn a_move_holds_a_part_of_the_store_in_memory_and_can_be_killed_and_repeat
     let found = "SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM decisions) + length \
                  FROM cluster";
     assert_eq!(servers.sql_in(0, &name, found), "0");
-    let moved = folder.run_within(MEMORY, &to_postgres);
+    let (moved, memory) = folder.run_watched(&to_postgres).await;
     assert!(moved.status.success(), "{}", said(&moved));
+    assert!((1..=MEMORY).contains(&memory), "{memory} KiB");
     assert!(said(&moved).contains("100000 orders, 100000 decisions"), "{}", said(&moved));
 
     // Killed on the way back, it leaves a file whose name says that it is not whole.
@@ -233,8 +240,9 @@ async fn a_move_holds_a_part_of_the_store_in_memory_and_can_be_killed_and_repeat
     })
     .await;
     assert!(!back.exists() && !folder.partial().is_empty());
-    let moved = folder.run_within(MEMORY, &to_sqlite);
+    let (moved, memory) = folder.run_watched(&to_sqlite).await;
     assert!(moved.status.success(), "{}", said(&moved));
+    assert!((1..=MEMORY).contains(&memory), "{memory} KiB");
     assert_eq!(summary(&back), summary(&source));
 }
 
