@@ -33,9 +33,10 @@ const MOST_CONNECTIONS: u64 = 4_096;
 const MOST_CALLS: u64 = 512;
 
 /// The threads that serve a role's connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Threads {
     /// One for each core.
+    #[default]
     ForEachCore,
     /// The main thread, which runs the role's tasks.
     Main,

@@ -43,7 +43,7 @@ use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{CatalogRole, Engine, Role, Roles};
 use crate::runtime::{self, Runtime};
-use crate::server::{self, Admission, Threads};
+use crate::server::{self, Admission};
 use crate::shutdown::Shutdown;
 use crate::storage::log_table;
 use crate::wire::replication::ReplicaId;
@@ -128,15 +128,9 @@ pub async fn run_beside_others(
     let routes = move |config: &mut _, calls: &mut _| {
         routes::configure(config, calls, &seat, secret.as_ref());
     };
-    let served = server::serve(
-        listener,
-        Threads::of(role),
-        Admission::of(roles, role),
-        routes,
-        &metrics.role,
-        shutdown.stop(),
-    )
-    .await;
+    let served =
+        server::serve(listener, Admission::of(roles, role), routes, &metrics.role, shutdown.stop())
+            .await;
     catalog.leave().await;
     shutdown.end(served).await
 }
@@ -187,15 +181,8 @@ async fn run_alone(
         routes::configure(config, calls, &seat, secret.as_ref());
     };
     let admission = Admission::of(roles, Role::Catalog);
-    let served = server::serve(
-        listener,
-        Threads::of(Role::Catalog),
-        admission,
-        routes,
-        &last.metrics.role,
-        shutdown.stop(),
-    )
-    .await;
+    let served =
+        server::serve(listener, admission, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -39,7 +39,7 @@ use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
 use crate::runtime::{self, Runtime};
-use crate::server::{self, Admission, Threads};
+use crate::server::{self, Admission};
 use crate::shutdown::Shutdown;
 
 /// Runs front-end `number` (counted from 1) on `listener` until `stop` is cancelled.
@@ -74,15 +74,8 @@ pub async fn run(
         page::routes(config, &page, &events);
         document::routes(config, &document);
     };
-    let served = server::serve(
-        listener,
-        Threads::of(role),
-        admission,
-        routes,
-        &last.metrics.role,
-        shutdown.stop(),
-    )
-    .await;
+    let served =
+        server::serve(listener, admission, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close(&remote).await;
     outcome

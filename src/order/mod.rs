@@ -35,7 +35,7 @@ use crate::neighbours::over_sockets;
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
 use crate::runtime::{self, Runtime};
-use crate::server::{self, Admission, Threads};
+use crate::server::{self, Admission};
 use crate::shutdown::Shutdown;
 use crate::wire::replication::ReplicaId;
 
@@ -71,15 +71,8 @@ pub async fn run(
     let last = Arc::clone(&service);
     let routes =
         move |config: &mut _, calls: &mut _| routes::configure(config, calls, &service, &roles);
-    let served = server::serve(
-        listener,
-        Threads::of(role),
-        admission,
-        routes,
-        &last.metrics.role,
-        shutdown.stop(),
-    )
-    .await;
+    let served =
+        server::serve(listener, admission, routes, &last.metrics.role, shutdown.stop()).await;
     let outcome = shutdown.end(served).await;
     last.close().await;
     outcome

@@ -78,7 +78,7 @@ use self::slots::Supply;
 use self::socket::Socket;
 use self::threads::ServerEnd;
 pub use self::unserved::unserved;
-pub use crate::descriptors::Threads;
+use crate::descriptors::Threads;
 use crate::metrics::{Metrics, RequestsOfThread};
 use crate::roles::{Host, RateLimit, Role, Roles};
 use crate::tls::TlsServer;
@@ -92,7 +92,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const WRITE_BUFFER: usize = 4 << 10;
 /// The most characters of a path that are logged: more than the longest of `/products` usually has.
 const LONGEST_LOGGED_PATH: usize = 200;
-/// Whom a server answers.
+
+/// Whom a server answers, and on which threads.
 #[derive(Clone, Debug, Default)]
 pub struct Admission {
     /// On a loopback address only requests to that address or to one of these are answered.
@@ -101,6 +102,7 @@ pub struct Admission {
     limit: Option<RateLimit>,
     /// Clients may use TLS, and calls between roles must.
     tls: Option<TlsServer>,
+    threads: Threads,
 }
 
 impl Admission {
@@ -108,20 +110,20 @@ impl Admission {
     #[must_use]
     pub fn of(roles: &Roles, role: Role) -> Self {
         let limit = roles.rate_limit.filter(|_| matches!(role, Role::Frontend(_)));
-        Self { hosts: roles.hosts_of(role), limit, tls: roles.tls_server().cloned() }
+        let (hosts, tls) = (roles.hosts_of(role), roles.tls_server().cloned());
+        Self { hosts, limit, tls, threads: Threads::of(role) }
     }
 }
 
-/// Serves `routes` on `listener` by `threads` until `stop` is cancelled, then finishes what was
-/// accepted, and counts it in `metrics`.
+/// Serves `routes` on `listener` until `stop` is cancelled, then finishes what was accepted, and
+/// counts it in `metrics`.
 ///
 /// # Errors
 ///
 /// If the listener cannot be used.
 pub async fn serve<F>(
     listener: TcpListener,
-    threads: Threads,
-    Admission { hosts, limit, tls }: Admission,
+    Admission { hosts, limit, tls, threads }: Admission,
     routes: F,
     metrics: &Metrics,
     stop: CancellationToken,

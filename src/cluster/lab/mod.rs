@@ -37,7 +37,7 @@ use super::terminal::{complain, say};
 use super::{Cluster, VerbError, VerbResult, guard, stop};
 use crate::metrics::Metrics;
 use crate::roles::Role;
-use crate::server::{self, Admission, Threads};
+use crate::server::{self, Admission};
 
 /// The environment variable by which a front-end learns the laboratory's address.
 pub(super) const ADDRESS: &str = "TOYSTORE_LAB";
@@ -141,15 +141,7 @@ impl Lab {
         let routes = move |config: &mut _, _no_calls: &mut _| routes::configure(config, &lab);
         // It has no /metrics: its requests are a person's clicks.
         let metrics = Metrics::new("lab", &[]);
-        let ended = server::serve(
-            listener,
-            Threads::ForEachCore,
-            Admission::default(),
-            routes,
-            &metrics,
-            closing,
-        )
-        .await;
+        let ended = server::serve(listener, Admission::default(), routes, &metrics, closing).await;
         let why = ended.err().map_or("it has ended".to_owned(), |error| error.to_string());
         Err(VerbError::Problem(format!("the laboratory cannot serve: {why}")))
     }
