@@ -252,18 +252,21 @@ async fn a_role_is_let_in_where_strangers_have_taken_every_place() {
 
 #[actix_web::test]
 async fn a_role_ends_in_time_though_clients_do_not_read_or_do_not_send() {
+    const METRICS: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut cluster = Cluster::start(one_frontend()).await;
-    let address = cluster.frontends[0].clone();
-    let requests = LIST.repeat(100);
-    let _unread = stuff(&address, &requests).await;
-    let mut unsent = Vec::new();
-    for text in [format!("POST /orders {CHUNKED}"), format!("POST /nothing {CHUNKED}"), GET.into()]
-    {
-        unsent.push(send_from(MODEST, &address, &text).await.unwrap());
+    for (role, request) in [("frontend", LIST), ("order-3", METRICS), ("catalog", METRICS)] {
+        let address = cluster.address(role);
+        let _unread = stuff(&address, &request.repeat(100)).await;
+        let mut unsent = Vec::new();
+        for text in
+            [format!("POST /orders {CHUNKED}"), format!("POST /nothing {CHUNKED}"), GET.into()]
+        {
+            unsent.push(send_from(MODEST, &address, &text).await.unwrap());
+        }
+        let start = now();
+        assert!(cluster.terminate(role).await.success());
+        assert!(start.elapsed() < Duration::from_secs(1), "{role} took {:?}", start.elapsed());
     }
-    let start = now();
-    assert!(cluster.terminate("frontend").await.success());
-    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
 }
 
 #[actix_web::test]
