@@ -12,7 +12,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bounds;
 
@@ -26,8 +27,7 @@ pub struct TraceId(u128);
 pub struct SpanId(u64);
 
 /// Where a request is in its trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TraceContext {
     /// The trace.
     pub trace: TraceId,
@@ -127,6 +127,19 @@ impl TraceContext {
         Self { span: SpanId::from_random(span), ..self }
     }
 
+    /// Lends the context as a `traceparent`.
+    fn with_text<T>(self, read: impl FnOnce(&str) -> T) -> T {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_digits(&mut text[3..35], self.trace.0);
+        write_digits(&mut text[36..52], self.span.0.into());
+        let flags = match self.sampling {
+            Sampling::Sampled => SAMPLED,
+            Sampling::NotSampled => 0,
+        };
+        write_digits(&mut text[53..], flags.into());
+        read(std::str::from_utf8(&text).expect("digits and hyphens are text"))
+    }
+
     /// Reads a `traceparent`. A later version than 00 is read as far as 00 goes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -146,11 +159,26 @@ impl TraceContext {
     }
 }
 
-/// The number that exactly `length` lower-case hexadecimal digits say.
+/// The number that exactly `length` lower-case hexadecimal digits say, at most 32 of them.
 fn digits(text: &str, length: usize) -> Option<u128> {
-    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let fits = text.len() == length && text.bytes().all(is_digit);
-    fits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+    if text.len() != length {
+        return None;
+    }
+    text.bytes().try_fold(0, |number, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(digit))
+    })
+}
+
+/// Writes a number as lower-case hexadecimal digits, as many as fit.
+fn write_digits(text: &mut [u8], number: u128) {
+    for (place, byte) in text.iter_mut().rev().enumerate() {
+        *byte = b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize];
+    }
 }
 
 impl TryFrom<String> for TraceId {
@@ -167,17 +195,31 @@ impl From<TraceId> for String {
     }
 }
 
-impl TryFrom<String> for TraceContext {
-    type Error = NoTraceContext;
-
-    fn try_from(text: String) -> Result<Self, NoTraceContext> {
-        Self::parse(&text).ok_or(NoTraceContext)
+/// An order carries its context to all roles, as JSON each time, so that this goes neither through
+/// `fmt` nor through a string of its own.
+impl Serialize for TraceContext {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 
-impl From<TraceContext> for String {
-    fn from(context: TraceContext) -> Self {
-        context.to_string()
+impl<'de> Deserialize<'de> for TraceContext {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(ContextVisitor)
+    }
+}
+
+struct ContextVisitor;
+
+impl Visitor<'_> for ContextVisitor {
+    type Value = TraceContext;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a traceparent as in W3C Trace Context")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<TraceContext, E> {
+        TraceContext::parse(text).ok_or_else(|| E::custom(NoTraceContext))
     }
 }
 
@@ -195,11 +237,7 @@ impl fmt::Display for SpanId {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags = match self.sampling {
-            Sampling::Sampled => SAMPLED,
-            Sampling::NotSampled => 0,
-        };
-        write!(f, "00-{}-{}-{flags:02x}", self.trace, self.span)
+        self.with_text(|text| f.write_str(text))
     }
 }
 
