@@ -13,14 +13,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
-use futures_util::poll;
+use futures_util::future::join;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt as _, poll};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::call_table::{CallTable, FramedAnswer};
@@ -48,13 +48,12 @@ pub(super) async fn serve(socket: &Rc<Socket>, slots: &Slots, table: &Rc<CallTab
     let answers = Rc::new(Answers::new(Rc::clone(socket)));
     let accepting = async {
         if let Some(frames) = greet(socket, slots, table, &answers).await {
-            let mut calls = JoinSet::new();
-            accept(frames, table, &answers, &mut calls).await;
-            while calls.join_next().await.is_some() {}
+            accept(frames, table, &answers).await;
         }
         answers.end();
     };
-    let (written, ()) = tokio::join!(answers.write(), accepting);
+    // In this order: what is answered in one turn is written in the same one.
+    let ((), written) = join(accepting, answers.write()).await;
     if let Err(error) = written {
         log::debug!("a connection from another role broke: {error}");
     }
@@ -87,16 +86,21 @@ async fn greet(
     })
 }
 
-/// Reads calls and starts them, until no more can come.
-async fn accept(
-    mut frames: Incoming,
-    table: &Rc<CallTable>,
-    answers: &Rc<Answers>,
-    calls: &mut JoinSet<()>,
-) {
-    let slots = Arc::new(Semaphore::new(MOST_CALLS));
-    while let Some(frame) = frames.next().await {
-        let Ok((head, body)) = frame::read::<CallHead<'_>>(&frame) else { return };
+/// Reads calls and carries them out, until no more can come and all are answered.
+async fn accept(mut frames: Incoming, table: &Rc<CallTable>, answers: &Rc<Answers>) {
+    let mut calls = FuturesUnordered::new();
+    loop {
+        let next = async {
+            answers.room().await;
+            frames.next().await
+        };
+        let frame = tokio::select! {
+            biased;
+            frame = next, if calls.len() < MOST_CALLS => frame,
+            Some(()) = calls.next() => continue,
+        };
+        let Some(frame) = frame else { break };
+        let Ok((head, body)) = frame::read::<CallHead<'_>>(&frame) else { break };
         let mut caller = head.caller();
         caller.origin.trace = caller.origin.trace.map(|parent| parent.child(rand::random()));
         let Some((route, answerer)) = table.calls.get(&*head.path) else {
@@ -105,19 +109,14 @@ async fn accept(
         };
         let under_way = CallInFlight::new(head.id, *route, table, answers, &caller);
         let mut answering = answerer(body, caller);
-        // Most calls await nothing, and need no task.
+        // Most calls await nothing.
         if let Poll::Ready(answer) = poll!(&mut answering) {
             under_way.answer(&answer);
         } else {
-            while calls.try_join_next().is_some() {}
-            let slot = Arc::clone(&slots).acquire_owned().await.expect("it is never closed");
-            calls.spawn_local(async move {
-                under_way.answer(&answering.await);
-                drop(slot);
-            });
+            calls.push(async move { under_way.answer(&answering.await) });
         }
-        answers.room().await;
     }
+    while calls.next().await.is_some() {}
 }
 
 /// A call that is being carried out.
