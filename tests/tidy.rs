@@ -34,7 +34,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("runtime.rs", &["clock"]),
     ("repeats.rs", &[]),
     ("shutdown.rs", &["process", "runtime"]),
-    ("server/", &["wire", "roles", "tls", "transport", "descriptors", "clock", "metrics"]),
+    (
+        "server/",
+        &["wire", "roles", "tls", "transport", "descriptors", "clock", "metrics", "repeats"],
+    ),
     ("health.rs", &["wire", "roles", "transport", "server", "clock"]),
     ("backup/", &BACKUP),
     ("catalog/journal/", &["wire", "roles", "storage", "metrics", "catalog::core"]),

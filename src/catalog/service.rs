@@ -41,7 +41,7 @@ use crate::wire::toy::{Toy, ToyName};
 /// at a leader and still wait here.
 pub(super) const MOST_JOBS: usize = 64;
 
-/// The catalog, shared by all threads.
+/// The catalog.
 pub struct Service {
     /// Decisions take microseconds, and none of them awaits anything.
     core: Mutex<Core>,

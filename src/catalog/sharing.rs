@@ -44,7 +44,7 @@ const FAILED_TERM_PAUSE: Duration = Duration::from_secs(2);
 /// A look at the database that is older says nothing of whether it answers.
 const OBSERVATION_LASTS: Duration = Duration::from_secs(1);
 
-/// One of several catalogs, shared by all threads.
+/// One of several catalogs.
 pub struct SharingCatalog {
     pub(super) id: CatalogId,
     pub(super) database: Arc<dyn SharedDatabase>,

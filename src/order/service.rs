@@ -44,7 +44,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(11);
 /// Where a purchase's answer goes: to a handler on some thread.
 pub type Waiter = oneshot::Sender<PurchaseReply>;
 
-/// A replica, shared by all threads.
+/// A replica.
 pub struct Service {
     pub(super) id: ReplicaId,
     /// Who this replica is.

@@ -30,7 +30,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::descriptors::{Descriptors, Threads};
+use crate::repeats::Repeats;
 
 /// How long a stopping server waits for what it has accepted: a little more than the front-end's
 /// deadline for a purchase.
@@ -126,6 +128,7 @@ where
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(most));
+    let refusals = Repeats::default();
     let next = async || {
         let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
         (listener.accept().await, place)
@@ -134,6 +137,9 @@ where
         while served.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
+                if let Some(lasted) = refusals.over(clock::now()) {
+                    log::info!("connections are accepted again, after {lasted}");
+                }
                 let serving = Rc::clone(&serving);
                 served.spawn_local(async move {
                     let _the_connection_has_ended = serving.call(stream).await;
@@ -143,7 +149,9 @@ where
             // Only that client has gone.
             Err(error) if is_of_a_client(&error) => {}
             Err(error) => {
-                log::error!("no connection can be accepted: {error}");
+                if refusals.happened(&error.to_string(), clock::now()) {
+                    log::error!("no connection can be accepted: {error}");
+                }
                 let _stops = stop.run_until_cancelled(rt::time::sleep(REFUSED_PAUSE)).await;
             }
         }
