@@ -94,7 +94,12 @@ async fn watch(slots: Rc<Slots>, Terms { limit, stop, .. }: Terms) {
     let mut stops = false;
     loop {
         tokio::select! {
-            _ = clock.tick() => {
+            () = slots.occupied.notified() => {
+                clock.reset();
+                last = Instant::now();
+            }
+            // An idle thread is not woken for nothing.
+            _ = clock.tick(), if !slots.are_empty() => {
                 let ticks = last.elapsed().as_millis() / u128::from(TICK_MS);
                 slots.tick(u32::try_from(ticks).unwrap_or(u32::MAX));
                 last = Instant::now();

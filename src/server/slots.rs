@@ -19,6 +19,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 
+use tokio::sync::Notify;
+
 use super::limits::{BATCH, Occupant, SLOW_AFTER, choose, deadline, may_park};
 use super::queue::Queue;
 use super::socket::{Ending, Holder, Load, PeerHost, PeerKind, Socket, Stage};
@@ -52,6 +54,8 @@ pub(super) struct Slots {
     pub(super) load: Rc<Load>,
     now: Cell<u32>,
     sockets: RefCell<Vec<Rc<Socket>>>,
+    /// There is a socket again, for which the clock has to tick.
+    pub(super) occupied: Notify,
     surplus: RefCell<VecDeque<Weak<Socket>>>,
     /// For whom no room could be made, and when.
     in_vain: Cell<Option<(PeerHost, u32)>>,
@@ -82,6 +86,7 @@ impl Slots {
             load: Rc::new(Load { most: HARD_LIMIT, ..Load::default() }),
             now: Cell::new(0),
             sockets: RefCell::default(),
+            occupied: Notify::new(),
             surplus: RefCell::default(),
             in_vain: Cell::new(None),
             turns: Cell::new(0),
@@ -100,12 +105,20 @@ impl Slots {
         }
         let mut sockets = self.sockets.borrow_mut();
         socket.index.set(sockets.len());
+        if sockets.is_empty() {
+            self.occupied.notify_one();
+        }
         sockets.push(Rc::clone(&socket));
         if self.load.stops.get() {
             socket.end(Ending::Close);
         }
         drop(sockets);
         socket
+    }
+
+    /// Whether there is no socket.
+    pub(super) fn are_empty(&self) -> bool {
+        self.sockets.borrow().is_empty()
     }
 
     /// Lets a socket go that has ended.
