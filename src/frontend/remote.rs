@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::answers::{FrontendError, ToyAnswer};
+use super::single_flight::SingleFlight;
 use crate::catalogs::Catalogs;
 use crate::events::Traces;
 use crate::neighbours::Neighbours;
@@ -46,6 +48,7 @@ pub struct Remote {
     neighbours: Neighbours,
     /// All front-ends, this one included, which is not asked.
     frontends: Rc<[(u32, Peer)]>,
+    misses: Rc<SingleFlight<Result<ToyAnswer, FrontendError>>>,
     /// The most bytes of a list of all toys.
     largest_list: usize,
 }
@@ -60,6 +63,7 @@ impl Remote {
         Self {
             frontends: frontends.map(|id| (id, connect(Role::Frontend(id)))).collect(),
             neighbours: Neighbours::new(roles, None, connect),
+            misses: Rc::default(),
             largest_list: listed.sum(),
         }
     }
@@ -67,6 +71,11 @@ impl Remote {
     /// The catalog, or several.
     pub(super) fn catalogs(&self) -> &Catalogs {
         &self.neighbours.catalog
+    }
+
+    /// The calls for toys that this thread has under way.
+    pub(super) fn misses(&self) -> &SingleFlight<Result<ToyAnswer, FrontendError>> {
+        &self.misses
     }
 
     /// The traces of the request that calls are made for.
@@ -177,6 +186,7 @@ impl server::OnBehalf for Remote {
         Self {
             neighbours: self.neighbours.on_behalf_of(origin),
             frontends: Rc::clone(&self.frontends),
+            misses: Rc::clone(&self.misses),
             largest_list: self.largest_list,
         }
     }

@@ -19,7 +19,6 @@ use super::metrics::FrontendMetrics;
 use super::readiness::SalesStop;
 use super::remote::Remote;
 use super::reports::CatalogReports;
-use super::single_flight::SingleFlight;
 use super::view::Watched;
 use crate::events::Traces;
 use crate::identity::Identity;
@@ -49,7 +48,6 @@ pub struct Service {
     /// A hit copies a pointer under this lock, which is cheaper than sharing the map between
     /// readers would be.
     cache: Mutex<Cache<Rendered>>,
-    misses: SingleFlight<Result<ToyAnswer, FrontendError>>,
     selection: Mutex<Selection>,
     /// The leader may be another one now, or sales may have stopped: attempts in flight look again.
     pub(super) leader_changed: Notify,
@@ -84,7 +82,6 @@ impl Service {
             settings: roles.cache,
             runtime,
             cache: Mutex::new(Cache::new(roles.cache.capacity)),
-            misses: SingleFlight::default(),
             selection: Mutex::new(Selection::new(roles.orders.iter().map(|order| order.id))),
             leader_changed: Notify::new(),
             selecting: Notify::new(),
@@ -276,7 +273,7 @@ impl Service {
         outcome
     }
 
-    /// Asks the catalog for a toy, together with all who wait for the same by then.
+    /// Asks the catalog for a toy, together with the thread's clients that wait for it by then.
     async fn ask_for_toy(
         &self,
         remote: &Remote,
@@ -284,7 +281,7 @@ impl Service {
         session: Option<SessionId>,
     ) -> Result<ToyAnswer, FrontendError> {
         let request = FillRequest { name: name.into(), session };
-        let answer = self.misses.run(request.name.clone(), self.fill(remote, request));
+        let answer = remote.misses().run(request.name.clone(), self.fill(remote, request));
         match self.runtime.timeout(QUERY_DEADLINE, answer).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(FrontendError::NoCatalog("the front-end is ending".into())),
