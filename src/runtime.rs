@@ -35,30 +35,46 @@ const START_PAUSE: Duration = Duration::from_millis(10);
 /// The pauses of a task that asks its neighbours for ever. Roles that start together are there
 /// within some milliseconds of each other, so a task asks often at first, until it has found what
 /// it needs.
+///
+/// Afterwards it asks at multiples of its interval since its start, as the others do that started
+/// with it, so that an idle process wakes up once for all of them:
+///
+/// ```text
+/// self-check     |200 ms|200 ms|              |200 ms|200 ms|
+/// catching up       |200 ms|200 ms|           |200 ms|200 ms|
+/// wakes up       ^  ^   ^  ^   ^  ^           ^      ^      ^
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Pauses {
     interval: Duration,
-    asks_often_until: Instant,
+    start: Instant,
 }
 
 impl Pauses {
     /// Pauses of `interval`, for a task that begins now.
     #[must_use]
     pub fn new(runtime: &dyn Runtime, interval: Duration) -> Self {
-        Self { interval, asks_often_until: runtime.now() + START_PERIOD }
+        Self { interval, start: runtime.now() }
     }
 
-    /// Returns the pause before the next question.
+    /// Returns the pause before the next question: at least half the interval, and less than one
+    /// and a half.
     #[must_use]
     pub fn next(&self, now: Instant, has_found: bool) -> Duration {
-        let asks_often = !has_found && self.asks_often(now);
-        if asks_often { START_PAUSE.min(self.interval) } else { self.interval }
+        if !has_found && self.asks_often(now) {
+            return START_PAUSE.min(self.interval);
+        }
+        let running = now.saturating_duration_since(self.start).as_nanos();
+        let late = running % self.interval.as_nanos().max(1);
+        let late = Duration::from_nanos(u64::try_from(late).unwrap_or_default());
+        let rest = self.interval.saturating_sub(late);
+        if late < self.interval / 2 { rest } else { rest + self.interval }
     }
 
     /// Returns whether the task may still ask often.
     #[must_use]
     pub fn asks_often(&self, now: Instant) -> bool {
-        now < self.asks_often_until
+        now < self.start + START_PERIOD
     }
 }
 
@@ -131,10 +147,19 @@ mod tests {
     fn a_task_asks_often_at_its_start_until_it_has_found_what_it_needs() {
         let interval = Duration::from_millis(200);
         let pauses = Pauses::new(&System, interval);
-        let start = System.now();
+        let start = pauses.start;
         assert_eq!(pauses.next(start, false), START_PAUSE);
         assert_eq!(pauses.next(start, true), interval);
         assert_eq!(pauses.next(start + START_PERIOD, false), interval, "it is not there");
+    }
+
+    #[test]
+    fn tasks_that_began_together_ask_at_the_same_times_however_long_an_answer_takes() {
+        let ms = Duration::from_millis;
+        let pauses = Pauses { interval: ms(200), start: System.now() };
+        let next = |at| pauses.next(pauses.start + ms(at), true);
+        assert_eq!([2_000, 2_001, 2_099].map(next), [200, 199, 101].map(ms));
+        assert_eq!([2_100, 2_150, 2_199].map(next), [300, 250, 201].map(ms), "never too soon");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::errors::CatalogError;
 use super::journal::marker::Past;
 use super::service::Service;
 use super::tasks::Holders;
+use crate::runtime::Pauses;
 use crate::wire::calls::LogReport;
 use crate::wire::order::Position;
 use crate::wire::replication::{CatalogReport, ReplicaId};
@@ -83,11 +84,12 @@ impl Service {
 
     /// Asks the replicas that are said to hold orders which the journal lacks, for ever.
     pub(super) async fn check_suspicions(self: Arc<Self>, holders: Rc<Holders>) {
+        let pauses = Pauses::new(&*self.runtime, SUSPICION_CHECK_INTERVAL);
         loop {
             let suspicions = self.decide(Core::suspicions);
             if suspicions.is_empty() {
-                let _either =
-                    self.runtime.timeout(SUSPICION_CHECK_INTERVAL, self.suspected.notified()).await;
+                let pause = pauses.next(self.runtime.now(), true);
+                let _either = self.runtime.timeout(pause, self.suspected.notified()).await;
                 continue;
             }
             for replica in suspicions {

@@ -26,6 +26,7 @@ use super::remote::Remote;
 use super::service::{Job, Service};
 use crate::events::Traces;
 use crate::failpoint;
+use crate::runtime::Pauses;
 use crate::server::log_level;
 use crate::shutdown::Shutdown;
 use crate::wire::calls::Call as _;
@@ -309,8 +310,9 @@ impl Service {
 
     /// Forgets the sessions that have run out, for ever.
     async fn sweep(self: Arc<Self>) {
+        let pauses = Pauses::new(&*self.runtime, SWEEP_INTERVAL);
         loop {
-            self.runtime.sleep(SWEEP_INTERVAL).await;
+            self.runtime.sleep(pauses.next(self.runtime.now(), true)).await;
             let ended = self.decide(Core::sweep);
             if ended.is_empty() {
                 continue;
@@ -327,6 +329,7 @@ impl Service {
     /// Checks whether the database responds and has room, for ever. Once it has refused a write,
     /// nothing is sold, so only a write of this check's own can tell that it takes them again.
     async fn check_database(self: Arc<Self>) {
+        let pauses = Pauses::new(&*self.runtime, SELF_CHECK_INTERVAL);
         loop {
             let asked = self.runtime.now();
             match self.store(self.storage.pulse()).await {
@@ -342,7 +345,7 @@ impl Service {
                 }
                 Err(_said) => {}
             }
-            self.runtime.sleep(SELF_CHECK_INTERVAL).await;
+            self.runtime.sleep(pauses.next(self.runtime.now(), true)).await;
         }
     }
 }

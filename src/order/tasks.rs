@@ -27,8 +27,10 @@ use crate::wire::order::Rows;
 use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{Epoch, ReplicaId};
 
-/// How often followers are checked for acknowledgements that are overdue.
+/// How often followers are checked for acknowledgements that are overdue, while one is awaited.
 const FOLLOWER_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often they are checked while none is awaited: less than the time that each is given.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long to wait before asking again for rows that did not continue the log.
 const GAP_PAUSE: Duration = Duration::from_millis(20);
 /// How often a replica checks whether it has fallen behind.
@@ -212,10 +214,16 @@ impl Service {
     async fn check_followers(self: Arc<Self>) {
         loop {
             let grown = self.grown.notified();
-            if self.decide(|core, _| core.leads().is_none()) {
+            let (leads, awaits) =
+                self.decide(|core, _| (core.leads().is_some(), core.awaits_acknowledgements()));
+            if !leads {
                 grown.await;
+            } else if awaits {
+                self.runtime.sleep(FOLLOWER_CHECK_INTERVAL).await;
+            } else {
+                // A message that is sent meanwhile is not overdue before this has passed.
+                let _either = self.runtime.timeout(IDLE_CHECK_INTERVAL, grown).await;
             }
-            self.runtime.sleep(FOLLOWER_CHECK_INTERVAL).await;
             self.decide(Core::drop_slow_followers);
         }
     }

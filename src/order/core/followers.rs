@@ -210,6 +210,13 @@ impl<W> Core<W> {
         self.acknowledge();
     }
 
+    /// Returns whether a live follower has yet to acknowledge a message.
+    #[must_use]
+    pub fn awaits_acknowledgements(&self) -> bool {
+        let mut all = self.followers().into_iter().flat_map(|followers| followers.by_id.values());
+        all.any(|one| matches!(one.liveness, Liveness::Live { unacknowledged_since: Some(_) }))
+    }
+
     /// Returns the followers that acknowledgements wait for; none unless this replica leads.
     pub fn live_followers(&self) -> impl Iterator<Item = ReplicaId> {
         let all = self.followers().into_iter().flat_map(|followers| &followers.by_id);
