@@ -14,7 +14,7 @@ use crate::runtime::Runtime;
 use crate::transport::{CallError, LARGEST_MESSAGE, Peer, Unreachable};
 use crate::wire::calls::{Asker, Call, TermQuery};
 use crate::wire::term::CatalogId;
-use crate::wire::timing::ServerTiming;
+use crate::wire::timing::TimingNote;
 use crate::wire::trace::RequestOrigin;
 
 /// How often each of several catalogs is asked whether it rules.
@@ -105,29 +105,14 @@ impl Catalogs {
         }
     }
 
-    /// The same connections, for a client's request.
+    /// The same connections, for a client's request, whose calls' time goes into `timing`.
     #[must_use]
-    pub fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
+    pub fn on_behalf_of(&self, origin: &Rc<RequestOrigin>, timing: &TimingNote) -> Self {
+        let own = |peer: &Peer| peer.on_behalf_of(origin, timing);
         match self {
-            Self::One(peer) => Self::One(peer.on_behalf_of(origin)),
+            Self::One(peer) => Self::One(own(peer)),
             Self::Several(several) => {
-                let several = several.iter();
-                Self::Several(several.map(|(id, peer)| (*id, peer.on_behalf_of(origin))).collect())
-            }
-        }
-    }
-
-    /// Returns where the time of the calls went that were made on behalf of a request.
-    #[must_use]
-    pub fn timing(&self) -> ServerTiming {
-        match self {
-            Self::One(peer) => peer.timing(),
-            Self::Several(several) => {
-                let mut timing = ServerTiming::default();
-                for (_, peer) in several {
-                    timing.add_all(peer.timing());
-                }
-                timing
+                Self::Several(several.iter().map(|(id, peer)| (*id, own(peer))).collect())
             }
         }
     }

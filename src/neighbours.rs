@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::roles::{Role, Roles};
 use crate::transport::{Http, Peer};
 use crate::wire::replication::ReplicaId;
-use crate::wire::timing::ServerTiming;
+use crate::wire::timing::{ServerTiming, TimingNote};
 use crate::wire::trace::RequestOrigin;
 
 /// One thread's connections to them.
@@ -17,6 +17,8 @@ pub struct Neighbours {
     /// The catalog.
     pub catalog: Catalogs,
     replicas: Vec<(ReplicaId, Peer)>,
+    /// Where the time of their calls went, if they are made on behalf of a request.
+    timing: TimingNote,
 }
 
 impl Neighbours {
@@ -27,25 +29,26 @@ impl Neighbours {
         Self {
             catalog: Catalogs::new(roles, &connect),
             replicas: others.map(|id| (id, connect(Role::Order(id)))).collect(),
+            timing: TimingNote::default(),
         }
     }
 
     /// The same connections, for a client's request.
     #[must_use]
     pub fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
-        let replicas = self.replicas.iter();
+        let timing = TimingNote::default();
+        let own = |(id, peer): &(ReplicaId, Peer)| (*id, peer.on_behalf_of(origin, &timing));
         Self {
-            catalog: self.catalog.on_behalf_of(origin),
-            replicas: replicas.map(|(id, peer)| (*id, peer.on_behalf_of(origin))).collect(),
+            catalog: self.catalog.on_behalf_of(origin, &timing),
+            replicas: self.replicas.iter().map(own).collect(),
+            timing,
         }
     }
 
     /// Returns where the time of the calls went that were made on behalf of a request.
     #[must_use]
     pub fn timing(&self) -> ServerTiming {
-        let mut timing = self.catalog.timing();
-        self.replicas.iter().for_each(|(_, replica)| timing.add_all(replica.timing()));
-        timing
+        self.timing.get()
     }
 
     /// The replicas' ids.

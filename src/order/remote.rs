@@ -14,7 +14,7 @@ use crate::wire::purchase::{CommitReply, CommitRequest};
 use crate::wire::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, OrderReply, ReplicaId,
 };
-use crate::wire::timing::ServerTiming;
+use crate::wire::timing::{ServerTiming, TimingNote};
 use crate::wire::trace::RequestOrigin;
 
 /// One attempt at anything that takes a disk's sync or two. Attempts are repeated, by key.
@@ -61,13 +61,14 @@ impl Remote {
         &self,
         request: &CommitRequest,
     ) -> Result<(CommitReply, ServerTiming), CallError> {
-        let catalog = self.0.catalog.on_behalf_of(&Rc::default());
+        let timing = TimingNote::default();
+        let catalog = self.0.catalog.on_behalf_of(&Rc::default(), &timing);
         let reply = catalog.call(request, COMMIT_TIMEOUT).await?;
         match &reply {
             CommitReply::Decided { verdicts, .. } if verdicts.len() != request.purchases.len() => {
                 Err(CallError::broken("invalid answer: there is not a verdict for each purchase"))
             }
-            CommitReply::Decided { .. } | CommitReply::Deposed(_) => Ok((reply, catalog.timing())),
+            CommitReply::Decided { .. } | CommitReply::Deposed(_) => Ok((reply, timing.get())),
         }
     }
 

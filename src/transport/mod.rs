@@ -28,7 +28,7 @@ use crate::events::Exchange;
 use crate::identity::Identity;
 use crate::roles::{Access, Address, Role};
 use crate::wire::calls::{Call, Caller, Method};
-use crate::wire::timing::{ServerTiming, TimingNote};
+use crate::wire::timing::TimingNote;
 use crate::wire::trace::RequestOrigin;
 
 /// The header by which one request is followed through all roles.
@@ -59,7 +59,7 @@ pub const MISDIRECTED: u16 = 421;
 #[derive(Clone)]
 pub struct Peer {
     role: Role,
-    link: Link,
+    link: Rc<Link>,
     own: Arc<Identity>,
     /// The client's request that calls are made for.
     origin: Rc<RequestOrigin>,
@@ -68,7 +68,6 @@ pub struct Peer {
 }
 
 /// How a peer is reached.
-#[derive(Clone)]
 enum Link {
     Http(Http),
     /// By frames or, if the peer knows none or the answer may be larger than a frame, over HTTP.
@@ -137,19 +136,19 @@ impl Peer {
 
     fn linked(role: Role, link: Link, own: &Arc<Identity>) -> Self {
         let (origin, timing) = (Rc::default(), TimingNote::default());
-        Self { role, link, own: Arc::clone(own), origin, timing }
+        Self { role, link: Rc::new(link), own: Arc::clone(own), origin, timing }
     }
 
-    /// The same peer, for calls on behalf of a client's request.
+    /// The same peer, for calls on behalf of a client's request, whose time goes into `timing`.
     #[must_use]
-    pub fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
-        Self { origin: Rc::clone(origin), timing: TimingNote::default(), ..self.clone() }
-    }
-
-    /// Returns where the time of the calls went that were made on behalf of the request.
-    #[must_use]
-    pub fn timing(&self) -> ServerTiming {
-        self.timing.get()
+    pub fn on_behalf_of(&self, origin: &Rc<RequestOrigin>, timing: &TimingNote) -> Self {
+        Self {
+            role: self.role,
+            link: Rc::clone(&self.link),
+            own: Arc::clone(&self.own),
+            origin: Rc::clone(origin),
+            timing: timing.clone(),
+        }
     }
 
     /// Returns the process that makes the calls.
@@ -209,7 +208,7 @@ impl Peer {
             body.clone().filter(|_| self.is_body_recorded::<C>())
         });
         caller.message = exchange.as_ref().and_then(|exchange| recorder.tag(exchange));
-        let answer = match &self.link {
+        let answer = match &*self.link {
             Link::Http(http) => {
                 over_http(http, call, body, time_limit, largest_bytes, &caller).await
             }
@@ -243,7 +242,7 @@ impl Peer {
 
     /// The call as JSON, if it is sent or recorded so.
     fn body_of<C: Call>(&self, call: &C) -> Option<Bytes> {
-        let is_wanted = match self.link {
+        let is_wanted = match *self.link {
             Link::Http(_) => C::METHOD == Method::Post,
             Link::Framed(..) => true,
             Link::Simulated(_) => self.own.recorder().is_on(),
@@ -253,7 +252,7 @@ impl Peer {
 
     /// Whether the body is recorded: what a path says as well is not, whichever way it is sent.
     fn is_body_recorded<C: Call>(&self) -> bool {
-        matches!(self.link, Link::Simulated(_)) || C::METHOD == Method::Post
+        matches!(*self.link, Link::Simulated(_)) || C::METHOD == Method::Post
     }
 
     fn record<A>(&self, exchange: &Exchange, answer: &Result<(A, Option<Bytes>), CallError>) {
