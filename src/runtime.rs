@@ -32,18 +32,18 @@ const START_PERIOD: Duration = Duration::from_secs(2);
 /// The pause between two questions while it does.
 const START_PAUSE: Duration = Duration::from_millis(10);
 
-/// The pauses of a task that asks its neighbours for ever. Roles that start together are there
-/// within some milliseconds of each other, so a task asks often at first, until it has found what
-/// it needs.
-///
-/// Afterwards it asks at multiples of its interval since its start, as the others do that started
-/// with it, so that an idle process wakes up once for all of them:
+/// The pauses of a task that looks at something for ever. It looks at multiples of its interval
+/// since its start, as the others do that started with it, so that an idle process wakes up once
+/// for all of them:
 ///
 /// ```text
 /// self-check     |200 ms|200 ms|              |200 ms|200 ms|
 /// catching up       |200 ms|200 ms|           |200 ms|200 ms|
 /// wakes up       ^  ^   ^  ^   ^  ^           ^      ^      ^
 /// ```
+///
+/// Roles that start together are there within some milliseconds of each other, so a task that asks
+/// its neighbours does so often at first, until it has found what it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Pauses {
     interval: Duration,
@@ -57,13 +57,17 @@ impl Pauses {
         Self { interval, start: runtime.now() }
     }
 
-    /// Returns the pause before the next question: at least half the interval, and less than one
-    /// and a half.
+    /// Returns the pause before the next question to a neighbour, who may have to be found first.
     #[must_use]
     pub fn next(&self, now: Instant, has_found: bool) -> Duration {
-        if !has_found && self.asks_often(now) {
-            return START_PAUSE.min(self.interval);
-        }
+        let asks_often = !has_found && self.asks_often(now);
+        if asks_often { START_PAUSE.min(self.interval) } else { self.rest(now) }
+    }
+
+    /// Returns the pause before the next look: more than half the interval, and at most one and a
+    /// half.
+    #[must_use]
+    pub fn rest(&self, now: Instant) -> Duration {
         let running = now.saturating_duration_since(self.start).as_nanos();
         let late = running % self.interval.as_nanos().max(1);
         let late = Duration::from_nanos(u64::try_from(late).unwrap_or_default());
@@ -157,9 +161,9 @@ mod tests {
     fn tasks_that_began_together_ask_at_the_same_times_however_long_an_answer_takes() {
         let ms = Duration::from_millis;
         let pauses = Pauses { interval: ms(200), start: System.now() };
-        let next = |at| pauses.next(pauses.start + ms(at), true);
-        assert_eq!([2_000, 2_001, 2_099].map(next), [200, 199, 101].map(ms));
-        assert_eq!([2_100, 2_150, 2_199].map(next), [300, 250, 201].map(ms), "never too soon");
+        let rest = |at| pauses.rest(pauses.start + ms(at));
+        assert_eq!([2_000, 2_001, 2_099].map(rest), [200, 199, 101].map(ms));
+        assert_eq!([2_100, 2_150, 2_199].map(rest), [300, 250, 201].map(ms), "never too soon");
     }
 
     #[test]

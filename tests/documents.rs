@@ -520,7 +520,7 @@ const TOLD: [(&str, &str, &str); 33] = [
     (
         "frontend/tasks.rs",
         "CHECK_INTERVAL: Duration = Duration::from_millis(100)",
-        "100 ms after its",
+        "every 100 ms, at once after a miss",
     ),
     (
         "frontend/tasks.rs",

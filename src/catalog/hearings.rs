@@ -88,7 +88,7 @@ impl Service {
         loop {
             let suspicions = self.decide(Core::suspicions);
             if suspicions.is_empty() {
-                let pause = pauses.next(self.runtime.now(), true);
+                let pause = pauses.rest(self.runtime.now());
                 let _either = self.runtime.timeout(pause, self.suspected.notified()).await;
                 continue;
             }

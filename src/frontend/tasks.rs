@@ -22,7 +22,7 @@ use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaI
 
 /// How often the catalog is asked for its status.
 const CATALOG_INTERVAL: Duration = Duration::from_millis(200);
-/// How long after its last answer a replica's health is checked again.
+/// How often a replica's health is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The most that this grows in a store of many replicas, for those that need not be watched.
 const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(400);

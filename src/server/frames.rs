@@ -95,9 +95,10 @@ async fn accept(mut frames: Incoming, table: &Rc<CallTable>, answers: &Rc<Answer
             frames.next().await
         };
         let frame = tokio::select! {
+            // In this order: a caller that never pauses does not hold up what is under way.
             biased;
-            frame = next, if calls.len() < MOST_CALLS => frame,
             Some(()) = calls.next() => continue,
+            frame = next, if calls.len() < MOST_CALLS => frame,
         };
         let Some(frame) = frame else { break };
         let Ok((head, body)) = frame::read::<CallHead<'_>>(&frame) else { break };

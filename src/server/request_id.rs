@@ -3,7 +3,7 @@
 use actix_web::http::header::{HeaderMap, HeaderValue};
 
 use crate::transport::REQUEST_ID;
-use crate::wire::trace::RequestOrigin;
+use crate::wire::trace::{RequestOrigin, write_digits};
 
 /// Returns the client's id, if it is usable: 1 to 255 printable ASCII characters.
 pub(super) fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
@@ -36,8 +36,8 @@ pub(super) fn draw_header() -> HeaderValue {
     HeaderValue::from_bytes(&digits()).expect("hexadecimal digits fit in a header")
 }
 
-/// Every reply has an id, also one from the cache, so that this does not go through `fmt`.
 fn digits() -> [u8; 16] {
-    let bits = rand::random::<u64>();
-    std::array::from_fn(|place| b"0123456789abcdef"[(bits >> (4 * place) & 0xf) as usize])
+    let mut digits = [0; 16];
+    write_digits(&mut digits, rand::random::<u64>().into());
+    digits
 }

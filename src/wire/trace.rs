@@ -174,8 +174,9 @@ fn digits(text: &str, length: usize) -> Option<u128> {
     })
 }
 
-/// Writes a number as lower-case hexadecimal digits, as many as fit.
-fn write_digits(text: &mut [u8], number: u128) {
+/// Writes a number as lower-case hexadecimal digits, as many as fit. Each reply has an id, so that
+/// this does not go through `fmt`.
+pub fn write_digits(text: &mut [u8], number: u128) {
     for (place, byte) in text.iter_mut().rev().enumerate() {
         *byte = b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize];
     }

@@ -2,7 +2,7 @@
 //!
 //! # When a replica is gone
 //!
-//! A front-end checks each replica's health, 100 ms after its last answer; if there are many, it
+//! A front-end checks each replica's health every 100 ms; if there are many, it
 //! checks those less often that follow a leader which works. The address of a process
 //! that was killed refuses connections: the replica is gone at once. A process that was paused
 //! accepts connections and never answers: the replica is gone after [`MOST_MISSES`] checks in a row

@@ -328,6 +328,22 @@ mod tests {
         synced(core, length, now);
     }
 
+    #[test]
+    fn a_leader_awaits_live_followers_only_and_until_they_acknowledge() {
+        let (mut core, now) = (leader(0), crate::clock::now());
+        send(&mut core, now);
+        assert!(!core.awaits_acknowledgements(), "it is not live yet");
+        synced(&mut core, 0, now);
+        assert!(!core.awaits_acknowledgements());
+        send(&mut core, now);
+        assert!(core.awaits_acknowledgements());
+        synced(&mut core, 0, now);
+        assert!(!core.awaits_acknowledgements());
+        send(&mut core, now);
+        assert!(lose(&mut core, now));
+        assert!(!core.awaits_acknowledgements(), "it is not live any more");
+    }
+
     /// The follower does not answer. Returns whether it was live until now.
     fn lose(core: &mut Core<u32>, now: Instant) -> bool {
         core.take_effects();
