@@ -13,7 +13,11 @@ use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::process::RoleError;
 use crate::roles::{Role, Roles};
@@ -93,31 +97,39 @@ impl PidLock {
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
         let id = FileId::of(&file.metadata().map_err(failed)?);
         let mut files = vec![HeldFile { path, id: Some(id) }];
-        let databases = std::iter::once("db").chain(BESIDE_THE_DATABASE);
-        files.extend(databases.map(|kind| HeldFile { path: roles.file_of(role, kind), id: None }));
+        if matches!(role, Role::Catalog | Role::Order(_)) {
+            let kinds = std::iter::once("db").chain(BESIDE_THE_DATABASE);
+            files.extend(kinds.map(|kind| HeldFile { path: roles.file_of(role, kind), id: None }));
+        }
         Ok(Self { role, files: HeldFiles(files), _lock: Some(file) })
     }
 
     /// Waits until the pid file or the database is no longer the file that the role holds, and
-    /// says so. To be polled only after the role has opened its database.
+    /// says so. To be called only after the role has opened its database.
+    ///
+    /// A thread of its own compares: the role must go on while a disk is slow, and need not wake up
+    /// to hear that all is well.
     pub async fn lost(&self) -> RoleError {
-        let mut files = self.files.clone();
-        loop {
-            // On a thread that may wait: the role must go on while a disk is slow.
-            let check = tokio::task::spawn_blocking(move || {
+        let (role, mut files) = (self.role, self.files.clone());
+        let (_waits, gone) = mpsc::channel::<()>();
+        let (found, lost) = oneshot::channel();
+        let compare = move || {
+            loop {
                 files.note_opened();
-                let lost = files.first_lost();
-                (files, lost)
-            });
-            match check.await {
-                Ok((_files, Some((path, loss)))) => {
-                    return RoleError::FileLost { role: self.role, path, loss };
+                if let Some((path, loss)) = files.first_lost() {
+                    let _role_ends_anyway = found.send(RoleError::FileLost { role, path, loss });
+                    return;
                 }
-                Ok((checked, None)) => files = checked,
-                Err(_panicked) => return RoleError::Panicked("the check of the role's files"),
+                if gone.recv_timeout(CHECK_INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
             }
-            tokio::time::sleep(CHECK_INTERVAL).await;
+        };
+        let thread = thread::Builder::new().name("files-watch".into()).spawn(compare);
+        if let Err(error) = thread {
+            return RoleError::Thread(error);
         }
+        lost.await.unwrap_or(RoleError::Panicked("the check of the role's files"))
     }
 }
 

@@ -40,6 +40,8 @@ pub enum RoleError {
     Listen(Role, String, io::Error),
     /// The HTTP server failed.
     Serve(io::Error),
+    /// The system refused a thread.
+    Thread(io::Error),
     /// The role has no place in `roles.toml`.
     NoSuchRole(Role, String),
     /// A database failed.
@@ -238,6 +240,11 @@ impl fmt::Display for RoleError {
                 write!(f, "{role} cannot listen on {address}: {error}; {advice} in roles.toml")
             }
             Self::Serve(error) => write!(f, "the HTTP server failed: {error}"),
+            Self::Thread(error) => write!(
+                f,
+                "the system refused a thread: {error}; end other programs, or raise their number's \
+                 limit (`ulimit -u`)"
+            ),
             Self::NoSuchRole(role, names) => {
                 write!(f, "roles.toml has no {role}; it has {names}")
             }

@@ -129,6 +129,7 @@ impl Service {
         let mut early = EarlyChecks::new(self.runtime.now(), CHECK_INTERVAL);
         let others = remote.replicas().count().saturating_sub(1);
         let rest = shared_out(CHECK_INTERVAL, others, LONGEST_CHECK_INTERVAL);
+        let rests = Pauses::new(&*self.runtime, rest);
         loop {
             let asked = self.runtime.now();
             let mut again_at_once = false;
@@ -165,7 +166,8 @@ impl Service {
             });
             self.selecting.notify_one();
             if may_rest && rest > CHECK_INTERVAL {
-                let _either = self.runtime.timeout(rest, changed).await;
+                let pause = rests.rest(self.runtime.now());
+                let _either = self.runtime.timeout(pause, changed).await;
             } else if !again_at_once {
                 self.runtime.sleep(pauses.next(self.runtime.now(), is_led)).await;
             }

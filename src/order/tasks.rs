@@ -37,9 +37,11 @@ const GAP_PAUSE: Duration = Duration::from_millis(20);
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the database and the catalog are asked whether they respond.
 const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
-/// The most that these two grow in a store of many replicas: one slow answer to a self-check must
-/// not make a leader unfit, nor a disk that is full stay unnoticed for a second.
+/// The most that these two grow at a leader of many replicas: one slow answer to a self-check must
+/// not make it unfit, nor a disk that is full stay unnoticed for a second.
 const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(300);
+/// The most that they grow at a follower: less than it takes to be unfit.
+const LONGEST_FOLLOWER_INTERVAL: Duration = Duration::from_millis(600);
 /// The most that the interval of heartbeats grows: a follower that hangs is noticed before the next
 /// purchase, if that comes some seconds later.
 const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -242,7 +244,7 @@ impl Service {
                 self.say_caught_up(length);
             }
             let has_found = !self.decide(|core, _| core.should_fetch());
-            self.runtime.sleep(pauses.next(self.runtime.now(), has_found)).await;
+            self.runtime.sleep(self.pause(&pauses, has_found)).await;
         }
     }
 
@@ -300,9 +302,10 @@ impl Service {
         let pauses = self.pauses(SELF_CHECK_INTERVAL, &remote);
         loop {
             let asked = self.runtime.now();
-            let (pulse, answered) =
-                futures_util::future::join(self.storage.pulse(), self.ask_catalog(&remote)).await;
-            match pulse {
+            // The database begins at once, and wakes up nothing if the catalog takes longer.
+            let pulse = self.storage.pulse();
+            let answered = self.ask_catalog(&remote).await;
+            match pulse.await {
                 Ok(()) => self.disk_answered(asked).await,
                 // A busy database responds later.
                 Err(StorageError::Busy(_)) => {}
@@ -312,7 +315,7 @@ impl Service {
             }
             let has_found = answered.is_ok() && self.identity.store().is_some();
             let began = self.runtime.now();
-            let pause = pauses.next(began, has_found);
+            let pause = self.pause(&pauses, has_found);
             // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
             if self.runtime.timeout(pause, self.hinted.notified()).await.is_ok() {
                 self.runtime.sleep_until(began + HINT_PAUSE).await;
@@ -320,10 +323,18 @@ impl Service {
         }
     }
 
-    /// The pauses between what each replica of the store does every `interval`.
-    fn pauses(&self, interval: Duration, remote: &Remote) -> Pauses {
+    /// The pauses between what each replica of the store does every `interval`, while it leads and
+    /// while it follows.
+    fn pauses(&self, interval: Duration, remote: &Remote) -> [Pauses; 2] {
         let others = remote.others().count();
-        Pauses::new(&*self.runtime, shared_out(interval, others, LONGEST_CHECK_INTERVAL))
+        [LONGEST_CHECK_INTERVAL, LONGEST_FOLLOWER_INTERVAL]
+            .map(|longest| Pauses::new(&*self.runtime, shared_out(interval, others, longest)))
+    }
+
+    /// The pause before a replica does so next.
+    fn pause(&self, [leader, follower]: &[Pauses; 2], has_found: bool) -> Duration {
+        let leads = self.decide(|core, _| core.has_acquired());
+        if leads { leader } else { follower }.next(self.runtime.now(), has_found)
     }
 }
 

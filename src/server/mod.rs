@@ -33,6 +33,7 @@ mod slots;
 mod socket;
 mod stream;
 mod threads;
+mod tick_clock;
 mod unserved;
 
 use std::future::ready;

@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use actix_service::Service;
 use actix_web::rt;
@@ -16,7 +15,6 @@ use futures_util::future::LocalBoxFuture;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::call_table::CallTable;
@@ -24,7 +22,6 @@ use super::connection::Connection;
 use super::frames;
 use super::intake::{Intake, Parking};
 use super::internal::INTERNAL;
-use super::limits::TICK_MS;
 use super::metrics::Open;
 use super::rate::{FORGET_INTERVAL, RequestLimit};
 use super::slots::{Slots, Supply};
@@ -34,8 +31,6 @@ use super::unserved::{LastAnswer, Unserved};
 use crate::tls::TlsServer;
 use crate::wire::frame::PREFACE;
 
-/// How often the clock ticks while the server stops.
-const STOP_INTERVAL: Duration = Duration::from_millis(100);
 /// Headers that the parser takes.
 const MOST_HEADERS: usize = 96;
 
@@ -87,30 +82,13 @@ impl<H> Serving<H> {
 }
 
 async fn watch(slots: Rc<Slots>, Terms { limit, stop, .. }: Terms) {
-    let mut clock = rt::time::interval(Duration::from_millis(u64::from(TICK_MS)));
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut forgetting = rt::time::interval(FORGET_INTERVAL);
-    let mut last = Instant::now();
-    let mut stops = false;
     loop {
         tokio::select! {
-            () = slots.occupied.notified() => {
-                clock.reset();
-                last = Instant::now();
-            }
-            // An idle thread is not woken for nothing.
-            _ = clock.tick(), if !slots.are_empty() => {
-                let ticks = last.elapsed().as_millis() / u128::from(TICK_MS);
-                slots.tick(u32::try_from(ticks).unwrap_or(u32::MAX));
-                last = Instant::now();
-            }
+            () = slots.load.clock.due() => slots.tick(),
             _ = forgetting.tick(), if limit.is_some() => limit.iter().for_each(|it| it.forget()),
             () = slots.load.alarm.notified() => slots.shed_weight(),
-            () = stop.cancelled(), if !stops => {
-                stops = true;
-                clock = rt::time::interval(STOP_INTERVAL);
-                slots.stop();
-            }
+            () = stop.cancelled(), if !slots.stops() => slots.stop(),
         }
     }
 }

@@ -19,12 +19,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 
-use tokio::sync::Notify;
-
 use super::limits::{BATCH, Occupant, SLOW_AFTER, choose, deadline, may_park};
 use super::queue::Queue;
 use super::socket::{Ending, Holder, Load, PeerHost, PeerKind, Socket, Stage};
 use super::stream::Stream;
+use super::tick_clock::Pace;
 use super::unserved::Unserved;
 
 /// Bytes held for clients beyond which sockets that make no progress are closed. A client that is
@@ -52,10 +51,7 @@ pub(super) struct Supply {
 pub(super) struct Slots {
     supply: Supply,
     pub(super) load: Rc<Load>,
-    now: Cell<u32>,
     sockets: RefCell<Vec<Rc<Socket>>>,
-    /// There is a socket again, for which the clock has to tick.
-    pub(super) occupied: Notify,
     surplus: RefCell<VecDeque<Weak<Socket>>>,
     /// For whom no room could be made, and when.
     in_vain: Cell<Option<(PeerHost, u32)>>,
@@ -84,9 +80,7 @@ impl Slots {
         Self {
             supply,
             load: Rc::new(Load { most: HARD_LIMIT, ..Load::default() }),
-            now: Cell::new(0),
             sockets: RefCell::default(),
-            occupied: Notify::new(),
             surplus: RefCell::default(),
             in_vain: Cell::new(None),
             turns: Cell::new(0),
@@ -96,7 +90,8 @@ impl Slots {
 
     /// Takes an accepted socket in, and ends others for it if need be.
     pub(super) fn admit(&self, stream: Stream, host: PeerHost) -> Rc<Socket> {
-        let socket = Rc::new(Socket::new(stream, host, Rc::clone(&self.load), self.now.get()));
+        self.load.clock.rouse();
+        let socket = Rc::new(Socket::new(stream, host, Rc::clone(&self.load)));
         if self.load.places.get() < self.supply.places || self.make_room(host) {
             self.load.places.set(self.load.places.get() + 1);
         } else {
@@ -105,20 +100,12 @@ impl Slots {
         }
         let mut sockets = self.sockets.borrow_mut();
         socket.index.set(sockets.len());
-        if sockets.is_empty() {
-            self.occupied.notify_one();
-        }
         sockets.push(Rc::clone(&socket));
         if self.load.stops.get() {
             socket.end(Ending::Close);
         }
         drop(sockets);
         socket
-    }
-
-    /// Whether there is no socket.
-    pub(super) fn are_empty(&self) -> bool {
-        self.sockets.borrow().is_empty()
     }
 
     /// Lets a socket go that has ended.
@@ -158,7 +145,7 @@ impl Slots {
 
     /// Ends sockets so that one of `newcomer` has a place.
     fn make_room(&self, newcomer: PeerHost) -> bool {
-        let this_time = Some((newcomer, self.now.get()));
+        let this_time = Some((newcomer, self.load.clock.now()));
         if self.in_vain.get() == this_time {
             return false;
         }
@@ -178,7 +165,7 @@ impl Slots {
         let occupants = live.map(|socket| Occupant {
             host: socket.host,
             stage: socket.stage(),
-            age: socket.age(self.now.get()),
+            age: socket.age(),
             socket,
         });
         let chosen = choose(occupants.collect(), newcomer, |one| may_end(one.socket, one.stage));
@@ -246,19 +233,25 @@ impl Slots {
         }
     }
 
-    /// Looks at every socket. Ticks that a busy machine has missed count, but not those of a long
-    /// stall, in which clients could not be heard.
-    pub(super) fn tick(&self, ticks: u32) {
-        self.now.set(self.now.get().wrapping_add(ticks.clamp(1, 2)));
+    /// Looks at every socket. To be called when a tick is [due](super::tick_clock::TickClock::due).
+    pub(super) fn tick(&self) {
+        self.load.clock.tick();
+        let mut pace = Pace::Still;
         for socket in &*self.sockets.borrow() {
-            let (stage, age) = socket.look(self.now.get());
+            let (stage, age) = socket.look();
             let has_dispatcher = socket.holder.get() == Holder::Dispatcher;
             match deadline(stage, self.load.stops.get()) {
                 Some((limit, ending)) if age >= limit => socket.end(ending),
                 Some(_) | None if has_dispatcher && may_park(stage, age) => socket.park(),
                 Some(_) | None => {}
             }
+            if !socket.rests(stage) {
+                pace = Pace::Usual;
+            } else if pace == Pace::Still {
+                pace = Pace::Rest;
+            }
         }
+        self.load.clock.set_pace(pace);
         self.shed_weight();
     }
 
@@ -269,6 +262,7 @@ impl Slots {
     /// Ends what waits for requests: the server stops.
     pub(super) fn stop(&self) {
         self.load.stops.set(true);
+        self.load.clock.set_pace(Pace::Stopping);
         for socket in &*self.sockets.borrow() {
             match (socket.holder.get(), socket.stage()) {
                 (Holder::Queue, _) => socket.end(Ending::Answer(Unserved::Busy)),
@@ -293,7 +287,7 @@ impl Slots {
                 socket.ending().is_none()
                     && socket.weight() >= LEAST_WORTH_CLOSING
                     && socket.weight() * 2 < all
-                    && (is_too_much || socket.age(self.now.get()) >= SLOW_AFTER)
+                    && (is_too_much || socket.age() >= SLOW_AFTER)
             });
             let mut heavy: Vec<_> = heavy.collect();
             let mut hosts: HashMap<PeerHost, usize> = HashMap::new();
@@ -310,5 +304,45 @@ impl Slots {
                 socket.end(Ending::Close);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_clock_rests_while_every_connection_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let slots = Slots::new(Supply::new(100, 1));
+        let pace = || slots.load.clock.pace();
+        let ticked = || {
+            slots.tick();
+            pace()
+        };
+        assert_eq!(pace(), Pace::Still);
+
+        let socket = slots.admit(Stream::new(stream, None), PeerHost::from(peer.ip()));
+        assert_eq!((pace(), ticked()), (Pace::Usual, Pace::Usual), "its first head is awaited");
+        socket.moved();
+        assert_eq!(ticked(), Pace::Rest, "it may be idle");
+        socket.intake.borrow_mut().held.push(b'G');
+        socket.weigh(&socket.intake.borrow());
+        assert_eq!((pace(), ticked()), (Pace::Usual, Pace::Usual), "a head has begun");
+        socket.intake.borrow_mut().held.clear();
+        socket.holder.set(Holder::Dispatcher);
+        assert_eq!(ticked(), Pace::Usual, "its dispatcher is to be parked");
+        socket.holder.set(Holder::Parked);
+        assert_eq!(ticked(), Pace::Rest);
+        socket.end(Ending::Answer(Unserved::Busy));
+        assert_eq!((pace(), ticked()), (Pace::Usual, Pace::Usual), "its last answer is written");
+        slots.leave(&socket);
+        assert_eq!(ticked(), Pace::Still);
+        slots.stop();
+        assert_eq!(ticked(), Pace::Stopping);
     }
 }

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use super::intake::{Intake, Parking};
 use super::stream::Stream;
+use super::tick_clock::TickClock;
 use super::unserved::Unserved;
 
 /// One accepted socket.
@@ -132,10 +133,12 @@ pub(super) struct Load {
     /// The weight beyond which the clock is called at once.
     pub(super) most: usize,
     pub(super) alarm: Notify,
+    pub(super) clock: TickClock,
 }
 
 impl Socket {
-    pub(super) fn new(stream: Stream, host: PeerHost, load: Rc<Load>, now: u32) -> Self {
+    pub(super) fn new(stream: Stream, host: PeerHost, load: Rc<Load>) -> Self {
+        let now = load.clock.now();
         Self {
             host,
             needs_tls: stream.is_new(),
@@ -186,6 +189,7 @@ impl Socket {
             (Some(_), _) => return,
         }
         self.ending.set(Some(ending));
+        self.load.clock.rouse();
         self.wake();
     }
 
@@ -259,14 +263,15 @@ impl Socket {
     }
 
     /// For how many ticks it has been as it is, as far as the clock has seen.
-    pub(super) fn age(&self, now: u32) -> u32 {
+    pub(super) fn age(&self) -> u32 {
         let Glimpse { stage, requests, since } = self.seen.get();
         let is_unchanged = (stage, requests) == (self.stage(), self.requests.get());
-        if is_unchanged { now.wrapping_sub(since) } else { 0 }
+        if is_unchanged { self.load.clock.now().wrapping_sub(since) } else { 0 }
     }
 
     /// Looks at it, at a tick of the clock. Returns for how many ticks it has been as it is.
-    pub(super) fn look(&self, now: u32) -> (Stage, u32) {
+    pub(super) fn look(&self) -> (Stage, u32) {
+        let now = self.load.clock.now();
         let (stage, requests) = (self.stage(), self.requests.get());
         let mut seen = self.seen.get();
         if (seen.stage, seen.requests) != (stage, requests) {
@@ -274,6 +279,14 @@ impl Socket {
             self.seen.set(seen);
         }
         (stage, now.wrapping_sub(seen.since))
+    }
+
+    /// Whether the clock need not look at it before long: what it does next [rouses](TickClock) the
+    /// clock, unless it rests or is served.
+    pub(super) fn rests(&self, stage: Stage) -> bool {
+        matches!(self.holder.get(), Holder::Parked | Holder::Frames)
+            && matches!(stage, Stage::Idle | Stage::Served)
+            && self.ending().is_none()
     }
 
     /// Bytes held for it, apart from a dispatcher's usual buffers.
@@ -290,6 +303,9 @@ impl Socket {
         let is_ending = self.ending.get().is_some();
         let weight = if is_ending { 0 } else { intake.held.len() + intake.unread + intake.body };
         let before = self.weight.replace(weight);
+        if weight > before {
+            self.load.clock.rouse();
+        }
         if weight != before {
             let all = self.load.weight.get() - before + weight;
             self.load.weight.set(all);
