@@ -37,10 +37,13 @@ const START_PAUSE: Duration = Duration::from_millis(10);
 /// for all of them:
 ///
 /// ```text
+///                each by itself               at the same times
 /// self-check     |200 ms|200 ms|              |200 ms|200 ms|
 /// catching up       |200 ms|200 ms|           |200 ms|200 ms|
 /// wakes up       ^  ^   ^  ^   ^  ^           ^      ^      ^
 /// ```
+///
+/// One that takes so long that hardly any of an interval is left rests for the next one, too.
 ///
 /// Roles that start together are there within some milliseconds of each other, so a task that asks
 /// its neighbours does so often at first, until it has found what it needs.
@@ -64,15 +67,15 @@ impl Pauses {
         if asks_often { START_PAUSE.min(self.interval) } else { self.rest(now) }
     }
 
-    /// Returns the pause before the next look: more than half the interval, and at most one and a
-    /// half.
+    /// Returns the pause before the next look: from an eighth of the interval to nine eighths, so
+    /// that a question that was not answered in time is soon asked again.
     #[must_use]
     pub fn rest(&self, now: Instant) -> Duration {
         let running = now.saturating_duration_since(self.start).as_nanos();
         let late = running % self.interval.as_nanos().max(1);
         let late = Duration::from_nanos(u64::try_from(late).unwrap_or_default());
         let rest = self.interval.saturating_sub(late);
-        if late < self.interval / 2 { rest } else { rest + self.interval }
+        if rest < self.interval / 8 { rest + self.interval } else { rest }
     }
 
     /// Returns whether the task may still ask often.
@@ -163,7 +166,8 @@ mod tests {
         let pauses = Pauses { interval: ms(200), start: System.now() };
         let rest = |at| pauses.rest(pauses.start + ms(at));
         assert_eq!([2_000, 2_001, 2_099].map(rest), [200, 199, 101].map(ms));
-        assert_eq!([2_100, 2_150, 2_199].map(rest), [300, 250, 201].map(ms), "never too soon");
+        assert_eq!([2_100, 2_175].map(rest), [100, 25].map(ms), "what was not answered");
+        assert_eq!([2_176, 2_199].map(rest), [224, 201].map(ms), "never too soon");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::wire::replication::{CatalogReport, Leadership};
 
 /// How long the catalog's last report counts: ten questions.
 const REPORT_LASTS: Duration = Duration::from_secs(2);
-/// For how long after an answer the catalog counts as there. One that is there answers every 700 ms
-/// at the latest: 200 ms until it is asked, and up to 500 ms until it answers.
+/// For how long after an answer the catalog counts as there. One that is there answers every 725 ms
+/// at the latest: up to 225 ms until it is asked, and up to 500 ms until it answers.
 const THERE_FOR: Duration = Duration::from_millis(800);
 
 /// The catalog's last report, if there was one.

@@ -129,7 +129,7 @@ impl Service {
         let mut early = EarlyChecks::new(self.runtime.now(), CHECK_INTERVAL);
         let others = remote.replicas().count().saturating_sub(1);
         let rest = shared_out(CHECK_INTERVAL, others, LONGEST_CHECK_INTERVAL);
-        let rests = Pauses::new(&*self.runtime, rest);
+        let long_pauses = Pauses::new(&*self.runtime, rest);
         loop {
             let asked = self.runtime.now();
             let mut again_at_once = false;
@@ -166,7 +166,7 @@ impl Service {
             });
             self.selecting.notify_one();
             if may_rest && rest > CHECK_INTERVAL {
-                let pause = rests.rest(self.runtime.now());
+                let pause = long_pauses.rest(self.runtime.now());
                 let _either = self.runtime.timeout(pause, changed).await;
             } else if !again_at_once {
                 self.runtime.sleep(pauses.next(self.runtime.now(), is_led)).await;

@@ -40,8 +40,9 @@ const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// The most that these two grow at a leader of many replicas: one slow answer to a self-check must
 /// not make it unfit, nor a disk that is full stay unnoticed for a second.
 const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(300);
-/// The most that they grow at a follower: less than it takes to be unfit.
-const LONGEST_FOLLOWER_INTERVAL: Duration = Duration::from_millis(600);
+/// The most that they grow at a follower: if one answer is lost, the next is there before the
+/// follower is unfit.
+const LONGEST_FOLLOWER_INTERVAL: Duration = Duration::from_millis(450);
 /// The most that the interval of heartbeats grows: a follower that hangs is noticed before the next
 /// purchase, if that comes some seconds later.
 const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -302,7 +303,8 @@ impl Service {
         let pauses = self.pauses(SELF_CHECK_INTERVAL, &remote);
         loop {
             let asked = self.runtime.now();
-            // The database begins at once, and wakes up nothing if the catalog takes longer.
+            // The database begins at once, and its answer is usually there when the catalog's
+            // comes, so that the thread wakes up once.
             let pulse = self.storage.pulse();
             let answered = self.ask_catalog(&remote).await;
             match pulse.await {

@@ -51,6 +51,12 @@ use super::world::{Env, World};
 
 /// One in so many seeds has two catalogs, which share a database.
 const SHARED_EVERY: u64 = 4;
+/// One in so many seeds has many replicas, of which those that follow are checked less often.
+const MANY_EVERY: u64 = 32;
+/// The remainder of those seeds, none of which has two catalogs.
+const MANY_FROM: u64 = 6;
+/// With more replicas than so many, the intervals of what each of them does grow.
+pub(crate) const FEW_REPLICAS: usize = 5;
 
 /// A store with its machines, network and judge.
 pub(crate) struct Cluster {
@@ -115,7 +121,11 @@ impl ReplicaView<'_> {
 impl Cluster {
     /// Draws a store, and starts its roles.
     pub(crate) fn new(world: Rc<World>) -> Rc<Self> {
-        let replicas: Vec<_> = (1..=[3, 3, 3, 2, 1][draw(&world, 5)]).map(ReplicaId).collect();
+        let mut replicas = [3, 3, 3, 2, 1][draw(&world, 5)];
+        if world.seed % MANY_EVERY == MANY_FROM {
+            replicas = [6, 8, 13][draw(&world, 3)];
+        }
+        let replicas: Vec<_> = (1..=replicas).map(ReplicaId).collect();
         let frontends: Vec<_> = (1..=[2, 2, 1, 3][draw(&world, 4)]).collect();
         let toys: Vec<ToyName> = ["Tux", "Uno", "Whale", "Fox"][..=draw(&world, 4)]
             .iter()
@@ -540,6 +550,11 @@ impl Cluster {
     pub(crate) fn replica<T>(&self, id: u32, read: impl FnOnce(ReplicaView<'_>) -> T) -> Option<T> {
         let service = self.running.borrow().get(&id).cloned()?;
         Some(service.decide(|core, _| read(ReplicaView(core))))
+    }
+
+    /// Why a replica that runs is not ready, if it is not.
+    pub(crate) fn not_ready(&self, id: u32) -> Option<String> {
+        self.running.borrow()[&id].readiness().err()
     }
 
     /// Whether this very invalidation was the last one to be sent.

@@ -50,6 +50,7 @@ mod machine;
 mod message;
 mod network;
 mod observer;
+mod pace_tests;
 mod paths;
 mod runs;
 mod shared;

@@ -9,11 +9,11 @@ use toystore::wire::lease::{FillRequest, Invalidation, RenewalReply};
 use toystore::wire::order::Rows;
 use toystore::wire::purchase::{CommitReply, CommitRequest, Decision, PurchaseReply, Verdict};
 use toystore::wire::replication::{
-    AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Nomination, NominationReply,
-    OrderReply, ReplicaId,
+    AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Epoch, Nomination,
+    NominationReply, OrderReply, ReplicaId,
 };
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, FEW_REPLICAS};
 use super::message::{Node, ShowToy, Shown};
 
 type Reply = Result<Rc<dyn Message>, CallError>;
@@ -98,10 +98,12 @@ impl Observer for Cluster {
                 world.reached("a miss was shared");
             }
         }
-        if let Some(NominationReply::Won(_)) = cast(reply)
-            && took == Duration::ZERO
-        {
-            world.reached("a nominee led already");
+        if let Some(NominationReply::Won(leadership)) = cast(reply) {
+            if took == Duration::ZERO {
+                world.reached("a nominee led already");
+            } else if leadership.epoch > Epoch(1) && self.replicas.len() > FEW_REPLICAS {
+                world.reached("a leader of many replicas was replaced");
+            }
         }
         if let Some(CommitReply::Decided { verdicts, rows }) = cast(reply) {
             if verdicts.contains(&Verdict::Wait) {

@@ -1,0 +1,61 @@
+//! What is done every some hundred milliseconds, when one message of it is lost.
+
+use std::time::Duration;
+
+use super::message::{AskReadiness, Node};
+use super::steady::{self, ask, pass};
+
+/// How long a link is cut: less than the shortest of the intervals, so that one call at most is
+/// lost.
+const CUT: Duration = Duration::from_millis(150);
+/// How much later each test cuts it than the one before.
+const STEP: Duration = Duration::from_millis(25);
+/// For how long afterwards the loss may show: longer than a lease and than a replica stays fit.
+const WATCHED: Duration = Duration::from_millis(1_300);
+
+#[test]
+fn a_replica_whose_report_is_lost_stays_ready_however_many_there_are() {
+    for replicas in [3, 6, 7, 8, 9, 13] {
+        for step in 0..18 {
+            let cluster = steady::store(replicas, &[1], |_| {});
+            let ready = |at: &str| {
+                for id in [1, replicas] {
+                    let why = cluster.not_ready(id);
+                    assert_eq!(why, None, "{id} of {replicas}, {at} the cut of step {step}");
+                }
+            };
+            pass(&cluster, STEP * step);
+            ready("before");
+            for id in [1, replicas] {
+                cluster.network.cut(Node::Replica(id), Node::Catalog);
+            }
+            pass(&cluster, CUT);
+            for id in [1, replicas] {
+                cluster.network.mend(Node::Replica(id), Node::Catalog);
+            }
+            let end = cluster.world.time() + WATCHED;
+            while cluster.world.time() < end {
+                pass(&cluster, Duration::from_millis(5));
+                ready("after");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_front_end_whose_renewal_is_lost_keeps_its_session() {
+    for step in 0..8 {
+        let cluster = steady::store(3, &[1], |_| {});
+        pass(&cluster, STEP * step);
+        cluster.network.cut(Node::Frontend(1), Node::Catalog);
+        pass(&cluster, CUT);
+        cluster.network.mend(Node::Frontend(1), Node::Catalog);
+        let end = cluster.world.time() + WATCHED;
+        while cluster.world.time() < end {
+            let answered = ask(&cluster, 1, AskReadiness {});
+            pass(&cluster, Duration::from_millis(5));
+            let why = answered.borrow_mut().take().expect("it is answered at once");
+            assert_eq!(why.expect("it is reached"), None, "the cut of step {step}");
+        }
+    }
+}
