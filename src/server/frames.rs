@@ -177,6 +177,7 @@ impl Incoming {
         let mut intake = socket.intake.borrow_mut();
         let held = std::mem::take(&mut intake.held);
         let read = BytesMut::from(&held[PREFACE.len()..]);
+        socket.weigh(&intake);
         drop(intake);
         socket.holder.set(Holder::Greeting);
         Self { socket: Rc::clone(socket), codec: frame::codec(LARGEST_HELLO), read }
@@ -324,5 +325,81 @@ impl Answers {
             intake.unread = unread;
             self.socket.weigh(intake);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::server::slots::Supply;
+    use crate::server::socket::PeerHost;
+    use crate::server::stream::Stream;
+    use crate::wire::calls::{Call, EndSession, Endpoints as _};
+    use crate::wire::lease::SessionId;
+    use crate::wire::replication::Leadership;
+
+    /// Calls that come after the one that ends the first call's wait.
+    const FURTHER: u64 = 300;
+
+    #[actix_web::test]
+    async fn a_call_that_need_not_wait_any_more_is_answered_before_further_ones_are_read() {
+        let mut table = CallTable::new(Metrics::new("order", &[]).requests.of_thread());
+        let told = Rc::new(Notify::new());
+        table.on(&told, async |told: Rc<Notify>, Leadership { .. }, _| {
+            told.notified().await;
+            Ok(())
+        });
+        table.on(&told, async |told: Rc<Notify>, EndSession { .. }, _| {
+            told.notify_one();
+            Ok(())
+        });
+        let mut burst = BytesMut::from(PREFACE);
+        frame::write(&mut burst, &Hello { secret: None }, |_| {});
+        let own = Caller::default();
+        let mut send = |id, path, body: String| {
+            let head = CallHead::new(id, path, &own);
+            frame::write(&mut burst, &head, |to| to.extend_from_slice(body.as_bytes()));
+        };
+        let waits = serde_json::to_string(&Leadership::default()).unwrap();
+        send(0, Leadership::PATH, waits);
+        for id in 1..=FURTHER {
+            let tells = EndSession { session: SessionId::FORGOTTEN };
+            send(id, EndSession::PATH, serde_json::to_string(&tells).unwrap());
+        }
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        caller.write_all(&burst).await.unwrap();
+        caller.shutdown().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let slots = Slots::new(Supply::new(100, 1));
+        let socket = slots.admit(Stream::new(stream, None), PeerHost::from(peer.ip()));
+        socket.intake.borrow_mut().held.extend_from_slice(PREFACE);
+        let mut preface = [0; PREFACE.len()];
+        poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut preface);
+            Pin::new(&mut socket.intake.borrow_mut().stream).poll_read(cx, &mut buffer)
+        })
+        .await
+        .unwrap();
+        serve(&socket, &slots, &Rc::new(table)).await;
+        slots.leave(&socket);
+        drop(socket);
+
+        let mut answers = BytesMut::new();
+        caller.read_buf(&mut answers).await.unwrap();
+        while caller.read_buf(&mut answers).await.unwrap() > 0 {}
+        let mut codec = frame::codec(LARGEST_MESSAGE);
+        codec.decode(&mut answers).unwrap().expect("the welcome");
+        let mut order = Vec::new();
+        while let Some(answer) = codec.decode(&mut answers).unwrap() {
+            order.push(frame::read::<AnswerHead>(&answer).unwrap().0.id);
+        }
+        assert_eq!(order.len() as u64, 1 + FURTHER);
+        assert_eq!(order[..3], [1, 0, 2], "the first call's answer was held up");
     }
 }

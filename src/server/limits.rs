@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use super::socket::{Ending, PeerHost, Stage};
 use super::unserved::Unserved;
 
-/// How often the clock ticks. Deadlines are as exact as that.
+/// How often the clock ticks. Deadlines are as exact as that, but for connections at
+/// [rest](super::tick_clock).
 pub(super) const TICK_MS: u32 = 200;
 /// How long a client may be silent or slow, if others wait for its place; a dispatcher's client is
 /// parked after it.

@@ -77,8 +77,12 @@ impl TickClock {
     /// Ticks. What a busy machine has missed counts, but not a long stall, in which clients could
     /// not be heard.
     pub(super) fn tick(&self) {
+        self.tick_at(clock::now());
+    }
+
+    fn tick_at(&self, now: Instant) {
         let most = if self.pace.get() == Pace::Rest { REST + 1 } else { 2 };
-        self.count(1, most);
+        self.count(now, 1, most);
     }
 
     /// Says when the next tick is due, unless the server stops.
@@ -90,10 +94,16 @@ impl TickClock {
 
     /// Notes that a connection does something for which it has little time.
     pub(super) fn rouse(&self) {
-        match self.pace.get() {
-            Pace::Usual | Pace::Stopping => return,
-            Pace::Rest => self.count(0, REST + 1),
-            Pace::Still => self.ticked.set(clock::now()),
+        if matches!(self.pace.get(), Pace::Rest | Pace::Still) {
+            self.rouse_at(clock::now());
+        }
+    }
+
+    fn rouse_at(&self, now: Instant) {
+        if self.pace.get() == Pace::Rest {
+            self.count(now, 0, REST + 1);
+        } else {
+            self.ticked.set(now);
         }
         self.pace.set(Pace::Usual);
         self.roused.notify_one();
@@ -104,11 +114,14 @@ impl TickClock {
         self.pace.get()
     }
 
-    fn count(&self, least: u32, most: u32) {
-        let now = clock::now();
-        let passed = (now - self.ticked.replace(now)).as_millis() / u128::from(TICK_MS);
-        let ticks = u32::try_from(passed).unwrap_or(u32::MAX).clamp(least, most);
+    fn count(&self, now: Instant, least: u32, most: u32) {
+        let ticked = self.ticked.get();
+        let passed = now.saturating_duration_since(ticked).as_millis() / u128::from(TICK_MS);
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        let ticks = passed.clamp(least, most);
         self.now.set(self.now.get().wrapping_add(ticks));
+        // What has passed of the next tick counts with it, unless some do not count at all.
+        self.ticked.set(if ticks == passed { ticked + ticks * TICK } else { now });
     }
 }
 
@@ -125,56 +138,56 @@ mod tests {
 
     use super::*;
 
-    fn at_rest(pace: Pace) -> TickClock {
+    fn clock_with(pace: Pace) -> TickClock {
         let clock = TickClock::default();
         clock.set_pace(pace);
         clock
     }
 
-    fn passed(clock: &TickClock, ticks: u32) {
-        clock.ticked.set(clock::now().checked_sub(ticks * TICK).unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_tick_is_due_soon_as_soon_as_something_happens() {
-        for pace in [Pace::Rest, Pace::Still] {
-            let clock = at_rest(pace);
-            passed(&clock, REST - 1);
-            assert_eq!(clock.due().now_or_never(), None, "{pace:?}");
-            clock.rouse();
-            assert_eq!(clock.due().now_or_never(), None, "not before it could be late");
-            passed(&clock, 1);
-            tokio::time::timeout(TICK / 2, clock.due()).await.unwrap();
-        }
+    /// The time so many ticks and so many milliseconds after the clock's last tick.
+    fn after(clock: &TickClock, ticks: u32, ms: u64) -> Instant {
+        clock.ticked.get() + ticks * TICK + Duration::from_millis(ms)
     }
 
     #[tokio::test]
     async fn a_rest_ends_while_it_is_awaited() {
-        let clock = at_rest(Pace::Rest);
-        let mut due = Box::pin(clock.due());
-        assert_eq!((&mut due).now_or_never(), None);
-        clock.rouse();
-        tokio::time::timeout(5 * TICK, due).await.expect("the rest would take longer");
+        for pace in [Pace::Rest, Pace::Still] {
+            let clock = clock_with(pace);
+            let mut due = Box::pin(clock.due());
+            assert_eq!((&mut due).now_or_never(), None, "{pace:?}");
+            clock.rouse();
+            tokio::time::timeout(8 * TICK, due).await.expect("a rest would take longer");
+        }
     }
 
     #[test]
     fn the_ticks_of_a_rest_count_and_those_of_a_stall_do_not() {
-        let clock = at_rest(Pace::Rest);
-        passed(&clock, 7);
-        clock.rouse();
+        let clock = clock_with(Pace::Rest);
+        clock.rouse_at(after(&clock, 7, 190));
         assert_eq!(clock.now(), 7, "what begins now has no age");
-        passed(&clock, 50);
-        clock.tick();
-        assert_eq!(clock.now(), 7 + 2);
+        clock.tick_at(after(&clock, 1, 10));
+        assert_eq!(clock.now(), 8, "the rest of the eighth tick counted");
+        clock.tick_at(after(&clock, 50, 0));
+        assert_eq!(clock.now(), 8 + 2);
         clock.set_pace(Pace::Rest);
-        passed(&clock, 50);
-        clock.tick();
-        assert_eq!(clock.now(), 9 + REST + 1);
+        clock.tick_at(after(&clock, 50, 0));
+        assert_eq!(clock.now(), 10 + REST + 1);
+    }
+
+    #[test]
+    fn however_often_a_clock_is_roused_time_passes() {
+        let clock = clock_with(Pace::Rest);
+        let began = clock.ticked.get();
+        for time in 1..=20 {
+            clock.set_pace(Pace::Rest);
+            clock.rouse_at(began + time * Duration::from_millis(190));
+        }
+        assert_eq!(clock.now(), 20 * 190 / TICK_MS);
     }
 
     #[test]
     fn a_server_that_stops_does_not_rest() {
-        let clock = at_rest(Pace::Stopping);
+        let clock = clock_with(Pace::Stopping);
         clock.set_pace(Pace::Rest);
         clock.rouse();
         assert_eq!(clock.pace(), Pace::Stopping);
