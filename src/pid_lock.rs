@@ -105,7 +105,7 @@ impl PidLock {
     }
 
     /// Waits until the pid file or the database is no longer the file that the role holds, and
-    /// says so. To be called only after the role has opened its database.
+    /// says so. To be polled only after the role has opened its database.
     ///
     /// A thread of its own compares: the role must go on while a disk is slow, and need not wake up
     /// to hear that all is well.

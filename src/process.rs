@@ -242,8 +242,8 @@ impl fmt::Display for RoleError {
             Self::Serve(error) => write!(f, "the HTTP server failed: {error}"),
             Self::Thread(error) => write!(
                 f,
-                "the system refused a thread: {error}; end other programs, or raise their number's \
-                 limit (`ulimit -u`)"
+                "the system refused a thread: {error}; end other programs, or raise the limit of \
+                 processes (`ulimit -u`)"
             ),
             Self::NoSuchRole(role, names) => {
                 write!(f, "roles.toml has no {role}; it has {names}")

@@ -35,8 +35,8 @@ use tokio::sync::oneshot;
 
 use crate::wire::toy::ToyName;
 
-/// Calls for one toy that a thread has under way at most: a few clients wait for no one else's
-/// call, and many share.
+/// Calls for one toy that a thread has under way at most: so many that a few clients need not wait,
+/// and so few that many of them share.
 const MOST_CALLS: usize = 4;
 
 /// One thread's calls to the catalog, whose answers are `A`.
