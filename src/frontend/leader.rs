@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::answers::FrontendError;
 use super::core::retry::{DEADLINE, Retry, RetryDecision};
-use super::core::selection::AttemptOutcome;
+use super::core::selection::{AttemptOutcome, Selection};
 use super::service::Service;
 use crate::transport::{CallError, Unreachable};
 use crate::wire::replication::{Leadership, ReplicaId};
@@ -30,6 +30,14 @@ pub(super) enum Question {
     Order,
 }
 
+/// Why an attempt ends before it is answered.
+enum Interruption {
+    /// Another replica leads.
+    AnotherLeads,
+    /// The store cannot sell any more.
+    SalesStop(String),
+}
+
 impl Service {
     /// Asks the leader until there is an answer. An attempt ends when another replica leads.
     pub(super) async fn ask_leader<T>(
@@ -45,7 +53,7 @@ impl Service {
         loop {
             // A change from here on ends the pause below.
             let changed = self.leader_changed.notified();
-            if let Some(leader) = self.select(|selection| selection.leader()) {
+            if let Some(leader) = self.selected(Selection::leader) {
                 let attempt = ask(leader, retry.time_limit(self.runtime.now()));
                 tokio::select! {
                     biased;
@@ -53,12 +61,12 @@ impl Service {
                         Ok(answer) => return Ok(answer),
                         Err(problem) => error = Some(problem),
                     },
-                    () = self.another_than(leader) => {
-                        log::debug!("an attempt at replica {leader} ends: another replica leads");
-                        continue;
-                    }
-                    why = self.sales_stop(), if question == Question::Purchase => {
-                        return Err(FrontendError::Stopped(why));
+                    why = self.interruption(question, leader) => match why {
+                        Interruption::AnotherLeads => {
+                            log::debug!("an attempt at replica {leader} ends: another one leads");
+                            continue;
+                        }
+                        Interruption::SalesStop(why) => return Err(FrontendError::Stopped(why)),
                     }
                 }
             }
@@ -102,23 +110,17 @@ impl Service {
         answer
     }
 
-    /// Ends when another replica than `leader` leads.
-    async fn another_than(&self, leader: ReplicaId) {
+    /// Waits until an attempt at `leader` has to end.
+    async fn interruption(&self, question: Question, leader: ReplicaId) -> Interruption {
         loop {
             let changed = self.leader_changed.notified();
-            if !self.select(|selection| selection.leadership().is_led_by(leader)) {
-                return;
+            if !self.selected(|selection| selection.leadership().is_led_by(leader)) {
+                return Interruption::AnotherLeads;
             }
-            changed.await;
-        }
-    }
-
-    /// Ends when the store cannot sell any more.
-    async fn sales_stop(&self) -> String {
-        loop {
-            let changed = self.leader_changed.notified();
-            if let Some(why) = self.stopped() {
-                return why;
+            if question == Question::Purchase
+                && let Some(why) = self.stopped()
+            {
+                return Interruption::SalesStop(why);
             }
             changed.await;
         }

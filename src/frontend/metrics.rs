@@ -173,7 +173,7 @@ impl Scraped for Service {
         catch_up(&metrics.misses, counts.misses);
         catch_up(&metrics.invalidations, counts.invalidations);
         metrics.in_flight.set(count(MOST_IN_FLIGHT - self.in_flight.available_permits()));
-        let (leadership, leader, statuses) = self.select(|selection| {
+        let (leadership, leader, statuses) = self.selected(|selection| {
             let statuses: Vec<_> = selection.statuses().collect();
             (selection.leadership(), selection.leader(), statuses)
         });

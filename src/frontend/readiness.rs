@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::answers::FrontendError;
+use super::core::selection::Selection;
 use super::service::Service;
 use crate::health::Readiness;
 use crate::roles::Role;
@@ -33,7 +34,7 @@ impl Service {
     /// Says that no replica leads, and which addresses of replicas lead elsewhere.
     pub(super) fn no_leader(&self) -> String {
         let replicas: Vec<_> =
-            self.select(|selection| selection.statuses().map(|(id, _)| id).collect());
+            self.selected(|selection| selection.statuses().map(|(id, _)| id).collect());
         let strangers = replicas.into_iter().filter_map(|id| {
             let role = Role::Order(id);
             let says = self.identity.stranger_at(role)?;
@@ -50,7 +51,7 @@ impl Service {
             let mut why = self.stop.why.lock().expect("nothing panics under this lock");
             let at_catalog = self.catalog().and_then(|report| report.stopped);
             let now = at_catalog.clone().or_else(|| {
-                let (replica, why) = self.select(|selection| selection.unwritable())?;
+                let (replica, why) = self.selected(Selection::unwritable)?;
                 let role = Role::Order(replica);
                 Some(format!("no order replica can write; {role} cannot: {why}"))
             });
@@ -136,7 +137,7 @@ impl Readiness for Service {
         if self.settings.enabled && !self.cached(|cache| cache.has_lease(self.runtime.now())) {
             return Err("there is no session with the catalog yet".into());
         }
-        match self.select(|selection| selection.leader()) {
+        match self.selected(Selection::leader) {
             Some(_) => Ok(()),
             None => Err(self.no_leader()),
         }

@@ -152,8 +152,7 @@ impl Service {
     ) -> Result<Decision, FrontendError> {
         // No toy has a longer name, and no role takes one. The key may have been used for another
         // purchase all the same, so it is looked up: with a name that no toy has, either.
-        let fits = purchase.name.as_str().len() <= ToyName::LONGEST;
-        let name = if fits { purchase.name.clone() } else { ToyName::from("") };
+        let has_a_name_of_no_toy = purchase.name.as_str().len() > ToyName::LONGEST;
         if let Some(why) = self.stopped() {
             return Err(FrontendError::Stopped(why));
         }
@@ -170,8 +169,11 @@ impl Service {
             // What this front-end shows is what the catalog of its session has; only there may it
             // sell.
             let boot = self.boot();
-            let purchase = Purchase { boot, name: name.clone(), ..purchase.clone() };
-            match remote.purchase(leader, purchase, time_limit).await? {
+            let mut sent = Purchase { boot, ..purchase.clone() };
+            if has_a_name_of_no_toy {
+                sent.name = ToyName::from("");
+            }
+            match remote.purchase(leader, sent, time_limit).await? {
                 PurchaseReply::Decided(Decision::OtherCatalog) => {
                     self.set_refused_boot(boot);
                     Ok(Err(NotAnswered::Because(FrontendError::OtherCatalog)))
@@ -247,8 +249,12 @@ impl Service {
         work(&mut self.cache.lock().expect("nothing panics under this lock"))
     }
 
-    /// Reads the selection, or has it take note of something. What waits for another leader
-    /// hears of it.
+    /// Reads the selection.
+    pub(super) fn selected<T>(&self, read: impl FnOnce(&Selection) -> T) -> T {
+        read(&self.selection.lock().expect("nothing panics under this lock"))
+    }
+
+    /// Has the selection take note of something. What waits for another leader hears of it.
     pub(super) fn select<T>(&self, work: impl FnOnce(&mut Selection) -> T) -> T {
         let view = |selection: &Selection| {
             (selection.leadership(), selection.leader(), selection.unwritable())

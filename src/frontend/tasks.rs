@@ -109,7 +109,7 @@ impl Service {
         loop {
             let asked = self.runtime.now();
             let (relayed, before) =
-                self.select(|selection| (selection.logs(), selection.leadership()));
+                self.selected(|selection| (selection.logs(), selection.leadership()));
             let report = remote.report(&LogReport { own: None, relayed }).await;
             let has_answered = report.is_ok();
             match report {
@@ -180,7 +180,7 @@ impl Service {
         loop {
             self.selecting.notified().await;
             let (nominee, before) =
-                self.select(|selection| (selection.nominee(), selection.leadership()));
+                self.selected(|selection| (selection.nominee(), selection.leadership()));
             if let Some(Nominee { id, seen }) = nominee {
                 if nominations.happened(&format!("{id} {seen}"), self.runtime.now()) {
                     log::info!("replica {id} is nominated, to end epoch {seen}");
@@ -218,7 +218,7 @@ impl Service {
     /// after their next health check.
     async fn notify_replicas(&self, remote: &Remote) {
         let (leadership, uninformed): (Leadership, Vec<ReplicaId>) =
-            self.select(|selection| (selection.leadership(), selection.uninformed()));
+            self.selected(|selection| (selection.leadership(), selection.uninformed()));
         let messages = uninformed.into_iter().map(async |replica| {
             if let Err(error) = remote.notify(replica, leadership).await {
                 log::debug!("replica {replica} was not told that {leadership}: {error}");

@@ -89,7 +89,7 @@ impl Service {
     pub(super) fn cluster_view(&self, most_items: usize) -> ClusterView {
         let now = self.runtime.now();
         let cache = self.cache_view(most_items);
-        let (leadership, leader, replicas) = self.select(|selection| {
+        let (leadership, leader, replicas) = self.selected(|selection| {
             let views: Vec<_> = selection
                 .statuses()
                 .map(|(id, status)| self.replica_view(id, status, selection.leader()))
@@ -130,7 +130,7 @@ impl Service {
     /// Returns what this front-end sees of the others.
     pub(super) fn seen(&self) -> Seen {
         let now = self.runtime.now();
-        let (leadership, leader, replicas) = self.select(|selection| {
+        let (leadership, leader, replicas) = self.selected(|selection| {
             let leader = selection.leader();
             let states = selection.statuses();
             let replicas = states.map(|(id, status)| (id, state_of(id, status, leader)));
