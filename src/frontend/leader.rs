@@ -63,7 +63,9 @@ impl Service {
                     },
                     why = self.interruption(question, leader) => match why {
                         Interruption::AnotherLeads => {
-                            log::debug!("an attempt at replica {leader} ends: another one leads");
+                            log::debug!(
+                                "an attempt at replica {leader} ends: another replica leads"
+                            );
                             continue;
                         }
                         Interruption::SalesStop(why) => return Err(FrontendError::Stopped(why)),
