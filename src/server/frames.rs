@@ -357,7 +357,7 @@ mod tests {
             told.notify_one();
             Ok(())
         });
-        let mut burst = BytesMut::from(PREFACE);
+        let mut burst = BytesMut::new();
         frame::write(&mut burst, &Hello { secret: None }, |_| {});
         let own = Caller::default();
         let mut send = |id, path, body: String| {
@@ -379,13 +379,6 @@ mod tests {
         let slots = Slots::new(Supply::new(100, 1));
         let socket = slots.admit(Stream::new(stream, None), PeerHost::from(peer.ip()));
         socket.intake.borrow_mut().held.extend_from_slice(PREFACE);
-        let mut preface = [0; PREFACE.len()];
-        poll_fn(|cx| {
-            let mut buffer = ReadBuf::new(&mut preface);
-            Pin::new(&mut socket.intake.borrow_mut().stream).poll_read(cx, &mut buffer)
-        })
-        .await
-        .unwrap();
         serve(&socket, &slots, &Rc::new(table)).await;
         slots.leave(&socket);
         drop(socket);

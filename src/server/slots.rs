@@ -101,7 +101,7 @@ impl Slots {
         let mut sockets = self.sockets.borrow_mut();
         socket.index.set(sockets.len());
         sockets.push(Rc::clone(&socket));
-        if self.load.stops.get() {
+        if self.load.clock.is_stopping() {
             socket.end(Ending::Close);
         }
         drop(sockets);
@@ -240,7 +240,7 @@ impl Slots {
         for socket in &*self.sockets.borrow() {
             let (stage, age) = socket.look();
             let has_dispatcher = socket.holder.get() == Holder::Dispatcher;
-            match deadline(stage, self.load.stops.get()) {
+            match deadline(stage, self.load.clock.is_stopping()) {
                 Some((limit, ending)) if age >= limit => socket.end(ending),
                 Some(_) | None if has_dispatcher && may_park(stage, age) => socket.park(),
                 Some(_) | None => {}
@@ -256,12 +256,11 @@ impl Slots {
     }
 
     pub(super) fn stops(&self) -> bool {
-        self.load.stops.get()
+        self.load.clock.is_stopping()
     }
 
     /// Ends what waits for requests: the server stops.
     pub(super) fn stop(&self) {
-        self.load.stops.set(true);
         self.load.clock.set_pace(Pace::Stopping);
         for socket in &*self.sockets.borrow() {
             match (socket.holder.get(), socket.stage()) {

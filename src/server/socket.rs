@@ -124,8 +124,6 @@ pub(super) struct Glimpse {
 pub(super) struct Load {
     /// Sockets that have a place.
     pub(super) places: Cell<usize>,
-    /// Whether the server stops.
-    pub(super) stops: Cell<bool>,
     /// Sockets that wait for a turn.
     pub(super) queued: Cell<usize>,
     /// Bytes held for clients.
@@ -237,7 +235,7 @@ impl Socket {
 
     /// Whether others need the dispatcher's place or memory, or it is to end.
     pub(super) fn should_park(&self, intake: &Intake) -> bool {
-        intake.has_grown || self.load.queued.get() > 0 || self.load.stops.get()
+        intake.has_grown || self.load.queued.get() > 0 || self.load.clock.is_stopping()
     }
 
     pub(super) fn stage(&self) -> Stage {

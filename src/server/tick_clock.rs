@@ -21,7 +21,8 @@ use super::limits::TICK_MS;
 use crate::clock;
 
 const TICK: Duration = Duration::from_millis(TICK_MS as u64);
-/// Ticks of a rest: an idle connection is closed so much later at most.
+/// Ticks of a rest: an idle connection is seen to be idle so much later at most, and closed so much
+/// later again.
 const REST: u32 = 10;
 /// The pause between two ticks while the server stops.
 const STOP_PAUSE: Duration = Duration::from_millis(100);
@@ -85,9 +86,14 @@ impl TickClock {
         self.count(now, 1, most);
     }
 
+    /// Whether the server stops.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.pace.get() == Pace::Stopping
+    }
+
     /// Says when the next tick is due, unless the server stops.
     pub(super) fn set_pace(&self, pace: Pace) {
-        if self.pace.get() != Pace::Stopping {
+        if !self.is_stopping() {
             self.pace.set(pace);
         }
     }

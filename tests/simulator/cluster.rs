@@ -55,8 +55,6 @@ const SHARED_EVERY: u64 = 4;
 const MANY_EVERY: u64 = 32;
 /// The remainder of those seeds, none of which has two catalogs.
 const MANY_FROM: u64 = 6;
-/// With more replicas than so many, the intervals of what each of them does grow.
-pub(crate) const FEW_REPLICAS: usize = 5;
 
 /// A store with its machines, network and judge.
 pub(crate) struct Cluster {
@@ -122,7 +120,7 @@ impl Cluster {
     /// Draws a store, and starts its roles.
     pub(crate) fn new(world: Rc<World>) -> Rc<Self> {
         let mut replicas = [3, 3, 3, 2, 1][draw(&world, 5)];
-        if world.seed % MANY_EVERY == MANY_FROM {
+        if has_many_replicas(&world) {
             replicas = [6, 8, 13][draw(&world, 3)];
         }
         let replicas: Vec<_> = (1..=replicas).map(ReplicaId).collect();
@@ -684,6 +682,11 @@ pub(crate) fn several_catalogs() -> Engine {
 fn shelf(name: &ToyName, quantity: u64) -> Shelf {
     let toy = Toy { name: name.clone(), price: Price::from_cents(999), quantity };
     Shelf { toy, stocked: quantity, sold: 0, version: Version(0) }
+}
+
+/// Whether the world's seed draws many replicas.
+pub(crate) fn has_many_replicas(world: &World) -> bool {
+    world.seed % MANY_EVERY == MANY_FROM
 }
 
 fn draw(world: &World, below: usize) -> usize {

@@ -13,7 +13,7 @@ use toystore::wire::replication::{
     NominationReply, OrderReply, ReplicaId,
 };
 
-use super::cluster::{Cluster, FEW_REPLICAS};
+use super::cluster::{Cluster, has_many_replicas};
 use super::message::{Node, ShowToy, Shown};
 
 type Reply = Result<Rc<dyn Message>, CallError>;
@@ -101,7 +101,7 @@ impl Observer for Cluster {
         if let Some(NominationReply::Won(leadership)) = cast(reply) {
             if took == Duration::ZERO {
                 world.reached("a nominee led already");
-            } else if leadership.epoch > Epoch(1) && self.replicas.len() > FEW_REPLICAS {
+            } else if leadership.epoch > Epoch(1) && has_many_replicas(world) {
                 world.reached("a leader of many replicas was replaced");
             }
         }
