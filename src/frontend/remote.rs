@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use actix_web::web::Bytes;
+
 use super::answers::{FrontendError, ToyAnswer};
 use super::single_flight::SingleFlight;
 use crate::catalogs::Catalogs;
@@ -22,7 +24,7 @@ use crate::wire::replication::{
     CatalogReport, Leadership, Nomination, NominationReply, OrderReply, ReplicaId, ReplicaStatus,
 };
 use crate::wire::timing::ServerTiming;
-use crate::wire::toy::Toy;
+use crate::wire::toy::{Toy, ToyName};
 use crate::wire::trace::RequestOrigin;
 
 /// A nomination takes the nominee's call to the catalog and a sync of its disk.
@@ -43,12 +45,27 @@ const CHANGES_TIMEOUT: Duration = Duration::from_millis(250);
 /// The most bytes that a list has for a toy besides its name.
 const LISTED: usize = 100;
 
+/// Calls for one toy that a thread has under way at most: so many that a few clients need not wait,
+/// and so few that many of them share.
+const MOST_CALLS_FOR_A_TOY: usize = 4;
+/// Calls for the list of all toys, which may take a tenth of a second of both roles.
+const MOST_CALLS_FOR_LISTS: usize = 1;
+
+/// The calls to the catalog whose answers a thread's clients share. Where its time went is told to
+/// the client that made the call.
+pub(super) struct SharedCalls {
+    /// For a toy.
+    pub(super) misses: SingleFlight<ToyName, Result<ToyAnswer, FrontendError>>,
+    /// For the list of all toys, as clients get it.
+    pub(super) lists: SingleFlight<(), Result<Bytes, FrontendError>>,
+}
+
 /// One thread's connections.
 pub struct Remote {
     neighbours: Neighbours,
     /// All front-ends, this one included, which is not asked.
     frontends: Rc<[(u32, Peer)]>,
-    misses: Rc<SingleFlight<Result<ToyAnswer, FrontendError>>>,
+    shared: Rc<SharedCalls>,
     /// The most bytes of a list of all toys.
     largest_list: usize,
 }
@@ -63,7 +80,7 @@ impl Remote {
         Self {
             frontends: frontends.map(|id| (id, connect(Role::Frontend(id)))).collect(),
             neighbours: Neighbours::new(roles, None, connect),
-            misses: Rc::default(),
+            shared: Rc::default(),
             largest_list: listed.sum(),
         }
     }
@@ -73,9 +90,9 @@ impl Remote {
         &self.neighbours.catalog
     }
 
-    /// The calls for toys that this thread has under way.
-    pub(super) fn misses(&self) -> &SingleFlight<Result<ToyAnswer, FrontendError>> {
-        &self.misses
+    /// The calls that this thread has under way for its clients together.
+    pub(super) fn shared(&self) -> &SharedCalls {
+        &self.shared
     }
 
     /// The traces of the request that calls are made for.
@@ -181,12 +198,21 @@ impl Remote {
     }
 }
 
+impl Default for SharedCalls {
+    fn default() -> Self {
+        Self {
+            misses: SingleFlight::new(MOST_CALLS_FOR_A_TOY),
+            lists: SingleFlight::new(MOST_CALLS_FOR_LISTS),
+        }
+    }
+}
+
 impl server::OnBehalf for Remote {
     fn on_behalf_of(&self, origin: &Rc<RequestOrigin>) -> Self {
         Self {
             neighbours: self.neighbours.on_behalf_of(origin),
             frontends: Rc::clone(&self.frontends),
-            misses: Rc::clone(&self.misses),
+            shared: Rc::clone(&self.shared),
             largest_list: self.largest_list,
         }
     }

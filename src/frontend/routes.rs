@@ -184,7 +184,7 @@ pub(super) async fn products(
     let toys = service.toys(&remote).await;
     service.count_failure(&toys);
     let reply = toys.map_err(ErrorReply::from).map(|toys| {
-        let mut response = server::data(toys);
+        let mut response = server::json(StatusCode::OK, toys);
         let cache = cache_header(Source::Catalog, service.settings);
         response.headers_mut().insert(CACHE, cache);
         server::timed(response, timing(&remote, TimedPart::Catalog))

@@ -31,7 +31,7 @@ use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, Purchase, PurchaseReply};
 use crate::wire::replication::OrderReply;
 use crate::wire::reply::Data;
-use crate::wire::toy::{Toy, ToyName};
+use crate::wire::toy::ToyName;
 
 /// Purchases and order queries under way at once. Each costs the leader some memory and a
 /// connection; beyond this, clients are told at once to come back.
@@ -135,9 +135,14 @@ impl Service {
         }
     }
 
-    /// All toys, in catalog order.
-    pub(super) async fn toys(&self, remote: &Remote) -> Result<Vec<Toy>, FrontendError> {
-        self.ask_catalog(|| remote.toys()).await
+    /// All toys in catalog order, as a client's JSON body. The list may have megabytes, so the
+    /// clients that wait for one share it.
+    pub(super) async fn toys(&self, remote: &Remote) -> Result<Bytes, FrontendError> {
+        let list = Box::pin(async {
+            let toys = self.ask_catalog(|| remote.toys()).await?;
+            Ok(Data { data: toys }.to_body())
+        });
+        self.shared(remote.shared().lists.run((), list)).await
     }
 
     /// A purchase, decided once whatever happens on the way.
@@ -287,7 +292,17 @@ impl Service {
         session: Option<SessionId>,
     ) -> Result<ToyAnswer, FrontendError> {
         let request = FillRequest { name: name.into(), session };
-        let answer = remote.misses().run(request.name.clone(), self.fill(remote, request));
+        let misses = &remote.shared().misses;
+        // In a box: the future of a handler is moved before it begins, also that of a hit.
+        let fill = Box::pin(self.fill(remote, request.clone()));
+        self.shared(misses.run(request.name, fill)).await
+    }
+
+    /// Waits for an answer that clients share.
+    async fn shared<T>(
+        &self,
+        answer: impl Future<Output = Option<Result<T, FrontendError>>>,
+    ) -> Result<T, FrontendError> {
         match self.runtime.timeout(QUERY_DEADLINE, answer).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(FrontendError::NoCatalog("the front-end is ending".into())),
@@ -303,9 +318,8 @@ impl Service {
         match self.ask_catalog(|| remote.toy(&request)).await? {
             FillReply::Unknown => Ok(ToyAnswer::Unknown),
             FillReply::Found(fill) => {
-                let body = serde_json::to_vec(&Data { data: &fill.toy });
-                let body = Bytes::from(body.expect("a toy can be written as JSON"));
-                let toy = Rendered { body, version: fill.version };
+                let toy =
+                    Rendered { body: Data { data: &fill.toy }.to_body(), version: fill.version };
                 let is_cached = self.cached(|cache| cache.filled(&fill, toy.clone()));
                 let stored = if is_cached { "cache.fill" } else { "cache.not_filled" };
                 let recorder = self.identity.recorder();

@@ -1,4 +1,5 @@
-//! Single flight: clients that miss the same toy share calls to the catalog.
+//! Single flight: clients that miss the same toy, or want the list of all toys, share calls to the
+//! catalog.
 //!
 //! When a popular toy is invalidated, all its readers miss at once. As in Go's
 //! `golang.org/x/sync/singleflight`, they share calls. Two rules differ. A client may share an
@@ -23,53 +24,55 @@
 //! And each thread may have some calls for one toy under way, not the whole process one. With one,
 //! a client that arrives just after it was sent waits twice as long as it has to, while the catalog
 //! is idle; and to wake a client's thread for an answer that came to another thread takes longer
-//! than a call of its own.
+//! than a call of its own. Of lists, which may have megabytes, a thread asks for one at a time.
 //!
 //! If the client that makes a call goes away, the first of those that wait makes the call instead.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
-use crate::wire::toy::ToyName;
-
-/// Calls for one toy that a thread has under way at most: so many that a few clients need not wait,
-/// and so few that many of them share.
-const MOST_CALLS: usize = 4;
-
-/// One thread's calls to the catalog, whose answers are `A`.
-pub struct SingleFlight<A> {
-    calls: ThreadsCalls<A>,
+/// One thread's calls to the catalog, for what `K` names. Their answers are `A`.
+pub struct SingleFlight<K: Key, A> {
+    calls: ThreadsCalls<K, A>,
 }
 
-type ThreadsCalls<A> = Rc<RefCell<Calls<oneshot::Sender<Turn<A>>>>>;
+/// What calls are made for.
+pub trait Key: Clone + Eq + Hash {}
+
+impl<K: Clone + Eq + Hash> Key for K {}
+
+type ThreadsCalls<K, A> = Rc<RefCell<Calls<K, oneshot::Sender<Turn<K, A>>>>>;
 
 /// What a client that waits receives.
-enum Turn<A> {
+enum Turn<K: Key, A> {
     /// The answer of a call that was sent after the client arrived.
     Answered(A),
     /// The client is to make the call, for itself and for others.
-    Call(Flight<A>),
+    Call(Flight<K, A>),
 }
 
 /// A call that is under way. When it is dropped, answered or because its client went away, the
 /// next one may begin.
-struct Flight<A> {
-    calls: ThreadsCalls<A>,
-    name: ToyName,
+struct Flight<K: Key, A> {
+    calls: ThreadsCalls<K, A>,
+    key: K,
     /// Those that arrived before the call was sent, and share its answer.
-    sharers: Vec<oneshot::Sender<Turn<A>>>,
+    sharers: Vec<oneshot::Sender<Turn<K, A>>>,
 }
 
-/// The toys for which calls are under way. `W` is a channel in the service, a letter in a test.
+/// The calls that are under way. `W` is a channel in the service, a letter in a test.
 #[derive(Clone, Debug)]
-struct Calls<W> {
-    by_toy: HashMap<ToyName, UnderWay<W>>,
+struct Calls<K, W> {
+    by_key: HashMap<K, UnderWay<W>>,
+    /// How many there may be for one key.
+    most: usize,
 }
 
-/// The calls for one toy.
+/// The calls for one key.
 #[derive(Clone, Debug)]
 struct UnderWay<W> {
     /// How many there are.
@@ -78,26 +81,26 @@ struct UnderWay<W> {
     waiting: Vec<W>,
 }
 
-impl<A> Default for SingleFlight<A> {
-    fn default() -> Self {
-        Self { calls: Rc::default() }
+impl<K: Key, A: Clone> SingleFlight<K, A> {
+    /// No calls yet, of which at most `most` for one key are made at once.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { calls: Rc::new(RefCell::new(Calls::new(most))) }
     }
-}
 
-impl<A: Clone> SingleFlight<A> {
     /// Makes `call`, or waits for the answer to a call that has not been sent yet. Returns `None`
     /// if there will be no answer, since the front-end is shutting down.
-    pub async fn run(&self, name: ToyName, call: impl Future<Output = A>) -> Option<A> {
+    pub async fn run(&self, key: K, call: impl Future<Output = A>) -> Option<A> {
         let turn = {
             let mut calls = self.calls.borrow_mut();
-            (!calls.begin(&name)).then(|| {
+            (!calls.begin(&key)).then(|| {
                 let (waiter, turn) = oneshot::channel();
-                calls.keep(&name, waiter);
+                calls.keep(&key, waiter);
                 turn
             })
         };
         let own = match turn {
-            None => Flight { calls: Rc::clone(&self.calls), name, sharers: Vec::new() },
+            None => Flight { calls: Rc::clone(&self.calls), key, sharers: Vec::new() },
             Some(turn) => match turn.await {
                 Ok(Turn::Answered(answer)) => return Some(answer),
                 Ok(Turn::Call(own)) => own,
@@ -110,7 +113,7 @@ impl<A: Clone> SingleFlight<A> {
     }
 }
 
-impl<A: Clone> Flight<A> {
+impl<K: Key, A: Clone> Flight<K, A> {
     /// Shares the answer, and ends the call.
     fn answer(mut self, answer: &A) {
         for sharer in std::mem::take(&mut self.sharers) {
@@ -119,15 +122,15 @@ impl<A: Clone> Flight<A> {
     }
 }
 
-impl<A> Drop for Flight<A> {
+impl<K: Key, A> Drop for Flight<K, A> {
     fn drop(&mut self) {
         let unanswered = std::mem::take(&mut self.sharers);
-        let waiting = self.calls.borrow_mut().end(&self.name, unanswered);
+        let waiting = self.calls.borrow_mut().end(&self.key, unanswered);
         let mut waiting = waiting.into_iter();
         if let Some(next) = waiting.next() {
             let call = Self {
                 calls: Rc::clone(&self.calls),
-                name: self.name.clone(),
+                key: self.key.clone(),
                 sharers: waiting.filter(|sharer| !sharer.is_closed()).collect(),
             };
             // If that client went away, too, the call comes back, is dropped here, and so passes
@@ -137,40 +140,38 @@ impl<A> Drop for Flight<A> {
     }
 }
 
-impl<W> Default for Calls<W> {
-    fn default() -> Self {
-        Self { by_toy: HashMap::new() }
+impl<K: Key, W> Calls<K, W> {
+    fn new(most: usize) -> Self {
+        Self { by_key: HashMap::new(), most }
     }
-}
 
-impl<W> Calls<W> {
-    /// Begins a call, unless there are as many for this toy as there may be.
-    fn begin(&mut self, name: &ToyName) -> bool {
-        let Some(under_way) = self.by_toy.get_mut(name) else {
-            self.by_toy.insert(name.clone(), UnderWay { calls: 1, waiting: Vec::new() });
+    /// Begins a call, unless there are as many for this key as there may be.
+    fn begin(&mut self, key: &K) -> bool {
+        let Some(under_way) = self.by_key.get_mut(key) else {
+            self.by_key.insert(key.clone(), UnderWay { calls: 1, waiting: Vec::new() });
             return true;
         };
-        let begins = under_way.calls < MOST_CALLS;
+        let begins = under_way.calls < self.most;
         under_way.calls += usize::from(begins);
         begins
     }
 
     /// Keeps a client that waits for the next call.
-    fn keep(&mut self, name: &ToyName, waiter: W) {
-        if let Some(under_way) = self.by_toy.get_mut(name) {
+    fn keep(&mut self, key: &K, waiter: W) {
+        if let Some(under_way) = self.by_key.get_mut(key) {
             under_way.waiting.push(waiter);
         }
     }
 
     /// Notes that a call ended, with sharers that are still `unanswered` if it was abandoned.
     /// Returns those that wait, if any: the first must make the next call for all of them.
-    fn end(&mut self, name: &ToyName, mut unanswered: Vec<W>) -> Vec<W> {
-        let Some(under_way) = self.by_toy.get_mut(name) else { return unanswered };
+    fn end(&mut self, key: &K, mut unanswered: Vec<W>) -> Vec<W> {
+        let Some(under_way) = self.by_key.get_mut(key) else { return unanswered };
         unanswered.append(&mut under_way.waiting);
         if unanswered.is_empty() {
             under_way.calls -= 1;
             if under_way.calls == 0 {
-                self.by_toy.remove(name);
+                self.by_key.remove(key);
             }
         }
         unanswered
@@ -182,17 +183,21 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::wire::toy::ToyName;
+
+    /// Calls for one toy at most, in these tests.
+    const MOST: usize = 4;
 
     /// As many calls for Tux as there may be.
-    fn busy() -> (Calls<&'static str>, ToyName) {
-        let (mut calls, tux) = (Calls::default(), ToyName::from("Tux"));
-        for _ in 0..MOST_CALLS {
+    fn busy() -> (Calls<ToyName, &'static str>, ToyName) {
+        let (mut calls, tux) = (Calls::new(MOST), ToyName::from("Tux"));
+        for _ in 0..MOST {
             assert!(calls.begin(&tux));
         }
         (calls, tux)
     }
 
-    fn wait(calls: &mut Calls<&'static str>, name: &ToyName, waiter: &'static str) {
+    fn wait(calls: &mut Calls<ToyName, &'static str>, name: &ToyName, waiter: &'static str) {
         assert!(!calls.begin(name), "{waiter} has to wait");
         calls.keep(name, waiter);
     }
@@ -207,10 +212,10 @@ mod tests {
         // b makes the call now; clients that arrive from here on wait for a call after it.
         wait(&mut calls, &tux, "e");
         assert_eq!(calls.end(&tux, Vec::new()), ["e"]);
-        for _ in 0..MOST_CALLS {
+        for _ in 0..MOST {
             assert!(calls.end(&tux, Vec::new()).is_empty());
         }
-        assert!(!calls.by_toy.contains_key(&tux));
+        assert!(!calls.by_key.contains_key(&tux));
         assert!(calls.begin(&tux));
     }
 
@@ -232,9 +237,9 @@ mod tests {
 
     #[actix_web::test]
     async fn a_client_that_goes_away_passes_its_call_to_one_that_waits() {
-        let flight = SingleFlight::default();
+        let flight = SingleFlight::<ToyName, _>::new(MOST);
         let pending = || Box::pin(flight.run("Tux".into(), std::future::pending::<u8>()));
-        let mut abandoned: Vec<_> = (0..MOST_CALLS).map(|_| pending()).collect();
+        let mut abandoned: Vec<_> = (0..MOST).map(|_| pending()).collect();
         for call in &mut abandoned {
             assert_eq!(call.now_or_never(), None);
         }

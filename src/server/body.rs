@@ -13,7 +13,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 
-use super::connection::AnswerBody;
+use super::answer::AnswerBody;
 use super::internal::INTERNAL;
 use super::repeated::{self, is_purchase};
 use super::reply::ErrorReply;

@@ -1,17 +1,15 @@
 //! A socket as the HTTP dispatcher reads and writes it.
 //!
 //! This is a thin layer between the socket and actix, for what actix does not let a service decide:
-//! how much a client may have under way, and how a request that the parser cannot read is answered
-//! (see [`unserved`](mod@super::unserved)). What has been read stays in the [`Socket`] until the
-//! dispatcher may have it.
+//! how much a client may have under way (for answers, see [`answer`](super::answer)), and how a
+//! request that the parser cannot read is answered (see [`unserved`](mod@super::unserved)). What
+//! has been read stays in the [`Socket`] until the dispatcher may have it.
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::web::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::intake::{Intake, Parking};
@@ -176,41 +174,6 @@ impl AsyncWrite for Connection {
         match intake.parking {
             Parking::Done => Poll::Ready(Ok(())),
             Parking::No | Parking::Wanted => Pin::new(&mut intake.stream).poll_shutdown(cx),
-        }
-    }
-}
-
-/// An answer's body. When the dispatcher drops it, it has all of the answer.
-pub(super) struct AnswerBody {
-    body: BoxBody,
-    socket: Option<Rc<Socket>>,
-}
-
-impl AnswerBody {
-    pub(super) fn new(body: BoxBody, socket: Option<Rc<Socket>>) -> Self {
-        Self { body, socket }
-    }
-}
-
-impl MessageBody for AnswerBody {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(cx)
-    }
-}
-
-impl Drop for AnswerBody {
-    fn drop(&mut self) {
-        if let Some(socket) = &self.socket {
-            socket.answered();
         }
     }
 }

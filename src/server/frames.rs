@@ -335,8 +335,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
+    use crate::server::limits::PeerHost;
     use crate::server::slots::Supply;
-    use crate::server::socket::PeerHost;
     use crate::server::stream::Stream;
     use crate::wire::calls::{Call, EndSession, Endpoints as _};
     use crate::wire::lease::SessionId;

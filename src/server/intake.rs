@@ -1,4 +1,4 @@
-//! What has come in on a socket and is not yet with its dispatcher.
+//! What has come in on a socket and is not yet with its dispatcher, and what has yet to go out.
 //!
 //! The dispatcher is handed whole heads only, and bodies as they come. It gets no further request
 //! while it has many to answer, or while the client does not read. So it never holds more than a
@@ -7,6 +7,7 @@
 
 use std::cell::RefMut;
 
+use super::answer::Rest;
 use super::framing::Framing;
 use super::socket::Socket;
 use super::stream::Stream;
@@ -38,6 +39,8 @@ pub(super) struct Intake {
     pub(super) body: usize,
     /// Bytes of answers that the client does not take.
     pub(super) unread: usize,
+    /// What the dispatcher has not been handed of an answer.
+    pub(super) rest: Rest,
     /// Whether the dispatcher was refused bytes, and has to be woken to ask again.
     pub(super) is_gated: bool,
     /// Whether the dispatcher's buffers have grown.
@@ -68,6 +71,7 @@ impl Intake {
             bulk: 0,
             body: 0,
             unread: 0,
+            rest: Rest::default(),
             is_gated: false,
             has_grown: false,
             parking: Parking::No,

@@ -3,8 +3,9 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use super::socket::{Ending, PeerHost, Stage};
+use super::socket::{Ending, Stage};
 use super::unserved::Unserved;
 
 /// How often the clock ticks. Deadlines are as exact as that, but for connections at
@@ -18,7 +19,7 @@ const HEAD: u32 = ticks(5_000);
 /// How long it may take to send a body: a second more than a service waits for one, so that the
 /// service's answer is sent first.
 const BODY: u32 = ticks(6_000);
-/// How long it may take to read what is written at once.
+/// How long it may take to read what is written at once, which is a piece of a large answer.
 const UNREAD: u32 = ticks(10_000);
 /// How long a request may wait for a turn: half of a front-end's deadline.
 const QUEUED: u32 = ticks(5_000);
@@ -30,6 +31,10 @@ const KEEP_ALIVE: u32 = ticks(75_000);
 const CLOSING: u32 = ticks(1_000);
 /// Sockets that are ended at once: making room costs a look at all of them.
 pub(super) const BATCH: usize = 32;
+
+/// A machine or, for IPv6, the network of 2^64 addresses that one customer of a provider has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PeerHost(IpAddr);
 
 /// A socket that may be ended for another.
 pub(super) struct Occupant<T> {
@@ -93,6 +98,17 @@ pub(super) fn choose<T>(
     chosen.sort_by_key(|one| (one.stage, Reverse(one.age)));
     chosen.truncate(most.min(BATCH));
     chosen
+}
+
+impl From<IpAddr> for PeerHost {
+    fn from(address: IpAddr) -> Self {
+        /// The part of an IPv6 address that names a network.
+        const NETWORK: u128 = !0 << 64;
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6((u128::from(address) & NETWORK).into()),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `/metrics`, which every role has, and what a server counts for it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,22 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use prometheus::IntGauge;
 
+use super::lines::WaitingLine;
 use super::methods::Allow;
 use crate::clock;
 use crate::metrics::{self, RequestsOfThread, Scraped};
 
-/// Adds `/metrics`.
+/// Adds `/metrics`. Its text takes as long as some ten queries of toys, so clients stand in line
+/// for it also where they stand in no other.
 pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
-    let answer = move || std::future::ready(metrics_text(&*role));
+    let line = Rc::new(WaitingLine::new());
+    let answer = move || {
+        let (role, line) = (Arc::clone(&role), Rc::clone(&line));
+        async move {
+            line.pass().await;
+            metrics_text(&*role)
+        }
+    };
     config.service(
         web::resource("/metrics")
             .route(Allow::Get.route().to(answer))

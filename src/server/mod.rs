@@ -9,7 +9,11 @@
 //!           a turn   whole heads   parses   413       path and id
 //!             └────► frames ────────────────────────────────────► calls between roles
 //! ```
+//!
+//! Where a role works on the thread that serves, each step of a client's connection first stands in
+//! [line](lines).
 
+mod answer;
 mod body;
 mod call_table;
 mod connection;
@@ -18,6 +22,7 @@ mod framing;
 mod intake;
 mod internal;
 mod limits;
+mod lines;
 mod methods;
 pub mod metrics;
 mod origin;
@@ -57,9 +62,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
 
+use self::answer::AnswerBody;
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
 pub use self::call_table::CallTable;
-use self::connection::{AnswerBody, Connection};
+use self::connection::Connection;
 use self::internal::INTERNAL;
 pub use self::internal::{InternalEndpoints, internal};
 pub use self::methods::Allow;
@@ -89,7 +95,7 @@ use crate::wire::trace::RequestOrigin;
 /// How long a connection that is to close, because its request's body is unread, waits for its
 /// client to read the answer.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
-/// How much a dispatcher writes at once, and so keeps for a client that does not read.
+/// From how many bytes on a dispatcher writes, before it asks for more of an answer.
 const WRITE_BUFFER: usize = 4 << 10;
 /// The most characters of a path that are logged: more than the longest of `/products` usually has.
 const LONGEST_LOGGED_PATH: usize = 200;
@@ -143,6 +149,7 @@ where
         connections: connections.clone(),
         stop: stop.clone(),
         tls,
+        threads,
     };
     let end = ServerEnd { stop, draining: draining.clone(), connections };
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.

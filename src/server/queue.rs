@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::socket::PeerHost;
+use super::limits::PeerHost;
 
 /// The queue of one thread. Who takes something out finds out whether it still waits.
 pub(super) struct Queue<T> {
@@ -26,9 +26,9 @@ impl<T> Queue<T> {
 
     /// Adds a stranger's request. Returns whether it is the first of its host.
     pub(super) fn push(&mut self, host: PeerHost, waiting: T) -> bool {
-        let line = self.hosts.entry(host).or_default();
-        let is_first = line.is_empty();
-        line.push_back(waiting);
+        let of_host = self.hosts.entry(host).or_default();
+        let is_first = of_host.is_empty();
+        of_host.push_back(waiting);
         if is_first {
             self.round.push_back(host);
         }

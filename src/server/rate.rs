@@ -12,8 +12,8 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::internal::INTERNAL;
+use super::limits::PeerHost;
 use super::reply::ErrorReply;
-use super::socket::PeerHost;
 use crate::roles::RateLimit;
 
 /// Paths that are not counted: supervisors ask them, and the answers cost next to nothing.

@@ -61,8 +61,7 @@ pub enum ErrorReply {
 /// If `data` cannot be written as JSON, which no type of `wire` is.
 #[must_use]
 pub fn data<T: Serialize>(data: T) -> HttpResponse {
-    let body = serde_json::to_vec(&reply::Data { data });
-    json(StatusCode::OK, body.expect("data can be written as JSON").into())
+    json(StatusCode::OK, reply::Data { data }.to_body())
 }
 
 /// Returns a reply with this body, which is JSON.

@@ -22,12 +22,15 @@ use super::connection::Connection;
 use super::frames;
 use super::intake::{Intake, Parking};
 use super::internal::INTERNAL;
+use super::limits::PeerHost;
+use super::lines::Lines;
 use super::metrics::Open;
 use super::rate::{FORGET_INTERVAL, RequestLimit};
 use super::slots::{Slots, Supply};
-use super::socket::{Ending, Holder, PeerHost, Socket};
+use super::socket::{Ending, Holder, Socket};
 use super::stream::Stream;
 use super::unserved::{LastAnswer, Unserved};
+use crate::descriptors::Threads;
 use crate::tls::TlsServer;
 use crate::wire::frame::PREFACE;
 
@@ -42,6 +45,8 @@ pub(super) struct Serving<H> {
     slots: Rc<Slots>,
     connections: IntGauge,
     tls: Option<TlsServer>,
+    /// Where connections stand in line, if the thread also does the role's work.
+    lines: Option<Rc<Lines>>,
 }
 
 /// What a server's threads have in common.
@@ -52,6 +57,7 @@ pub(super) struct Terms {
     pub(super) connections: IntGauge,
     pub(super) stop: CancellationToken,
     pub(super) tls: Option<TlsServer>,
+    pub(super) threads: Threads,
 }
 
 /// A connection that is served. Dropping it frees what it has.
@@ -76,8 +82,9 @@ impl<H> Serving<H> {
     pub(super) fn new(http: H, calls: Rc<CallTable>, terms: Terms) -> Self {
         let slots = Rc::new(Slots::new(terms.supply));
         let (connections, tls) = (terms.connections.clone(), terms.tls.clone());
+        let lines = (terms.threads == Threads::Main).then(|| Rc::new(Lines::new()));
         rt::spawn(watch(Rc::clone(&slots), terms));
-        Self { http: Rc::new(http), calls, slots, connections, tls }
+        Self { http: Rc::new(http), calls, slots, connections, tls, lines }
     }
 }
 
@@ -109,13 +116,21 @@ where
         // A reply leaves in one write, which is not to wait for an acknowledgement.
         let peer = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
         let (http, slots) = (Rc::clone(&self.http), Rc::clone(&self.slots));
-        let calls = Rc::clone(&self.calls);
+        let (calls, lines) = (Rc::clone(&self.calls), self.lines.clone());
         let open = Open::new(&self.connections);
         let stream = Stream::new(stream, self.tls.as_ref());
         Box::pin(async move {
             if let Ok(peer) = peer {
                 let socket = slots.admit(stream, PeerHost::from(peer.ip()));
-                serve(&*http, &calls, &Served { _open: open, slots, socket }, peer).await;
+                let served = Served { _open: open, slots, socket };
+                let serving = serve(&*http, &calls, &served, peer);
+                match lines {
+                    Some(lines) => {
+                        let in_line = &served.socket.stands_in_line;
+                        lines.stand(|| served.socket.standing(), in_line, serving).await;
+                    }
+                    None => serving.await,
+                }
             }
             Ok(())
         })

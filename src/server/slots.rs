@@ -1,9 +1,9 @@
 //! Who may connect, who is served, and when a connection ends: one thread's share of both.
 //!
 //! Two things are scarce: open files, of which each socket is one, and memory, most of which is the
-//! dispatchers'. So a thread has a number of places for sockets, and a smaller one of turns for
-//! dispatchers. While there are enough, everyone has what it asks for, however much that is.
-//! Otherwise,
+//! dispatchers'. (How the thread's time is shared is in [`lines`](super::lines).) So a thread has a
+//! number of places for sockets, and a smaller one of turns for dispatchers. While there are
+//! enough, everyone has what it asks for, however much that is. Otherwise,
 //!
 //! - a socket that has kept the server waiting for a second loses its place, slow heads first; it
 //!   belongs to the host that has most places among those that have such a socket;
@@ -19,15 +19,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 
-use super::limits::{BATCH, Occupant, SLOW_AFTER, choose, deadline, may_park};
+use super::limits::{BATCH, Occupant, PeerHost, SLOW_AFTER, choose, deadline, may_park};
 use super::queue::Queue;
-use super::socket::{Ending, Holder, Load, PeerHost, PeerKind, Socket, Stage};
+use super::socket::{Ending, Holder, Load, PeerKind, Socket, Stage};
 use super::stream::Stream;
 use super::tick_clock::Pace;
 use super::unserved::Unserved;
 
-/// Bytes held for clients beyond which sockets that make no progress are closed. A client that is
-/// alone may have any answer.
+/// Bytes held for all clients but the one for which most is held, beyond which sockets that make no
+/// progress are closed.
 const SOFT_LIMIT: usize = 2 << 20;
 /// Bytes beyond which any socket may be.
 pub(super) const HARD_LIMIT: usize = 6 << 20;
@@ -273,19 +273,21 @@ impl Slots {
         }
     }
 
-    /// Ends the oldest sockets of the host that weighs most, if all weigh too much.
+    /// Ends the oldest sockets of the host that weighs most, if all weigh too much but for the
+    /// heaviest, whose client may have any answer.
     pub(super) fn shed_weight(&self) {
         let sockets = self.sockets.borrow();
         loop {
-            let all = self.load.weight.get();
-            if all <= SOFT_LIMIT {
+            let live = || sockets.iter().filter(|socket| socket.ending().is_none());
+            let Some(heaviest) = live().max_by_key(|socket| socket.weight()) else { return };
+            let others = || self.load.weight.get().saturating_sub(heaviest.weight());
+            if others() <= SOFT_LIMIT {
                 return;
             }
-            let is_too_much = all > HARD_LIMIT;
-            let heavy = sockets.iter().filter(|socket| {
-                socket.ending().is_none()
+            let is_too_much = others() > HARD_LIMIT;
+            let heavy = live().filter(|socket| {
+                !Rc::ptr_eq(socket, heaviest)
                     && socket.weight() >= LEAST_WORTH_CLOSING
-                    && socket.weight() * 2 < all
                     && (is_too_much || socket.age() >= SLOW_AFTER)
             });
             let mut heavy: Vec<_> = heavy.collect();
@@ -293,13 +295,16 @@ impl Slots {
             for socket in &heavy {
                 *hosts.entry(socket.host).or_default() += socket.weight();
             }
-            let heaviest = hosts.into_iter().max_by_key(|(_, weight)| *weight);
-            let Some((host, _)) = heaviest else { return };
+            let most = hosts.into_iter().max_by_key(|(_, weight)| *weight);
+            let Some((host, _)) = most else { return };
             heavy.retain(|socket| socket.host == host);
             heavy.sort_by_key(|socket| {
                 (socket.peer_kind.get() == PeerKind::Role, socket.seen.get().since)
             });
             for socket in heavy.into_iter().take(BATCH) {
+                if others() <= SOFT_LIMIT {
+                    return;
+                }
                 socket.end(Ending::Close);
             }
         }
@@ -312,11 +317,80 @@ mod tests {
 
     use super::*;
 
+    /// A socket that was taken in, and its client.
+    async fn admitted(slots: &Slots) -> (Rc<Socket>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        (slots.admit(Stream::new(stream, None), PeerHost::from(peer.ip())), client)
+    }
+
+    #[tokio::test]
+    async fn of_clients_that_read_large_answers_slowly_one_is_kept_and_no_other_client_is_ended() {
+        const LARGE: usize = HARD_LIMIT + 1;
+        let slots = Slots::new(Supply::new(100, 1));
+        let mut slow = Vec::new();
+        for _ in 0..3 {
+            let (socket, client) = admitted(&slots).await;
+            socket.moved();
+            socket.holder.set(Holder::Dispatcher);
+            socket.note_rest(LARGE);
+            slow.push((socket, client));
+        }
+        let left = || slow.iter().filter(|(socket, _)| socket.ending().is_none()).count();
+        assert_eq!((slots.load.weight.get(), left()), (0, 3), "they may read it soon");
+        for _ in 1..SLOW_AFTER {
+            slots.tick();
+        }
+        let (quick, _client) = admitted(&slots).await;
+        quick.intake.borrow_mut().held = vec![b'G'; 2 * LEAST_WORTH_CLOSING];
+        quick.weigh(&quick.intake.borrow());
+        slots.tick();
+        slots.tick();
+        assert_eq!((slots.load.weight.get(), left()), (LARGE + quick.weight(), 1));
+        assert_eq!(quick.ending(), None);
+        let (kept, _client) = slow.iter().find(|(socket, _)| socket.ending().is_none()).unwrap();
+        kept.note_rest(0);
+        assert_eq!(slots.load.weight.get(), quick.weight());
+    }
+
+    #[tokio::test]
+    async fn a_client_has_its_time_for_each_piece_of_a_large_answer() {
+        const PIECES: usize = 200;
+        let slots = Slots::new(Supply::new(100, 1));
+        let (socket, _client) = admitted(&slots).await;
+        socket.moved();
+        socket.holder.set(Holder::Dispatcher);
+        for left in (1..=PIECES).rev() {
+            socket.note_rest(left);
+            slots.tick();
+            assert_eq!(socket.ending(), None, "it reads");
+        }
+        let unread = (0..PIECES).take_while(|_| {
+            slots.tick();
+            socket.ending().is_none()
+        });
+        assert!(unread.count() < PIECES / 2, "it reads no more");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_stands_in_line_does_not_grow_old() {
+        let slots = Slots::new(Supply::new(100, 1));
+        let (socket, _client) = admitted(&slots).await;
+        let grown_old = || {
+            for _ in 0..SLOW_AFTER {
+                slots.tick();
+            }
+            socket.age() >= SLOW_AFTER
+        };
+        socket.stands_in_line.set(true);
+        assert!(!grown_old(), "the server keeps it waiting");
+        socket.stands_in_line.set(false);
+        assert!(grown_old());
+    }
+
     #[tokio::test]
     async fn the_clock_rests_while_every_connection_does() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, peer) = listener.accept().await.unwrap();
         let slots = Slots::new(Supply::new(100, 1));
         let pace = || slots.load.clock.pace();
         let ticked = || {
@@ -325,7 +399,7 @@ mod tests {
         };
         assert_eq!(pace(), Pace::Still);
 
-        let socket = slots.admit(Stream::new(stream, None), PeerHost::from(peer.ip()));
+        let (socket, _client) = admitted(&slots).await;
         assert_eq!((pace(), ticked()), (Pace::Usual, Pace::Usual), "its first head is awaited");
         socket.moved();
         assert_eq!(ticked(), Pace::Rest, "it may be idle");

@@ -17,13 +17,14 @@
 //! read, so that it never holds more than a few answers of one client.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
 
 use super::intake::{Intake, Parking};
+use super::limits::PeerHost;
+use super::lines::Standing;
 use super::stream::Stream;
 use super::tick_clock::TickClock;
 use super::unserved::Unserved;
@@ -42,6 +43,8 @@ pub(super) struct Socket {
     /// How it was at the last tick of the clock.
     pub(super) seen: Cell<Glimpse>,
     ending: Cell<Option<Ending>>,
+    /// Whether it is the server that keeps it waiting, whatever stage it is in.
+    pub(super) stands_in_line: Cell<bool>,
     /// Requests that were handed to the dispatcher and have no whole answer yet.
     pub(super) under_way: Cell<u32>,
     /// Requests so far, and what else shows that a socket is not stuck.
@@ -51,10 +54,6 @@ pub(super) struct Socket {
     waker: RefCell<Option<Waker>>,
     load: Rc<Load>,
 }
-
-/// A machine or, for IPv6, the network of 2^64 addresses that one customer of a provider has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PeerHost(IpAddr);
 
 /// What is known of the process at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +145,7 @@ impl Socket {
             holder: Cell::new(Holder::Parked),
             seen: Cell::new(Glimpse { stage: Stage::New, requests: 0, since: now }),
             ending: Cell::new(None),
+            stands_in_line: Cell::new(false),
             under_way: Cell::new(0),
             requests: Cell::new(0),
             weight: Cell::new(0),
@@ -218,6 +218,17 @@ impl Socket {
         }
     }
 
+    /// Notes how much of an answer the dispatcher has not been handed.
+    pub(super) fn note_rest(&self, bytes: usize) {
+        let mut intake = self.intake.borrow_mut();
+        if bytes > 0 || intake.rest.is_some() {
+            if intake.rest.note(bytes, self.load.clock.now()) {
+                self.moved();
+            }
+            self.weigh(&intake);
+        }
+    }
+
     /// Notes that a frame was read, or some of what is written: the socket's stage begins anew.
     pub(super) fn moved(&self) {
         self.requests.set(self.requests.get().wrapping_add(1));
@@ -245,7 +256,9 @@ impl Socket {
         }
         match self.holder.get() {
             Holder::Queue => Stage::Queued,
-            Holder::Dispatcher | Holder::Frames if intake.unread > 0 => Stage::Unread,
+            Holder::Dispatcher | Holder::Frames if intake.unread > 0 || intake.rest.is_some() => {
+                Stage::Unread
+            }
             Holder::Dispatcher if !intake.is_whole() => Stage::Body,
             Holder::Dispatcher if !self.is_idle(&intake) => Stage::Served,
             Holder::Greeting => Stage::Head,
@@ -260,19 +273,41 @@ impl Socket {
         }
     }
 
+    /// In which line its connection stands, if in any: not one over which a role makes calls, nor
+    /// one that is to end.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        match self.holder.get() {
+            _ if self.peer_kind.get() == PeerKind::Role || self.ending().is_some() => None,
+            Holder::Frames => None,
+            Holder::Greeting => Some(Standing::Unheard),
+            Holder::Parked if self.requests.get() == 0 => Some(Standing::Unheard),
+            Holder::Parked | Holder::Queue | Holder::Dispatcher => Some(Standing::Stranger),
+        }
+    }
+
     /// For how many ticks it has been as it is, as far as the clock has seen.
     pub(super) fn age(&self) -> u32 {
         let Glimpse { stage, requests, since } = self.seen.get();
         let is_unchanged = (stage, requests) == (self.stage(), self.requests.get());
-        if is_unchanged { self.load.clock.now().wrapping_sub(since) } else { 0 }
+        if is_unchanged && !self.stands_in_line.get() {
+            self.load.clock.now().wrapping_sub(since)
+        } else {
+            0
+        }
     }
 
     /// Looks at it, at a tick of the clock. Returns for how many ticks it has been as it is.
     pub(super) fn look(&self) -> (Stage, u32) {
         let now = self.load.clock.now();
+        let mut intake = self.intake.borrow_mut();
+        if intake.rest.is_some() {
+            intake.rest.look(now);
+            self.weigh(&intake);
+        }
+        drop(intake);
         let (stage, requests) = (self.stage(), self.requests.get());
         let mut seen = self.seen.get();
-        if (seen.stage, seen.requests) != (stage, requests) {
+        if (seen.stage, seen.requests) != (stage, requests) || self.stands_in_line.get() {
             seen = Glimpse { stage, requests, since: now };
             self.seen.set(seen);
         }
@@ -299,7 +334,8 @@ impl Socket {
     /// Notes what it weighs now.
     pub(super) fn weigh(&self, intake: &Intake) {
         let is_ending = self.ending.get().is_some();
-        let weight = if is_ending { 0 } else { intake.held.len() + intake.unread + intake.body };
+        let kept = intake.held.len() + intake.unread + intake.body + intake.rest.kept();
+        let weight = if is_ending { 0 } else { kept };
         let before = self.weight.replace(weight);
         if weight > before {
             self.load.clock.rouse();
@@ -324,16 +360,5 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.forget_weight();
-    }
-}
-
-impl From<IpAddr> for PeerHost {
-    fn from(address: IpAddr) -> Self {
-        /// The part of an IPv6 address that names a network.
-        const NETWORK: u128 = !0 << 64;
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6((u128::from(address) & NETWORK).into()),
-            v4 @ IpAddr::V4(_) => v4,
-        })
     }
 }

@@ -14,6 +14,9 @@
 //! main thread     frame ─► task ─┐   ┌─► answer
 //! writing thread                 └─►─┘                   2
 //! ```
+//!
+//! What clients ask for on that thread does not hold up this work: they stand in
+//! [line](super::lines).
 
 use std::io;
 use std::net::TcpListener;
@@ -27,7 +30,7 @@ use actix_web::rt;
 use prometheus::IntGauge;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -145,6 +148,8 @@ where
                     let _the_connection_has_ended = serving.call(stream).await;
                     drop(place);
                 });
+                // The thread's other work goes on while many connect.
+                yield_now().await;
             }
             // Only that client has gone.
             Err(error) if is_of_a_client(&error) => {}

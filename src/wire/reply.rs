@@ -1,5 +1,6 @@
 //! The two forms of a reply: `{"data": …}` and `{"error": {"code": …, "message": …}}`.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,6 +12,18 @@ use super::term::WhoRules;
 pub struct Data<T> {
     /// The requested data.
     pub data: T,
+}
+
+impl<T: Serialize> Data<T> {
+    /// Returns the reply's body.
+    ///
+    /// # Panics
+    ///
+    /// If the data cannot be written as JSON, as all can that the store has.
+    #[must_use]
+    pub fn to_body(&self) -> Bytes {
+        serde_json::to_vec(self).expect("data can be written as JSON").into()
+    }
 }
 
 /// A reply to a request that failed.

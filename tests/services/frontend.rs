@@ -15,6 +15,7 @@ use toystore::wire::replication::{Epoch, Leadership, Nomination, NominationReply
 use crate::eventually::eventually;
 use crate::neighbours::of_frontend::{Fixture, Neighbours};
 use crate::neighbours::{Fault, Received, Store, finish, leading, orders};
+use crate::prometheus::value;
 
 fn hit(quantity: u64) -> (u64, String) {
     (quantity, "hit".into())
@@ -229,6 +230,39 @@ async fn unknown_toys_do_not_reach_the_catalog() {
     }
     assert!(fixture.catalog.received("toy").is_empty());
     assert_eq!(fixture.cluster().await["cache"]["entries"], 0);
+}
+
+async fn connections(fixture: &Fixture<'_>) -> f64 {
+    let metrics = fixture.frontend.get("/metrics").await.body;
+    let metrics = String::from_utf8(metrics.to_vec()).expect("metrics are text");
+    value(&metrics, "toystore_http_connections")
+}
+
+#[actix_web::test]
+async fn clients_that_wait_for_the_list_of_all_toys_share_it() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let clients = 32 * threads;
+    let before = connections(&fixture).await;
+    let release = CancellationToken::new();
+    for _ in 0..clients {
+        fixture.catalog.fail_next("toys", Fault::Held(release.clone()));
+    }
+    let url = format!("http://{}/products", fixture.frontend.address);
+    let list = || finish(awc::Client::default().get(&url).send());
+    let lists: Vec<_> = (0..clients).map(|_| rt::spawn(list())).collect();
+    let all = before + f64::from(u32::try_from(clients).expect("they are few"));
+    eventually("all are connected", async || connections(&fixture).await >= all).await;
+    release.cancel();
+    for list in lists {
+        let answer = list.await.expect("no panic");
+        assert_eq!(answer.header("x-cache"), Some("miss"));
+        assert!(answer.header("server-timing").is_some_and(|timing| timing.contains("catalog")));
+        assert_eq!(answer.data::<Vec<Value>>()[0]["name"], "Tux");
+    }
+    let calls = fixture.catalog.received("toys").len();
+    assert!(calls <= clients / 4, "{calls} calls for {clients} clients");
 }
 
 #[actix_web::test]

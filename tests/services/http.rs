@@ -6,7 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use actix_web::rt::task::spawn_blocking;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 use toystore::wire::purchase::Purchase;
 
 use crate::eventually::eventually;
@@ -544,14 +547,20 @@ async fn quantities_that_differ_only_beyond_2_to_the_64_are_different_purchases(
     catalog.stop().await;
 }
 
-#[actix_web::test]
-async fn all_of_100_000_toys_are_listed_and_cached() {
+/// A store whose list of toys has 11 MB.
+fn large_store() -> Store {
     let mut store = Store::new();
     for number in 0..100_000 {
         let name =
             format!("Toy {number:05} of a catalog that is larger than a message between roles");
         store.toys.push((Box::leak(name.into_boxed_str()), "1.5"));
     }
+    store
+}
+
+#[actix_web::test]
+async fn all_of_100_000_toys_are_listed_and_cached() {
+    let store = large_store();
     let catalog = store.run_catalog().ready().await;
     let frontend = store.run_frontend();
     let mut response = frontend.request("GET", "/products").send().await.expect("it answers");
@@ -568,6 +577,40 @@ async fn all_of_100_000_toys_are_listed_and_cached() {
     })
     .await;
     frontend.get("/products/none").await.error();
+    frontend.stop().await;
+    catalog.stop().await;
+}
+
+#[actix_web::test]
+async fn clients_whose_large_answers_wait_in_the_front_end_at_once_get_all_of_them() {
+    const CLIENTS: usize = 12;
+    let store = large_store();
+    let catalog = store.run_catalog().ready().await;
+    let frontend = store.run_frontend();
+    let address = frontend.address;
+    let mut clients: Vec<_> = join_all((0..CLIENTS).map(async |_| {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // So that answers back up at the front-end, and not in the client's kernel.
+        socket.set_recv_buffer_size(4_096).expect("a small buffer");
+        let mut client = socket.connect(address).await.expect("it listens");
+        let request = request("GET", "/products", &["Connection: close"]);
+        client.write_all(request.as_bytes()).await.expect("it reads");
+        client
+    }))
+    .await;
+    for client in &clients {
+        client.peek(&mut [0]).await.expect("its answer has begun");
+    }
+    let answers = join_all(clients.iter_mut().map(async |client| {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("it comes to an end");
+        answer
+    }));
+    for answer in answers.await {
+        let (_head, body) = answer.split_once("\r\n\r\n").expect("there is a head");
+        let list: Value = serde_json::from_str(body).expect("all of it is there");
+        assert_eq!(list["data"].as_array().map(Vec::len), Some(100_003));
+    }
     frontend.stop().await;
     catalog.stop().await;
 }

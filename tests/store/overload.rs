@@ -1,16 +1,25 @@
-//! More clients than the store serves at once: the surplus is refused quickly, and it recovers.
+//! More clients than the store serves at once: the surplus is refused quickly, and it recovers. And
+//! clients that never pause: the store sells all the same.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
+use crate::eventually::eventually;
 use crate::processes::{Cluster, Settings, buy, now};
 
 /// How many requests one front-end serves at once, as `docs/protocol.md` says.
 const MOST_IN_FLIGHT: usize = 1_024;
 const CLIENTS: usize = MOST_IN_FLIGHT + 200;
+/// Clients that never pause.
+const NEVER_PAUSE: usize = 400;
 
 #[actix_web::test]
 async fn clients_beyond_the_limit_are_refused_with_retry_after_and_the_others_are_served() {
@@ -38,6 +47,48 @@ async fn clients_beyond_the_limit_are_refused_with_retry_after_and_the_others_ar
     }
     assert_eq!(buy(&store, "Tux", 1, "afterwards").await.unwrap().0, 200);
     assert_eq!(cluster.check_databases(10_000).await.len(), MOST_IN_FLIGHT + 1);
+}
+
+#[actix_web::test]
+async fn a_purchase_does_not_wait_for_the_answers_to_clients_that_never_pause() {
+    const PURCHASES: usize = 20;
+    toystore::process::raise_file_limit();
+    let cluster = Cluster::start(Settings { initial_stock: 10_000, ..Settings::default() }).await;
+    let store = &cluster.frontends[0];
+    for role in ["catalog", "order-3", "order-1", "frontend"] {
+        let address = &cluster.address(role);
+        let answers = Cell::new(0);
+        let never_pause = join_all((0..NEVER_PAUSE).map(async |_| ask_on(address, &answers).await));
+        let purchases = async {
+            eventually("they are answered", async || answers.get() >= NEVER_PAUSE).await;
+            let before = answers.get();
+            for number in 0..PURCHASES {
+                let bought = buy(store, "Tux", 1, &format!("{role}-{number}")).await;
+                assert_eq!(bought.expect("the store answers").0, 200, "{role}, {number}");
+            }
+            // Without lines, each purchase waits for several answers to each of them.
+            let meanwhile = answers.get() - before;
+            assert!(meanwhile < PURCHASES * NEVER_PAUSE, "{role}: {meanwhile} answers");
+        };
+        tokio::select! {
+            _ = never_pause => unreachable!("it has no end"),
+            () = purchases => {}
+        }
+    }
+}
+
+/// Asks for metrics again and again.
+async fn ask_on(address: &str, answers: &Cell<usize>) -> Infallible {
+    const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut client = TcpStream::connect(address).await.expect("it listens");
+    let mut answer = vec![0; 64 << 10];
+    loop {
+        client.write_all(METRICS).await.expect("it reads");
+        // Nearly always a whole answer; after a part, the next request is sent early.
+        let length = client.read(&mut answer).await.expect("it answers");
+        assert!(length > 0, "the connection stays open");
+        answers.set(answers.get() + 1);
+    }
 }
 
 /// A purchase's status and its `Retry-After`.
