@@ -7,8 +7,12 @@
 //! record the call's ends.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 
 use crate::events::EventRecorder;
 use crate::roles::Role;
@@ -201,19 +205,18 @@ impl<E: Endpoints> Endpoints for Guarded<'_, E> {
         self.endpoints.on(state, move |state, call: C, caller| {
             // Also one that is meant for another process, which is told so.
             let exchange = identity.recorder().receives(&call, &caller);
-            let answered = identity.check(&caller).map(|()| answer(state, call, caller));
+            let answered = match identity.check(&caller) {
+                Ok(()) => Either::Left(answer(state, call, caller)),
+                Err(refusal) => Either::Right(ready(Err(refusal))),
+            };
             let identity = Arc::clone(&identity);
-            async move {
-                let answer = match answered {
-                    Ok(answered) => answered.await,
-                    Err(refusal) => Err(refusal),
-                };
+            // No async block, which would keep that future twice.
+            answered.inspect(move |answer| {
                 if let Some(exchange) = exchange {
                     let refusal = answer.as_ref().err().map(ToString::to_string);
                     identity.recorder().answers(&exchange, refusal);
                 }
-                answer
-            }
+            })
         });
     }
 }

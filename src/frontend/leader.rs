@@ -54,7 +54,8 @@ impl Service {
             // A change from here on ends the pause below.
             let changed = self.leader_changed.notified();
             if let Some(leader) = self.selected(Selection::leader) {
-                let attempt = ask(leader, retry.time_limit(self.runtime.now()));
+                // In a box: the future of a handler is moved before it begins.
+                let attempt = Box::pin(ask(leader, retry.time_limit(self.runtime.now())));
                 tokio::select! {
                     biased;
                     answer = attempt => match self.judge(leader, answer) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use actix_web::ResponseError as _;
 use bytes::{BufMut as _, BytesMut};
+use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use subtle::ConstantTimeEq as _;
 
@@ -82,13 +83,11 @@ impl Endpoints for CallTable {
                     }
                 };
                 let timing = caller.timing.clone();
-                let answered = answer(state.clone(), call, caller);
-                Box::pin(async move {
-                    match answered.await {
-                        Ok(answer) => FramedAnswer::new(&answer, &timing),
-                        Err(refusal) => FramedAnswer::refusal(&refusal.into()),
-                    }
-                })
+                // No async block, which would keep the answer's future twice.
+                Box::pin(answer(state.clone(), call, caller).map(move |answer| match answer {
+                    Ok(answer) => FramedAnswer::new(&answer, &timing),
+                    Err(refusal) => FramedAnswer::refusal(&refusal.into()),
+                }))
             };
         let route = self.requests.route_of(&format!("{INTERNAL}{}", C::PATH));
         self.calls.insert(C::PATH, (route, Box::new(answerer)));

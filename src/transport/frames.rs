@@ -107,7 +107,11 @@ impl Frames {
         let sent = Cell::new(None);
         let answered = async {
             let _one_of_few = self.calls.acquire().await.expect("it is never closed");
-            let channel = match self.channel().await {
+            let channel = match self.usable() {
+                Some(channel) => Ok(channel),
+                None => Box::pin(self.connected()).await,
+            };
+            let channel = match channel {
                 Ok(channel) => channel,
                 Err(NotConnected::HttpOnly) => return None,
                 Err(NotConnected::Failed(error)) => return Some(Err(error)),
@@ -133,10 +137,8 @@ impl Frames {
         }))
     }
 
-    async fn channel(&self) -> Result<Rc<Channel>, NotConnected> {
-        if let Some(channel) = self.usable() {
-            return Ok(channel);
-        }
+    /// Connects, unless another call has done so meanwhile.
+    async fn connected(&self) -> Result<Rc<Channel>, NotConnected> {
         let _connecting = self.connecting.lock().await;
         if let Some(channel) = self.usable() {
             return Ok(channel);

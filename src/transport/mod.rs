@@ -298,17 +298,22 @@ impl Peer {
     }
 }
 
-async fn over_http<C: Call>(
-    http: &Http,
+/// An answer and, if it came as JSON, its body.
+type Answered<C> = Result<(<C as Call>::Answer, Option<Bytes>), CallError>;
+
+/// In a box: the future of a call by frames is not to be as large as that of one over HTTP.
+fn over_http<'a, C: Call>(
+    http: &'a Http,
     call: &C,
     body: Option<Bytes>,
     time_limit: Duration,
     largest: usize,
-    caller: &Caller,
-) -> Result<(C::Answer, Option<Bytes>), CallError> {
+    caller: &'a Caller,
+) -> LocalBoxFuture<'a, Answered<C>> {
     let path = format!("/internal{}", call.path());
     let body = body.filter(|_| C::METHOD == Method::Post);
-    http.call::<C::Answer>(&path, body, time_limit, largest.max(LARGEST_MESSAGE), caller).await
+    let largest = largest.max(LARGEST_MESSAGE);
+    Box::pin(async move { http.call::<C::Answer>(&path, body, time_limit, largest, caller).await })
 }
 
 fn parse<A: DeserializeOwned>(body: &[u8]) -> Result<A, CallError> {
