@@ -161,7 +161,7 @@ impl AsyncWrite for Connection {
             intake.has_grown = false;
             intake.parking = Parking::Wanted;
         }
-        let may_go_on = is_idle || intake.ready > 0 || socket.may_begin(&mut intake);
+        let may_go_on = is_idle || intake.ready > 0 || socket.may_begin(&intake);
         if intake.is_gated && may_go_on || is_idle && intake.parking == Parking::Wanted {
             intake.is_gated = false;
             cx.waker().wake_by_ref();

@@ -1,9 +1,9 @@
 //! What has come in on a socket and is not yet with its dispatcher, and what has yet to go out.
 //!
 //! The dispatcher is handed whole heads only, and bodies as they come. It gets no further request
-//! while it has many to answer, or while the client does not read. So it never holds more than a
-//! few requests and answers of one client, and the rest stays in the kernel's buffers, where it
-//! makes the client wait.
+//! while it has one to answer, or while the client does not read. So it never holds more than a
+//! request and an answer of one client, and the rest stays in the kernel's buffers, where it makes
+//! the client wait.
 
 use std::cell::RefMut;
 
@@ -15,11 +15,6 @@ use super::unserved::LastAnswer;
 
 /// The largest head: several times what browsers and proxies send.
 const LARGEST_HEAD: usize = 32 << 10;
-/// Requests of one client that may be under way. A dispatcher answers them one after the other; all
-/// but the first only cost memory, some kilobytes each, and save a write now and then.
-const MOST_PIPELINED: u32 = 4;
-/// Bytes of requests that may be under way, if it is more than one.
-const MOST_PIPELINED_BYTES: usize = 4 << 10;
 
 /// A socket, and what was read from it.
 pub(super) struct Intake {
@@ -34,8 +29,7 @@ pub(super) struct Intake {
     pub(super) has_ended: bool,
     /// Bytes handed on since the dispatcher last wrote all it had.
     pub(super) handed: usize,
-    /// Bytes of the requests that are under way, and of the body that is arriving.
-    pub(super) bulk: usize,
+    /// Bytes of the body that is arriving.
     pub(super) body: usize,
     /// Bytes of answers that the client does not take.
     pub(super) unread: usize,
@@ -68,7 +62,6 @@ impl Intake {
             ready: 0,
             has_ended: false,
             handed: 0,
-            bulk: 0,
             body: 0,
             unread: 0,
             rest: Rest::default(),
@@ -109,7 +102,6 @@ impl Socket {
         while *followed < bytes.len() && self.may_begin(intake) {
             let (passed, is_head) = intake.framing.follow(&mut bytes[*followed..]);
             *followed += passed;
-            intake.bulk += passed;
             if is_head {
                 self.requests.set(self.requests.get().wrapping_add(1));
                 self.under_way.set(self.under_way.get() + 1);
@@ -126,20 +118,11 @@ impl Socket {
         ready
     }
 
-    /// Whether a further request may be handed on, if that is what comes next.
-    pub(super) fn may_begin(&self, intake: &mut Intake) -> bool {
-        match self.under_way.get() {
-            0 => {
-                if intake.framing.is_between_requests() {
-                    intake.bulk = 0;
-                }
-                true
-            }
-            many => {
-                let few = many < MOST_PIPELINED && intake.bulk < MOST_PIPELINED_BYTES;
-                few || !intake.framing.is_between_requests()
-            }
-        }
+    /// Whether a further request may be handed on, if that is what comes next: only when the one
+    /// before is answered. actix writes an answer by the method, the version and the `Connection`
+    /// of the request that it has read last, whichever one it answers.
+    pub(super) fn may_begin(&self, intake: &Intake) -> bool {
+        self.under_way.get() == 0 || !intake.framing.is_between_requests()
     }
 
     /// Follows what is held, as far as it may be handed on.

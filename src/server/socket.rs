@@ -13,8 +13,8 @@
 //! ```
 //!
 //! The dispatcher is handed whole heads only, and bodies as they come; what it does not get yet is
-//! held here. It gets no further request while it has many to answer or while the client does not
-//! read, so that it never holds more than a few answers of one client.
+//! held here. It gets no further request while it has one to answer or while the client does not
+//! read, so that it never holds more than one answer of one client.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

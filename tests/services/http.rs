@@ -547,6 +547,37 @@ async fn quantities_that_differ_only_beyond_2_to_the_64_are_different_purchases(
     catalog.stop().await;
 }
 
+#[actix_web::test]
+async fn each_of_several_requests_at_once_is_answered_by_its_own_method_and_version() {
+    let store = Store::new();
+    let fixture = Fixture::ready(&store).await;
+    let known = |method| request(method, "/products/Tux", &[]);
+    let sent = [
+        known("HEAD"),
+        request("GET", "/products/none", &[]),
+        known("GET"),
+        known("HEAD"),
+        "GET /products/Tux HTTP/1.0\r\n\r\n".into(),
+    ];
+    let mut client = tokio::net::TcpStream::connect(fixture.frontend.address).await.expect("it");
+    client.write_all(sent.concat().as_bytes()).await.expect("it reads");
+    let mut read = String::new();
+    client.read_to_string(&mut read).await.expect("it closes after HTTP/1.0");
+    let answers: Vec<&str> = read.split("HTTP/1.").skip(1).collect();
+    let told = answers.iter().map(|answer| {
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        (&head[..5], body.get(..7).unwrap_or_default())
+    });
+    let expected = [
+        ("1 200", ""),
+        ("1 404", "{\"error"),
+        ("1 200", "{\"data\""),
+        ("1 200", ""),
+        ("0 200", "{\"data\""),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected, "{read}");
+}
+
 /// A store whose list of toys has 11 MB.
 fn large_store() -> Store {
     let mut store = Store::new();
