@@ -9,7 +9,7 @@ readonly QUERY_RATE=1000 QUERY_CLIENTS=20
 readonly OUTAGE_RATE=500    # orders per second while a leader fails: one each 2 ms
 readonly OUTAGE_SECONDS=5   # longer than a leader is missed
 readonly BEFORE_FAULT=1.5   # seconds
-readonly CROWD=1000         # clients that may not make a leader look stopped
+readonly CROWD=1000         # clients that may not make a leader look stopped, nor stop sales
 readonly CONNECT_SECONDS=3 CONNECTED_PER_S=32 # how long PostgreSQL's clients may take to connect
 readonly START_LIMIT=600    # seconds for a role to be ready
 readonly CATCH_UP_SHARE=10  # of the orders that a start reads; a replica fetches so many
@@ -285,6 +285,31 @@ query_at_a_rate() { # SYSTEM
     $1 == "all" && $2 == "query" {
       printf "%s,%d,%d,0,%s,%s,%s,%s,,,\n", start, $3, $4, seconds, $10, $12, $14
     }' "$work/client.csv" | note
+}
+
+# Orders alone, and while a crowd asks one role for its metrics without a pause.
+row_flood() { # FOLDER
+  local round clients=$FEW_CLIENTS leader
+  need_peer wrk wrk
+  begin_csv "$1/figures.csv" "$FIGURES"
+  open_cluster "$STOCKED"
+  for ((round = 1; round <= rounds; round++)); do
+    order store "$(roles_running)" "$address:8080" undisturbed
+    leader=$(leader_of_store)
+    order_during_flood at-catalog 8081
+    order_during_flood at-leader "$((8090 + ${leader#order-}))"
+    order_during_flood at-frontend 8080
+  done
+}
+
+order_during_flood() { # SYSTEM PORT
+  wrk -t 1 -c "$CROWD" -d "$((seconds + 2))s" "http://$address:$2/metrics" >"$work/wrk.txt" 2>&1 \
+    </dev/null &
+  client=$!
+  sleep 1
+  order store "$(roles_running)" "$address:8080" "$1"
+  wait "$client" || fail "wrk: $(cat -- "$work/wrk.txt")"
+  client=
 }
 
 row_killed() { # FOLDER

@@ -10,6 +10,7 @@
 #   engines     orders of 5 and 64 clients at the store on SQLite, on SQLite with TLS between roles,
 #               and on PostgreSQL with one of two standbys, and with both
 #   beside      queries while 64 clients order, and alone
+#   flood       orders of 5 clients while 1,000 connections ask one role for its metrics, and alone
 #   killed      how long nothing is sold when the leader is killed, beside etcd
 #   stopped     the same when it is stopped (SIGSTOP); and whether 1,000 clients make a leader
 #               look stopped
@@ -43,7 +44,7 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/systems.sh"
 # shellcheck source=eval/bench/rows.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/rows.sh"
 
-readonly ROWS=(cached uncached orders few engines beside killed stopped start opening catch-up replicas)
+readonly ROWS=(cached uncached orders few engines beside flood killed stopped start opening catch-up replicas)
 usage='eval/bench/run.sh [--quick] [--rounds N] [--seconds S] [--orders N] [--replicas N] ROW…|all|draw'
 rounds=5 seconds=5 orders=10000000 replicas=20
 

@@ -11,12 +11,12 @@ use crate::data::{self, Row};
 use crate::statistics::{extremes, quantile};
 
 /// The tables have the rows in the order in which they are read.
-const ROWS: [&str; 12] = [
-    "cached", "uncached", "orders", "few", "engines", "beside", "killed", "stopped", "start",
-    "opening", "catch-up", "replicas",
+const ROWS: [&str; 13] = [
+    "cached", "uncached", "orders", "few", "engines", "beside", "flood", "killed", "stopped",
+    "start", "opening", "catch-up", "replicas",
 ];
 /// What the systems are called in a table.
-const NAMES: [(&str, &str); 13] = [
+const NAMES: [(&str, &str); 17] = [
     ("store", "the store"),
     ("bare", "a bare actix handler"),
     ("nginx", "nginx"),
@@ -30,6 +30,10 @@ const NAMES: [(&str, &str); 13] = [
     ("postgres-both", "the store on PostgreSQL, both standbys"),
     ("alone", "queries alone"),
     ("beside", "queries beside orders"),
+    ("undisturbed", "orders alone"),
+    ("at-catalog", "orders, and a flood at the catalog"),
+    ("at-leader", "orders, and a flood at the leader"),
+    ("at-frontend", "orders, and a flood at the front-end"),
 ];
 const COMPARISON: &str = "| what | the store | compared with | | ratio | goal | met |\n\
                           |---|---|---|---|---|---|---|";
@@ -73,8 +77,8 @@ struct Record {
 pub(crate) fn draw(data: &Path, _figures: &Path) -> Result<(), Problem> {
     let mut record = Record { tables: BTreeMap::new(), lines: Vec::new() };
     for (row, file) in ROWS.into_iter().zip([
-        "figures", "figures", "figures", "figures", "figures", "figures", "outages", "outages",
-        "starts", "openings", "catch_up", "replicas",
+        "figures", "figures", "figures", "figures", "figures", "figures", "figures", "outages",
+        "outages", "starts", "openings", "catch_up", "replicas",
     ]) {
         let path = data.join(row).join(file).with_extension("csv");
         if path.is_file() {
@@ -165,6 +169,19 @@ impl Record {
             let alone = self.median("beside", "alone", None, Figure::P99)?;
             let what = "queries while 64 clients order: p99, ms";
             self.line(what, Figure::P99, beside, ("alone", alone), Goal::AtMost(2.0));
+        }
+        self.flood()
+    }
+
+    /// Where it takes most. Half of the rate is what is left of two cores when one is busy with the
+    /// flood.
+    fn flood(&mut self) -> Result<(), Problem> {
+        for clients in self.clients("flood")? {
+            let rate = |system| self.median("flood", system, Some(clients), Figure::Rate);
+            let during = rate("at-catalog")?.min(rate("at-leader")?).min(rate("at-frontend")?);
+            let alone = ("undisturbed", rate("undisturbed")?);
+            let what = format!("orders of {clients} clients during a flood: per second");
+            self.line(&what, Figure::Rate, during, alone, Goal::AtLeast(0.5));
         }
         Ok(())
     }
@@ -298,7 +315,7 @@ impl Record {
     /// The lines of the table of all systems.
     fn systems(&self) -> Result<Vec<String>, Problem> {
         let mut lines = Vec::new();
-        for row in ["cached", "uncached", "orders", "few", "engines", "beside"] {
+        for row in ["cached", "uncached", "orders", "few", "engines", "beside", "flood"] {
             let Some(rows) = self.tables.get(row) else { continue };
             for clients in self.clients(row)? {
                 for (system, name) in NAMES {
