@@ -145,6 +145,13 @@ export class Store {
     return response.json();
   }
 
+  /** What the first front-end knows and has logged, to be read where a test failed. */
+  async state() {
+    const view = await this.get("/cluster").catch((error) => error.message);
+    const log = readFileSync(join(this.folder, "data", "frontend.log"), "utf8").trim().split("\n").slice(-20);
+    return `${JSON.stringify(view)}\n${log.join("\n")}`;
+  }
+
   async close() {
     for (const role of ["catalog", "order-1", "order-2", "order-3", "frontend", "frontend-2"]) {
       try {
@@ -227,6 +234,7 @@ export async function runTests(part = "") {
       store: async (options) => {
         const store = await Store.open(options);
         closing.push(() => store.close());
+        open.stores.push(store);
         return store;
       },
       page: async (url, options) => {
@@ -236,6 +244,7 @@ export async function runTests(part = "") {
         return page;
       },
       pages: [],
+      stores: [],
     };
     const began = Date.now();
     try {
@@ -247,6 +256,7 @@ export async function runTests(part = "") {
       failed += 1;
       console.log(`FAILED  ${name}\n${error.stack}`);
       for (const page of open.pages) console.log(`        ${page.problems.join("\n        ")}`);
+      for (const store of open.stores) console.log(await store.state().catch((unknown) => unknown.message));
     }
     for (const close of closing.reverse()) await close().catch((error) => console.log(`        closing: ${error.message}`));
   }
