@@ -26,7 +26,7 @@
 //! is idle; and to wake a client's thread for an answer that came to another thread takes longer
 //! than a call of its own. Of lists, which may have megabytes, a thread asks for one at a time.
 //!
-//! If the client that makes a call goes away, the first of those that wait makes the call instead.
+//! If the client that makes a call goes away, the last of those that wait makes the call instead.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -125,13 +125,13 @@ impl<K: Key, A: Clone> Flight<K, A> {
 impl<K: Key, A> Drop for Flight<K, A> {
     fn drop(&mut self) {
         let unanswered = std::mem::take(&mut self.sharers);
-        let waiting = self.calls.borrow_mut().end(&self.key, unanswered);
-        let mut waiting = waiting.into_iter();
-        if let Some(next) = waiting.next() {
+        let mut waiting = self.calls.borrow_mut().end(&self.key, unanswered);
+        // The one that came last has most of its time left.
+        if let Some(next) = waiting.pop() {
             let call = Self {
                 calls: Rc::clone(&self.calls),
                 key: self.key.clone(),
-                sharers: waiting.filter(|sharer| !sharer.is_closed()).collect(),
+                sharers: waiting.into_iter().filter(|sharer| !sharer.is_closed()).collect(),
             };
             // If that client went away, too, the call comes back, is dropped here, and so passes
             // to the one after it.
@@ -164,7 +164,7 @@ impl<K: Key, W> Calls<K, W> {
     }
 
     /// Notes that a call ended, with sharers that are still `unanswered` if it was abandoned.
-    /// Returns those that wait, if any: the first must make the next call for all of them.
+    /// Returns those that wait, if any: one must make the next call for all of them.
     fn end(&mut self, key: &K, mut unanswered: Vec<W>) -> Vec<W> {
         let Some(under_way) = self.by_key.get_mut(key) else { return unanswered };
         unanswered.append(&mut under_way.waiting);

@@ -16,7 +16,7 @@ use super::limits::{SLOW_AFTER, TICK_MS};
 use super::socket::Socket;
 
 /// The most of an answer that a dispatcher is handed at once. A smaller answer leaves in one write.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 64 << 10;
 /// What a client reads of a large answer in a tick, so that the rest does not count: 1 MiB/s.
 const PACE: usize = (1 << 20) / (1_000 / TICK_MS as usize);
 
@@ -32,9 +32,8 @@ pub(super) struct AnswerBody {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rest {
     bytes: usize,
-    /// What it has been handed since there is a rest.
+    /// What it has been handed since that tick.
     handed: usize,
-    /// The tick since which there is one.
     since: u32,
     counts: bool,
 }
@@ -101,11 +100,14 @@ impl Rest {
         bytes < before
     }
 
-    /// Looks at the tick `now` whether the client is slow: then the rest counts from now on.
+    /// Looks at the tick `now`. Whether the rest counts follows once a second from what the client
+    /// has read in it.
     pub(super) fn look(&mut self, now: u32) {
         let ticks = now.wrapping_sub(self.since);
-        let is_slow = ticks >= SLOW_AFTER && self.handed / PACE < ticks as usize;
-        self.counts |= self.bytes > 0 && is_slow;
+        if ticks >= SLOW_AFTER {
+            self.counts = self.handed / PACE < ticks as usize;
+            (self.handed, self.since) = (0, now);
+        }
     }
 
     /// Whether there is any.
@@ -140,6 +142,7 @@ mod tests {
             }
             assert!(rest.note(0, 50) && !rest.is_some());
             rest.look(90);
+            assert_eq!(rest.kept(), 0);
             assert_eq!(rest.kept(), 0);
             assert!(!rest.note(LARGE, 99), "the next answer begins anew");
             rest.look(99);

@@ -141,7 +141,8 @@ impl AsyncWrite for Connection {
             Poll::Ready(Ok(written)) if intake.unread > 0 => bytes.len() - written,
             Poll::Ready(_) => 0,
         };
-        if intake.unread != left {
+        // What is written of a piece stays in memory until all of it is.
+        if left > intake.unread {
             intake.unread = left;
             socket.weigh(intake);
         }
@@ -153,7 +154,12 @@ impl AsyncWrite for Connection {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = &*self.0;
         let mut intake = socket.intake.borrow_mut();
-        ready!(Pin::new(&mut intake.stream).poll_flush(cx))?;
+        if Pin::new(&mut intake.stream).poll_flush(cx)?.is_pending() {
+            // Over TLS, what was written may still be here.
+            intake.unread = intake.unread.max(1);
+            socket.weigh(&intake);
+            return Poll::Pending;
+        }
         (intake.unread, intake.handed) = (0, 0);
         socket.weigh(&intake);
         let is_idle = socket.is_idle(&intake);
@@ -161,7 +167,8 @@ impl AsyncWrite for Connection {
             intake.has_grown = false;
             intake.parking = Parking::Wanted;
         }
-        let may_go_on = is_idle || intake.ready > 0 || socket.may_begin(&intake);
+        let may_read = intake.held.is_empty() || socket.may_begin(&intake);
+        let may_go_on = is_idle || intake.ready > 0 || may_read;
         if intake.is_gated && may_go_on || is_idle && intake.parking == Parking::Wanted {
             intake.is_gated = false;
             cx.waker().wake_by_ref();

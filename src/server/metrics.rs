@@ -14,14 +14,25 @@ use super::methods::Allow;
 use crate::clock;
 use crate::metrics::{self, RequestsOfThread, Scraped};
 
-/// Adds `/metrics`. Its text takes as long as some ten queries of toys, so clients stand in line
-/// for it also where they stand in no other.
+/// Adds `/metrics`.
 pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
-    let line = Rc::new(WaitingLine::new());
+    add(config, role, None);
+}
+
+/// Adds `/metrics`, for which clients stand in line. Its text takes as long as some ten queries of
+/// toys. (Where a role works on the thread that serves, they stand in line for everything.)
+pub fn metrics_in_line(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
+    add(config, role, Some(WaitingLine::new()));
+}
+
+fn add(config: &mut ServiceConfig, role: Arc<dyn Scraped>, line: Option<WaitingLine>) {
+    let line = line.map(Rc::new);
     let answer = move || {
-        let (role, line) = (Arc::clone(&role), Rc::clone(&line));
+        let (role, line) = (Arc::clone(&role), line.clone());
         async move {
-            line.pass().await;
+            if let Some(line) = line {
+                line.pass().await;
+            }
             metrics_text(&*role)
         }
     };

@@ -70,7 +70,7 @@ use self::internal::INTERNAL;
 pub use self::internal::{InternalEndpoints, internal};
 pub use self::methods::Allow;
 use self::metrics::Stopwatch;
-pub use self::metrics::metrics;
+pub use self::metrics::{metrics, metrics_in_line};
 use self::origin::{Asked, DrawnId};
 pub use self::origin::{Connections, OnBehalf};
 pub use self::paths::below;

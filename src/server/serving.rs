@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -123,7 +123,8 @@ where
             if let Ok(peer) = peer {
                 let socket = slots.admit(stream, PeerHost::from(peer.ip()));
                 let served = Served { _open: open, slots, socket };
-                let serving = serve(&*http, &calls, &served, peer);
+                // Pinned, so that it is not in the future twice.
+                let serving = pin!(serve(&*http, &calls, &served, peer));
                 match lines {
                     Some(lines) => {
                         let in_line = &served.socket.stands_in_line;

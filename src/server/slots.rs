@@ -79,7 +79,7 @@ impl Slots {
     pub(super) fn new(supply: Supply) -> Self {
         Self {
             supply,
-            load: Rc::new(Load { most: HARD_LIMIT, ..Load::default() }),
+            load: Rc::new(Load { most: Cell::new(HARD_LIMIT), ..Load::default() }),
             sockets: RefCell::default(),
             surplus: RefCell::default(),
             in_vain: Cell::new(None),
@@ -276,15 +276,21 @@ impl Slots {
     /// Ends the oldest sockets of the host that weighs most, if all weigh too much but for the
     /// heaviest, whose client may have any answer.
     pub(super) fn shed_weight(&self) {
+        if self.load.weight.get() <= SOFT_LIMIT {
+            self.load.most.set(HARD_LIMIT);
+            return;
+        }
         let sockets = self.sockets.borrow();
         loop {
             let live = || sockets.iter().filter(|socket| socket.ending().is_none());
             let Some(heaviest) = live().max_by_key(|socket| socket.weight()) else { return };
+            self.load.most.set(HARD_LIMIT + heaviest.weight());
             let others = || self.load.weight.get().saturating_sub(heaviest.weight());
             if others() <= SOFT_LIMIT {
                 return;
             }
             let is_too_much = others() > HARD_LIMIT;
+            let enough = if is_too_much { HARD_LIMIT } else { SOFT_LIMIT };
             let heavy = live().filter(|socket| {
                 !Rc::ptr_eq(socket, heaviest)
                     && socket.weight() >= LEAST_WORTH_CLOSING
@@ -302,8 +308,8 @@ impl Slots {
                 (socket.peer_kind.get() == PeerKind::Role, socket.seen.get().since)
             });
             for socket in heavy.into_iter().take(BATCH) {
-                if others() <= SOFT_LIMIT {
-                    return;
+                if others() <= enough {
+                    break;
                 }
                 socket.end(Ending::Close);
             }

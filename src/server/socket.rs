@@ -114,8 +114,10 @@ pub(super) enum Stage {
 pub(super) struct Glimpse {
     pub(super) stage: Stage,
     pub(super) requests: u32,
-    /// The tick at which it was first seen so.
+    /// The tick at which it was first seen so, later by the time in line.
     pub(super) since: u32,
+    /// The tick at which it was last looked at.
+    looked: u32,
 }
 
 /// What the sockets of one thread take of it.
@@ -128,7 +130,7 @@ pub(super) struct Load {
     /// Bytes held for clients.
     pub(super) weight: Cell<usize>,
     /// The weight beyond which the clock is called at once.
-    pub(super) most: usize,
+    pub(super) most: Cell<usize>,
     pub(super) alarm: Notify,
     pub(super) clock: TickClock,
 }
@@ -143,7 +145,7 @@ impl Socket {
             index: Cell::new(0),
             peer_kind: Cell::new(PeerKind::Stranger),
             holder: Cell::new(Holder::Parked),
-            seen: Cell::new(Glimpse { stage: Stage::New, requests: 0, since: now }),
+            seen: Cell::new(Glimpse { stage: Stage::New, requests: 0, since: now, looked: now }),
             ending: Cell::new(None),
             stands_in_line: Cell::new(false),
             under_way: Cell::new(0),
@@ -287,13 +289,9 @@ impl Socket {
 
     /// For how many ticks it has been as it is, as far as the clock has seen.
     pub(super) fn age(&self) -> u32 {
-        let Glimpse { stage, requests, since } = self.seen.get();
+        let Glimpse { stage, requests, since, .. } = self.seen.get();
         let is_unchanged = (stage, requests) == (self.stage(), self.requests.get());
-        if is_unchanged && !self.stands_in_line.get() {
-            self.load.clock.now().wrapping_sub(since)
-        } else {
-            0
-        }
+        if is_unchanged { self.load.clock.now().wrapping_sub(since) } else { 0 }
     }
 
     /// Looks at it, at a tick of the clock. Returns for how many ticks it has been as it is.
@@ -307,10 +305,13 @@ impl Socket {
         drop(intake);
         let (stage, requests) = (self.stage(), self.requests.get());
         let mut seen = self.seen.get();
-        if (seen.stage, seen.requests) != (stage, requests) || self.stands_in_line.get() {
-            seen = Glimpse { stage, requests, since: now };
-            self.seen.set(seen);
+        if (seen.stage, seen.requests) != (stage, requests) {
+            seen = Glimpse { stage, requests, since: now, looked: now };
+        } else if self.stands_in_line.get() {
+            seen.since = seen.since.wrapping_add(now.wrapping_sub(seen.looked));
         }
+        seen.looked = now;
+        self.seen.set(seen);
         (stage, now.wrapping_sub(seen.since))
     }
 
@@ -343,7 +344,7 @@ impl Socket {
         if weight != before {
             let all = self.load.weight.get() - before + weight;
             self.load.weight.set(all);
-            if weight > before && all > self.load.most {
+            if weight > before && all > self.load.most.get() {
                 self.load.alarm.notify_one();
             }
         }
