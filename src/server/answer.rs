@@ -143,7 +143,6 @@ mod tests {
             assert!(rest.note(0, 50) && !rest.is_some());
             rest.look(90);
             assert_eq!(rest.kept(), 0);
-            assert_eq!(rest.kept(), 0);
             assert!(!rest.note(LARGE, 99), "the next answer begins anew");
             rest.look(99);
             assert_eq!(rest.kept(), 0);
