@@ -57,6 +57,9 @@ every_role_has_a_service_that_starts_it() {
 
 the_image_holds_the_executable_and_nothing_else() {
   local container root
+  # What is asked here does not depend on the optimization, which takes minutes.
+  export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+  export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
   IMAGE_BUILDER=buildah "$here/build.sh" "$IMAGE"
   container=$(buildah from "$IMAGE")
   containers+=("$container")

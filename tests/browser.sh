@@ -22,7 +22,7 @@ main() {
   get_modules || leave_out "the packages in tests/browser/package.json, which npm could not get"
   TOYSTORE=${TOYSTORE_BIN:-}
   if [[ -z $TOYSTORE ]]; then
-    cargo build --quiet --locked
+    cargo build --quiet --features failpoints --locked
     TOYSTORE=${CARGO_TARGET_DIR:-target}/debug/toystore
   fi
   TOYSTORE=$(readlink -f -- "$TOYSTORE")

@@ -9,6 +9,7 @@ use std::process::Command;
 const PROGRAMS: [&str; 7] = ["curl", "etcd", "nginx", "pg_ctlcluster", "psql", "varnishd", "wrk"];
 
 #[test]
+#[ignore = "three minutes, mostly of waiting: eval/bench/test.sh runs it"]
 fn every_row_of_the_comparison_can_be_measured() {
     let load = Path::new(env!("CARGO_BIN_EXE_load"));
     // Built by the tests of the store, which come with these.
@@ -38,6 +39,7 @@ fn every_row_of_the_comparison_can_be_measured() {
         "engines | the store on PostgreSQL, one of two standbys | 64",
         "engines | the store on PostgreSQL, both standbys | 64",
         "queries while 64 clients order: p99, ms",
+        "orders of 5 clients during a flood: per second",
         "leader killed: ms without an order",
         "leader stopped: ms without an order",
         "changes of the leader while 1,000 clients order",
