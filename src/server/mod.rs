@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Where a role works on the thread that serves, each step of a client's connection first stands in
-//! [line](lines).
+//! line (`lines.rs`).
 
 mod answer;
 mod body;
