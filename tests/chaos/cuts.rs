@@ -66,6 +66,8 @@ async fn a_slow_follower_delays_purchases_only_once() {
     let store = Store::open(settings()).await;
     let clients = Clients::start(&store.frontends);
     clients.await_orders(20).await;
+    // One that has yet to catch up is not waited for at all.
+    store.await_followers().await;
     store.network.set("order-3", "order-1", State::late(Duration::from_millis(900)));
     clients.await_orders(200).await;
     let slow = store.count_in_log("order-3", "replica 1 is slow");
