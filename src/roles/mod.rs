@@ -239,6 +239,17 @@ impl Address {
         let (host, _port) = self.0.rsplit_once(':').expect("it was parsed as host:port");
         Host(host.to_owned())
     }
+
+    /// Returns the address's port.
+    ///
+    /// # Panics
+    ///
+    /// Never: an address has a port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let (_host, port) = self.0.rsplit_once(':').expect("it was parsed as host:port");
+        port.parse().expect("it was parsed as host:port")
+    }
 }
 
 impl Host {

@@ -9,7 +9,6 @@
 //! A link is directed: from the role that calls to the role that answers. Its proxy carries the
 //! calls and their answers. Clients reach front-ends directly.
 
-use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,9 +16,9 @@ use actix_web::http::StatusCode;
 use links::{Link, State, Way};
 use serde::{Deserialize, Serialize};
 
-use super::Lab;
 use super::place::WayBetween;
 use super::roles::LabRefusal;
+use super::{Lab, listen};
 use crate::cluster::terminal::say;
 use crate::roles::{Role, Roles};
 use crate::tls;
@@ -80,7 +79,7 @@ impl Links {
         let pairs = pairs(roles).into_iter().map(|(from, to)| {
             let target = roles.address_of(to).expect("both are roles of the file");
             let host = target.host();
-            let listener = TcpListener::bind((tls::bare(host.as_str()), 0))?;
+            let listener = listen(roles, tls::bare(host.as_str()))?;
             let (proxy, work) = Link::new(listener, target.to_string(), State::OPEN)?;
             let _task = tokio::spawn(work);
             let address = format!("{}:{}", host.as_str(), proxy.address().port());

@@ -21,7 +21,8 @@ pub(super) mod place;
 mod roles;
 mod routes;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,7 +37,7 @@ use super::start::start_ready;
 use super::terminal::{complain, say};
 use super::{Cluster, VerbError, VerbResult, guard, stop};
 use crate::metrics::Metrics;
-use crate::roles::Role;
+use crate::roles::{Address, Role, Roles};
 use crate::server::{self, Admission};
 
 /// The environment variable by which a front-end learns the laboratory's address.
@@ -109,7 +110,7 @@ impl Lab {
             ));
         }
         let failed = |error| VerbError::Problem(format!("the laboratory cannot listen: {error}"));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        let listener = listen(&cluster.roles, "127.0.0.1").map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let links = Links::open(&cluster.roles).map_err(failed)?;
         let token = format!("{:032x}", rand::random::<u128>());
@@ -178,5 +179,43 @@ impl Lab {
     fn reap(&self) {
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+}
+
+/// Listens at a free port of `host`, but not at one that a role in `roles.toml` has: that role may
+/// not have begun to listen.
+fn listen(roles: &Roles, host: &str) -> io::Result<TcpListener> {
+    let of_roles = roles.in_start_order().into_iter().filter_map(|role| roles.address_of(role));
+    let of_roles: Vec<u16> = of_roles.map(Address::port).collect();
+    listen_apart_from(&of_roles, || TcpListener::bind((host, 0)))
+}
+
+fn listen_apart_from(
+    taken: &[u16],
+    mut bind: impl FnMut() -> io::Result<TcpListener>,
+) -> io::Result<TcpListener> {
+    // Kept until another is found, so that none is found twice.
+    let mut passed_over = Vec::new();
+    loop {
+        let listener = bind()?;
+        if !taken.contains(&listener.local_addr()?.port()) {
+            return Ok(listener);
+        }
+        passed_over.push(listener);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_role_that_has_yet_to_listen_is_passed_over() {
+        let bind = || TcpListener::bind("127.0.0.1:0");
+        let [of_a_role, free] = [bind().unwrap(), bind().unwrap()];
+        let [taken, other] = [&of_a_role, &free].map(|it| it.local_addr().unwrap().port());
+        let mut found = [of_a_role, free].into_iter();
+        let chosen = listen_apart_from(&[1, taken], || Ok(found.next().unwrap())).unwrap();
+        assert_eq!(chosen.local_addr().unwrap().port(), other);
     }
 }
