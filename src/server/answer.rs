@@ -3,8 +3,10 @@
 //! A dispatcher copies what it is handed, and keeps it until the client has read it. So it is
 //! handed a large answer in pieces. What it has not been handed may be shared: clients that ask for
 //! the list of all toys at the same time get the same bytes. It counts as kept for a client that
-//! reads so slowly that others have got newer lists meanwhile.
+//! reads so slowly that others have got newer lists meanwhile; of several such clients, for the one
+//! that has most of it left.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -32,9 +34,12 @@ pub(super) struct AnswerBody {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rest {
     bytes: usize,
+    /// The address of its end.
+    buffer: usize,
     /// What it has been handed since that tick.
     handed: usize,
     since: u32,
+    is_slow: bool,
     counts: bool,
 }
 
@@ -45,7 +50,9 @@ impl AnswerBody {
 
     fn note_rest(&self) {
         if let Some(socket) = &self.socket {
-            socket.note_rest(self.rest.len());
+            // All who share a buffer have its end left.
+            let buffer = self.rest.as_ptr_range().end.addr();
+            socket.note_rest(self.rest.len(), buffer);
         }
     }
 }
@@ -87,12 +94,12 @@ impl Drop for AnswerBody {
 }
 
 impl Rest {
-    /// Notes at the tick `now` how much is left. Returns whether the client has read a piece since
-    /// it was last noted.
-    pub(super) fn note(&mut self, bytes: usize, now: u32) -> bool {
+    /// Notes at the tick `now` how much is left, of which buffer. Returns whether the client has
+    /// read a piece since it was last noted.
+    fn note(&mut self, bytes: usize, buffer: usize, now: u32) -> bool {
         let before = self.bytes;
         if before == 0 || bytes == 0 {
-            *self = Self { bytes, since: now, ..Self::default() };
+            *self = Self { bytes, buffer, since: now, ..Self::default() };
         } else {
             self.handed += before.saturating_sub(bytes);
             self.bytes = bytes;
@@ -100,12 +107,12 @@ impl Rest {
         bytes < before
     }
 
-    /// Looks at the tick `now`. Whether the rest counts follows once a second from what the client
-    /// has read in it.
+    /// Looks at the tick `now`. Whether the client is slow follows once a second from what it has
+    /// read in it.
     pub(super) fn look(&mut self, now: u32) {
         let ticks = now.wrapping_sub(self.since);
         if ticks >= SLOW_AFTER {
-            self.counts = self.handed / PACE < ticks as usize;
+            self.is_slow = self.handed / PACE < ticks as usize;
             (self.handed, self.since) = (0, now);
         }
     }
@@ -115,9 +122,46 @@ impl Rest {
         self.bytes > 0
     }
 
+    /// Whether there is any, and the client reads it so fast that none of it counts.
+    pub(super) fn is_read(&self) -> bool {
+        self.is_some() && !self.is_slow
+    }
+
     /// The bytes that count as kept for the client.
     pub(super) fn kept(&self) -> usize {
-        if self.counts { self.bytes } else { 0 }
+        if self.is_slow && self.counts { self.bytes } else { 0 }
+    }
+}
+
+impl Socket {
+    /// Notes how much of an answer the dispatcher has not been handed, of which buffer.
+    pub(super) fn note_rest(&self, bytes: usize, buffer: usize) {
+        let mut intake = self.intake.borrow_mut();
+        if bytes > 0 || intake.rest.is_some() {
+            if intake.rest.note(bytes, buffer, self.load.clock.now()) {
+                self.moved();
+            }
+            self.weigh(&intake);
+        }
+    }
+}
+
+/// Has the rest of each buffer count once, for the slow client that has most of it left.
+pub(super) fn count_rests(sockets: &[Rc<Socket>]) {
+    let slow = || sockets.iter().filter(|socket| socket.intake.borrow().rest.is_slow);
+    let mut most: HashMap<usize, (usize, &Rc<Socket>)> = HashMap::new();
+    for socket in slow() {
+        let Rest { bytes, buffer, .. } = socket.intake.borrow().rest;
+        let found = most.entry(buffer).or_insert((bytes, socket));
+        if bytes > found.0 {
+            *found = (bytes, socket);
+        }
+    }
+    for socket in slow() {
+        let mut intake = socket.intake.borrow_mut();
+        let (_, counts) = most[&intake.rest.buffer];
+        intake.rest.counts = Rc::ptr_eq(socket, counts);
+        socket.weigh(&intake);
     }
 }
 
@@ -128,24 +172,23 @@ mod tests {
     const LARGE: usize = 100 * PACE;
 
     #[test]
-    fn the_rest_counts_for_a_client_that_is_slow_and_not_for_one_that_keeps_pace() {
-        for (read_in_a_tick, counts) in [(0, true), (PACE / 2, true), (PACE, false)] {
+    fn a_client_is_slow_that_does_not_keep_pace() {
+        for (read_in_a_tick, is_slow) in [(0, true), (PACE / 2, true), (PACE, false)] {
             let mut rest = Rest::default();
-            assert!(!rest.note(LARGE, 7), "nothing has been read");
+            assert!(!rest.note(LARGE, 1, 7), "nothing has been read");
             let mut left = LARGE;
             for tick in 1..=2 * SLOW_AFTER {
                 left -= read_in_a_tick;
-                assert_eq!(rest.note(left, 7 + tick), read_in_a_tick > 0);
+                assert_eq!(rest.note(left, 1, 7 + tick), read_in_a_tick > 0);
                 rest.look(7 + tick);
-                let kept = if counts && tick >= SLOW_AFTER { left } else { 0 };
-                assert_eq!(rest.kept(), kept, "tick {tick}, {read_in_a_tick}");
+                let found = is_slow && tick >= SLOW_AFTER;
+                assert_eq!(rest.is_slow, found, "tick {tick}, {read_in_a_tick}");
+                assert_eq!(rest.is_read(), !found);
             }
-            assert!(rest.note(0, 50) && !rest.is_some());
-            rest.look(90);
-            assert_eq!(rest.kept(), 0);
-            assert!(!rest.note(LARGE, 99), "the next answer begins anew");
+            assert!(rest.note(0, 1, 50) && !rest.is_some() && !rest.is_read());
+            assert!(!rest.note(LARGE, 2, 99) && rest.is_read(), "the next answer begins anew");
             rest.look(99);
-            assert_eq!(rest.kept(), 0);
+            assert!(rest.is_read());
         }
     }
 }

@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 
+use super::answer::count_rests;
 use super::limits::{BATCH, Occupant, PeerHost, SLOW_AFTER, choose, deadline, may_park};
 use super::queue::Queue;
 use super::socket::{Ending, Holder, Load, PeerKind, Socket, Stage};
@@ -237,7 +238,8 @@ impl Slots {
     pub(super) fn tick(&self) {
         self.load.clock.tick();
         let mut pace = Pace::Still;
-        for socket in &*self.sockets.borrow() {
+        let sockets = self.sockets.borrow();
+        for socket in &*sockets {
             let (stage, age) = socket.look();
             let has_dispatcher = socket.holder.get() == Holder::Dispatcher;
             match deadline(stage, self.load.clock.is_stopping()) {
@@ -252,6 +254,8 @@ impl Slots {
             }
         }
         self.load.clock.set_pace(pace);
+        count_rests(&sockets);
+        drop(sockets);
         self.shed_weight();
     }
 
@@ -340,7 +344,7 @@ mod tests {
             let (socket, client) = admitted(&slots).await;
             socket.moved();
             socket.holder.set(Holder::Dispatcher);
-            socket.note_rest(LARGE);
+            socket.note_rest(LARGE, slow.len());
             slow.push((socket, client));
         }
         let left = || slow.iter().filter(|(socket, _)| socket.ending().is_none()).count();
@@ -356,8 +360,45 @@ mod tests {
         assert_eq!((slots.load.weight.get(), left()), (LARGE + quick.weight(), 1));
         assert_eq!(quick.ending(), None);
         let (kept, _client) = slow.iter().find(|(socket, _)| socket.ending().is_none()).unwrap();
-        kept.note_rest(0);
+        kept.note_rest(0, 0);
         assert_eq!(slots.load.weight.get(), quick.weight());
+    }
+
+    #[tokio::test]
+    async fn what_slow_clients_share_counts_once() {
+        const LARGE: usize = 2 * HARD_LIMIT;
+        let slots = Slots::new(Supply::new(100, 1));
+        let mut slow = Vec::new();
+        for left in [LARGE / 2, LARGE, LARGE / 4] {
+            let (socket, client) = admitted(&slots).await;
+            socket.moved();
+            socket.holder.set(Holder::Dispatcher);
+            socket.note_rest(left, 1);
+            slow.push((socket, client));
+        }
+        for _ in 0..2 * SLOW_AFTER {
+            slots.tick();
+        }
+        assert!(slow.iter().all(|(socket, _)| socket.ending().is_none()));
+        assert_eq!(slots.load.weight.get(), LARGE);
+        slots.leave(&slow[1].0);
+        slots.tick();
+        assert_eq!(slots.load.weight.get(), LARGE / 2, "another holds what is left");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_a_large_answer_quickly_does_not_lose_its_place() {
+        let slots = Slots::new(Supply { places: 2, ..Supply::new(100, 1) });
+        let (reads, _client) = admitted(&slots).await;
+        reads.moved();
+        reads.holder.set(Holder::Dispatcher);
+        reads.note_rest(1 << 20, 1);
+        reads.intake.borrow_mut().unread = 1;
+        let (idle, _client) = admitted(&slots).await;
+        idle.moved();
+        let other = PeerHost::from(std::net::IpAddr::from([10, 0, 0, 1]));
+        let found = slots.make_room(other);
+        assert_eq!((found, reads.ending(), idle.ending()), (true, None, Some(Ending::Close)));
     }
 
     #[tokio::test]
@@ -368,7 +409,7 @@ mod tests {
         socket.moved();
         socket.holder.set(Holder::Dispatcher);
         for left in (1..=PIECES).rev() {
-            socket.note_rest(left);
+            socket.note_rest(left, 0);
             slots.tick();
             assert_eq!(socket.ending(), None, "it reads");
         }

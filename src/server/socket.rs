@@ -52,7 +52,7 @@ pub(super) struct Socket {
     /// Bytes held for it, apart from a dispatcher's usual buffers.
     weight: Cell<usize>,
     waker: RefCell<Option<Waker>>,
-    load: Rc<Load>,
+    pub(super) load: Rc<Load>,
 }
 
 /// What is known of the process at the other end.
@@ -103,7 +103,7 @@ pub(super) enum Stage {
     Queued,
     /// A further request.
     Idle,
-    /// The service.
+    /// The service, or the rest of a large answer, which its client reads.
     Served,
     /// The client, who has its last answer.
     Closing,
@@ -220,17 +220,6 @@ impl Socket {
         }
     }
 
-    /// Notes how much of an answer the dispatcher has not been handed.
-    pub(super) fn note_rest(&self, bytes: usize) {
-        let mut intake = self.intake.borrow_mut();
-        if bytes > 0 || intake.rest.is_some() {
-            if intake.rest.note(bytes, self.load.clock.now()) {
-                self.moved();
-            }
-            self.weigh(&intake);
-        }
-    }
-
     /// Notes that a frame was read, or some of what is written: the socket's stage begins anew.
     pub(super) fn moved(&self) {
         self.requests.set(self.requests.get().wrapping_add(1));
@@ -258,6 +247,7 @@ impl Socket {
         }
         match self.holder.get() {
             Holder::Queue => Stage::Queued,
+            Holder::Dispatcher if intake.rest.is_read() => Stage::Served,
             Holder::Dispatcher | Holder::Frames if intake.unread > 0 || intake.rest.is_some() => {
                 Stage::Unread
             }
