@@ -1,6 +1,7 @@
 //! TLS between roles, with certificates that `toystore certs` makes.
 #![expect(clippy::unwrap_used, reason = "a failure here is a test's failure")]
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -8,7 +9,9 @@ use std::time::Duration;
 use actix_web::rt::net::TcpListener;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
 use rustls::{ClientConnection, ServerConnection};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+use tokio_rustls::TlsConnector;
 use toystore::roles::{Access, Address, Roles};
 use toystore::tls::{TlsFiles, server_name};
 use toystore::transport::{CallError, Http};
@@ -84,6 +87,63 @@ async fn a_store_with_tls_sells_and_refuses_calls_between_roles_in_plain() {
     let log = cluster.log("catalog");
     assert!(!log.contains("WARN"), "{log}");
     cluster.check_databases(100).await;
+}
+
+#[actix_web::test]
+async fn a_client_that_does_not_read_its_answers_over_tls_is_not_kept_for_ever() {
+    // Of a list of so many, some fit into the buffers of TLS when the kernel's are full.
+    const TOYS: usize = 200;
+    const HALF_FULL: u64 = 64 << 10;
+    const FULL_AFTER: usize = 50; // looks
+    let mut cluster = prepare();
+    printed(&certs(&cluster.roles()));
+    let many = (0..TOYS).map(|toy| format!("{{ name = 'Toy {toy}', price = 1.0 }}"));
+    let many = many.collect::<Vec<_>>().join(", ");
+    let text = std::fs::read_to_string(cluster.roles()).unwrap();
+    std::fs::write(cluster.roles(), text.replace("toys = [", &format!("toys = [{many}, ")))
+        .unwrap();
+    cluster.start_everything().await;
+    let frontend: SocketAddr = cluster.frontends[0].parse().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let socket = socket.connect(frontend).await.unwrap();
+    let own = socket.local_addr().unwrap();
+    let roles = Roles::read(&cluster.roles()).unwrap();
+    let client = TlsConnector::from(roles.tls.unwrap().files.client().unwrap().0);
+    let name = server_name(&frontend.ip().to_string()).unwrap();
+    let mut client = client.connect(name, socket).await.unwrap();
+    let (_, list) = get(&cluster.frontends[0], "/products").await.unwrap();
+    let answer = list.to_string().len() as u64;
+    let (mut enough, mut looks) = (0, 0);
+    eventually("the kernel takes no more of an answer", async || {
+        let waits = waits_for(own).unwrap();
+        if waits >= enough {
+            client.write_all(b"GET /products HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            client.flush().await.unwrap();
+            // The client's kernel takes some of the first ones.
+            let part = if waits < HALF_FULL { answer / 2 } else { answer };
+            (enough, looks) = (waits + part, 0);
+        }
+        looks += 1;
+        looks == FULL_AFTER
+    })
+    .await;
+    eventually("the store ends the connection", async || waits_for(own).is_none()).await;
+}
+
+/// Bytes that wait in the kernel for the client at this address, if its server has not closed the
+/// connection.
+fn waits_for(client: SocketAddr) -> Option<u64> {
+    const ESTABLISHED: &str = "01";
+    let port = format!(":{:04X}", client.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(2);
+        let (remote, state, queues) = (words.next()?, words.next()?, words.next()?);
+        let (to_send, _received) = queues.split_once(':')?;
+        let is_its = remote.ends_with(&port) && state == ESTABLISHED;
+        is_its.then(|| u64::from_str_radix(to_send, 16).unwrap())
+    })
 }
 
 #[actix_web::test]
