@@ -236,8 +236,7 @@ impl Address {
     /// Never: an address has a port, and the host before it.
     #[must_use]
     pub fn host(&self) -> Host {
-        let (host, _port) = self.0.rsplit_once(':').expect("it was parsed as host:port");
-        Host(host.to_owned())
+        Host(self.split().0.to_owned())
     }
 
     /// Returns the address's port.
@@ -247,8 +246,12 @@ impl Address {
     /// Never: an address has a port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        let (_host, port) = self.0.rsplit_once(':').expect("it was parsed as host:port");
-        port.parse().expect("it was parsed as host:port")
+        self.split().1.parse().expect("it was parsed as host:port")
+    }
+
+    /// Its host and its port, as they are written.
+    pub(crate) fn split(&self) -> (&str, &str) {
+        self.0.rsplit_once(':').expect("it was parsed as host:port")
     }
 }
 

@@ -72,7 +72,7 @@ impl Passwords {
 
 /// A server's host, an IPv6 address without its brackets, and its port.
 pub(super) fn host_and_port(server: &Address) -> (&str, &str) {
-    let (host, port) = server.as_str().rsplit_once(':').expect("it was parsed as host:port");
+    let (host, port) = server.split();
     (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
