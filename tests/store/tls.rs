@@ -1,7 +1,7 @@
 //! TLS between roles, with certificates that `toystore certs` makes.
 #![expect(clippy::unwrap_used, reason = "a failure here is a test's failure")]
 
-use std::net::SocketAddr;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -103,11 +103,11 @@ async fn a_client_that_does_not_read_its_answers_over_tls_is_not_kept_for_ever()
     std::fs::write(cluster.roles(), text.replace("toys = [", &format!("toys = [{many}, ")))
         .unwrap();
     cluster.start_everything().await;
-    let frontend: SocketAddr = cluster.frontends[0].parse().unwrap();
+    let frontend: SocketAddrV4 = cluster.frontends[0].parse().unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
-    let socket = socket.connect(frontend).await.unwrap();
-    let own = socket.local_addr().unwrap();
+    let socket = socket.connect(frontend.into()).await.unwrap();
+    let own: SocketAddrV4 = socket.local_addr().unwrap().to_string().parse().unwrap();
     let roles = Roles::read(&cluster.roles()).unwrap();
     let client = TlsConnector::from(roles.tls.unwrap().files.client().unwrap().0);
     let name = server_name(&frontend.ip().to_string()).unwrap();
@@ -116,7 +116,7 @@ async fn a_client_that_does_not_read_its_answers_over_tls_is_not_kept_for_ever()
     let answer = list.to_string().len() as u64;
     let (mut enough, mut looks) = (0, 0);
     eventually("the kernel takes no more of an answer", async || {
-        let waits = waits_for(own).unwrap();
+        let waits = waits_for(own, frontend).unwrap();
         if waits >= enough {
             client.write_all(b"GET /products HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
             client.flush().await.unwrap();
@@ -128,21 +128,23 @@ async fn a_client_that_does_not_read_its_answers_over_tls_is_not_kept_for_ever()
         looks == FULL_AFTER
     })
     .await;
-    eventually("the store ends the connection", async || waits_for(own).is_none()).await;
+    eventually("the store ends the connection", async || waits_for(own, frontend).is_none()).await;
 }
 
-/// Bytes that wait in the kernel for the client at this address, if its server has not closed the
+/// Bytes that wait in the server's kernel for the client, unless the server has closed the
 /// connection.
-fn waits_for(client: SocketAddr) -> Option<u64> {
+fn waits_for(client: SocketAddrV4, server: SocketAddrV4) -> Option<u64> {
     const ESTABLISHED: &str = "01";
-    let port = format!(":{:04X}", client.port());
+    let as_listed = |address: SocketAddrV4| {
+        format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+    };
+    let wanted = [as_listed(server), as_listed(client), ESTABLISHED.to_owned()];
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     table.lines().find_map(|line| {
-        let mut words = line.split_whitespace().skip(2);
-        let (remote, state, queues) = (words.next()?, words.next()?, words.next()?);
-        let (to_send, _received) = queues.split_once(':')?;
-        let is_its = remote.ends_with(&port) && state == ESTABLISHED;
-        is_its.then(|| u64::from_str_radix(to_send, 16).unwrap())
+        let mut words = line.split_whitespace().skip(1);
+        let is_it = wanted.iter().all(|word| words.next() == Some(word));
+        let (to_send, _received) = words.next()?.split_once(':')?;
+        is_it.then(|| u64::from_str_radix(to_send, 16).unwrap())
     })
 }
 
