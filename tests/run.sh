@@ -42,7 +42,7 @@ main() {
 # The one that `cargo test` has just built. The other parts would build another, and its libraries:
 # the tests add features to some.
 use_its_executable() {
-  TOYSTORE_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/toystore
+  TOYSTORE_BIN=$(readlink -f -- "${CARGO_TARGET_DIR:-target}")/debug/toystore
   if [[ -x $TOYSTORE_BIN ]]; then export TOYSTORE_BIN; else unset TOYSTORE_BIN; fi
 }
 
