@@ -56,6 +56,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, Service, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderValue;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Error, HttpMessage as _, HttpResponse};
 use futures_util::FutureExt as _;
@@ -258,7 +259,8 @@ fn app(
             paths::without_trailing_slash(&mut request);
             let stopwatch = Stopwatch::start(&requests, request.match_info().as_str());
             let socket = request.conn_data::<Rc<Socket>>().cloned();
-            let named = Named::of(&request);
+            let sent = request_id::sent(request.headers()).cloned();
+            let named = sent.as_ref().and_then(|id| Named::of(&request, id));
             if let Err(error) = checks.check(&request) {
                 let response =
                     body::refusal(request.method(), request.path(), request.headers(), error);
@@ -270,8 +272,6 @@ fn app(
                 return Either::Left(ready(Ok(request.into_response(response))));
             }
             let requests = Arc::clone(&requests);
-            // The request's id comes back with the answer, whatever the answer is.
-            let id = request_id::sent(request.headers()).cloned();
             let answered = service.call(request);
             Either::Right(answered.map(move |answer| {
                 if let (Err(_), Some(socket)) = (&answer, &socket) {
@@ -280,17 +280,21 @@ fn app(
                 answer.map(|mut response| {
                     let status = response.status();
                     stopwatch.stop(&requests, status.as_u16());
-                    // A request without an id that caused calls has drawn one for them.
-                    let drawn = || response.request().extensions_mut().remove::<DrawnId>();
-                    let id = id.or_else(|| drawn().map(|DrawnId(id)| id));
-                    let id = id.unwrap_or_else(request_id::draw_header);
+                    // What is answered from memory was recorded under the id that its answer has.
+                    if !response.headers().contains_key(REQUEST_ID) {
+                        // A request without an id that caused calls has drawn one for them.
+                        let drawn = || response.request().extensions_mut().remove::<DrawnId>();
+                        let id = sent.or_else(|| drawn().map(|DrawnId(id)| id));
+                        let id = id.unwrap_or_else(request_id::draw_header);
+                        response.headers_mut().insert(REQUEST_ID, id);
+                    }
                     if let Some(named) = &named {
                         let asked = response.request().extensions_mut().remove::<Asked>();
                         named.say(asked, status);
                     } else if is_debugged() {
-                        log::debug!("request {} is answered {status}", id.to_str().unwrap_or("?"));
+                        let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+                        log::debug!("request {} is answered {status}", id.unwrap_or("?"));
                     }
-                    response.headers_mut().insert(REQUEST_ID, id);
                     response.map_body(|_, body| AnswerBody::new(body, socket))
                 })
             }))
@@ -307,9 +311,9 @@ struct Named {
 }
 
 impl Named {
-    /// The request, if its client sent an id. (A call between roles is logged by what it asks.)
-    fn of(request: &ServiceRequest) -> Option<Self> {
-        let id = request_id::sent(request.headers())?.to_str().ok()?;
+    /// The request whose client sent this id. (A call between roles is logged by what it asks.)
+    fn of(request: &ServiceRequest, id: &HeaderValue) -> Option<Self> {
+        let id = id.to_str().ok()?;
         let path = request.path();
         if path.starts_with(INTERNAL) || !log::log_enabled!(log::Level::Info) {
             return None;

@@ -182,6 +182,18 @@ async fn a_cached_read_is_traced_and_so_is_the_miss_before_it() {
     assert_eq!((status, texts), (200, vec!["Tux, from the cache", "Tux"]));
 }
 
+#[actix_web::test]
+async fn what_was_drawn_for_a_request_without_an_id_finds_its_trace() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let url = format!("http://{}/products/Tux", cluster.frontends[0]);
+    for name in ["cache.miss", "cache.hit"] {
+        let sent = awc::Client::default().get(&url).timeout(TIME_LIMIT);
+        let answer = sent.send().await.expect("an answer");
+        let id = answer.headers().get("x-request-id").expect("an id").to_str().expect("text");
+        event(&traced(&cluster, id), "frontend", Local, name);
+    }
+}
+
 #[cfg(feature = "failpoints")]
 #[actix_web::test]
 async fn a_purchase_whose_leader_dies_is_traced_to_the_next_leader() {
