@@ -198,8 +198,8 @@ impl EventRecorder {
     pub fn hit(&self, toy: &str, sent: Option<TraceContext>, request_id: &[u8], began: Instant) {
         let Some(recording) = &self.0 else { return };
         let id = recording.next_message();
-        let hit = Hit::new(toy, sent, hash_of_bytes(request_id), id, began);
-        recording.push_hit(hit);
+        let request = hash_of_bytes(request_id);
+        recording.push_hit(|leaves| Hit::new(leaves, toy, sent, request, id, began));
     }
 
     /// Returns the last requests of clients, newest first: at most `most`.

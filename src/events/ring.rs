@@ -18,13 +18,20 @@ impl<T> Ring<T> {
 
     /// Adds an entry; if there is no more room, the oldest one leaves.
     pub(super) fn push(&mut self, entry: T) {
+        self.push_with(|_leaves| entry);
+    }
+
+    /// Adds an entry that may be made of the oldest one, which is handed over if it has to leave.
+    pub(super) fn push_with(&mut self, entry: impl FnOnce(Option<T>) -> T) {
+        let mut leaves = None;
         if self.entries.len() >= self.most {
             self.dropped += 1;
-            if self.entries.pop_front().is_none() {
+            leaves = self.entries.pop_front();
+            if leaves.is_none() {
                 return;
             }
         }
-        self.entries.push_back(entry);
+        self.entries.push_back(entry(leaves));
     }
 
     /// The entries, from the oldest to the newest.
@@ -58,6 +65,15 @@ mod tests {
         ring.push(4);
         assert_eq!(ring.iter().copied().collect::<Vec<_>>(), [2, 3, 4]);
         assert_eq!(ring.oldest(), (Some(&2), 2));
+    }
+
+    #[test]
+    fn an_entry_may_be_made_of_the_one_that_leaves() {
+        let mut ring = Ring::new(2);
+        for number in 1..=3 {
+            ring.push_with(|leaves: Option<i32>| 10 * leaves.unwrap_or_default() + number);
+        }
+        assert_eq!(ring.iter().copied().collect::<Vec<_>>(), [2, 13]);
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub(super) struct Hit {
     pub(super) request: u64,
     caller: Option<SpanId>,
     id: u64,
-    toy: Box<str>,
+    toy: String,
 }
 
 /// The name of a request for a toy.
@@ -257,9 +257,10 @@ impl Slot {
 }
 
 impl Hit {
-    /// A read of `toy` by a request whose id has this hash. A client that sent no trace gets one
-    /// that is made of the message's id.
+    /// A read of `toy` by a request whose id has this hash, in the memory of an earlier one, if
+    /// there is one. A client that sent no trace gets one that is made of the message's id.
     pub(super) fn new(
+        earlier: Option<Self>,
         toy: &str,
         sent: Option<TraceContext>,
         request: u64,
@@ -268,7 +269,10 @@ impl Hit {
     ) -> Self {
         let made = || TraceId::from_random(u128::from(request) << 64 | u128::from(id));
         let trace = sent.map_or_else(made, |sent| sent.trace);
-        Self { began, trace, caller: sent.map(|sent| sent.span), request, id, toy: toy.into() }
+        let mut name = earlier.map_or_else(String::new, |earlier| earlier.toy);
+        name.clear();
+        name.push_str(toy);
+        Self { began, trace, caller: sent.map(|sent| sent.span), request, id, toy: name }
     }
 
     pub(super) fn asked(&self, now: Instant) -> AskedRequest {
@@ -294,7 +298,7 @@ impl Hit {
             Slot {
                 time: self.began,
                 place: 0,
-                entry: Happening { text: Some(self.toy.clone()), ..entry },
+                entry: Happening { text: Some(self.toy.as_str().into()), ..entry },
             }
         };
         let mut slots = [

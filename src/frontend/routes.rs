@@ -61,7 +61,8 @@ pub(super) fn configure(
     service: &Arc<Service>,
     roles: &Roles,
 ) {
-    config.app_data(Data::from(Arc::clone(service)));
+    // A reference of each thread: handlers count theirs there, and not where all threads do.
+    config.app_data(Data::new(Arc::clone(service)));
     config.app_data(Data::new(Remote::new(roles, over_sockets(roles, &service.identity))));
     // A path is compared with these from top to bottom.
     config
@@ -115,14 +116,14 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>) {
 )]
 pub(super) async fn product(
     request: HttpRequest,
-    service: Data<Service>,
+    service: Data<Arc<Service>>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let name = rest_of_path(&request)?;
     let (recorder, began) = (service.identity.recorder(), service.runtime.now());
     let mut asked = None;
     let asks = || asked = asked_by(recorder, "GET /products", &remote, || (*name).to_owned());
-    let toy = service.toy(&remote, &name, asks).await;
+    let toy = service.toy(&remote, &name, began, asks).await;
     service.count_failure(&toy);
     let reply = toy.map_err(ErrorReply::from).and_then(|answer| match answer {
         ToyAnswer::Found(toy, source) => {
@@ -176,7 +177,7 @@ fn recorded(
     responses((status = 200, description = "All toys.", body = reply::Data<Vec<Toy>>), ToysErrors)
 )]
 pub(super) async fn products(
-    service: Data<Service>,
+    service: Data<Arc<Service>>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let recorder = service.identity.recorder();
@@ -220,7 +221,7 @@ pub(super) async fn products(
 pub(super) async fn purchase(
     request: HttpRequest,
     payload: Payload,
-    service: Data<Service>,
+    service: Data<Arc<Service>>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let key = idempotency_key(request.headers())?;
@@ -278,7 +279,7 @@ async fn buy(
 )]
 pub(super) async fn order(
     request: HttpRequest,
-    service: Data<Service>,
+    service: Data<Arc<Service>>,
     remote: Connections<Remote>,
 ) -> Result<HttpResponse, ErrorReply> {
     let text = rest_of_path(&request)?;
@@ -309,7 +310,7 @@ pub(super) async fn order(
         body = reply::Data<ClusterView>
     ))
 )]
-pub(super) async fn cluster(service: Data<Service>) -> HttpResponse {
+pub(super) async fn cluster(service: Data<Arc<Service>>) -> HttpResponse {
     server::data(service.cluster_view(usize::MAX))
 }
 

@@ -5,6 +5,7 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use actix_web::web::Bytes;
 use tokio::sync::{Notify, Semaphore};
@@ -96,8 +97,8 @@ impl Service {
         })
     }
 
-    /// One toy, from the cache if it can be: then `remote` is not touched. `asks` is called before
-    /// the catalog is asked.
+    /// One toy, from the cache if it can be: then `remote` is not touched. `began` is a time since
+    /// which the client waits, and `asks` is called before the catalog is asked.
     ///
     /// # Errors
     ///
@@ -106,6 +107,7 @@ impl Service {
         &self,
         remote: &R,
         name: &str,
+        began: Instant,
         asks: impl FnOnce(),
     ) -> Result<ToyAnswer, FrontendError>
     where
@@ -118,7 +120,7 @@ impl Service {
             asks();
             return self.ask_for_toy(remote, name, None).await;
         }
-        let lookup = self.cached(|cache| cache.look_up(name, self.runtime.now()));
+        let lookup = self.cached(|cache| cache.look_up(name, began));
         let was_known = !matches!(lookup, Lookup::Miss(_));
         match lookup.confirmed(self.runtime.now()) {
             ConfirmedLookup::Hit(toy) => Ok(ToyAnswer::Found(toy, Source::Cache)),

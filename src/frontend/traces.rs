@@ -91,7 +91,7 @@ pub(super) fn configure(config: &mut ServiceConfig, roles: &Roles) {
 )]
 pub(super) async fn last(
     request: HttpRequest,
-    service: Data<Service>,
+    service: Data<Arc<Service>>,
     remote: Data<Remote>,
     roles: Data<Roles>,
 ) -> Result<HttpResponse, ErrorReply> {
@@ -127,7 +127,7 @@ pub(super) async fn last(
 )]
 pub(super) async fn one(
     request: HttpRequest,
-    service: Data<Service>,
+    service: Data<Arc<Service>>,
     remote: Data<Remote>,
     roles: Data<Roles>,
 ) -> Result<HttpResponse, ErrorReply> {

@@ -140,7 +140,7 @@ where
     F: Fn(&mut ServiceConfig, &mut CallTable) + Clone + Send + 'static,
 {
     let address = listener.local_addr()?;
-    let hosts = KnownHosts::new(address.ip(), &hosts);
+    let hosts = KnownHosts::new(address, &hosts);
     let descriptors = threads.descriptors();
     let draining = CancellationToken::new();
     let connections = metrics.connections.clone();

@@ -14,7 +14,7 @@
 //!   |------------------------------------------------► 421
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
@@ -36,13 +36,20 @@ pub(super) enum KnownHosts {
     /// known, and whatever can reach the address can make requests anyway.
     Every,
     /// On a loopback address: its names, which are these and those of [`names_loopback`].
-    These(Arc<[Host]>),
+    These {
+        /// The address and the port, as nearly all clients send them.
+        usual: Arc<str>,
+        others: Arc<[Host]>,
+    },
 }
 
 impl KnownHosts {
     /// For a role that listens on `address` and is known as `hosts`.
-    pub(super) fn new(address: IpAddr, hosts: &[Host]) -> Self {
-        if address.to_canonical().is_loopback() { Self::These(hosts.into()) } else { Self::Every }
+    pub(super) fn new(address: SocketAddr, hosts: &[Host]) -> Self {
+        if !address.ip().to_canonical().is_loopback() {
+            return Self::Every;
+        }
+        Self::These { usual: address.to_string().into(), others: hosts.into() }
     }
 
     /// Refuses a request to a host that is not known. A request without `Host`, as HTTP/1.0 has
@@ -52,10 +59,11 @@ impl KnownHosts {
     ///
     /// 421.
     pub(super) fn check(&self, request: &ServiceRequest) -> Result<(), ErrorReply> {
-        let Self::These(known) = self else { return Ok(()) };
+        let Self::These { usual, others } = self else { return Ok(()) };
         let sent = request.headers().get_all(HOST).map(HeaderValue::as_bytes);
         let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-        if sent.chain(target).all(|authority| is_known(authority, known)) {
+        let is_known = |authority| authority == usual.as_bytes() || is_known(authority, others);
+        if sent.chain(target).all(is_known) {
             return Ok(());
         }
         Err(ErrorReply::OtherHost)
@@ -201,12 +209,12 @@ mod tests {
 
     #[test]
     fn beyond_the_loopback_addresses_every_host_is_known() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let hosts = |ip: &str| KnownHosts::new(SocketAddr::new(ip.parse().unwrap(), 8_080), &[]);
         for loopback in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
-            assert!(matches!(KnownHosts::new(ip(loopback), &[]), KnownHosts::These(_)));
+            assert!(matches!(hosts(loopback), KnownHosts::These { .. }));
         }
         for beyond in ["0.0.0.0", "10.0.0.1", "::", "2001:db8::1"] {
-            assert!(matches!(KnownHosts::new(ip(beyond), &[]), KnownHosts::Every));
+            assert!(matches!(hosts(beyond), KnownHosts::Every));
         }
     }
 }

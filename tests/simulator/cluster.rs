@@ -342,11 +342,13 @@ impl Cluster {
         let identity = events::identity(&self.world, env.node, None);
         let connect = self.connect(env, &identity);
         let remote = Rc::new(frontend::remote::Remote::new(&self.roles, connect));
-        let service = frontend::service::Service::new(identity, number, &self.roles, runtime);
+        let service =
+            frontend::service::Service::new(identity, number, &self.roles, Arc::clone(&runtime));
         frontend::tasks::start(&service, &remote, &self.roles, shutdown);
         let mut handlers = Handlers::default();
         frontend::routes::internal(&mut handlers, &service);
-        answer_clients(&mut Recorded::new(&mut handlers, &service.identity), &service, &remote);
+        let recorded = &mut Recorded::new(&mut handlers, &service.identity);
+        answer_clients(recorded, &service, &remote, runtime);
         handlers
     }
 
@@ -601,11 +603,13 @@ fn answer_clients(
     handlers: &mut impl Endpoints,
     service: &Arc<frontend::service::Service>,
     remote: &Rc<frontend::remote::Remote>,
+    runtime: Arc<dyn Runtime>,
 ) {
     use frontend::answers::{Source, ToyAnswer};
     let both = (Arc::clone(service), Rc::clone(remote));
-    handlers.on(&both, async |(service, remote), ShowToy(name), _| {
-        match service.toy(&remote, name.as_str(), || ()).await {
+    let all = (Arc::clone(service), Rc::clone(remote), runtime);
+    handlers.on(&all, async |(service, remote, runtime), ShowToy(name), _| {
+        match service.toy(&remote, name.as_str(), runtime.now(), || ()).await {
             Ok(ToyAnswer::Found(toy, source)) => {
                 let shown: Data<Toy> = serde_json::from_slice(&toy.body).expect("it was written");
                 let (quantity, version) = (shown.data.quantity, toy.version);
