@@ -13,7 +13,8 @@ source ./toolchain.sh
 # Those whose names are not those of their commands are in is_there.
 readonly PACKAGES=(buildah etcd-server nginx-light postgresql prometheus shellcheck sqlite3 valgrind varnish wrk)
 readonly PARTS=(./check.sh tests/scripts.sh tests/browser.sh tests/interfaces.sh eval/hosts/test.sh) # commands
-# The first two build for minutes, partly on one core; the others mostly wait. None judges a time.
+# The first two build for minutes, partly on one core, beside which the others have time enough: none
+# compares a time with a limit of less than 30 s.
 readonly PARTS_AT_ONCE=(benches/counts.sh container/test.sh eval/bench/test.sh eval/deploy/test.sh)
 
 report=$(mktemp)
@@ -39,11 +40,14 @@ main() {
   ((failed == 0))
 }
 
-# The one that `cargo test` has just built. The other parts would build another, and its libraries:
-# the tests add features to some.
+# The one that `cargo test` has just built, unless the caller names another. The other parts would
+# build one of their own, and its libraries: the tests add features to some. If this source cannot be
+# built, an executable that is there is of another, and the parts are to fail.
 use_its_executable() {
+  [[ -z ${TOYSTORE_BIN-} ]] || return 0
+  cargo test --quiet --workspace --features failpoints --locked --no-run >/dev/null 2>&1 || return 0
   TOYSTORE_BIN=$(readlink -f -- "${CARGO_TARGET_DIR:-target}")/debug/toystore
-  if [[ -x $TOYSTORE_BIN ]]; then export TOYSTORE_BIN; else unset TOYSTORE_BIN; fi
+  export TOYSTORE_BIN
 }
 
 run_at_once() { # PART…
@@ -64,11 +68,16 @@ run_at_once() { # PART…
 }
 
 clean_up() {
-  local group
+  local group looks
   # They do not hear of Ctrl-C.
   for group in "${running[@]}"; do
     kill -TERM -- "-$group" 2>/dev/null || continue
     wait "$group" || :
+    # Those that it started may take longer to end.
+    for ((looks = 0; looks < 300; looks++)); do
+      kill -0 -- "-$group" 2>/dev/null || break
+      sleep 0.1
+    done
   done
   rm -rf -- "$report" "$outputs"
 }

@@ -103,7 +103,7 @@ row_few() { # FOLDER
 
 # Each system is started for its turn and ended after it, so that none takes time from another.
 order_of_clients() { # FOLDER CLIENTS…
-  local round clients
+  local round clients kind leader
   need_peer etcd etcd-server
   need_peer initdb postgresql
   need_peer psql postgresql-client
@@ -114,8 +114,11 @@ order_of_clients() { # FOLDER CLIENTS…
     close_cluster
     start_etcd
     for clients in "${@:2}"; do
-      order etcd-put "${peers[etcd]}" "$(etcd_client "$(etcd_leader)")"
-      order etcd-transaction "${peers[etcd]}" "$(etcd_client "$(etcd_leader)")"
+      for kind in etcd-put etcd-transaction; do
+        await etcd etcd_leader # of a busy machine, another one may lead by now
+        leader=$(etcd_leader)
+        order "$kind" "${peers[etcd]}" "$(etcd_client "$leader")"
+      done
     done
     end_peer etcd
     start_postgres

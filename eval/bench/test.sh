@@ -7,4 +7,6 @@ set -euo pipefail
 
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../.."
 [[ ! -x ${HOME:-}/.cargo/bin/cargo ]] || PATH=$PATH:$HOME/.cargo/bin
-exec cargo test --workspace --features failpoints --locked --test bench -- --ignored
+readonly TESTS=(--workspace --features failpoints --locked)
+cargo test --quiet "${TESTS[@]}" --no-run # the store's executable, too
+exec cargo test "${TESTS[@]}" --test bench -- --ignored --nocapture

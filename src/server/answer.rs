@@ -3,8 +3,7 @@
 //! A dispatcher copies what it is handed, and keeps it until the client has read it. So it is
 //! handed a large answer in pieces. What it has not been handed may be shared: clients that ask for
 //! the list of all toys at the same time get the same bytes. It counts as kept for a client that
-//! reads so slowly that others have got newer lists meanwhile; of several such clients, for the one
-//! that has most of it left.
+//! reads less than 1 MiB/s; of several such clients that share it, for the one that has most left.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -148,7 +147,9 @@ impl Socket {
 
 /// Has the rest of each buffer count once, for the slow client that has most of it left.
 pub(super) fn count_rests(sockets: &[Rc<Socket>]) {
-    let slow = || sockets.iter().filter(|socket| socket.intake.borrow().rest.is_slow);
+    let is_slow =
+        |socket: &&Rc<Socket>| socket.ending().is_none() && socket.intake.borrow().rest.is_slow;
+    let slow = || sockets.iter().filter(is_slow);
     let mut most: HashMap<usize, (usize, &Rc<Socket>)> = HashMap::new();
     for socket in slow() {
         let Rest { bytes, buffer, .. } = socket.intake.borrow().rest;

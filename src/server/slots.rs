@@ -317,6 +317,8 @@ impl Slots {
                 }
                 socket.end(Ending::Close);
             }
+            // What one of those shared, another one may still hold.
+            count_rests(&sockets);
         }
     }
 }
@@ -387,6 +389,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_several_slow_clients_share_is_freed_when_all_of_them_are_closed() {
+        const HEAVIEST: usize = 3 * HARD_LIMIT;
+        const SHARED: usize = 2 * HARD_LIMIT;
+        let slots = Slots::new(Supply::new(100, 1));
+        let mut slow = Vec::new();
+        for (left, buffer) in [(HEAVIEST, 1), (SHARED, 2), (SHARED, 2), (SHARED / 2, 2)] {
+            let (socket, client) = admitted(&slots).await;
+            socket.moved();
+            socket.holder.set(Holder::Dispatcher);
+            socket.note_rest(left, buffer);
+            slow.push((socket, client));
+        }
+        let closed = || slow.iter().map(|(socket, _)| socket.ending().is_some());
+        for _ in 0..2 * SLOW_AFTER {
+            slots.tick();
+            assert!(closed().eq([false; 4]) || closed().eq([false, true, true, true]), "at once");
+        }
+        assert_eq!((closed().filter(|it| *it).count(), slots.load.weight.get()), (3, HEAVIEST));
+    }
+
+    #[tokio::test]
     async fn a_client_that_reads_a_large_answer_quickly_does_not_lose_its_place() {
         let slots = Slots::new(Supply { places: 2, ..Supply::new(100, 1) });
         let (reads, _client) = admitted(&slots).await;
@@ -399,6 +422,21 @@ mod tests {
         let other = PeerHost::from(std::net::IpAddr::from([10, 0, 0, 1]));
         let found = slots.make_room(other);
         assert_eq!((found, reads.ending(), idle.ending()), (true, None, Some(Ending::Close)));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_of_a_large_answer_is_slow_after_a_second() {
+        let slots = Slots::new(Supply::new(100, 1));
+        let (socket, _client) = admitted(&slots).await;
+        socket.moved();
+        socket.holder.set(Holder::Dispatcher);
+        socket.under_way.set(1);
+        socket.note_rest(1 << 20, 1);
+        for tick in 1..=SLOW_AFTER {
+            assert_eq!(socket.stage(), Stage::Served, "tick {tick}");
+            slots.tick();
+        }
+        assert_eq!((socket.stage(), socket.age()), (Stage::Unread, SLOW_AFTER));
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use std::task::{Context, Waker};
 use tokio::sync::Notify;
 
 use super::intake::{Intake, Parking};
-use super::limits::PeerHost;
+use super::limits::{PeerHost, SLOW_AFTER};
 use super::lines::Standing;
 use super::stream::Stream;
 use super::tick_clock::TickClock;
@@ -288,7 +288,8 @@ impl Socket {
     pub(super) fn look(&self) -> (Stage, u32) {
         let now = self.load.clock.now();
         let mut intake = self.intake.borrow_mut();
-        if intake.rest.is_some() {
+        let has_rest = intake.rest.is_some();
+        if has_rest {
             intake.rest.look(now);
             self.weigh(&intake);
         }
@@ -296,7 +297,10 @@ impl Socket {
         let (stage, requests) = (self.stage(), self.requests.get());
         let mut seen = self.seen.get();
         if (seen.stage, seen.requests) != (stage, requests) {
-            seen = Glimpse { stage, requests, since: now, looked: now };
+            // A client that is found to read too little of a large answer has done so for a second.
+            let is_found = has_rest && seen.requests == requests && stage == Stage::Unread;
+            let since = now.wrapping_sub(if is_found { SLOW_AFTER } else { 0 });
+            seen = Glimpse { stage, requests, since, looked: now };
         } else if self.stands_in_line.get() {
             seen.since = seen.since.wrapping_add(now.wrapping_sub(seen.looked));
         }

@@ -91,10 +91,11 @@ async fn a_store_with_tls_sells_and_refuses_calls_between_roles_in_plain() {
 
 #[actix_web::test]
 async fn a_client_that_does_not_read_its_answers_over_tls_is_not_kept_for_ever() {
-    // Of a list of so many, some fit into the buffers of TLS when the kernel's are full.
+    // A list of this many fits into the buffers of TLS when the kernel's are full.
     const TOYS: usize = 200;
-    const HALF_FULL: u64 = 64 << 10;
-    const FULL_AFTER: usize = 50; // looks
+    /// While less waits in the server's kernel, the client's takes some, too.
+    const CLIENT_IS_FULL: u64 = 64 << 10;
+    const FULL_AFTER: usize = 200; // looks: some seconds, of the 10 that the store gives it
     let mut cluster = prepare();
     printed(&certs(&cluster.roles()));
     let many = (0..TOYS).map(|toy| format!("{{ name = 'Toy {toy}', price = 1.0 }}"));
@@ -120,8 +121,7 @@ async fn a_client_that_does_not_read_its_answers_over_tls_is_not_kept_for_ever()
         if waits >= enough {
             client.write_all(b"GET /products HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
             client.flush().await.unwrap();
-            // The client's kernel takes some of the first ones.
-            let part = if waits < HALF_FULL { answer / 2 } else { answer };
+            let part = if waits < CLIENT_IS_FULL { answer / 2 } else { answer };
             (enough, looks) = (waits + part, 0);
         }
         looks += 1;

@@ -12,7 +12,7 @@ const PROGRAMS: [&str; 7] = ["curl", "etcd", "nginx", "pg_ctlcluster", "psql", "
 #[ignore = "three minutes, mostly of waiting: eval/bench/test.sh runs it"]
 fn every_row_of_the_comparison_can_be_measured() {
     let load = Path::new(env!("CARGO_BIN_EXE_load"));
-    // Built by the tests of the store, which come with these.
+    // test.sh has built it.
     let store = load.with_file_name("toystore");
     let missing = missing();
     if !missing.is_empty() || !store.is_file() {

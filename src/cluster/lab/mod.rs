@@ -185,9 +185,12 @@ impl Lab {
 /// Listens at a free port of `host`, but not at one that a role in `roles.toml` has: that role may
 /// not have begun to listen.
 fn listen(roles: &Roles, host: &str) -> io::Result<TcpListener> {
-    let of_roles = roles.in_start_order().into_iter().filter_map(|role| roles.address_of(role));
-    let of_roles: Vec<u16> = of_roles.map(Address::port).collect();
-    listen_apart_from(&of_roles, || TcpListener::bind((host, 0)))
+    listen_apart_from(&ports_of(roles), || TcpListener::bind((host, 0)))
+}
+
+fn ports_of(roles: &Roles) -> Vec<u16> {
+    let addresses = roles.in_start_order().into_iter().filter_map(|role| roles.address_of(role));
+    addresses.map(Address::port).collect()
 }
 
 fn listen_apart_from(
@@ -207,7 +210,18 @@ fn listen_apart_from(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn every_role_has_a_port_that_is_passed_over() {
+        let roles =
+            Roles::parse(include_str!("../../../roles.toml"), Path::new("roles.toml")).unwrap();
+        let mut ports = ports_of(&roles);
+        ports.sort_unstable();
+        assert_eq!(ports, [8080, 8081, 8091, 8092, 8093]);
+    }
 
     #[test]
     fn the_port_of_a_role_that_has_yet_to_listen_is_passed_over() {
