@@ -164,6 +164,6 @@ async fn watch(id: CatalogId, peer: Peer, runtime: Arc<dyn Runtime>) {
             }
             Err(_) => peer.own().rulers().unheard(id),
         }
-        runtime.sleep(WATCH_INTERVAL).await;
+        runtime.rest(WATCH_INTERVAL).await;
     }
 }

@@ -34,6 +34,8 @@ pub mod client; // shops, measures and checks every order
 
 pub mod runtime; // clock, timers, tasks and random numbers
 
+mod alarm; // how long rests end without waking a thread up twice
+
 pub mod events; // what a process has done lately, and how that is put together and shown
 
 pub mod identity; // who this process is, and whom it takes calls for

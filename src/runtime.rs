@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, LocalBoxFuture, select};
 
-use crate::clock;
+use crate::{alarm, clock};
 
 /// The machine, as a service sees it.
 pub trait Runtime: Send + Sync {
@@ -19,6 +19,13 @@ pub trait Runtime: Send + Sync {
 
     /// Returns a future that ends after `duration`.
     fn sleep(&self, duration: Duration) -> LocalBoxFuture<'static, ()>;
+
+    /// Returns a future that ends after `duration` or a little less, for a task that rests before
+    /// it looks at something again: an idle process wakes up less often than for
+    /// [`sleep`](Self::sleep), which costs one that is busy less.
+    fn rest(&self, duration: Duration) -> LocalBoxFuture<'static, ()> {
+        self.sleep(duration)
+    }
 
     /// Runs a task beside the present one, on the same thread.
     fn spawn(&self, task: LocalBoxFuture<'static, ()>);
@@ -85,19 +92,16 @@ impl Pauses {
     }
 }
 
-/// Up to this many neighbours, each is asked as often as one alone would be.
-const FEW: u32 = 4;
-
-/// Returns the interval of what is asked of each of `count` neighbours, or by each of them, every
-/// `interval` if they are few. If there are more it is longer, up to `longest`, so that an idle
-/// store of many replicas has hardly more to do than one of three.
+/// Returns the interval of what is asked of each of `count` neighbours, or by each of them: so long
+/// that all together ask as often as one alone does, every `interval`, but at most `longest`. An
+/// idle store of many replicas has hardly more to do than one of two.
 #[must_use]
 pub fn shared_out(interval: Duration, count: usize, longest: Duration) -> Duration {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    (interval.saturating_mul(count) / FEW).clamp(interval, longest.max(interval))
+    interval.saturating_mul(count).clamp(interval, longest.max(interval))
 }
 
-/// The time that a call was given has passed.
+/// The time that was given has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
@@ -117,10 +121,30 @@ impl dyn Runtime {
         limit: Duration,
         future: impl Future<Output = T>,
     ) -> Result<T, Elapsed> {
-        match select(pin!(future), self.sleep(limit)).await {
-            Either::Left((output, _)) => Ok(output),
-            Either::Right(((), _)) => Err(Elapsed),
-        }
+        first(future, self.sleep(limit)).await
+    }
+
+    /// Rests for `duration`, or until `event`.
+    ///
+    /// # Errors
+    ///
+    /// If there was none.
+    pub async fn rest_or<T>(
+        &self,
+        duration: Duration,
+        event: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
+        first(event, self.rest(duration)).await
+    }
+}
+
+async fn first<T>(
+    future: impl Future<Output = T>,
+    end: LocalBoxFuture<'static, ()>,
+) -> Result<T, Elapsed> {
+    match select(pin!(future), end).await {
+        Either::Left((output, _)) => Ok(output),
+        Either::Right(((), _)) => Err(Elapsed),
     }
 }
 
@@ -135,6 +159,10 @@ impl Runtime for System {
 
     fn sleep(&self, duration: Duration) -> LocalBoxFuture<'static, ()> {
         Box::pin(actix_web::rt::time::sleep(duration))
+    }
+
+    fn rest(&self, duration: Duration) -> LocalBoxFuture<'static, ()> {
+        Box::pin(alarm::rest_until(clock::now() + duration))
     }
 
     fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
@@ -171,10 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn many_neighbours_are_asked_less_often_each_up_to_a_limit() {
+    fn several_neighbours_are_asked_less_often_each_up_to_a_limit() {
         let ms = Duration::from_millis;
-        let intervals = [0, 2, 4, 6, 19, 1_000].map(|count| shared_out(ms(100), count, ms(400)));
-        assert_eq!(intervals, [100, 100, 100, 150, 400, 400].map(ms));
+        let intervals = [0, 1, 2, 3, 19, 1_000].map(|count| shared_out(ms(100), count, ms(400)));
+        assert_eq!(intervals, [100, 100, 200, 300, 400, 400].map(ms));
         assert_eq!(shared_out(ms(100), 19, ms(50)), ms(100), "never more often than usual");
     }
 }

@@ -31,7 +31,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("storage/", &["wire", "failpoint", "metrics"]),
     ("catalogs.rs", &["wire", "roles", "identity", "transport", "runtime", "rulers"]),
     ("neighbours.rs", &["wire", "roles", "identity", "transport", "descriptors", "catalogs"]),
-    ("runtime.rs", &["clock"]),
+    ("alarm.rs", &["clock"]),
+    ("runtime.rs", &["alarm", "clock"]),
     ("repeats.rs", &[]),
     ("shutdown.rs", &["process", "runtime"]),
     (

@@ -89,7 +89,7 @@ impl Service {
             let suspicions = self.decide(Core::suspicions);
             if suspicions.is_empty() {
                 let pause = pauses.rest(self.runtime.now());
-                let _either = self.runtime.timeout(pause, self.suspected.notified()).await;
+                let _either = self.runtime.rest_or(pause, self.suspected.notified()).await;
                 continue;
             }
             for replica in suspicions {

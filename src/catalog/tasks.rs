@@ -312,7 +312,7 @@ impl Service {
     async fn sweep(self: Arc<Self>) {
         let pauses = Pauses::new(&*self.runtime, SWEEP_INTERVAL);
         loop {
-            self.runtime.sleep(pauses.rest(self.runtime.now())).await;
+            self.runtime.rest(pauses.rest(self.runtime.now())).await;
             let ended = self.decide(Core::sweep);
             if ended.is_empty() {
                 continue;
@@ -345,7 +345,7 @@ impl Service {
                 }
                 Err(_said) => {}
             }
-            self.runtime.sleep(pauses.rest(self.runtime.now())).await;
+            self.runtime.rest(pauses.rest(self.runtime.now())).await;
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::wire::replication::{Leadership, Nomination, NominationReply, ReplicaI
 const CATALOG_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a replica's health is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// The most that this grows in a store of many replicas, for those that need not be watched.
+/// The most that this grows in a store of several replicas, for those that need not be watched.
 const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(400);
 
 /// Starts a front-end's tasks, which end with `shutdown`.
@@ -91,7 +91,7 @@ impl Service {
                 }
             }
             let has_session = self.cached(|cache| cache.session().is_some());
-            self.runtime.sleep(pauses.next(self.runtime.now(), has_session)).await;
+            self.runtime.rest(pauses.next(self.runtime.now(), has_session)).await;
         }
     }
 
@@ -117,7 +117,7 @@ impl Service {
                 Err(error) => self.no_report(&error),
             }
             self.say_retried();
-            self.runtime.sleep(pauses.next(self.runtime.now(), has_answered)).await;
+            self.runtime.rest(pauses.next(self.runtime.now(), has_answered)).await;
         }
     }
 
@@ -167,9 +167,9 @@ impl Service {
             self.selecting.notify_one();
             if may_rest && rest > CHECK_INTERVAL {
                 let pause = long_pauses.rest(self.runtime.now());
-                let _either = self.runtime.timeout(pause, changed).await;
+                let _either = self.runtime.rest_or(pause, changed).await;
             } else if !again_at_once {
-                self.runtime.sleep(pauses.next(self.runtime.now(), is_led)).await;
+                self.runtime.rest(pauses.next(self.runtime.now(), is_led)).await;
             }
         }
     }
@@ -220,8 +220,11 @@ impl Service {
         let (leadership, uninformed): (Leadership, Vec<ReplicaId>) =
             self.selected(|selection| (selection.leadership(), selection.uninformed()));
         let messages = uninformed.into_iter().map(async |replica| {
-            if let Err(error) = remote.notify(replica, leadership).await {
-                log::debug!("replica {replica} was not told that {leadership}: {error}");
+            match remote.notify(replica, leadership).await {
+                Ok(()) => self.select(|selection| selection.told(replica, leadership)),
+                Err(error) => {
+                    log::debug!("replica {replica} was not told that {leadership}: {error}");
+                }
             }
         });
         futures_util::future::join_all(messages).await;

@@ -37,8 +37,8 @@ const GAP_PAUSE: Duration = Duration::from_millis(20);
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the database and the catalog are asked whether they respond.
 const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
-/// The most that these two grow at a leader of many replicas: one slow answer to a self-check must
-/// not make it unfit, nor a disk that is full stay unnoticed for a second.
+/// The most that these two grow at a leader of several replicas: one slow answer to a self-check
+/// must not make it unfit, nor a disk that is full stay unnoticed for a second.
 const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(300);
 /// The most that they grow at a follower: if one answer is lost, the next is there before the
 /// follower is unfit.
@@ -180,7 +180,7 @@ impl Service {
                 grown.await;
             } else if !has_rows {
                 // Whether rows came or a heartbeat is due: look again.
-                let _either = self.runtime.timeout(heartbeat, grown).await;
+                let _either = self.runtime.rest_or(heartbeat, grown).await;
             }
             if let Some(cursor) = self.decide(|core, _| core.cursor_of(follower)) {
                 self.replicate_from(&remote, follower, cursor).await;
@@ -225,7 +225,7 @@ impl Service {
                 self.runtime.sleep(FOLLOWER_CHECK_INTERVAL).await;
             } else {
                 // A message that is sent meanwhile is not overdue before this has passed.
-                let _either = self.runtime.timeout(IDLE_CHECK_INTERVAL, grown).await;
+                let _either = self.runtime.rest_or(IDLE_CHECK_INTERVAL, grown).await;
             }
             self.decide(Core::drop_slow_followers);
         }
@@ -245,7 +245,7 @@ impl Service {
                 self.say_caught_up(length);
             }
             let has_found = !self.decide(|core, _| core.should_fetch());
-            self.runtime.sleep(self.pause(&pauses, has_found)).await;
+            self.runtime.rest(self.pause(&pauses, has_found)).await;
         }
     }
 
@@ -319,7 +319,7 @@ impl Service {
             let began = self.runtime.now();
             let pause = self.pause(&pauses, has_found);
             // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
-            if self.runtime.timeout(pause, self.hinted.notified()).await.is_ok() {
+            if self.runtime.rest_or(pause, self.hinted.notified()).await.is_ok() {
                 self.runtime.sleep_until(began + HINT_PAUSE).await;
             }
         }

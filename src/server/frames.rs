@@ -190,12 +190,14 @@ impl Incoming {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<BytesMut>> {
         loop {
-            let frame = self.codec.decode(&mut self.read);
-            self.note();
-            match frame {
-                Ok(Some(frame)) => return Poll::Ready(Some(frame)),
+            match self.codec.decode(&mut self.read) {
+                Ok(Some(frame)) => {
+                    self.socket.moved();
+                    self.note_part(0);
+                    return Poll::Ready(Some(frame));
+                }
                 Err(_too_long) => return Poll::Ready(None),
-                Ok(None) => {}
+                Ok(None) => self.note_part(self.read.len()),
             }
             let mut intake = self.socket.intake.borrow_mut();
             if intake.parking == Parking::Wanted {
@@ -215,14 +217,12 @@ impl Incoming {
         }
     }
 
-    /// Notes in the socket how much of a frame is there.
-    fn note(&self) {
+    /// Notes in the socket how much there is of a frame that is not whole. (Whole ones are taken at
+    /// once; to note those would rouse the clock for each that comes with another.)
+    fn note_part(&self, length: usize) {
         let mut intake = self.socket.intake.borrow_mut();
-        if self.read.is_empty() {
-            self.socket.moved();
-        }
-        if intake.body != self.read.len() {
-            intake.body = self.read.len();
+        if intake.body != length {
+            intake.body = length;
             self.socket.weigh(&intake);
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! # When a replica is gone
 //!
-//! A front-end checks each replica's health every 100 ms; if there are many, it
-//! checks those less often that follow a leader which works. The address of a process
-//! that was killed refuses connections: the replica is gone at once. A process that was paused
-//! accepts connections and never answers: the replica is gone after [`MOST_MISSES`] checks in a row
-//! without an answer. In between it is *doubtful*: it may be busy, so it keeps its leadership, but
-//! is not nominated. An answer to any other request counts as an answer to a health check.
+//! A front-end checks each replica's health every 100 ms, and those less often that follow a leader
+//! which works, if there are several. The address of a process that was killed refuses
+//! connections: the replica is gone at once. A process that was paused accepts connections and
+//! never answers: the replica is gone after [`MOST_MISSES`] checks in a row without an answer. In
+//! between it is *doubtful*: it may be busy, so it keeps its leadership, but is not nominated. An
+//! answer to any other request counts as an answer to a health check.
 //!
 //! ```text
 //! check      answer  miss      miss      miss      answer

@@ -86,6 +86,8 @@ struct Candidate {
     not_leading: u32,
     /// Health checks for which it is not nominated, since another front-end replaced it.
     yields: u32,
+    /// The newest epoch that it was told of since its last health check.
+    told: Epoch,
 }
 
 /// The outcome of a request that was sent to the leader.
@@ -201,10 +203,20 @@ impl Selection {
     /// Returns the replicas that answer and do not know the leadership yet.
     #[must_use]
     pub fn uninformed(&self) -> Vec<ReplicaId> {
-        let uninformed = self.statuses().filter(|(_, status)| {
-            status.is_some_and(|status| status.leadership.epoch < self.known.epoch)
+        let uninformed = self.replicas.iter().filter(|candidate| {
+            let status = candidate.health.status();
+            candidate.told < self.known.epoch
+                && status.is_some_and(|status| status.leadership.epoch < self.known.epoch)
         });
-        uninformed.map(|(id, _)| id).collect()
+        uninformed.map(|candidate| candidate.id).collect()
+    }
+
+    /// Notes that a replica was told of a leadership. Its next health check shows whether it is to
+    /// be told again.
+    pub fn told(&mut self, id: ReplicaId, leadership: Leadership) {
+        if let Some(candidate) = self.candidate_mut(id) {
+            candidate.told = leadership.epoch;
+        }
     }
 
     /// Notes a leadership. Returns whether it is new; then its leader's health checks are counted
@@ -272,6 +284,7 @@ impl Selection {
     pub fn checked(&mut self, id: ReplicaId, check: HealthCheck) {
         let Some(candidate) = self.candidate_mut(id) else { return };
         candidate.yields = candidate.yields.saturating_sub(1);
+        candidate.told = Epoch::default();
         candidate.health.checked(check);
         let HealthCheck::Answered(status) = check else { return };
         self.learn(status.leadership);
@@ -334,7 +347,8 @@ impl Selection {
 
 impl Candidate {
     fn new(id: ReplicaId) -> Self {
-        Self { id, health: ReplicaHealth::default(), not_leading: 0, yields: 0 }
+        let health = ReplicaHealth::default();
+        Self { id, health, not_leading: 0, yields: 0, told: Epoch::default() }
     }
 }
 
@@ -451,6 +465,10 @@ mod tests {
         assert_eq!(selection.nominee(), None);
         assert_eq!(selection.leader(), Some(TWO));
         assert_eq!(selection.uninformed(), [THREE, ONE]);
+        selection.told(THREE, selection.leadership());
+        assert_eq!(selection.uninformed(), [ONE]);
+        selection.checked(THREE, follows(THREE));
+        assert_eq!(selection.uninformed(), [THREE, ONE], "it does not know it yet");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Events {
             }
             before = seen;
             let is_watched = self.is_watched(runtime.now());
-            runtime.sleep(if is_watched { LOOK_INTERVAL } else { REST_INTERVAL }).await;
+            runtime.rest(if is_watched { LOOK_INTERVAL } else { REST_INTERVAL }).await;
         }
     }
 

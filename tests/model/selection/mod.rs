@@ -276,6 +276,7 @@ impl Choosing {
             let cut = state.cuts.contains(&(number, id));
             if let Some(replica) = state.replicas[place(id)].as_mut().filter(|_| !cut) {
                 self.hint(&state.stock, replica, leadership);
+                selection.told(id, leadership);
             }
         }
     }
