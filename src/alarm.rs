@@ -40,7 +40,7 @@ struct Alarm {
     timer: AsyncFd<OwnedFd>,
     /// When each rest ends, and which one it is.
     rests: RefCell<BTreeSet<(Instant, u64)>>,
-    /// How many there were.
+    /// How many have begun, which tells them apart.
     begun: Cell<u64>,
 }
 
@@ -84,7 +84,7 @@ impl Alarm {
         Ok(alarm)
     }
 
-    /// Sets it to the earliest rest, once that may be another one than before.
+    /// Sets it to the earliest rest. To be called whenever that may have become another one.
     fn set(&self) -> io::Result<()> {
         let Some((time, _)) = self.rests.borrow().first().copied() else { return Ok(()) };
         // Zero would disarm it.
@@ -118,7 +118,7 @@ impl Drop for Resting {
         rests.remove(&self.end);
         drop(rests);
         if was_first {
-            // It took a time when the rest began, and takes this one.
+            // It cannot fail: it has not when the rest began.
             let _set = self.alarm.set();
         }
     }
@@ -176,7 +176,17 @@ mod tests {
     fn a_thread_may_have_one_runtime_after_another() {
         for _ in 0..2 {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(rest_until(clock::now() + Duration::from_millis(5)));
+            let time = clock::now() + Duration::from_millis(10);
+            runtime.unwrap().block_on(in_time(rest_until(time)));
+            assert!(clock::now() + SLACK >= time);
         }
+    }
+
+    #[actix_web::test]
+    async fn a_rest_that_begins_later_may_end_earlier() {
+        let long = std::pin::pin!(rest_until(clock::now() + Duration::from_secs(3_600)));
+        let short = std::pin::pin!(rest_until(clock::now() + Duration::from_millis(30)));
+        let first = in_time(futures_util::future::select(long, short)).await;
+        assert!(matches!(first, futures_util::future::Either::Right(_)));
     }
 }

@@ -34,7 +34,7 @@ pub mod client; // shops, measures and checks every order
 
 pub mod runtime; // clock, timers, tasks and random numbers
 
-mod alarm; // how long rests end without waking a thread up twice
+mod alarm; // a timer that wakes a thread up once for each long pause
 
 pub mod events; // what a process has done lately, and how that is put together and shown
 

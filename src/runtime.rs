@@ -21,8 +21,8 @@ pub trait Runtime: Send + Sync {
     fn sleep(&self, duration: Duration) -> LocalBoxFuture<'static, ()>;
 
     /// Returns a future that ends after `duration` or a little less, for a task that rests before
-    /// it looks at something again: an idle process wakes up less often than for
-    /// [`sleep`](Self::sleep), which costs one that is busy less.
+    /// it looks at something again. It wakes an idle process up less often than
+    /// [`sleep`](Self::sleep), which takes less time where many are short.
     fn rest(&self, duration: Duration) -> LocalBoxFuture<'static, ()> {
         self.sleep(duration)
     }

@@ -103,7 +103,7 @@ row_few() { # FOLDER
 
 # Each system is started for its turn and ended after it, so that none takes time from another.
 order_of_clients() { # FOLDER CLIENTS…
-  local round clients kind leader
+  local round clients kind
   need_peer etcd etcd-server
   need_peer initdb postgresql
   need_peer psql postgresql-client
@@ -115,9 +115,8 @@ order_of_clients() { # FOLDER CLIENTS…
     start_etcd
     for clients in "${@:2}"; do
       for kind in etcd-put etcd-transaction; do
-        await etcd etcd_leader # of a busy machine, another one may lead by now
-        leader=$(etcd_leader)
-        order "$kind" "${peers[etcd]}" "$(etcd_client "$leader")"
+        await etcd find_etcd_leader # another one may lead by now
+        order "$kind" "${peers[etcd]}" "$(etcd_client "$etcd_leader")"
       done
     done
     end_peer etcd
@@ -344,8 +343,8 @@ outages() { # FOLDER SIGNAL
     leader=$(leader_of_store)
     fail_under_load store "$(pid_of "$leader")" "$2" "$address:8080"
     if [[ $2 == KILL ]]; then restart_store_role "$leader"; fi
-    await etcd etcd_leader
-    leader=$(etcd_leader)
+    await etcd find_etcd_leader
+    leader=$etcd_leader
     member=$((leader % 3 + 1))
     fail_under_load etcd-put "${etcd_members[$leader]}" "$2" "$(etcd_client "$member")"
     if [[ $2 == KILL ]]; then

@@ -7,6 +7,7 @@ readonly PEER_PORT=8100 # the first of the peers' ports
 peer_address=127.$((RANDOM % 200 + 20)).$((RANDOM % 254 + 1)).$((RANDOM % 254 + 1))
 declare -A peers=()          # process ids by system
 declare -A etcd_members=()   # process ids by number
+etcd_leader=''               # its number
 # The program eval/load. LOAD_BIN names one that is built.
 load=${LOAD_BIN:-}
 
@@ -149,7 +150,7 @@ start_etcd() {
   local number
   rm -rf -- "$work/etcd"
   for number in 1 2 3; do start_etcd_member "$number"; done
-  await etcd etcd_leader
+  await etcd find_etcd_leader
 }
 
 start_etcd_member() { # NUMBER
@@ -167,8 +168,8 @@ etcd_client() { # NUMBER
   printf '%s:%s' "$peer_address" "$((PEER_PORT + 10 + $1))"
 }
 
-# The number of the member that leads, if the others know it, too.
-etcd_leader() {
+# Sets etcd_leader to the number of the member that leads, if the others know it, too.
+find_etcd_leader() {
   local number status leader='' known=0 own
   for number in 1 2 3; do
     status=$(curl --fail --silent --max-time 1 --data '{}' \
@@ -178,7 +179,7 @@ etcd_leader() {
     [[ $status != *'"leader":"0"'* && $status == *'"leader":"'* ]] || return 1
     known=$((known + 1))
   done
-  [[ -n $leader ]] && ((known == 3)) && printf '%s' "$leader"
+  [[ -n $leader ]] && ((known == 3)) && etcd_leader=$leader
 }
 
 # Three servers, of which two are synchronous standbys: a transaction is on three disks when it is

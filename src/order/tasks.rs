@@ -37,11 +37,9 @@ const GAP_PAUSE: Duration = Duration::from_millis(20);
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the database and the catalog are asked whether they respond.
 const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
-/// The most that these two grow at a leader of several replicas: one slow answer to a self-check
-/// must not make it unfit, nor a disk that is full stay unnoticed for a second.
-const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(300);
-/// The most that they grow at a follower: if one answer is lost, the next is there before the
-/// follower is unfit.
+/// The most that these two grow at a follower of several: if one answer is lost, the next is there
+/// before the follower is unfit. At a leader they do not grow. When the catalog comes back, the
+/// leader has to be fit again before a front-end has seen a follower ready three times in a row.
 const LONGEST_FOLLOWER_INTERVAL: Duration = Duration::from_millis(450);
 /// The most that the interval of heartbeats grows: a follower that hangs is noticed before the next
 /// purchase, if that comes some seconds later.
@@ -174,13 +172,16 @@ impl Service {
         let heartbeat = shared_out(HEARTBEAT_INTERVAL, followers, LONGEST_HEARTBEAT_INTERVAL);
         loop {
             let grown = self.grown.notified();
-            let (leads, has_rows) =
-                self.decide(|core, _| (core.leads().is_some(), core.has_rows_for(follower)));
+            let (leads, has_rows, is_live) = self.decide(|core, _| {
+                let is_live = core.live_followers().any(|live| live == follower);
+                (core.leads().is_some(), core.has_rows_for(follower), is_live)
+            });
             if !leads {
                 grown.await;
             } else if !has_rows {
                 // Whether rows came or a heartbeat is due: look again.
-                let _either = self.runtime.rest_or(heartbeat, grown).await;
+                let rest = if is_live { heartbeat } else { HEARTBEAT_INTERVAL };
+                let _either = self.runtime.rest_or(rest, grown).await;
             }
             if let Some(cursor) = self.decide(|core, _| core.cursor_of(follower)) {
                 self.replicate_from(&remote, follower, cursor).await;
@@ -329,8 +330,8 @@ impl Service {
     /// while it follows.
     fn pauses(&self, interval: Duration, remote: &Remote) -> [Pauses; 2] {
         let others = remote.others().count();
-        [LONGEST_CHECK_INTERVAL, LONGEST_FOLLOWER_INTERVAL]
-            .map(|longest| Pauses::new(&*self.runtime, shared_out(interval, others, longest)))
+        let following = shared_out(interval, others, LONGEST_FOLLOWER_INTERVAL);
+        [interval, following].map(|interval| Pauses::new(&*self.runtime, interval))
     }
 
     /// The pause before a replica does so next.

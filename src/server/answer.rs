@@ -107,13 +107,16 @@ impl Rest {
     }
 
     /// Looks at the tick `now`. Whether the client is slow follows once a second from what it has
-    /// read in it.
-    pub(super) fn look(&mut self, now: u32) {
+    /// read in it. Returns whether it has read nothing.
+    pub(super) fn look(&mut self, now: u32) -> bool {
         let ticks = now.wrapping_sub(self.since);
-        if ticks >= SLOW_AFTER {
-            self.is_slow = self.handed / PACE < ticks as usize;
-            (self.handed, self.since) = (0, now);
+        if !self.is_some() || ticks < SLOW_AFTER {
+            return false;
         }
+        let handed = std::mem::take(&mut self.handed);
+        self.is_slow = handed / PACE < ticks as usize;
+        self.since = now;
+        handed == 0
     }
 
     /// Whether there is any.

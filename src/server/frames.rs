@@ -217,8 +217,9 @@ impl Incoming {
         }
     }
 
-    /// Notes in the socket how much there is of a frame that is not whole. (Whole ones are taken at
-    /// once; to note those would rouse the clock for each that comes with another.)
+    /// Notes in the socket how much there is of a frame that is not whole. Whole ones are taken as
+    /// soon as there is room for their answers; to note the few that wait would rouse the clock for
+    /// each that comes with another.
     fn note_part(&self, length: usize) {
         let mut intake = self.socket.intake.borrow_mut();
         if intake.body != length {

@@ -426,17 +426,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_reads_nothing_of_a_large_answer_is_slow_after_a_second() {
-        let slots = Slots::new(Supply::new(100, 1));
-        let (socket, _client) = admitted(&slots).await;
-        socket.moved();
-        socket.holder.set(Holder::Dispatcher);
-        socket.under_way.set(1);
-        socket.note_rest(1 << 20, 1);
-        for tick in 1..=SLOW_AFTER {
-            assert_eq!(socket.stage(), Stage::Served, "tick {tick}");
-            slots.tick();
+        const LARGE: usize = 1 << 20;
+        for (read_late, stands_in_line, age) in
+            [(0, false, SLOW_AFTER), (1, false, 0), (0, true, 0)]
+        {
+            let slots = Slots::new(Supply::new(100, 1));
+            let (socket, _client) = admitted(&slots).await;
+            socket.moved();
+            socket.holder.set(Holder::Dispatcher);
+            socket.under_way.set(1);
+            socket.stands_in_line.set(stands_in_line);
+            socket.note_rest(LARGE, 1);
+            for tick in 1..=SLOW_AFTER {
+                assert_eq!(socket.stage(), Stage::Served, "tick {tick}");
+                if tick == SLOW_AFTER {
+                    socket.note_rest(LARGE - read_late, 1);
+                }
+                slots.tick();
+            }
+            assert_eq!((socket.stage(), socket.age()), (Stage::Unread, age));
         }
-        assert_eq!((socket.stage(), socket.age()), (Stage::Unread, SLOW_AFTER));
     }
 
     #[tokio::test]

@@ -288,18 +288,17 @@ impl Socket {
     pub(super) fn look(&self) -> (Stage, u32) {
         let now = self.load.clock.now();
         let mut intake = self.intake.borrow_mut();
-        let has_rest = intake.rest.is_some();
-        if has_rest {
-            intake.rest.look(now);
+        let has_read_nothing = intake.rest.look(now);
+        if intake.rest.is_some() {
             self.weigh(&intake);
         }
         drop(intake);
         let (stage, requests) = (self.stage(), self.requests.get());
         let mut seen = self.seen.get();
         if (seen.stage, seen.requests) != (stage, requests) {
-            // A client that is found to read too little of a large answer has done so for a second.
-            let is_found = has_rest && seen.requests == requests && stage == Stage::Unread;
-            let since = now.wrapping_sub(if is_found { SLOW_AFTER } else { 0 });
+            // A client that is found to read nothing of a large answer has done so for a second.
+            let has_kept_waiting = has_read_nothing && !self.stands_in_line.get();
+            let since = now.wrapping_sub(if has_kept_waiting { SLOW_AFTER } else { 0 });
             seen = Glimpse { stage, requests, since, looked: now };
         } else if self.stands_in_line.get() {
             seen.since = seen.since.wrapping_add(now.wrapping_sub(seen.looked));

@@ -56,8 +56,8 @@ use crate::wire::replication::{
 };
 
 /// A replica is fit to lead if its disk and the catalog answered requests that are at most this
-/// old: five self-checks or, if there are many replicas, three of a leader and two of a follower.
-/// So one slow answer does not make a replica unfit.
+/// old: five self-checks of a leader, and two of a follower of several. So one slow answer does not
+/// make a replica unfit.
 pub const FRESHNESS: Duration = Duration::from_secs(1);
 
 /// A replica. `W` is the type of what waits for an answer to a purchase: a channel in the service,
