@@ -12,6 +12,8 @@ const CUT: Duration = Duration::from_millis(150);
 const STEP: Duration = Duration::from_millis(25);
 /// For how long afterwards the loss may show: longer than a lease and than a replica stays fit.
 const WATCHED: Duration = Duration::from_millis(1_300);
+/// For how long the catalog is away: longer than a replica stays fit without it.
+const AWAY: Duration = Duration::from_millis(2_500);
 
 #[test]
 fn a_replica_whose_report_is_lost_stays_ready_however_many_there_are() {
@@ -39,6 +41,22 @@ fn a_replica_whose_report_is_lost_stays_ready_however_many_there_are() {
                 ready("after");
             }
         }
+    }
+}
+
+#[test]
+fn an_idle_leader_keeps_its_leadership_when_the_catalog_comes_back() {
+    for step in 0..48 {
+        let cluster = steady::store(3, &[1], |_| {});
+        let leads = || cluster.replica(3, |replica| replica.leads()).flatten();
+        let before = leads();
+        assert!(before.is_some());
+        pass(&cluster, STEP * step);
+        cluster.crash(Node::Catalog);
+        pass(&cluster, AWAY);
+        cluster.start(Node::Catalog);
+        pass(&cluster, WATCHED);
+        assert_eq!(leads(), before, "step {step}");
     }
 }
 
