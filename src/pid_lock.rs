@@ -24,7 +24,7 @@ use crate::roles::{Role, Roles};
 
 /// How often a role compares. A role whose files are gone has to end within two seconds; a check is
 /// three calls of `stat`.
-const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What SQLite writes beside a database. Both files exist while a connection is open, and the
 /// transactions of the last seconds may be in the first of them only.

@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transport/", &["wire", "roles", "tls", "identity", "events", "clock"]),
     ("agreement.rs", &["wire", "roles", "identity", "transport", "shutdown"]),
     ("metrics/", &[]),
-    ("storage/", &["wire", "failpoint", "metrics"]),
+    ("storage/", &["wire", "failpoint", "clock", "metrics"]),
     ("catalogs.rs", &["wire", "roles", "identity", "transport", "runtime", "rulers"]),
     ("neighbours.rs", &["wire", "roles", "identity", "transport", "descriptors", "catalogs"]),
     ("alarm.rs", &["clock"]),

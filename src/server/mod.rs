@@ -17,6 +17,7 @@ mod answer;
 mod body;
 mod call_table;
 mod connection;
+mod dispatchers;
 mod frames;
 mod framing;
 mod intake;
@@ -58,7 +59,7 @@ use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderValue;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, Error, HttpMessage as _, HttpResponse};
+use actix_web::{App, Error, HttpMessage as _};
 use futures_util::FutureExt as _;
 use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
@@ -67,6 +68,7 @@ use self::answer::AnswerBody;
 pub use self::body::{IDEMPOTENCY_KEY, LARGEST_BODY, read_json};
 pub use self::call_table::CallTable;
 use self::connection::Connection;
+use self::dispatchers::Dispatchers;
 use self::internal::INTERNAL;
 pub use self::internal::{InternalEndpoints, internal};
 pub use self::methods::Allow;
@@ -163,41 +165,32 @@ where
         let app = app(checks, &mut |config| routes(config, &mut calls), requests)
             .into_factory()
             .map_err(|error| error.error_response());
-        let http = dispatchers(address, draining).h1(map_config(app, |()| AppConfig::default()));
+        let app = map_config(app, |()| AppConfig::default());
         let calls = Rc::new(calls);
         fn_factory(move || {
-            let (http, calls, terms) = (http.new_service(()), Rc::clone(&calls), terms.clone());
-            async move { Ok::<_, ()>(Serving::new(http.await?, calls, terms)) }
+            let (app, calls, terms) = (app.new_service(()), Rc::clone(&calls), terms.clone());
+            let draining = draining.clone();
+            async move {
+                let app = Rc::new(app.await?);
+                let http = move || maker(address, draining.clone(), Rc::clone(&app));
+                Ok::<_, ()>(Serving::new(Dispatchers::new(http), calls, terms))
+            }
         })
     };
     threads::serve(threads, listener, thread, end).await
 }
 
-/// Builds the dispatchers of one thread, which answer on `address` until the server is
-/// `draining`.
-fn dispatchers<S>(
+/// Builds what makes dispatchers, which pass requests on to `app` and answer on `address` until the
+/// server is `draining`.
+fn maker<S, B>(
     address: SocketAddr,
     draining: CancellationToken,
-) -> HttpServiceBuilder<
-    Connection,
-    S,
-    impl ServiceFactory<
-        Request,
-        Config = (),
-        Response = Request,
-        Error = HttpResponse,
-        InitError = (),
-        Future: 'static,
-    >,
->
+    app: S,
+) -> impl Service<(Connection, Option<SocketAddr>), Response = ()> + use<S, B>
 where
-    S: ServiceFactory<
-            Request,
-            Config = (),
-            InitError = (),
-            Error: Into<Response<BoxBody>> + 'static,
-        >,
-    <S::Service as Service<Request>>::Future: 'static,
+    S: Service<Request, Response = ServiceResponse<B>> + Clone + 'static,
+    S::Error: Into<Response<BoxBody>>,
+    B: MessageBody + 'static,
 {
     // Their own limits of time would cost a timer per request; see `limits`.
     HttpServiceBuilder::default()
@@ -214,6 +207,11 @@ where
             let _no_other_socket_before = data.insert(Rc::clone(&connection.0));
         })
         .expect(fn_service(body::expect))
+        .h1(fn_factory(move || ready(Ok::<_, ()>(app.clone()))))
+        .new_service(())
+        .now_or_never()
+        .and_then(Result::ok)
+        .expect("all that it consists of is there")
 }
 
 /// What is checked of every request before a service sees it.

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::call_table::CallTable;
 use super::connection::Connection;
+use super::dispatchers::Dispatchers;
 use super::frames;
 use super::intake::{Intake, Parking};
 use super::internal::INTERNAL;
@@ -37,10 +38,10 @@ use crate::wire::frame::PREFACE;
 /// Headers that the parser takes.
 const MOST_HEADERS: usize = 96;
 
-/// Serves the connections of one thread by the dispatchers of `http`, and those with frames
+/// Serves the connections of one thread by the dispatchers that `http` makes, and those with frames
 /// by `calls`.
 pub(super) struct Serving<H> {
-    http: Rc<H>,
+    http: Rc<Dispatchers<H>>,
     calls: Rc<CallTable>,
     slots: Rc<Slots>,
     connections: IntGauge,
@@ -77,22 +78,27 @@ enum Gathered {
     Closed,
 }
 
-impl<H> Serving<H> {
+impl<H: 'static> Serving<H> {
     /// Starts the clock, too, which goes on until the thread ends.
-    pub(super) fn new(http: H, calls: Rc<CallTable>, terms: Terms) -> Self {
-        let slots = Rc::new(Slots::new(terms.supply));
+    pub(super) fn new(http: Dispatchers<H>, calls: Rc<CallTable>, terms: Terms) -> Self {
+        let (http, slots) = (Rc::new(http), Rc::new(Slots::new(terms.supply)));
         let (connections, tls) = (terms.connections.clone(), terms.tls.clone());
         let lines = (terms.threads == Threads::Main).then(|| Rc::new(Lines::new()));
-        rt::spawn(watch(Rc::clone(&slots), terms));
-        Self { http: Rc::new(http), calls, slots, connections, tls, lines }
+        rt::spawn(watch(Rc::clone(&slots), Rc::clone(&http), terms));
+        Self { http, calls, slots, connections, tls, lines }
     }
 }
 
-async fn watch(slots: Rc<Slots>, Terms { limit, stop, .. }: Terms) {
+async fn watch<H>(slots: Rc<Slots>, http: Rc<Dispatchers<H>>, Terms { limit, stop, .. }: Terms) {
     let mut forgetting = rt::time::interval(FORGET_INTERVAL);
     loop {
         tokio::select! {
-            () = slots.load.clock.due() => slots.tick(),
+            () = slots.load.clock.due() => {
+                slots.tick();
+                if slots.load.clock.rests() {
+                    http.rest();
+                }
+            }
             _ = forgetting.tick(), if limit.is_some() => limit.iter().for_each(|it| it.forget()),
             () = slots.load.alarm.notified() => slots.shed_weight(),
             () = stop.cancelled(), if !slots.stops() => slots.stop(),
@@ -108,8 +114,8 @@ where
     type Error = H::Error;
     type Future = LocalBoxFuture<'static, Result<(), H::Error>>;
 
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), H::Error>> {
-        self.http.poll_ready(cx)
+    fn poll_ready(&self, _cx: &mut Context<'_>) -> Poll<Result<(), H::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&self, stream: TcpStream) -> Self::Future {
@@ -124,7 +130,7 @@ where
                 let socket = slots.admit(stream, PeerHost::from(peer.ip()));
                 let served = Served { _open: open, slots, socket };
                 // Pinned, so that it is not in the future twice.
-                let serving = pin!(serve(&*http, &calls, &served, peer));
+                let serving = pin!(serve(&http, &calls, &served, peer));
                 match lines {
                     Some(lines) => {
                         let in_line = &served.socket.stands_in_line;
@@ -138,7 +144,7 @@ where
     }
 }
 
-async fn serve<H>(http: &H, calls: &Rc<CallTable>, served: &Served, peer: SocketAddr)
+async fn serve<H>(http: &Dispatchers<H>, calls: &Rc<CallTable>, served: &Served, peer: SocketAddr)
 where
     H: Service<(Connection, Option<SocketAddr>), Response = ()>,
 {
@@ -159,7 +165,8 @@ where
             poll_fn(|cx| poll_turn(socket, cx)).await;
         }
         if socket.holder.get() == Holder::Dispatcher {
-            let mut dispatcher = Box::pin(http.call((Connection(Rc::clone(socket)), Some(peer))));
+            let maker = http.maker();
+            let mut dispatcher = Box::pin(maker.call((Connection(Rc::clone(socket)), Some(peer))));
             poll_fn(|cx| poll_served(socket, dispatcher.as_mut(), cx)).await;
             drop(dispatcher);
             slots.end_turn(socket);

@@ -91,6 +91,11 @@ impl TickClock {
         self.pace.get() == Pace::Stopping
     }
 
+    /// Whether all connections rest, or there is none.
+    pub(super) fn rests(&self) -> bool {
+        matches!(self.pace.get(), Pace::Rest | Pace::Still)
+    }
+
     /// Says when the next tick is due, unless the server stops.
     pub(super) fn set_pace(&self, pace: Pace) {
         if !self.is_stopping() {
@@ -100,7 +105,7 @@ impl TickClock {
 
     /// Notes that a connection does something for which it has little time.
     pub(super) fn rouse(&self) {
-        if matches!(self.pace.get(), Pace::Rest | Pace::Still) {
+        if self.rests() {
             self.rouse_at(clock::now());
         }
     }

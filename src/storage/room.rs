@@ -1,19 +1,32 @@
 //! Whether there is room to write beside a database, found out before a transaction needs it.
 //!
-//! A database notices that its disk is full only when it is written to. So each self-check writes
+//! A database notices that its disk is full only when it is written to. So a self-check writes
 //! a file of [`ROOM`] bytes, without a sync, and empties it again: the file system reserves
 //! the blocks, or says that it cannot. The file has no name once it is open, so a crash leaves
 //! nothing behind.
+//!
+//! That takes a good part of an idle role's time. While the file system says that it has far more
+//! space, only one check in [`LONGEST_UNWRITTEN`] writes, since there may be a quota.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+
+use crate::clock;
 
 /// What must be free: more than the largest transaction, a batch of 256 purchases with the longest
 /// keys, adds to the write-ahead log.
 const ROOM: usize = 256 << 10;
+/// Bytes that are free on a disk that is not nearly full: more than all roles of a machine write
+/// between two checks.
+const AMPLE: u64 = 1 << 30;
+/// How long a file system is believed that it has ample space. The store says within a second that
+/// a disk is full.
+const LONGEST_UNWRITTEN: Duration = Duration::from_millis(500);
 
 /// The file that is written, and what it is filled with.
 #[derive(Debug)]
@@ -21,12 +34,15 @@ pub(crate) struct Room {
     path: PathBuf,
     file: Option<File>,
     filling: Vec<u8>,
+    /// When it was last written, if that worked.
+    written: Option<Instant>,
 }
 
 impl Room {
     /// The room beside the database at `path`.
     pub(crate) fn beside(path: &Path) -> Self {
-        Self { path: path.with_extension("room"), file: None, filling: vec![0; ROOM] }
+        let filling = vec![0; ROOM];
+        Self { path: path.with_extension("room"), file: None, filling, written: None }
     }
 
     /// Checks that [`ROOM`] bytes can be written.
@@ -35,7 +51,16 @@ impl Room {
     ///
     /// As SQLite would report it: the disk is full, or the file system is read-only.
     pub(crate) fn check(&mut self) -> rusqlite::Result<()> {
+        self.check_at(clock::now(), has_ample_space)
+    }
+
+    fn check_at(&mut self, now: Instant, is_ample: fn(&File) -> bool) -> rusqlite::Result<()> {
+        let is_recent = self.written.is_some_and(|written| now < written + LONGEST_UNWRITTEN);
+        if is_recent && self.file.as_ref().is_some_and(is_ample) {
+            return Ok(());
+        }
         let written = self.write();
+        self.written = written.is_ok().then_some(now);
         match written.map_err(|error| error.kind()) {
             Err(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 Err(failure(ffi::SQLITE_FULL))
@@ -57,6 +82,14 @@ impl Room {
         let emptied = file.set_len(0);
         written.and(emptied)
     }
+}
+
+/// Whether the file system of a file says that it has ample space, and takes writes.
+fn has_ample_space(file: &File) -> bool {
+    fstatvfs(file).is_ok_and(|found| {
+        found.f_bavail.saturating_mul(found.f_frsize) >= AMPLE
+            && !found.f_flag.contains(StatVfsMountFlags::RDONLY)
+    })
 }
 
 fn create_unnamed(path: &Path) -> io::Result<File> {
@@ -90,5 +123,40 @@ mod tests {
         room.file = Some(OpenOptions::new().write(true).open("/dev/full").unwrap());
         let found = room.write().map_err(|error| error.kind());
         assert_eq!(found, Err(ErrorKind::StorageFull));
+    }
+
+    /// When a file was last written, by checks after these times in milliseconds.
+    fn written(checks: [u64; 5], is_ample: fn(&File) -> bool) -> [u64; 5] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut room, start) = (Room::beside(&folder.path().join("catalog.db")), clock::now());
+        checks.map(|after| {
+            assert_eq!(room.check_at(start + Duration::from_millis(after), is_ample), Ok(()));
+            let written = room.written.unwrap() - start;
+            u64::try_from(written.as_millis()).unwrap()
+        })
+    }
+
+    #[test]
+    fn a_file_system_is_believed_for_half_a_second_that_it_has_space() {
+        let checks = [0, 200, 499, 500, 700];
+        assert_eq!(written(checks, |_| true), [0, 0, 0, 500, 500]);
+        assert_eq!(written(checks, |_| false), checks, "the disk is nearly full");
+    }
+
+    #[test]
+    fn what_the_kernel_says_nothing_of_has_no_ample_space() {
+        assert!(!has_ample_space(&File::open("/proc/self/stat").unwrap()));
+    }
+
+    #[test]
+    fn a_disk_that_was_full_is_written_at_the_next_check() {
+        let (mut room, now) = (Room::beside(Path::new("catalog.db")), clock::now());
+        room.written = Some(now);
+        room.file = Some(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let later = now + LONGEST_UNWRITTEN;
+        for _ in 0..2 {
+            // Emptying this file fails, which must not hide that it is full.
+            assert_eq!(room.check_at(later, |_| true), Err(failure(ffi::SQLITE_FULL)));
+        }
     }
 }
