@@ -67,6 +67,12 @@ impl Pauses {
         Self { interval, start: runtime.now() }
     }
 
+    /// Returns how often the task looks, once it asks no longer often.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Returns the pause before the next question to a neighbour, who may have to be found first.
     #[must_use]
     pub fn next(&self, now: Instant, has_found: bool) -> Duration {

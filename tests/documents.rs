@@ -524,13 +524,13 @@ const TOLD: [(&str, &str, &str); 33] = [
     ),
     (
         "frontend/tasks.rs",
-        "LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(400)",
-        "less often, up to every 400 ms",
+        "LONGEST_CHECK_INTERVAL: Duration = Duration::from_secs(1)",
+        "less often, up to every second",
     ),
     (
         "order/tasks.rs",
-        "LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1)",
-        "less often, up to every second",
+        "LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2)",
+        "less often, up to every 2 s",
     ),
     ("frontend/service.rs", "MOST_IN_FLIGHT: usize = 1_024", "at a front-end | 1,024"),
     ("server/threads.rs", "DRAIN_LIMIT: Duration = Duration::from_secs(12)", "for at most 12 s"),

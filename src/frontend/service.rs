@@ -52,6 +52,8 @@ pub struct Service {
     selection: Mutex<Selection>,
     /// The leader may be another one now, or sales may have stopped: attempts in flight look again.
     pub(super) leader_changed: Notify,
+    /// The leader may work no more: followers are checked as often as any replica.
+    pub(super) unsettled: Notify,
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
     pub(super) in_flight: Semaphore,
@@ -85,6 +87,7 @@ impl Service {
             cache: Mutex::new(Cache::new(roles.cache.capacity)),
             selection: Mutex::new(Selection::new(roles.orders.iter().map(|order| order.id))),
             leader_changed: Notify::new(),
+            unsettled: Notify::new(),
             selecting: Notify::new(),
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             collecting: Arc::new(Semaphore::new(1)),
@@ -269,7 +272,11 @@ impl Service {
         let (outcome, before, after, was_seen) = {
             let mut selection = self.selection.lock().expect("nothing panics under this lock");
             let (before, was_seen) = (view(&selection), selection.is_leader_seen());
+            let was_settled = selection.is_settled();
             let outcome = work(&mut selection);
+            if was_settled && !selection.is_settled() {
+                self.unsettled.notify_waiters();
+            }
             (outcome, before, view(&selection), was_seen)
         };
         if before != after {

@@ -25,7 +25,7 @@ const CATALOG_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a replica's health is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The most that this grows in a store of several replicas, for those that need not be watched.
-const LONGEST_CHECK_INTERVAL: Duration = Duration::from_millis(400);
+const LONGEST_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts a front-end's tasks, which end with `shutdown`.
 pub fn start(service: &Arc<Service>, remote: &Rc<Remote>, roles: &Roles, shutdown: &Shutdown) {
@@ -157,7 +157,7 @@ impl Service {
                 Err(CallError::Unreachable(_)) => HealthCheck::Missed,
             };
             let counts = !pauses.asks_often(asked) || early.counts(&check, asked);
-            let changed = self.leader_changed.notified();
+            let unsettled = self.unsettled.notified();
             let (is_led, may_rest) = self.select(|selection| {
                 if counts {
                     selection.checked(replica, check);
@@ -167,7 +167,7 @@ impl Service {
             self.selecting.notify_one();
             if may_rest && rest > CHECK_INTERVAL {
                 let pause = long_pauses.rest(self.runtime.now());
-                let _either = self.runtime.rest_or(pause, changed).await;
+                let _either = self.runtime.rest_or(pause, unsettled).await;
             } else if !again_at_once {
                 self.runtime.rest(pauses.next(self.runtime.now(), is_led)).await;
             }

@@ -37,13 +37,11 @@ const GAP_PAUSE: Duration = Duration::from_millis(20);
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the database and the catalog are asked whether they respond.
 const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
-/// The most that these two grow at a follower of several: if one answer is lost, the next is there
-/// before the follower is unfit. At a leader they do not grow. When the catalog comes back, the
-/// leader has to be fit again before a front-end has seen a follower ready three times in a row.
-const LONGEST_FOLLOWER_INTERVAL: Duration = Duration::from_millis(450);
+/// The most that these two grow at a follower of several. At a leader they do not grow.
+const LONGEST_FOLLOWER_INTERVAL: Duration = Duration::from_secs(1);
 /// The most that the interval of heartbeats grows: a follower that hangs is noticed before the next
 /// purchase, if that comes some seconds later.
-const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The shortest time between two questions to the catalog, however many hints there are.
 const HINT_PAUSE: Duration = Duration::from_millis(5);
@@ -235,7 +233,7 @@ impl Service {
     /// Asks the others for what this replica missed while it was away (once, at its start), and
     /// afterwards whenever it is behind; for ever.
     async fn catch_up(self: Arc<Self>, remote: Rc<Remote>) {
-        let pauses = self.pauses(CATCH_UP_INTERVAL, &remote);
+        let paces = self.paces(CATCH_UP_INTERVAL, &remote);
         loop {
             if self.decide(|core, _| core.should_fetch())
                 && self.belong(&remote).await.is_ok()
@@ -246,7 +244,7 @@ impl Service {
                 self.say_caught_up(length);
             }
             let has_found = !self.decide(|core, _| core.should_fetch());
-            self.runtime.rest(self.pause(&pauses, has_found)).await;
+            self.runtime.rest(self.pause(&paces, has_found)).await;
         }
     }
 
@@ -301,7 +299,7 @@ impl Service {
     /// Checks whether the database and the catalog respond, for ever. The catalog's status also
     /// tells of new leaders, and of orders that this replica lacks.
     async fn check_self(self: Arc<Self>, remote: Rc<Remote>) {
-        let pauses = self.pauses(SELF_CHECK_INTERVAL, &remote);
+        let paces = self.paces(SELF_CHECK_INTERVAL, &remote);
         loop {
             let asked = self.runtime.now();
             // The database begins at once, and its answer is usually there when the catalog's
@@ -318,7 +316,10 @@ impl Service {
             }
             let has_found = answered.is_ok() && self.identity.store().is_some();
             let began = self.runtime.now();
-            let pause = self.pause(&pauses, has_found);
+            let pause = self.pause(&paces, has_found);
+            self.decide(|core, _| {
+                core.checks_itself_every(paces.of(core.has_acquired()).interval());
+            });
             // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
             if self.runtime.rest_or(pause, self.hinted.notified()).await.is_ok() {
                 self.runtime.sleep_until(began + HINT_PAUSE).await;
@@ -326,18 +327,30 @@ impl Service {
         }
     }
 
-    /// The pauses between what each replica of the store does every `interval`, while it leads and
-    /// while it follows.
-    fn pauses(&self, interval: Duration, remote: &Remote) -> [Pauses; 2] {
+    /// How often a replica does what each of the store does every `interval`.
+    fn paces(&self, interval: Duration, remote: &Remote) -> Paces {
         let others = remote.others().count();
         let following = shared_out(interval, others, LONGEST_FOLLOWER_INTERVAL);
-        [interval, following].map(|interval| Pauses::new(&*self.runtime, interval))
+        let [leading, following] = [interval, following].map(|it| Pauses::new(&*self.runtime, it));
+        Paces { leading, following }
     }
 
     /// The pause before a replica does so next.
-    fn pause(&self, [leader, follower]: &[Pauses; 2], has_found: bool) -> Duration {
+    fn pause(&self, paces: &Paces, has_found: bool) -> Duration {
         let leads = self.decide(|core, _| core.has_acquired());
-        if leads { leader } else { follower }.next(self.runtime.now(), has_found)
+        paces.of(leads).next(self.runtime.now(), has_found)
+    }
+}
+
+/// The pauses between what a replica does, while it leads and while it follows.
+struct Paces {
+    leading: Pauses,
+    following: Pauses,
+}
+
+impl Paces {
+    fn of(&self, leads: bool) -> &Pauses {
+        if leads { &self.leading } else { &self.following }
     }
 }
 

@@ -243,6 +243,11 @@ pub struct ReplicaStatus {
     pub state: ReplicaState,
     /// Whether it could lead.
     pub fitness: Fitness,
+    /// How many milliseconds ago it asked what its disk and the catalog have answered: of the two,
+    /// the one that has been silent for longer. None if one has never answered, or if the log takes
+    /// no writes whatever they answer.
+    #[serde(default)]
+    pub heard_ms: Option<u64>,
     /// The newest leadership that it knows of.
     pub leadership: Leadership,
     /// Whether no front-end has nominated it since its process began. Until then it leads in no

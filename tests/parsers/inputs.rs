@@ -197,11 +197,13 @@ pub(crate) fn status() -> impl Strategy<Value = ReplicaStatus> {
         Just(Fitness::CannotWrite(Unwritable::Full)),
         Just(Fitness::CannotWrite(Unwritable::ReadOnly)),
     ];
-    (any::<u32>(), state, fitness, leadership(), any::<bool>(), position()).prop_map(
-        |(id, state, fitness, leadership, awaits_nomination, log)| ReplicaStatus {
+    let heard_ms = any::<Option<u64>>();
+    (any::<u32>(), state, fitness, heard_ms, leadership(), any::<bool>(), position()).prop_map(
+        |(id, state, fitness, heard_ms, leadership, awaits_nomination, log)| ReplicaStatus {
             id: ReplicaId(id),
             state,
             fitness,
+            heard_ms,
             leadership,
             awaits_nomination,
             log,

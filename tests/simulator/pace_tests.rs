@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use toystore::wire::purchase::Decision;
+
 use super::message::{AskReadiness, Node};
 use super::steady::{self, ask, pass};
 
@@ -45,18 +47,66 @@ fn a_replica_whose_report_is_lost_stays_ready_however_many_there_are() {
 }
 
 #[test]
-fn an_idle_leader_keeps_its_leadership_when_the_catalog_comes_back() {
-    for step in 0..48 {
-        let cluster = steady::store(3, &[1], |_| {});
-        let leads = || cluster.replica(3, |replica| replica.leads()).flatten();
-        let before = leads();
-        assert!(before.is_some());
+fn an_idle_leader_keeps_its_leadership_while_the_catalog_is_away_and_comes_back() {
+    for (replicas, step) in [3, 6, 13].into_iter().flat_map(|n| (0..48).map(move |step| (n, step)))
+    {
+        for hangs in [false, true] {
+            let cluster = steady::store(replicas, &[1], |_| {});
+            let leads = || cluster.replica(replicas, |replica| replica.leads()).flatten();
+            let before = leads();
+            assert!(before.is_some());
+            pass(&cluster, STEP * step);
+            let away = AWAY + Duration::from_millis(7) * step;
+            if hangs {
+                cluster.world.pause(Node::Catalog);
+                pass(&cluster, away);
+                cluster.world.resume(Node::Catalog);
+            } else {
+                cluster.crash(Node::Catalog);
+                pass(&cluster, away);
+                cluster.start(Node::Catalog);
+            }
+            pass(&cluster, WATCHED);
+            let at = format!("step {step} of {replicas} replicas, the catalog hangs: {hangs}");
+            assert_eq!(leads(), before, "{at}");
+            let in_vain = cluster.world.paths.borrow().count("a nominee could not lead");
+            assert_eq!(in_vain, 0, "{at}");
+        }
+    }
+}
+
+#[test]
+fn a_follower_that_becomes_leader_stays_leader_however_seldom_it_checked_itself() {
+    for (replicas, step) in [3, 6, 13].into_iter().flat_map(|n| (0..48).map(move |step| (n, step)))
+    {
+        let cluster = steady::store(replicas, &[1], |_| {});
+        let next = replicas - 1;
+        let leads = || cluster.replica(next, |replica| replica.leads()).flatten();
         pass(&cluster, STEP * step);
-        cluster.crash(Node::Catalog);
-        pass(&cluster, AWAY);
-        cluster.start(Node::Catalog);
+        cluster.crash(Node::Replica(replicas));
         pass(&cluster, WATCHED);
-        assert_eq!(leads(), before, "step {step}");
+        let leadership = leads();
+        assert!(leadership.is_some(), "step {step} of {replicas} replicas");
+        pass(&cluster, AWAY);
+        assert_eq!(leads(), leadership, "step {step} of {replicas} replicas");
+        let unfit = cluster.not_ready(next);
+        assert_eq!(unfit, None, "step {step} of {replicas} replicas");
+    }
+}
+
+#[test]
+fn a_catalog_that_comes_back_sells_within_half_a_second_however_many_replicas_there_are() {
+    for (replicas, step) in [3, 6, 13].into_iter().flat_map(|n| (0..24).map(move |step| (n, step)))
+    {
+        let cluster = steady::store(replicas, &[1], |_| {});
+        cluster.crash(Node::Catalog);
+        pass(&cluster, AWAY + STEP * step);
+        cluster.start(Node::Catalog);
+        let answered = steady::buy(&cluster, 1, "any");
+        pass(&cluster, Duration::from_millis(500));
+        let decision = answered.borrow_mut().take();
+        let is_sold = matches!(decision, Some(Ok(Decision::Granted(_))));
+        assert!(is_sold, "{replicas} replicas, step {step}: {decision:?}");
     }
 }
 

@@ -61,6 +61,10 @@ pub const LONGEST_LIMIT: Duration = Duration::from_millis(250);
 /// How long a check of a replica that is gone waits: nothing depends on it, and to connect anew on
 /// a slow link takes three times as long as an answer.
 pub const LIMIT_IF_GONE: Duration = Duration::from_secs(1);
+/// When a leader and a follower hear nothing more of the same catalog, so many milliseconds at most
+/// lie between what it answered last to either: the leader asks every 200 ms, and the health checks
+/// that tell of it are 100 ms apart.
+const SAME_SILENCE_MS: u64 = 400;
 /// How late a timer may have been when the last check began.
 const LATENESS: Duration = Duration::from_millis(5);
 /// A check waits so many times as long as the slowest of the last answers took.
@@ -214,6 +218,18 @@ impl ReplicaHealth {
         self.condition() == Condition::Ready && self.ready == MOST_MISSES
     }
 
+    /// Returns whether this replica's disk and catalog have answered it well after they last
+    /// answered `leader`, so that it can lead though the leader cannot. An unfit leader that is
+    /// answered has a reason of its own.
+    pub(super) fn was_heard_after(&self, leader: &Self) -> bool {
+        let heard = |health: &Self| health.status().and_then(|status| status.heard_ms);
+        let is_silent = leader.status().is_some_and(|status| status.fitness == Fitness::Unfit);
+        match (heard(self), heard(leader)) {
+            (Some(own), Some(leader)) if is_silent => own.saturating_add(SAME_SILENCE_MS) < leader,
+            _ => true,
+        }
+    }
+
     /// Returns the last answer, unless the replica is gone or was never checked.
     pub(super) fn status(&self) -> Option<ReplicaStatus> {
         self.status.filter(|_| self.misses.is_some_and(|misses| misses < MOST_MISSES))
@@ -236,6 +252,7 @@ mod tests {
             id: ReplicaId(1),
             state: ReplicaState::Follower,
             fitness,
+            heard_ms: Some(0),
             leadership: Leadership::default(),
             awaits_nomination: false,
             log: Position::START,

@@ -53,8 +53,16 @@
 //! # A leader that is unfit
 //!
 //! A leader that answers but could not lead is replaced only by a replica that has been ready for
-//! [`MOST_MISSES`] checks. When the catalog restarts, all replicas are unfit for a moment, and the
-//! leader must not lose its leadership to whichever replica reaches the catalog first again.
+//! [`MOST_MISSES`] checks: when the catalog restarts, the leader must not lose its leadership to
+//! the replica that reaches it first. When the catalog hangs, all become unfit, and the leader may
+//! be the first. So replicas tell how old the last answers are, and a follower takes the place of a
+//! leader only if its own are newer:
+//!
+//! ```text
+//! catalog      answers 3   answers 2   hangs
+//! replica 3        | ──────── 1 s ───────► unfit    not replaced: 2 was answered about then
+//! replica 2                    | ──────── 1 s ───────► unfit
+//! ```
 
 use super::health::{Condition, HealthCheck, MOST_MISSES, ReplicaHealth, one_more};
 use crate::wire::order::Position;
@@ -143,7 +151,9 @@ impl Selection {
             // A leader that works stays, whatever the ids of the others.
             Some(Condition::Ready | Condition::Doubtful) => return None,
             Some(Condition::Unfit) => {
-                self.replicas.iter().find(|candidate| candidate.health.is_steadily_ready())?
+                let leader = self.candidate(self.known.leader?)?;
+                let next = self.replicas.iter().find(|one| one.health.is_steadily_ready())?;
+                next.health.was_heard_after(&leader.health).then_some(next)?
             }
             Some(Condition::Gone) | None => self.highest_that_may_lead()?,
         };
@@ -187,17 +197,23 @@ impl Selection {
             || status.is_some_and(|status| status.state == ReplicaState::Leader)
     }
 
-    /// Returns whether a replica may be checked less often: another one leads and works, and
-    /// nothing that is counted in its own checks is under way.
+    /// Returns whether a leader was seen to lead, and is ready.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_leader_seen() && self.leader_condition() == Some(Condition::Ready)
+    }
+
+    /// Returns whether a replica may be checked less often while the selection stays
+    /// [settled](Self::is_settled): another one leads, and nothing that is counted in its own
+    /// checks is under way.
     #[must_use]
     pub fn may_rest(&self, id: ReplicaId) -> bool {
-        let is_settled = |candidate: &Candidate| {
+        let counts_nothing = |candidate: &Candidate| {
             candidate.health.condition() == Condition::Ready && candidate.yields == 0
         };
-        self.is_leader_seen()
+        self.is_settled()
             && self.leader() != Some(id)
-            && self.leader_condition() == Some(Condition::Ready)
-            && self.candidate(id).is_some_and(is_settled)
+            && self.candidate(id).is_some_and(counts_nothing)
     }
 
     /// Returns the replicas that answer and do not know the leadership yet.
@@ -371,6 +387,7 @@ mod tests {
             id,
             state,
             fitness: Fitness::Ready,
+            heard_ms: Some(100),
             leadership,
             awaits_nomination: false,
             log: Position::START,
@@ -496,6 +513,7 @@ mod tests {
             id,
             state,
             fitness: Fitness::Unfit,
+            heard_ms: Some(1_000),
             leadership,
             awaits_nomination: false,
             log: Position::START,
@@ -523,6 +541,27 @@ mod tests {
             selection.checked(TWO, status(TWO, ReplicaState::Follower, leading(1, THREE)));
         }
         assert_eq!(selection.nominee(), Some(Nominee { id: TWO, seen: Epoch(1) }));
+    }
+
+    #[test]
+    fn a_follower_that_was_not_heard_since_the_leader_was_does_not_replace_it() {
+        let heard = |check: HealthCheck, heard_ms| {
+            let HealthCheck::Answered(status) = check else { unreachable!("it is an answer") };
+            HealthCheck::Answered(ReplicaStatus { heard_ms, ..status })
+        };
+        let mut selection = led_by_three();
+        let mut nominee = |leaders, followers| {
+            for _ in 0..MOST_MISSES {
+                let leader = unfit(THREE, ReplicaState::Leader, leading(1, THREE));
+                selection.checked(THREE, heard(leader, leaders));
+                let follower = status(TWO, ReplicaState::Follower, leading(1, THREE));
+                selection.checked(TWO, heard(follower, followers));
+            }
+            selection.nominee().map(|nominee| nominee.id)
+        };
+        assert_eq!(nominee(Some(1_200), Some(800)), None, "the catalog may hang");
+        assert_eq!(nominee(Some(1_201), Some(800)), Some(TWO));
+        assert_eq!(nominee(None, Some(800)), Some(TWO), "the leader's log takes no writes");
     }
 
     #[test]

@@ -42,9 +42,9 @@ use crate::wire::replication::{AppendReply, AppendRequest, Leadership, ReplicaId
 /// time of an fsync on a disk that works, well below what a client would notice.
 pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often an idle leader sends its only follower a heartbeat, and one that is not live. Each of
-/// several gets one less often: of two every half second, of four or more every second. Together
-/// with the timeout above, a follower that hangs in an idle store of three replicas has left the
-/// live set in less than a second.
+/// several gets one less often: of two every half second, of eight or more every two seconds.
+/// Together with the timeout above, a follower that hangs in an idle store of three replicas has
+/// left the live set in less than a second.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 /// How long to wait before a follower that did not answer is sent the next message: a few attempts
 /// a second, so that a follower that comes back is live again soon.

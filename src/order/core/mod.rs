@@ -56,9 +56,12 @@ use crate::wire::replication::{
 };
 
 /// A replica is fit to lead if its disk and the catalog answered requests that are at most this
-/// old: five self-checks of a leader, and two of a follower of several. So one slow answer does not
-/// make a replica unfit.
+/// old: five self-checks of a leader, and two of one of two followers. So one slow answer does not
+/// make a replica unfit. Those of more followers are further apart, and count for longer
+/// ([`Core::checks_itself_every`]).
 pub const FRESHNESS: Duration = Duration::from_secs(1);
+/// How much longer than two intervals what was answered counts.
+const SLOW_ANSWER: Duration = Duration::from_millis(200);
 
 /// A replica. `W` is the type of what waits for an answer to a purchase: a channel in the service,
 /// a number in tests.
@@ -80,6 +83,8 @@ pub struct Core<W> {
     disk_answered: Option<Instant>,
     /// When the catalog was last asked something that it has answered.
     catalog_answered: Option<Instant>,
+    /// For how long these answers count.
+    freshness: Duration,
     /// Why the disk takes no writes, since it last refused one.
     unwritable: Option<Unwritable>,
     /// The start of the catalog that last had all of this log.
@@ -127,6 +132,7 @@ impl<W> Core<W> {
             batches: Batches::default(),
             disk_answered: None,
             catalog_answered: None,
+            freshness: FRESHNESS,
             unwritable: None,
             vouched_by: None,
             effects: Effects::default(),
@@ -162,6 +168,7 @@ impl<W> Core<W> {
             id: self.id,
             state,
             fitness: self.fitness(now),
+            heard_ms: self.heard_ms(now),
             leadership: self.leadership,
             awaits_nomination: self.awaits_nomination,
             log: self.durable(),
@@ -174,9 +181,17 @@ impl<W> Core<W> {
         if let Some(why) = self.unwritable {
             return Fitness::CannotWrite(why);
         }
-        let is_fresh = |asked: Option<Instant>| asked.is_some_and(|asked| now < asked + FRESHNESS);
+        let is_fresh =
+            |asked: Option<Instant>| asked.is_some_and(|asked| now < asked + self.freshness);
         let writes = self.log.takes_writes() && is_fresh(self.disk_answered);
         if writes && is_fresh(self.catalog_answered) { Fitness::Ready } else { Fitness::Unfit }
+    }
+
+    /// Returns how many milliseconds old what counts for its fitness is.
+    fn heard_ms(&self, now: Instant) -> Option<u64> {
+        let heard = self.disk_answered?.min(self.catalog_answered?);
+        let age = now.saturating_duration_since(heard).as_millis();
+        self.log.takes_writes().then(|| u64::try_from(age).unwrap_or(u64::MAX))
     }
 
     /// Notes that the disk has answered what it was asked at `asked`, and has room. Returns whether
@@ -199,6 +214,13 @@ impl<W> Core<W> {
     /// Notes that the disk refused a write.
     pub fn disk_refused(&mut self, why: Unwritable) {
         self.unwritable = Some(why);
+    }
+
+    /// Notes how often this replica checks itself from now on. What was answered counts for two
+    /// intervals at least: the loss of one answer does not make a replica unfit, however seldom it
+    /// asks.
+    pub fn checks_itself_every(&mut self, interval: Duration) {
+        self.freshness = FRESHNESS.max(2 * interval + SLOW_ANSWER);
     }
 
     /// Notes that the catalog has answered what it was asked at `asked`.
@@ -342,6 +364,9 @@ mod tests {
         assert_eq!(heard, JournalCheck::Known);
         assert_eq!(core.fitness(now), Fitness::Ready);
         assert_eq!(core.fitness(now + FRESHNESS), Fitness::Unfit);
+        core.checks_itself_every(Duration::from_secs(1));
+        assert_eq!(core.fitness(now + Duration::from_millis(2_199)), Fitness::Ready);
+        assert_eq!(core.fitness(now + Duration::from_millis(2_200)), Fitness::Unfit);
         let nothing = core.take(&stretch(0, 0)).unwrap();
         core.not_written(nothing.log);
         assert_eq!(core.fitness(now), Fitness::Ready, "there was nothing to write");
@@ -351,8 +376,12 @@ mod tests {
         assert_eq!(core.fitness(now), Fitness::Unfit);
         core.written(write.log, core.durable());
         assert_eq!(core.fitness(now), Fitness::Unfit, "nothing was written");
+        assert_eq!(core.status(now).heard_ms, None);
         core.written(write.log, end_of(&journal(1)));
         assert_eq!(core.fitness(now), Fitness::Ready);
+        let later = now + Duration::from_millis(300);
+        core.disk_answered(later);
+        assert_eq!(core.status(later).heard_ms, Some(300), "the catalog is silent for longer");
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl<'a> Neighbours<'a> {
                 id,
                 state: if leads { ReplicaState::Leader } else { ReplicaState::Follower },
                 fitness: Fitness::Ready,
+                heard_ms: Some(0),
                 leadership: state.leadership,
                 awaits_nomination: false,
                 log: end_of(&state.journal),
