@@ -67,7 +67,7 @@ impl Pauses {
         Self { interval, start: runtime.now() }
     }
 
-    /// Returns how often the task looks, once it asks no longer often.
+    /// Returns how often the task looks after its start.
     #[must_use]
     pub fn interval(&self) -> Duration {
         self.interval

@@ -477,7 +477,7 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
 }
 
 /// Constants of the protocol, and where `docs/protocol.md` tells of them.
-const TOLD: [(&str, &str, &str); 33] = [
+const TOLD: [(&str, &str, &str); 39] = [
     ("runtime.rs", "START_PERIOD: Duration = Duration::from_secs(2)", "first 2 s every"),
     ("runtime.rs", "START_PAUSE: Duration = Duration::from_millis(10)", "every 10 ms, until"),
     ("wire/lease.rs", "LONGEST_LEASE_MS: u64 = 1_000", "It lasts 1 s"),
@@ -522,6 +522,20 @@ const TOLD: [(&str, &str, &str); 33] = [
         "CHECK_INTERVAL: Duration = Duration::from_millis(100)",
         "every 100 ms, at once after a miss",
     ),
+    ("frontend/core/health.rs", "SAME_SILENCE_MS: u64 = 400", "at least 400 ms later than"),
+    ("order/core/mod.rs", "SLOW_ANSWER: Duration = Duration::from_millis(200)", "and 200 ms; one"),
+    (
+        "order/tasks.rs",
+        "LONGEST_FOLLOWER_INTERVAL: Duration = Duration::from_secs(1)",
+        "one of many every second",
+    ),
+    (
+        "order/tasks.rs",
+        "SILENCE_PAUSE: Duration = Duration::from_millis(50)",
+        "again 50 ms later |",
+    ),
+    ("storage/room.rs", "AMPLE: u64 = 1 << 30", "less than 1 GiB"),
+    ("storage/room.rs", "from_millis(350)", "every 350 ms or later"),
     (
         "frontend/tasks.rs",
         "LONGEST_CHECK_INTERVAL: Duration = Duration::from_secs(1)",

@@ -216,7 +216,10 @@ impl Service {
     }
 
     pub(super) fn status(&self) -> ReplicaStatus {
-        self.decide(|core, now| core.status(now))
+        self.decide(|core, now| {
+            core.health_checked(now);
+            core.status(now)
+        })
     }
 
     /// Takes rows from any source; ends when they are on disk.
@@ -352,8 +355,8 @@ impl Readiness for Service {
             }
             Fitness::Unfit => Err(match self.identity.strangers_as_catalogs() {
                 Some(strangers) => strangers,
-                None => "no write to the database has completed for 1 s, or the catalog is \
-                         unreachable"
+                None => "no write to the database has completed for a second or two, or the \
+                         catalog is unreachable"
                     .into(),
             }),
         }

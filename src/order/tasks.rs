@@ -39,6 +39,9 @@ const CATCH_UP_INTERVAL: Duration = Duration::from_millis(200);
 const SELF_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// The most that these two grow at a follower of several. At a leader they do not grow.
 const LONGEST_FOLLOWER_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause before a leader asks a silent catalog again. When the catalog comes back, the leader
+/// has to be fit before a front-end has seen a follower ready three times, which takes 200 ms.
+const SILENCE_PAUSE: Duration = Duration::from_millis(50);
 /// The most that the interval of heartbeats grows: a follower that hangs is noticed before the next
 /// purchase, if that comes some seconds later.
 const LONGEST_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
@@ -316,10 +319,15 @@ impl Service {
             }
             let has_found = answered.is_ok() && self.identity.store().is_some();
             let began = self.runtime.now();
-            let pause = self.pause(&paces, has_found);
-            self.decide(|core, _| {
-                core.checks_itself_every(paces.of(core.has_acquired()).interval());
+            let mut pause = self.pause(&paces, has_found);
+            let leads = self.decide(|core, _| {
+                let leads = core.has_acquired();
+                core.checks_itself_every(paces.of(leads).interval());
+                leads
             });
+            if leads && answered.is_err() {
+                pause = pause.min(SILENCE_PAUSE);
+            }
             // A hint of a newer leadership ends the pause; many of them do not make a tight loop.
             if self.runtime.rest_or(pause, self.hinted.notified()).await.is_ok() {
                 self.runtime.sleep_until(began + HINT_PAUSE).await;

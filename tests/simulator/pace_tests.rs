@@ -16,6 +16,8 @@ const STEP: Duration = Duration::from_millis(25);
 const WATCHED: Duration = Duration::from_millis(1_300);
 /// For how long the catalog is away: longer than a replica stays fit without it.
 const AWAY: Duration = Duration::from_millis(2_500);
+/// Between the starts of two followers, which then check themselves at different times.
+const APART: Duration = Duration::from_millis(37);
 
 #[test]
 fn a_replica_whose_report_is_lost_stays_ready_however_many_there_are() {
@@ -52,11 +54,17 @@ fn an_idle_leader_keeps_its_leadership_while_the_catalog_is_away_and_comes_back(
     {
         for hangs in [false, true] {
             let cluster = steady::store(replicas, &[1], |_| {});
+            for follower in (1..replicas).map(Node::Replica) {
+                cluster.crash(follower);
+                cluster.start(follower);
+                pass(&cluster, APART);
+            }
+            pass(&cluster, steady::SETTLED + STEP * step);
             let leads = || cluster.replica(replicas, |replica| replica.leads()).flatten();
             let before = leads();
             assert!(before.is_some());
-            pass(&cluster, STEP * step);
-            let away = AWAY + Duration::from_millis(7) * step;
+            // From little more than a leader stays fit to more than any follower does.
+            let away = Duration::from_millis(1_100 + 29 * u64::from(step));
             if hangs {
                 cluster.world.pause(Node::Catalog);
                 pass(&cluster, away);

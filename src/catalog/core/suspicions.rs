@@ -15,8 +15,8 @@
 //! ```
 //!
 //! A suspicion about a replica that does not answer is dropped after [`SUSPICION_LASTS`]. If it was
-//! true, it comes again: a replica reports several times a second, and so does each front-end that
-//! reaches it.
+//! true, it comes again: a replica reports once a second or more often, and so does each front-end
+//! that reaches it.
 //!
 //! # Rows that were never sold
 //!
@@ -34,8 +34,8 @@ use super::history::{Hearing, Stopped};
 use crate::wire::order::Position;
 use crate::wire::replication::{LogEnd, ReplicaId};
 
-/// How long a suspicion about a replica that does not answer pauses the sales: several reports,
-/// and less than clients wait.
+/// How long a suspicion about a replica that does not answer pauses the sales: two reports at
+/// least, and less than clients wait.
 pub const SUSPICION_LASTS: Duration = Duration::from_secs(2);
 
 impl Core {

@@ -61,9 +61,9 @@ pub const LONGEST_LIMIT: Duration = Duration::from_millis(250);
 /// How long a check of a replica that is gone waits: nothing depends on it, and to connect anew on
 /// a slow link takes three times as long as an answer.
 pub const LIMIT_IF_GONE: Duration = Duration::from_secs(1);
-/// When a leader and a follower hear nothing more of the same catalog, so many milliseconds at most
-/// lie between what it answered last to either: the leader asks every 200 ms, and the health checks
-/// that tell of it are 100 ms apart.
+/// When a catalog becomes silent for a leader and a follower, so many milliseconds usually lie
+/// between what it answered last to either, at most: the leader asks every 200 ms, and the health
+/// checks that tell of it are 100 ms apart.
 const SAME_SILENCE_MS: u64 = 400;
 /// How late a timer may have been when the last check began.
 const LATENESS: Duration = Duration::from_millis(5);
@@ -213,20 +213,20 @@ impl ReplicaHealth {
         }
     }
 
-    /// Returns whether the last [`MOST_MISSES`] answers said "ready".
+    /// Returns whether the last [`MOST_MISSES`] answers said "ready", and counted.
     pub(super) fn is_steadily_ready(&self) -> bool {
         self.condition() == Condition::Ready && self.ready == MOST_MISSES
     }
 
-    /// Returns whether this replica's disk and catalog have answered it well after they last
-    /// answered `leader`, so that it can lead though the leader cannot. An unfit leader that is
-    /// answered has a reason of its own.
-    pub(super) fn was_heard_after(&self, leader: &Self) -> bool {
-        let heard = |health: &Self| health.status().and_then(|status| status.heard_ms);
-        let is_silent = leader.status().is_some_and(|status| status.fitness == Fitness::Unfit);
-        match (heard(self), heard(leader)) {
-            (Some(own), Some(leader)) if is_silent => own.saturating_add(SAME_SILENCE_MS) < leader,
-            _ => true,
+    /// Compares the last answer with that of the leader. If the leader is unfit because its disk or
+    /// the catalog is silent, this replica is ready only if it was answered well after the leader.
+    pub(super) fn compare_with(&mut self, leader: Option<ReplicaStatus>) {
+        let silent = leader.filter(|leader| leader.fitness == Fitness::Unfit);
+        let heard = |status: ReplicaStatus| status.heard_ms;
+        if let (Some(own), Some(leaders)) = (self.status.and_then(heard), silent.and_then(heard))
+            && own.saturating_add(SAME_SILENCE_MS) >= leaders
+        {
+            self.ready = 0;
         }
     }
 

@@ -55,8 +55,8 @@
 //! A leader that answers but could not lead is replaced only by a replica that has been ready for
 //! [`MOST_MISSES`] checks: when the catalog restarts, the leader must not lose its leadership to
 //! the replica that reaches it first. When the catalog hangs, all become unfit, and the leader may
-//! be the first. So replicas tell how old the last answers are, and a follower takes the place of a
-//! leader only if its own are newer:
+//! be the first. So replicas tell how old the last answers are, and only those checks of a follower
+//! count that find its own newer:
 //!
 //! ```text
 //! catalog      answers 3   answers 2   hangs
@@ -151,9 +151,7 @@ impl Selection {
             // A leader that works stays, whatever the ids of the others.
             Some(Condition::Ready | Condition::Doubtful) => return None,
             Some(Condition::Unfit) => {
-                let leader = self.candidate(self.known.leader?)?;
-                let next = self.replicas.iter().find(|one| one.health.is_steadily_ready())?;
-                next.health.was_heard_after(&leader.health).then_some(next)?
+                self.replicas.iter().find(|candidate| candidate.health.is_steadily_ready())?
             }
             Some(Condition::Gone) | None => self.highest_that_may_lead()?,
         };
@@ -307,7 +305,9 @@ impl Selection {
         let known = self.known;
         let leads = status.state == ReplicaState::Leader;
         let has_led = status.awaits_nomination && status.leadership == known;
+        let leader = known.leader.and_then(|leader| self.candidate(leader)?.health.status());
         let Some(candidate) = self.candidate_mut(id) else { return };
+        candidate.health.compare_with(leader);
         candidate.not_leading = if leads || !known.is_led_by(id) {
             0
         } else if has_led {

@@ -154,6 +154,8 @@ impl<W> Core<W> {
             assert!(leadership.is_led_by(self.id), "an acquisition is answered to its nominee");
             self.leadership = leadership;
             self.mode = Mode::Activating;
+            // It checks itself more often from now on.
+            self.effects.ask_catalog = true;
             self.heard_of(journal_length);
             self.effects.events.push(Event::Acquired(leadership.epoch));
             // Purchases of an earlier epoch, of whose end this replica had not heard.

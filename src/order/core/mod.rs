@@ -56,12 +56,16 @@ use crate::wire::replication::{
 };
 
 /// A replica is fit to lead if its disk and the catalog answered requests that are at most this
-/// old: five self-checks of a leader, and two of one of two followers. So one slow answer does not
-/// make a replica unfit. Those of more followers are further apart, and count for longer
-/// ([`Core::checks_itself_every`]).
+/// old: five self-checks of a leader, and two of a follower in a store of three. So one slow answer
+/// does not make a replica unfit. The self-checks of more followers are further apart, and count
+/// for longer ([`Core::checks_itself_every`]).
 pub const FRESHNESS: Duration = Duration::from_secs(1);
 /// How much longer than two intervals what was answered counts.
 const SLOW_ANSWER: Duration = Duration::from_millis(200);
+/// Health checks that are no further apart show that a front-end may need another leader.
+const OFTEN: Duration = Duration::from_millis(150);
+/// Answers that are so old are asked for again then.
+const OLD_MS: u64 = 150;
 
 /// A replica. `W` is the type of what waits for an answer to a purchase: a channel in the service,
 /// a number in tests.
@@ -85,6 +89,8 @@ pub struct Core<W> {
     catalog_answered: Option<Instant>,
     /// For how long these answers count.
     freshness: Duration,
+    /// When the last health check came.
+    health_checked: Option<Instant>,
     /// Why the disk takes no writes, since it last refused one.
     unwritable: Option<Unwritable>,
     /// The start of the catalog that last had all of this log.
@@ -133,6 +139,7 @@ impl<W> Core<W> {
             disk_answered: None,
             catalog_answered: None,
             freshness: FRESHNESS,
+            health_checked: None,
             unwritable: None,
             vouched_by: None,
             effects: Effects::default(),
@@ -154,6 +161,15 @@ impl<W> Core<W> {
     /// Takes what is to be carried out since the last call.
     pub fn take_effects(&mut self) -> Effects<W> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// Notes a health check. A follower that may have to lead is checked often, and then checks
+    /// itself often, too.
+    pub fn health_checked(&mut self, now: Instant) {
+        let last = self.health_checked.replace(now);
+        let is_often = last.is_some_and(|last| now < last + OFTEN);
+        let is_old = self.heard_ms(now).is_none_or(|age| age >= OLD_MS);
+        self.effects.ask_catalog |= is_often && is_old && !self.has_acquired();
     }
 
     /// Returns what this replica says of itself.
@@ -382,6 +398,26 @@ mod tests {
         let later = now + Duration::from_millis(300);
         core.disk_answered(later);
         assert_eq!(core.status(later).heard_ms, Some(300), "the catalog is silent for longer");
+    }
+
+    #[test]
+    fn a_follower_that_is_checked_often_checks_itself() {
+        let now = crate::clock::now();
+        let mut core = started(1);
+        let asks = |core: &mut Core<u32>, after| {
+            core.health_checked(now + Duration::from_millis(after));
+            core.take_effects().ask_catalog
+        };
+        assert!(!asks(&mut core, 0));
+        assert!(!asks(&mut core, 200), "as at rest");
+        assert!(asks(&mut core, 300), "it has heard nothing");
+        core.disk_answered(now);
+        core.catalog_answered(now);
+        assert!(!asks(&mut core, 100), "it was answered just now");
+        assert!(asks(&mut core, 160));
+        let mut leader = leader(1);
+        leader.take_effects();
+        assert!(!asks(&mut leader, 200) && !asks(&mut leader, 300), "a leader does so anyway");
     }
 
     #[test]
