@@ -246,8 +246,9 @@ impl Service {
                 let length = self.decide(|core, _| core.durable().length);
                 self.say_caught_up(length);
             }
-            let has_found = !self.decide(|core, _| core.should_fetch());
-            self.runtime.rest(self.pause(&paces, has_found)).await;
+            let (leads, has_found) =
+                self.decide(|core, _| (core.has_acquired(), !core.should_fetch()));
+            self.runtime.rest(paces.of(leads).next(self.runtime.now(), has_found)).await;
         }
     }
 
@@ -319,12 +320,12 @@ impl Service {
             }
             let has_found = answered.is_ok() && self.identity.store().is_some();
             let began = self.runtime.now();
-            let mut pause = self.pause(&paces, has_found);
             let leads = self.decide(|core, _| {
                 let leads = core.has_acquired();
                 core.checks_itself_every(paces.of(leads).interval());
                 leads
             });
+            let mut pause = paces.of(leads).next(began, has_found);
             if leads && answered.is_err() {
                 pause = pause.min(SILENCE_PAUSE);
             }
@@ -341,12 +342,6 @@ impl Service {
         let following = shared_out(interval, others, LONGEST_FOLLOWER_INTERVAL);
         let [leading, following] = [interval, following].map(|it| Pauses::new(&*self.runtime, it));
         Paces { leading, following }
-    }
-
-    /// The pause before a replica does so next.
-    fn pause(&self, paces: &Paces, has_found: bool) -> Duration {
-        let leads = self.decide(|core, _| core.has_acquired());
-        paces.of(leads).next(self.runtime.now(), has_found)
     }
 }
 

@@ -114,6 +114,7 @@ where
     type Error = H::Error;
     type Future = LocalBoxFuture<'static, Result<(), H::Error>>;
 
+    /// It always is: as many connections are accepted as there are places, and each waits its turn.
     fn poll_ready(&self, _cx: &mut Context<'_>) -> Poll<Result<(), H::Error>> {
         Poll::Ready(Ok(()))
     }

@@ -6,7 +6,8 @@
 //! nothing behind.
 //!
 //! That takes a good part of an idle role's time. While the file system says that it has far more
-//! space, only one check in [`LONGEST_UNWRITTEN`] writes, since there may be a quota.
+//! space, one check writes and those of the next [`LONGEST_UNWRITTEN`] do not. (It says nothing of
+//! quotas.)
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, Write as _};

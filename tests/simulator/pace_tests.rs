@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use toystore::wire::purchase::Decision;
-
 use super::message::{AskReadiness, Node};
 use super::steady::{self, ask, pass};
 
@@ -14,8 +12,6 @@ const CUT: Duration = Duration::from_millis(150);
 const STEP: Duration = Duration::from_millis(25);
 /// For how long afterwards the loss may show: longer than a lease and than a replica stays fit.
 const WATCHED: Duration = Duration::from_millis(1_300);
-/// For how long the catalog is away: longer than a replica stays fit without it.
-const AWAY: Duration = Duration::from_millis(2_500);
 /// Between the starts of two followers, which then check themselves at different times.
 const APART: Duration = Duration::from_millis(37);
 
@@ -80,41 +76,6 @@ fn an_idle_leader_keeps_its_leadership_while_the_catalog_is_away_and_comes_back(
             let in_vain = cluster.world.paths.borrow().count("a nominee could not lead");
             assert_eq!(in_vain, 0, "{at}");
         }
-    }
-}
-
-#[test]
-fn a_follower_that_becomes_leader_stays_leader_however_seldom_it_checked_itself() {
-    for (replicas, step) in [3, 6, 13].into_iter().flat_map(|n| (0..48).map(move |step| (n, step)))
-    {
-        let cluster = steady::store(replicas, &[1], |_| {});
-        let next = replicas - 1;
-        let leads = || cluster.replica(next, |replica| replica.leads()).flatten();
-        pass(&cluster, STEP * step);
-        cluster.crash(Node::Replica(replicas));
-        pass(&cluster, WATCHED);
-        let leadership = leads();
-        assert!(leadership.is_some(), "step {step} of {replicas} replicas");
-        pass(&cluster, AWAY);
-        assert_eq!(leads(), leadership, "step {step} of {replicas} replicas");
-        let unfit = cluster.not_ready(next);
-        assert_eq!(unfit, None, "step {step} of {replicas} replicas");
-    }
-}
-
-#[test]
-fn a_catalog_that_comes_back_sells_within_half_a_second_however_many_replicas_there_are() {
-    for (replicas, step) in [3, 6, 13].into_iter().flat_map(|n| (0..24).map(move |step| (n, step)))
-    {
-        let cluster = steady::store(replicas, &[1], |_| {});
-        cluster.crash(Node::Catalog);
-        pass(&cluster, AWAY + STEP * step);
-        cluster.start(Node::Catalog);
-        let answered = steady::buy(&cluster, 1, "any");
-        pass(&cluster, Duration::from_millis(500));
-        let decision = answered.borrow_mut().take();
-        let is_sold = matches!(decision, Some(Ok(Decision::Granted(_))));
-        assert!(is_sold, "{replicas} replicas, step {step}: {decision:?}");
     }
 }
 

@@ -415,8 +415,9 @@ mod tests {
         core.catalog_answered(now);
         assert!(!asks(&mut core, 100), "it was answered just now");
         assert!(asks(&mut core, 160));
-        let mut leader = leader(1);
-        leader.take_effects();
+        let mut leader = started(1);
+        acquire(&mut leader, leading(1, ME), 1);
+        assert!(leader.take_effects().ask_catalog, "its checks are more frequent from now on");
         assert!(!asks(&mut leader, 200) && !asks(&mut leader, 300), "a leader does so anyway");
     }
 
