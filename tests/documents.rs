@@ -477,7 +477,7 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
 }
 
 /// Constants of the protocol, and where `docs/protocol.md` tells of them.
-const TOLD: [(&str, &str, &str); 39] = [
+const TOLD: [(&str, &str, &str); 43] = [
     ("runtime.rs", "START_PERIOD: Duration = Duration::from_secs(2)", "first 2 s every"),
     ("runtime.rs", "START_PAUSE: Duration = Duration::from_millis(10)", "every 10 ms, until"),
     ("wire/lease.rs", "LONGEST_LEASE_MS: u64 = 1_000", "It lasts 1 s"),
@@ -494,6 +494,22 @@ const TOLD: [(&str, &str, &str); 39] = [
     ("wire/purchase.rs", "MOST_IN_BATCH: usize = 256", "at most 256 purchases"),
     ("order/core/batches.rs", "REST: Duration = Duration::from_millis(10)", "again 10 ms later"),
     ("order/core/batches.rs", "DOUBT_PAUSE: Duration = Duration::from_millis(50)", "every 50 ms"),
+    (
+        "order/core/gathering.rs",
+        "LONGEST_GATHERING: Duration = Duration::from_millis(10)",
+        "until 10 ms after the last",
+    ),
+    (
+        "order/core/gathering.rs",
+        "RETURN: Duration = Duration::from_micros(500)",
+        "500 µs after clients were",
+    ),
+    (
+        "order/core/gathering.rs",
+        "RETURN_OF_EACH: Duration = Duration::from_micros(30)",
+        "30 µs for each",
+    ),
+    ("order/core/gathering.rs", "MOST_SKIPPED: u32 = 256", "84, and at most 256"),
     ("order/core/followers.rs", "from_millis(300)", "not acknowledged for 300 ms"),
     ("order/core/followers.rs", "MOST_BEHIND: u64 = 256", "at most 256 orders behind"),
     ("order/core/followers.rs", "from_millis(250)", "a heartbeat every 250 ms"),

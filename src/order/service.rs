@@ -117,7 +117,7 @@ impl Service {
             log::log!(log_level(origin), "{origin} buys {quantity} {}", name.quoted());
         }
         let (waiter, answer) = oneshot::channel();
-        self.decide(|core, _| core.purchase(purchase, waiter, Waiter::is_closed))
+        self.decide(|core, now| core.purchase(purchase, waiter, now, Waiter::is_closed))
             .map_err(|Busy| OrderError::Busy)?;
         // A purchase whose front-end gave up makes room for others.
         let time_limit = time_limit.map_or(LONGEST_WAIT, |limit| limit.min(LONGEST_WAIT));
@@ -255,7 +255,7 @@ impl Service {
             failpoint::pass(failpoint::LEADER_APPENDED);
         }
         self.timeline.written(end.length, self.runtime.now());
-        self.decide(|core, _| core.written(writing.log, end));
+        self.decide(|core, now| core.written(writing.log, end, now));
         Ok(())
     }
 

@@ -2,9 +2,10 @@
 //!
 //! # The idea
 //!
-//! **Where a batch is cut.** Group commit without a timer (as in PostgreSQL with
-//! `commit_delay = 0`): while one batch is at the catalog, the purchases that arrive gather into
-//! the next. An idle store answers a purchase at once; a busy one shares each fsync among many.
+//! **Where a batch is cut.** Group commit (as in PostgreSQL): while one batch is at the catalog,
+//! the purchases that arrive gather into the next. An idle store answers a purchase at once; a busy
+//! one shares each fsync among many. A batch [gathers](super::gathering) a little longer if more
+//! purchases are likely to come soon.
 //!
 //! ```text
 //! purchases   a  b c d      e f
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::effects::Event;
+use super::gathering::Gathering;
 use super::in_flight::{Busy, ClientKey};
 use super::log::{NotTaken, Write};
 use crate::wire::order::{Order, OrderNumber, Rows};
@@ -61,7 +63,8 @@ pub const FETCH_PAUSE: Duration = Duration::from_millis(50);
 /// What the task that sells does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SellStep {
-    /// Nothing until there is work, or until this time, when a resting purchase may go.
+    /// Nothing until there is work, or until this time, when a resting purchase may go, or a batch
+    /// that gathers does.
     Rest(Option<Instant>),
     /// This replica is becoming leader: fetch what it misses, then try to lead.
     Activate,
@@ -88,6 +91,9 @@ pub(super) struct Batches {
     queue: VecDeque<Queued>,
     at_catalog: Vec<ClientKey>,
     unacknowledged: BTreeMap<OrderNumber, Vec<ClientKey>>,
+    gathering: Gathering,
+    /// Until when the task that sells rests to gather.
+    rests_until: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +113,7 @@ impl<W> Core<W> {
         &mut self,
         purchase: Purchase,
         waiter: W,
+        now: Instant,
         is_gone: impl Fn(&W) -> bool,
     ) -> Result<(), Busy> {
         if !self.has_acquired() {
@@ -116,8 +123,17 @@ impl<W> Core<W> {
         if let Some(client_key) = self.in_flight.admit(purchase, waiter, is_gone)? {
             self.batches.queue.push_back(Queued { client_key, not_before: None });
         }
-        self.effects.work = true;
+        let end = self.gathers_until(now);
+        self.effects.work |= end.is_none() || end != self.batches.rests_until;
         Ok(())
+    }
+
+    /// Returns until when the next batch gathers more purchases; `None` if it goes at once.
+    fn gathers_until(&self, now: Instant) -> Option<Instant> {
+        let Batches { queue, unacknowledged, gathering, .. } = &self.batches;
+        let may_grow = !queue.is_empty() && queue.len() < MOST_IN_BATCH;
+        let end = || gathering.end(self.in_flight.len(), !unacknowledged.is_empty(), now);
+        may_grow.then(end).flatten()
     }
 
     /// Returns what the task that sells should do now. A batch that it gets is at the catalog until
@@ -129,12 +145,22 @@ impl<W> Core<W> {
         if self.is_behind() {
             return SellStep::Fetch;
         }
+        self.batches.rests_until = self.gathers_until(now);
+        if let Some(end) = self.batches.rests_until {
+            if self.batches.unacknowledged.is_empty() {
+                self.batches.gathering.waits_for_clients();
+            }
+            return SellStep::Rest(Some(end));
+        }
         let purchases = self.cut_batch(now, is_gone);
         if purchases.is_empty() {
+            self.batches.gathering.nothing_goes();
             // The least is `None` if one of them need not rest.
             let rests = self.batches.queue.iter().map(|queued| queued.not_before);
             return SellStep::Rest(rests.min().flatten());
         }
+        let is_full = purchases.len() == MOST_IN_BATCH;
+        self.batches.gathering.batch_goes(is_full, self.in_flight.len());
         let (leader, log) = (self.id, self.accepted());
         SellStep::Sell(epoch, CommitRequest { leader, epoch, log, purchases })
     }
@@ -211,6 +237,7 @@ impl<W> Core<W> {
             // This replica has stepped down meanwhile and answered all waiters "not leader".
             return None;
         }
+        self.batches.gathering.batch_decided(now);
         let batch = std::mem::take(&mut self.batches.at_catalog);
         assert_eq!(batch.len(), verdicts.len(), "a batch has a verdict for each purchase");
         for (client_key, verdict) in batch.into_iter().zip(verdicts) {
@@ -219,7 +246,10 @@ impl<W> Core<W> {
                     self.heard_of(number.0 + 1);
                     self.batches.unacknowledged.entry(number).or_default().push(client_key);
                 }
-                Verdict::Decided(refusal) => self.answer(&client_key, refusal),
+                Verdict::Decided(refusal) => {
+                    self.answer(&client_key, refusal);
+                    self.batches.gathering.clients_answered(now);
+                }
                 Verdict::Wait => {
                     let not_before = Some(now + REST);
                     self.batches.queue.push_back(Queued { client_key, not_before });
@@ -249,13 +279,20 @@ impl<W> Core<W> {
     }
 
     /// Answers the purchases whose orders may be acknowledged.
-    pub(super) fn acknowledge(&mut self) {
+    pub(super) fn acknowledge(&mut self, now: Instant) {
         let Some(length) = self.acknowledged_length() else { return };
         let later = self.batches.unacknowledged.split_off(&OrderNumber(length));
+        let mut are_answered = false;
         for (number, keys) in std::mem::replace(&mut self.batches.unacknowledged, later) {
             for client_key in keys {
                 self.answer(&client_key, Decision::Granted(number));
+                are_answered = true;
             }
+        }
+        if are_answered {
+            self.batches.gathering.clients_answered(now);
+            // The next batch may have waited for this.
+            self.effects.work |= !self.batches.queue.is_empty();
         }
     }
 
@@ -321,6 +358,7 @@ impl<W> Core<W> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gathering::LONGEST_GATHERING;
     use super::super::in_flight::MOST_PURCHASES;
     use super::super::tests::*;
     use super::*;
@@ -333,8 +371,8 @@ mod tests {
         false
     }
 
-    fn buy(core: &mut Core<u32>, key: &str, waiter: u32) {
-        core.purchase(purchase(key, 1), waiter, present).unwrap();
+    fn buy(core: &mut Core<u32>, key: &str, waiter: u32, now: Instant) {
+        core.purchase(purchase(key, 1), waiter, now, present).unwrap();
     }
 
     /// The keys of the next batch; none if there is no batch to send.
@@ -385,7 +423,7 @@ mod tests {
             let row = Order { key: Some(key.to_owned().into()), ..order(0, "Tux") };
             Rows { after: Position::START, orders: vec![row] }
         };
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         assert_eq!(next_batch(&mut core, now), ["a"]);
         let verdicts = vec![Verdict::Decided(GRANTED)];
         let reply = CommitReply::Decided { verdicts, rows: owned_by("a") };
@@ -400,25 +438,113 @@ mod tests {
     fn purchases_that_arrive_while_a_batch_is_at_the_catalog_go_with_the_next() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         assert_eq!(next_batch(&mut core, now), ["a"]);
-        buy(&mut core, "b", 2);
-        buy(&mut core, "c", 3);
+        buy(&mut core, "b", 2, now);
+        buy(&mut core, "c", 3, now);
         assert!(next_batch(&mut core, now).is_empty());
         grant(&mut core, 0, now);
         assert_eq!(next_batch(&mut core, now), ["b", "c"]);
+    }
+
+    /// The batch of these purchases is granted from order `number` on, and not yet on disk.
+    fn grant_many(core: &mut Core<u32>, number: u64, orders: u64, now: Instant) -> Write {
+        let numbers = (number..number + orders).map(OrderNumber);
+        let verdicts: Vec<_> = numbers.map(|it| Verdict::Decided(Decision::Granted(it))).collect();
+        decided(core, &verdicts, now).expect("rows that continue the log")
+    }
+
+    /// Three purchases are at the catalog together, and a fourth comes; the three are granted.
+    fn leader_of_four_clients(now: Instant) -> (Core<u32>, Write) {
+        let mut core = leader(0);
+        for key in ["a", "b", "c"] {
+            buy(&mut core, key, 1, now);
+        }
+        assert_eq!(next_batch(&mut core, now), ["a", "b", "c"]);
+        buy(&mut core, "d", 1, now);
+        let write = grant_many(&mut core, 0, 3, now);
+        assert_eq!(next_batch(&mut core, now), ["d"], "four are in flight, and no batch had more");
+        (core, write)
+    }
+
+    #[test]
+    fn a_batch_gathers_as_many_as_before_while_orders_are_on_their_way_to_the_disks() {
+        let now = crate::clock::now();
+        let (mut core, write) = leader_of_four_clients(now);
+        core.written(write.log, end_of(&journal(3)), now);
+        grant_many(&mut core, 3, 1, now);
+        core.take_effects();
+        let waits = SellStep::Rest(Some(now + LONGEST_GATHERING));
+        buy(&mut core, "e", 1, now);
+        assert!(core.take_effects().work, "the task has to know until when");
+        assert_eq!(core.next_step(now, present), waits);
+        buy(&mut core, "f", 1, now);
+        assert!(!core.take_effects().work, "three are in flight, of four");
+        assert_eq!(core.next_step(now, present), waits);
+        buy(&mut core, "g", 1, now);
+        assert!(core.take_effects().work);
+        assert_eq!(next_batch(&mut core, now), ["e", "f", "g"]);
+    }
+
+    #[test]
+    fn a_slow_disk_does_not_hold_up_the_next_batch_for_long() {
+        let now = crate::clock::now();
+        let (mut core, write) = leader_of_four_clients(now);
+        core.written(write.log, end_of(&journal(1)), now);
+        decided(&mut core, &[Verdict::Decided(Decision::OutOfStock)], now);
+        buy(&mut core, "e", 1, now);
+        assert_eq!(next_batch(&mut core, now), [""; 0]);
+        assert_eq!(next_batch(&mut core, now + LONGEST_GATHERING), ["e"]);
+    }
+
+    #[test]
+    fn a_batch_waits_a_moment_for_the_clients_that_were_answered() {
+        let now = crate::clock::now();
+        let (mut core, write) = leader_of_four_clients(now);
+        core.written(write.log, end_of(&journal(3)), now);
+        let write = grant_many(&mut core, 3, 1, now);
+        buy(&mut core, "e", 1, now);
+        core.take_effects();
+        core.written(write.log, end_of(&journal(4)), now);
+        assert!(core.take_effects().work, "it waits for something else now");
+        let SellStep::Rest(Some(end)) = core.next_step(now, present) else {
+            unreachable!("four clients may come back")
+        };
+        assert!(end < now + LONGEST_GATHERING);
+        assert_eq!(next_batch(&mut core, end), ["e"]);
+        let write = grant_many(&mut core, 4, 1, end);
+        core.written(write.log, end_of(&journal(5)), end);
+        buy(&mut core, "f", 1, end);
+        assert_eq!(next_batch(&mut core, end), ["f"], "they did not come back the last time");
+    }
+
+    #[test]
+    fn a_batch_that_is_full_gathers_no_more() {
+        let now = crate::clock::now();
+        let mut core = leader(0);
+        let most = u32::try_from(MOST_IN_BATCH).unwrap();
+        for key in 0..3 * most {
+            buy(&mut core, &key.to_string(), key, now);
+        }
+        assert_eq!(next_batch(&mut core, now).len(), MOST_IN_BATCH);
+        grant_many(&mut core, 0, u64::from(most), now);
+        assert_eq!(next_batch(&mut core, now).len(), MOST_IN_BATCH);
+        // What is refused is in flight no more.
+        let refused = vec![Verdict::Decided(Decision::OutOfStock); MOST_IN_BATCH];
+        decided(&mut core, &refused, now);
+        assert_eq!(next_batch(&mut core, now).len(), MOST_IN_BATCH);
     }
 
     #[test]
     fn an_order_is_answered_once_it_is_on_disk() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         next_batch(&mut core, now);
         let write = grant(&mut core, 0, now);
         assert_eq!((write.after, &write.orders), (Position::START, &journal(1)));
         assert!(answers(&mut core).is_empty(), "it is on its way to the disk");
-        core.written(write.log, end_of(&journal(1)));
+        core.written(write.log, end_of(&journal(1)), now);
         assert_eq!(answers(&mut core), [(1, PurchaseReply::Decided(GRANTED))]);
     }
 
@@ -426,15 +552,15 @@ mod tests {
     fn retries_join_the_purchase_in_flight_and_all_get_its_answer() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         next_batch(&mut core, now);
-        buy(&mut core, "a", 2);
+        buy(&mut core, "a", 2, now);
         let write = grant(&mut core, 0, now);
         assert!(answers(&mut core).is_empty(), "not durable yet");
-        buy(&mut core, "a", 3);
-        core.written(write.log, Position::START);
+        buy(&mut core, "a", 3, now);
+        core.written(write.log, Position::START, now);
         assert!(answers(&mut core).is_empty(), "nothing more is on disk");
-        core.written(write.log, end_of(&journal(1)));
+        core.written(write.log, end_of(&journal(1)), now);
         let granted = PurchaseReply::Decided(GRANTED);
         let all = [(1, granted.clone()), (2, granted.clone()), (3, granted)];
         assert_eq!(answers(&mut core), all);
@@ -446,15 +572,15 @@ mod tests {
         // Whose key it is, the catalog knows: the second's may have been decided long ago.
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         next_batch(&mut core, now);
-        core.purchase(purchase("a", 2), 2, present).unwrap();
+        core.purchase(purchase("a", 2), 2, now, present).unwrap();
         let reused = Decision::KeyReused;
         decided(&mut core, &[Verdict::Decided(reused)], now);
         assert_eq!(answers(&mut core), [(1, PurchaseReply::Decided(reused))]);
         assert_eq!(next_batch(&mut core, now), ["a"]);
         let write = grant(&mut core, 0, now);
-        core.written(write.log, end_of(&journal(1)));
+        core.written(write.log, end_of(&journal(1)), now);
         assert_eq!(answers(&mut core), [(2, PurchaseReply::Decided(GRANTED))]);
     }
 
@@ -462,10 +588,10 @@ mod tests {
     fn a_batch_in_doubt_goes_first_and_in_its_order() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
-        buy(&mut core, "b", 2);
+        buy(&mut core, "a", 1, now);
+        buy(&mut core, "b", 2, now);
         next_batch(&mut core, now);
-        buy(&mut core, "c", 3);
+        buy(&mut core, "c", 3, now);
         lose_answer(&mut core, now);
         assert_eq!(next_batch(&mut core, now), ["a", "b", "c"]);
     }
@@ -474,12 +600,12 @@ mod tests {
     fn a_purchase_that_must_wait_rests_and_does_not_hold_up_others() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         next_batch(&mut core, now);
         decided(&mut core, &[Verdict::Wait], now);
         assert!(answers(&mut core).is_empty());
         assert_eq!(core.next_step(now, present), SellStep::Rest(Some(now + REST)));
-        buy(&mut core, "b", 2);
+        buy(&mut core, "b", 2, now);
         assert_eq!(next_batch(&mut core, now), ["b"]);
         grant(&mut core, 0, now);
         assert_eq!(next_batch(&mut core, now + REST), ["a"]);
@@ -489,14 +615,14 @@ mod tests {
     fn a_queue_with_a_purchase_that_need_not_rest_sets_no_timer() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
-        buy(&mut core, "b", 2);
+        buy(&mut core, "a", 1, now);
+        buy(&mut core, "b", 2, now);
         next_batch(&mut core, now);
         decided(&mut core, &[Verdict::Wait, Verdict::Wait], now);
-        buy(&mut core, "c", 3);
+        buy(&mut core, "c", 3, now);
         assert_eq!(next_batch(&mut core, now), ["c"]);
         assert_eq!(core.next_step(now, present), SellStep::Rest(Some(now + REST)));
-        buy(&mut core, "d", 4);
+        buy(&mut core, "d", 4, now);
         assert_eq!(core.next_step(now, present), SellStep::Rest(None));
     }
 
@@ -504,8 +630,8 @@ mod tests {
     fn a_purchase_whose_waiters_are_gone_is_not_made() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
-        buy(&mut core, "b", 2);
+        buy(&mut core, "a", 1, now);
+        buy(&mut core, "b", 2, now);
         assert_eq!(next_batch_unless(&mut core, now, |waiter| *waiter == 1), ["b"]);
         assert_eq!(core.in_flight.len(), 1);
     }
@@ -514,9 +640,9 @@ mod tests {
     fn a_batch_that_the_catalog_rejects_does_not_hold_up_the_next() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         next_batch(&mut core, now);
-        buy(&mut core, "b", 2);
+        buy(&mut core, "b", 2, now);
         core.batch_answered(Epoch(1), BatchOutcome::Rejected, now, now);
         assert_eq!(next_batch(&mut core, now), ["b"]);
         assert_eq!(core.in_flight.len(), 1);
@@ -526,7 +652,7 @@ mod tests {
     fn a_purchase_whose_order_the_journal_has_lost_is_sent_again_without_another_order() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         next_batch(&mut core, now);
         // The disk refuses the row, and the catalog is restored from before it.
         core.batch_decided(Epoch(1), &[Verdict::Decided(GRANTED)], &stretch(0, 0), now);
@@ -538,21 +664,22 @@ mod tests {
 
     #[test]
     fn a_busy_leader_turns_new_purchases_away_and_lets_retries_join() {
+        let now = crate::clock::now();
         let mut core = leader(0);
         for key in 0..MOST_PURCHASES {
-            buy(&mut core, &key.to_string(), 1);
+            buy(&mut core, &key.to_string(), 1, now);
         }
-        assert_eq!(core.purchase(purchase("new", 1), 2, present), Err(Busy));
-        buy(&mut core, "7", 2);
+        assert_eq!(core.purchase(purchase("new", 1), 2, now, present), Err(Busy));
+        buy(&mut core, "7", 2, now);
     }
 
     #[test]
     fn a_leader_that_steps_down_redirects_all_waiters() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         next_batch(&mut core, now);
-        buy(&mut core, "b", 2);
+        buy(&mut core, "b", 2, now);
         core.recorded(leading(2, OTHER), core.leadership());
         let redirected = PurchaseReply::NotLeader(leading(2, OTHER));
         assert_eq!(answers(&mut core), [(1, redirected.clone()), (2, redirected)]);
@@ -563,7 +690,7 @@ mod tests {
     fn an_order_of_an_epoch_that_is_over_is_answered_by_the_next_leader() {
         let now = crate::clock::now();
         let mut core = leader(0);
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         next_batch(&mut core, now);
         core.take_effects();
         core.recorded(leading(2, OTHER), core.leadership());
@@ -576,9 +703,10 @@ mod tests {
 
     #[test]
     fn a_purchase_at_a_replica_that_does_not_lead_is_sent_to_the_leader() {
+        let now = crate::clock::now();
         let mut core = started(0);
         core.recorded(leading(4, OTHER), core.leadership());
-        buy(&mut core, "a", 1);
+        buy(&mut core, "a", 1, now);
         assert_eq!(answers(&mut core), [(1, PurchaseReply::NotLeader(leading(4, OTHER)))]);
     }
 }

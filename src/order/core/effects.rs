@@ -32,7 +32,7 @@ pub struct Effects<W> {
     pub answers: Vec<(W, PurchaseReply)>,
     /// What the operator should know.
     pub events: Vec<Event>,
-    /// The task that sells has something to do.
+    /// The task that sells looks again: it has something to do, or to wait for.
     pub work: bool,
     /// A leader accepted rows, or the leadership changed: the tasks that replicate look again.
     pub grown: bool,

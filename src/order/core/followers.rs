@@ -200,7 +200,7 @@ impl<W> Core<W> {
         if is_lost && self.followers_mut().is_some_and(|followers| followers.lost(follower)) {
             self.effects.events.push(Event::FollowerLost(follower));
         }
-        self.acknowledge();
+        self.acknowledge(now);
         next
     }
 
@@ -208,7 +208,7 @@ impl<W> Core<W> {
     pub fn drop_slow_followers(&mut self, now: Instant) {
         let slow = self.followers_mut().map(|followers| followers.drop_slow(now));
         self.effects.events.extend(slow.into_iter().flatten().map(Event::FollowerSlow));
-        self.acknowledge();
+        self.acknowledge(now);
     }
 
     /// Returns whether a live follower has yet to acknowledge a message.
@@ -363,7 +363,7 @@ mod tests {
         let mut core = leader(0);
         let write = core.take(&stretch(0, 3)).unwrap();
         assert_eq!(core.acknowledged_length(), Some(0));
-        core.written(write.log, end_of(&journal(3)));
+        core.written(write.log, end_of(&journal(3)), crate::clock::now());
         assert_eq!(core.acknowledged_length(), Some(3));
     }
 

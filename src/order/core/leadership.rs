@@ -227,7 +227,7 @@ mod tests {
         assert!(!core.try_to_lead());
         let write = core.take(&stretch(2, 4)).unwrap();
         assert!(!core.try_to_lead(), "accepted is not on disk yet");
-        core.written(write.log, end_of(&journal(4)));
+        core.written(write.log, end_of(&journal(4)), crate::clock::now());
         assert!(core.try_to_lead());
         assert_eq!(core.leads(), Some(Epoch(1)));
     }

@@ -38,6 +38,8 @@
 //! The rows on disk, which storage keeps. A comparison of every repeated row: rows that end within
 //! the log are skipped unchecked, and a contradiction is found when later rows reach the log's end.
 
+use std::time::Instant;
+
 use super::Core;
 use super::log_cache::LogCache;
 use crate::wire::order::{Order, OrderNumber, Position, Rows};
@@ -195,12 +197,12 @@ impl<W> Core<W> {
     }
 
     /// Notes that the log is on disk up to `end`.
-    pub fn written(&mut self, log: LogNumber, end: Position) {
+    pub fn written(&mut self, log: LogNumber, end: Position, now: Instant) {
         if self.log.number == log && end.length > self.log.durable.length {
             self.log.durable = end;
             self.log.last_write = LastWrite::Succeeded;
         }
-        self.acknowledge();
+        self.acknowledge(now);
     }
 
     /// Notes that rows which were accepted did not get to the disk. They must be fetched again, and
@@ -392,11 +394,11 @@ mod tests {
         let mut core = started(0);
         let write = core.take(&stretch(0, 1)).unwrap();
         core.begin_anew();
-        core.written(write.log, end_of(&journal(1)));
+        core.written(write.log, end_of(&journal(1)), crate::clock::now());
         assert_eq!(core.durable(), Position::START);
         let again = core.take(&stretch(0, 1)).unwrap();
         core.not_written(write.log);
-        core.written(again.log, end_of(&journal(1)));
+        core.written(again.log, end_of(&journal(1)), crate::clock::now());
         assert_eq!(core.durable(), end_of(&journal(1)));
     }
 }

@@ -25,6 +25,7 @@
 //! | who leads, and how a replica becomes leader and steps down | [`leadership`] |
 //! | what a follower is sent, and which followers an acknowledgement waits for | [`followers`] |
 //! | where a batch is cut, when an order is acknowledged | [`batches`] |
+//! | how long a batch gathers purchases | [`gathering`] |
 //! | what a retry under a key meets | [`in_flight`] |
 //! | what the service carries out | [`effects`] |
 //!
@@ -38,6 +39,7 @@
 pub mod batches;
 pub mod effects;
 pub mod followers;
+pub mod gathering;
 pub mod in_flight;
 pub mod leadership;
 pub mod log;
@@ -362,7 +364,7 @@ mod tests {
     /// The core takes the rows, and they get to the disk.
     pub(super) fn take_and_write(core: &mut Core<u32>, rows: &Rows) {
         let write = core.take(rows).unwrap();
-        core.written(write.log, core.accepted());
+        core.written(write.log, core.accepted(), crate::clock::now());
     }
 
     fn state(core: &Core<u32>) -> ReplicaState {
@@ -390,10 +392,10 @@ mod tests {
         core.not_written(write.log);
         core.not_written(write.log);
         assert_eq!(core.fitness(now), Fitness::Unfit);
-        core.written(write.log, core.durable());
+        core.written(write.log, core.durable(), crate::clock::now());
         assert_eq!(core.fitness(now), Fitness::Unfit, "nothing was written");
         assert_eq!(core.status(now).heard_ms, None);
-        core.written(write.log, end_of(&journal(1)));
+        core.written(write.log, end_of(&journal(1)), crate::clock::now());
         assert_eq!(core.fitness(now), Fitness::Ready);
         let later = now + Duration::from_millis(300);
         core.disk_answered(later);
@@ -506,7 +508,7 @@ mod tests {
 
     /// A batch is sent, and the row that it gets was committed before the catalog was restored.
     fn batch_of_a_restored_catalog(core: &mut Core<u32>, now: Instant) {
-        core.purchase(purchase("a", 1), 1, |_| false).unwrap();
+        core.purchase(purchase("a", 1), 1, now, |_| false).unwrap();
         let SellStep::Sell(epoch, _) = core.next_step(now, |_| false) else {
             unreachable!("it leads, and a purchase waits")
         };

@@ -55,7 +55,8 @@ impl Purchases {
             purchase.key = self.keys[client][attempt].clone();
         }
         state.members[member].waiting.insert(waiter);
-        let admitted = self.call(state, member, |core| core.purchase(purchase, waiter, |_| false));
+        let admitted =
+            self.call(state, member, |core| core.purchase(purchase, waiter, self.base, |_| false));
         admitted.expect("there are few");
     }
 

@@ -48,7 +48,7 @@ impl Purchases {
     }
 
     fn take_step(&self, core: &mut Core<Waiter>) -> SellStep {
-        // Whatever rests has rested long enough.
+        // Whatever rests or gathers has done so long enough.
         let step = core.next_step(self.base + Duration::from_secs(1), |_| false);
         if step == SellStep::Fetch && !self.keeps(Rule::LeadersBehindFetch) {
             return SellStep::Rest(None);
@@ -115,7 +115,7 @@ impl Purchases {
         self.queue_for_disk(state, member, write);
         if !self.keeps(Rule::DurableBeforeAcknowledgement) {
             // As if the disk had them.
-            self.call(state, member, |core| core.written(log, core.accepted()));
+            self.call(state, member, |core| core.written(log, core.accepted(), self.base));
         }
     }
 

@@ -163,7 +163,7 @@ impl Purchases {
         one.rows.extend(write.orders);
         if !one.is_writing() {
             // A write without rows is done when all before it is.
-            self.call(state, member, |core| core.written(write.log, write.after));
+            self.call(state, member, |core| core.written(write.log, write.after, self.base));
         }
     }
 
@@ -177,7 +177,7 @@ impl Purchases {
         }
         one.on_disk = one.rows.len();
         let log = one.log();
-        self.call(state, member, |core| core.written(log, end));
+        self.call(state, member, |core| core.written(log, end, self.base));
     }
 
     pub(super) fn fill_disk(&self, state: &mut State, member: usize) {

@@ -1,0 +1,253 @@
+//! How long a batch waits for more purchases before it goes to a catalog that is free.
+//!
+//! # The idea
+//!
+//! A batch costs the same messages, wake-ups and syncs however many purchases it has. Clients that
+//! were answered together often buy again together. If a batch went whenever the catalog is free, a
+//! purchase that came a moment before the others would go alone, be answered alone and come back
+//! alone: small groups would stay small.
+//!
+//! ```text
+//! five clients, each batch as soon as the catalog is free:
+//! catalog  [a··][b c·][d e·][a··][b c·][d e·]
+//! disks         [a···][b c··][d e··][a···][b c··]
+//!
+//! the same clients, a third of the batches:
+//! catalog  [a b c d e·]            [a b c d e·]
+//! disks                [a b c d e·]            [a b c d e·]
+//! ```
+//!
+//! So a batch waits until as many purchases are in flight as when the larger of the last two went,
+//! but in two cases only, in which more are likely to come soon:
+//!
+//! 1. *Orders are on their way to the disks.* Their clients are answered next. If these do not buy
+//!    again, the batch goes at the latest when the last of them is answered.
+//! 2. *Clients were answered just now.* They may come back at once. If they do not, the wait was in
+//!    vain, and has delayed those who came: then ever more batches go before the next such wait. So
+//!    one hardly ever happens for clients that take their time, or come independently.
+//!
+//! A client that is alone waits for none. (PostgreSQL's `commit_siblings` asks, too, whether others
+//! are at work, and its `commit_delay` then waits for a fixed time.)
+
+use std::time::{Duration, Instant};
+
+/// How long a batch waits at most after the last was decided, or after clients were answered: long
+/// beside a sync, short beside what a client notices. It matters if a disk or a follower is slow.
+pub const LONGEST_GATHERING: Duration = Duration::from_millis(10);
+/// How long a batch waits for clients that were answered, apart from [`RETURN_OF_EACH`]. A clock
+/// that counts whole milliseconds may make it a millisecond more, if they do not come.
+const RETURN: Duration = Duration::from_micros(500);
+/// How much longer for each that was in flight, as they are answered one after the other.
+const RETURN_OF_EACH: Duration = Duration::from_micros(30);
+/// The most batches that go without waiting for clients to come back, after waits in vain.
+const MOST_SKIPPED: u32 = 256;
+
+/// What a batch waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Gathering {
+    /// How many purchases were in flight when each of the last two batches went.
+    in_flight: [u32; 2],
+    /// When the catalog decided the last batch.
+    decided_at: Option<Instant>,
+    /// When clients were answered last.
+    answered_at: Option<Instant>,
+    /// Whether the next batch has waited for clients to come back.
+    has_waited: bool,
+    /// How many batches go before one waits for clients to come back.
+    left_to_skip: u32,
+    /// How many went so before the last that did.
+    backoff: u32,
+}
+
+impl Gathering {
+    /// Notes that the catalog has decided a batch.
+    pub(super) fn batch_decided(&mut self, now: Instant) {
+        self.decided_at = Some(now);
+    }
+
+    /// Notes that clients are answered.
+    pub(super) fn clients_answered(&mut self, now: Instant) {
+        self.answered_at = Some(now);
+    }
+
+    /// Returns until when a batch should wait for more purchases than these; `None` if it should
+    /// not.
+    pub(super) fn end(
+        &self,
+        in_flight: usize,
+        orders_are_on_their_way: bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        let end = if !self.misses_some(in_flight) {
+            None
+        } else if orders_are_on_their_way {
+            self.decided_at.map(|at| at + LONGEST_GATHERING)
+        } else if self.left_to_skip == 0 {
+            let all_return = (RETURN + RETURN_OF_EACH * self.usual()).min(LONGEST_GATHERING);
+            self.answered_at.map(|at| at + all_return)
+        } else {
+            None
+        };
+        end.filter(|end| now < *end)
+    }
+
+    /// Notes that a batch waits for clients to come back.
+    pub(super) fn waits_for_clients(&mut self) {
+        self.has_waited = true;
+    }
+
+    /// Notes that a batch goes, with all the purchases that it can have or while so many are in
+    /// flight.
+    pub(super) fn batch_goes(&mut self, is_full: bool, in_flight: usize) {
+        if std::mem::take(&mut self.has_waited) {
+            // Independent purchases may end a wait in time by chance, so a failure counts more.
+            self.backoff = if self.misses_some(in_flight) && !is_full {
+                (self.backoff * 4 + 4).min(MOST_SKIPPED)
+            } else {
+                self.backoff / 2
+            };
+            self.left_to_skip = self.backoff;
+        } else {
+            self.left_to_skip = self.left_to_skip.saturating_sub(1);
+        }
+        self.in_flight = [self.in_flight[1], u32::try_from(in_flight).unwrap_or(u32::MAX)];
+    }
+
+    /// Notes that there is no purchase left for the batch that has waited.
+    pub(super) fn nothing_goes(&mut self) {
+        self.has_waited = false;
+    }
+
+    fn misses_some(&self, in_flight: usize) -> bool {
+        u32::try_from(in_flight).is_ok_and(|in_flight| in_flight < self.usual())
+    }
+
+    /// The most purchases that were in flight when one of the last two batches went.
+    fn usual(&self) -> u32 {
+        self.in_flight[0].max(self.in_flight[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Five purchases were in flight when a batch went, and all are answered.
+    fn after_five(now: Instant) -> Gathering {
+        let mut gathering = Gathering::default();
+        gathering.batch_goes(false, 5);
+        gathering.batch_decided(now);
+        gathering.clients_answered(now);
+        gathering
+    }
+
+    /// Batches of a purchase that comes back alone, each after the one before was answered, and
+    /// which of them wait.
+    fn alone(gathering: &mut Gathering, batches: usize, now: Instant) -> Vec<usize> {
+        let mut waited = Vec::new();
+        for batch in 0..batches {
+            gathering.clients_answered(now);
+            // However the one before it went, more were in flight when one of two did.
+            gathering.in_flight = [5, 5];
+            if gathering.end(1, false, now).is_some() {
+                gathering.waits_for_clients();
+                waited.push(batch);
+            }
+            gathering.batch_goes(false, 1);
+        }
+        waited
+    }
+
+    #[test]
+    fn a_client_that_is_alone_waits_for_none() {
+        let now = crate::clock::now();
+        let mut gathering = Gathering::default();
+        for _ in 0..3 {
+            assert_eq!(gathering.end(1, true, now), None);
+            assert_eq!(gathering.end(1, false, now), None);
+            gathering.batch_goes(false, 1);
+            gathering.batch_decided(now);
+            gathering.clients_answered(now);
+        }
+    }
+
+    #[test]
+    fn a_batch_waits_while_orders_are_on_their_way_to_the_disks() {
+        let now = crate::clock::now();
+        let gathering = after_five(now);
+        assert_eq!(gathering.end(4, true, now), Some(now + LONGEST_GATHERING));
+        assert_eq!(gathering.end(4, true, now + LONGEST_GATHERING), None);
+        assert_eq!(gathering.end(5, true, now), None);
+    }
+
+    #[test]
+    fn a_batch_waits_a_moment_for_clients_that_were_answered() {
+        let now = crate::clock::now();
+        let mut gathering = after_five(now);
+        let end = now + Duration::from_micros(650);
+        assert_eq!(gathering.end(4, false, now), Some(end));
+        assert_eq!(gathering.end(4, false, end), None);
+        assert_eq!(gathering.end(5, false, now), None);
+        gathering.batch_goes(false, 4);
+        assert_eq!(gathering.end(4, false, now), Some(end), "there were five before");
+        gathering.batch_goes(false, 4);
+        assert_eq!(gathering.end(4, false, now), None);
+    }
+
+    #[test]
+    fn clients_that_come_back_are_waited_for_each_time() {
+        let now = crate::clock::now();
+        let mut gathering = after_five(now);
+        for _ in 0..100 {
+            assert!(gathering.end(1, false, now).is_some());
+            gathering.waits_for_clients();
+            gathering.batch_goes(false, 5);
+        }
+    }
+
+    #[test]
+    fn clients_that_do_not_come_back_are_waited_for_ever_more_rarely() {
+        let now = crate::clock::now();
+        let waited = alone(&mut Gathering::default(), 1_000, now);
+        assert_eq!(waited, [0, 5, 26, 111, 368, 625, 882]);
+    }
+
+    #[test]
+    fn clients_that_come_back_again_are_soon_waited_for_each_time() {
+        let now = crate::clock::now();
+        let mut gathering = Gathering::default();
+        alone(&mut gathering, 200, now);
+        let mut waited = Vec::new();
+        for batch in 0..500 {
+            gathering.clients_answered(now);
+            if gathering.end(1, false, now).is_some() {
+                gathering.waits_for_clients();
+                waited.push(batch);
+            }
+            gathering.batch_goes(false, 5);
+        }
+        // As many go without as are left of 256, then 128, 64 …
+        assert_eq!(waited[..9], [168, 297, 362, 395, 412, 421, 426, 429, 431]);
+        assert_eq!(waited[9..].len(), 500 - 432);
+    }
+
+    #[test]
+    fn a_crowd_that_stays_away_is_not_waited_for_longer_than_a_disk() {
+        let now = crate::clock::now();
+        let mut gathering = Gathering::default();
+        gathering.batch_goes(true, 4_096);
+        gathering.clients_answered(now);
+        assert_eq!(gathering.end(1, false, now), Some(now + LONGEST_GATHERING));
+    }
+
+    #[test]
+    fn a_wait_that_fills_a_batch_was_not_in_vain() {
+        let now = crate::clock::now();
+        let mut gathering = Gathering::default();
+        gathering.batch_goes(true, 1_000);
+        gathering.clients_answered(now);
+        gathering.waits_for_clients();
+        gathering.batch_goes(true, 300);
+        assert!(gathering.end(1, false, now).is_some());
+    }
+}
