@@ -263,25 +263,30 @@ make_tables() {
     fail "migrate: $(cat -- "$work/migrate.log")"
 }
 
-# The store's own client queries at a fixed rate, alone and while others order.
+# The store's own client queries at a fixed rate, alone and while others order: the store, and a
+# bare handler, which shows how much of the difference is the machine's.
 row_beside() { # FOLDER
-  local round
+  local round bare store
   begin_csv "$1/figures.csv" "$FIGURES"
+  start_bare
   open_cluster "$STOCKED"
-  query_at_a_rate warm >/dev/null 2>&1
+  bare=$peer_address:$PEER_PORT store=$address:8080
+  query_at_a_rate warm "$store" >/dev/null 2>&1
   for ((round = 1; round <= rounds; round++)); do
-    query_at_a_rate alone
-    "$load" store "${MANY_CLIENTS[0]}" "$((seconds + 2))" "$address:8080" >"$work/load.csv" &
+    query_at_a_rate alone "$store"
+    query_at_a_rate bare "$bare"
+    "$load" store "${MANY_CLIENTS[0]}" "$((2 * seconds + 3))" "$store" >"$work/load.csv" &
     client=$!
     sleep 1
-    query_at_a_rate beside
+    query_at_a_rate beside "$store"
+    query_at_a_rate bare-beside "$bare"
     wait "$client"
     client=
   done
 }
 
-query_at_a_rate() { # SYSTEM
-  "$TOYSTORE_BIN" client --frontend "$address:8080" -c "$QUERY_CLIENTS" -d "$seconds" -p 0 \
+query_at_a_rate() { # SYSTEM ADDRESS
+  "$TOYSTORE_BIN" client --frontend "$2" -c "$QUERY_CLIENTS" -d "$seconds" -p 0 \
     --rate "$QUERY_RATE" --seed 1 --format csv --fail-if 'errors>0' </dev/null >"$work/client.csv"
   awk -F , -v start="${round-},$1,$QUERY_CLIENTS" -v seconds="$seconds" '
     $1 == "all" && $2 == "query" {

@@ -9,7 +9,7 @@
 #   few         the same of 5 clients: how long one takes
 #   engines     orders of 5 and 64 clients at the store on SQLite, on SQLite with TLS between roles,
 #               and on PostgreSQL with one of two standbys, and with both
-#   beside      queries while 64 clients order, and alone
+#   beside      queries while 64 clients order, and alone: the store, and a bare handler
 #   flood       orders of 5 clients while 1,000 connections ask one role for its metrics, and alone
 #   killed      how long nothing is sold when the leader is killed, beside etcd
 #   stopped     the same when it is stopped (SIGSTOP); and whether 1,000 clients make a leader

@@ -8,12 +8,16 @@ use crate::Problem;
 
 /// What the store answers, to the byte.
 const TOY: &str = r#"{"data":{"name":"Tux","price":15.99,"quantity":1000000}}"#;
+/// The list that the store's client begins with.
+const TOYS: &str = r#"{"data":[{"name":"Tux","price":15.99,"quantity":1000000}]}"#;
 
 /// Serves until the standard input ends, so that it cannot outlive the script that started it.
 pub(crate) fn serve(address: &str) -> Result<(), Problem> {
     actix_web::rt::System::new().block_on(async {
         let server = HttpServer::new(|| {
-            App::new().route("/products/{name}", web::get().to(|| async { answer() }))
+            App::new()
+                .route("/products/{name}", web::get().to(|| async { answer(TOY) }))
+                .route("/products", web::get().to(|| async { answer(TOYS) }))
         })
         .disable_signals()
         .bind(address)?
@@ -31,10 +35,10 @@ pub(crate) fn serve(address: &str) -> Result<(), Problem> {
     })
 }
 
-fn answer() -> HttpResponse {
+fn answer(body: &'static str) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/json")
         .insert_header(("cache-control", "no-store"))
         .insert_header(("x-cache", "hit"))
-        .body(TOY)
+        .body(body)
 }

@@ -16,7 +16,7 @@ const ROWS: [&str; 13] = [
     "start", "opening", "catch-up", "replicas",
 ];
 /// What the systems are called in a table.
-const NAMES: [(&str, &str); 17] = [
+const NAMES: [(&str, &str); 18] = [
     ("store", "the store"),
     ("bare", "a bare actix handler"),
     ("nginx", "nginx"),
@@ -30,6 +30,7 @@ const NAMES: [(&str, &str); 17] = [
     ("postgres-both", "the store on PostgreSQL, both standbys"),
     ("alone", "queries alone"),
     ("beside", "queries beside orders"),
+    ("bare-beside", "a bare actix handler beside orders"),
     ("undisturbed", "orders alone"),
     ("at-catalog", "orders, and a flood at the catalog"),
     ("at-leader", "orders, and a flood at the leader"),
@@ -169,6 +170,16 @@ impl Record {
             let alone = self.median("beside", "alone", None, Figure::P99)?;
             let what = "queries while 64 clients order: p99, ms";
             self.line(what, Figure::P99, beside, ("alone", alone), Goal::AtMost(2.0));
+            // Without a goal: it tells what the machine's part is. (Older data have none.)
+            let of = |system| self.samples("beside", system, None, Figure::P99);
+            if let (Ok(bare), Ok(busy)) = (middle(&of("bare")?), middle(&of("bare-beside")?)) {
+                self.lines.push(format!(
+                    "| the same of a bare actix handler | {} | alone | {} | {} | | |",
+                    Figure::P99.text(busy),
+                    Figure::P99.text(bare),
+                    rounded(busy / bare),
+                ));
+            }
         }
         self.flood()
     }
