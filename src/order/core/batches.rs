@@ -160,7 +160,7 @@ impl<W> Core<W> {
             return SellStep::Rest(rests.min().flatten());
         }
         let is_full = purchases.len() == MOST_IN_BATCH;
-        self.batches.gathering.batch_goes(is_full, self.in_flight.len());
+        self.batches.gathering.batch_goes(is_full, self.in_flight.len(), now);
         let (leader, log) = (self.id, self.accepted());
         SellStep::Sell(epoch, CommitRequest { leader, epoch, log, purchases })
     }

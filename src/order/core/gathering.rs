@@ -83,12 +83,17 @@ impl Gathering {
         } else if orders_are_on_their_way {
             self.decided_at.map(|at| at + LONGEST_GATHERING)
         } else if self.left_to_skip == 0 {
-            let all_return = (RETURN + RETURN_OF_EACH * self.usual()).min(LONGEST_GATHERING);
-            self.answered_at.map(|at| at + all_return)
+            self.all_returned_at()
         } else {
             None
         };
         end.filter(|end| now < *end)
+    }
+
+    /// When all clients that were answered are back, if they come back at once.
+    fn all_returned_at(&self) -> Option<Instant> {
+        let within = (RETURN + RETURN_OF_EACH * self.usual()).min(LONGEST_GATHERING);
+        self.answered_at.map(|at| at + within)
     }
 
     /// Notes that a batch waits for clients to come back.
@@ -98,10 +103,13 @@ impl Gathering {
 
     /// Notes that a batch goes, with all the purchases that it can have or while so many are in
     /// flight.
-    pub(super) fn batch_goes(&mut self, is_full: bool, in_flight: usize) {
+    pub(super) fn batch_goes(&mut self, is_full: bool, in_flight: usize, now: Instant) {
         if std::mem::take(&mut self.has_waited) {
+            // The last may have come after the end and before the timer, which is coarse.
+            let is_late = self.all_returned_at().is_some_and(|end| now >= end);
+            let is_whole = is_full || !self.misses_some(in_flight);
             // Independent purchases may end a wait in time by chance, so a failure counts more.
-            self.backoff = if self.misses_some(in_flight) && !is_full {
+            self.backoff = if is_late || !is_whole {
                 (self.backoff * 4 + 4).min(MOST_SKIPPED)
             } else {
                 self.backoff / 2
@@ -135,7 +143,7 @@ mod tests {
     /// Five purchases were in flight when a batch went, and all are answered.
     fn after_five(now: Instant) -> Gathering {
         let mut gathering = Gathering::default();
-        gathering.batch_goes(false, 5);
+        gathering.batch_goes(false, 5, now);
         gathering.batch_decided(now);
         gathering.clients_answered(now);
         gathering
@@ -153,7 +161,7 @@ mod tests {
                 gathering.waits_for_clients();
                 waited.push(batch);
             }
-            gathering.batch_goes(false, 1);
+            gathering.batch_goes(false, 1, now);
         }
         waited
     }
@@ -165,7 +173,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(gathering.end(1, true, now), None);
             assert_eq!(gathering.end(1, false, now), None);
-            gathering.batch_goes(false, 1);
+            gathering.batch_goes(false, 1, now);
             gathering.batch_decided(now);
             gathering.clients_answered(now);
         }
@@ -188,9 +196,9 @@ mod tests {
         assert_eq!(gathering.end(4, false, now), Some(end));
         assert_eq!(gathering.end(4, false, end), None);
         assert_eq!(gathering.end(5, false, now), None);
-        gathering.batch_goes(false, 4);
+        gathering.batch_goes(false, 4, now);
         assert_eq!(gathering.end(4, false, now), Some(end), "there were five before");
-        gathering.batch_goes(false, 4);
+        gathering.batch_goes(false, 4, now);
         assert_eq!(gathering.end(4, false, now), None);
     }
 
@@ -201,7 +209,7 @@ mod tests {
         for _ in 0..100 {
             assert!(gathering.end(1, false, now).is_some());
             gathering.waits_for_clients();
-            gathering.batch_goes(false, 5);
+            gathering.batch_goes(false, 5, now);
         }
     }
 
@@ -224,7 +232,7 @@ mod tests {
                 gathering.waits_for_clients();
                 waited.push(batch);
             }
-            gathering.batch_goes(false, 5);
+            gathering.batch_goes(false, 5, now);
         }
         // As many go without as are left of 256, then 128, 64 …
         assert_eq!(waited[..9], [168, 297, 362, 395, 412, 421, 426, 429, 431]);
@@ -235,19 +243,30 @@ mod tests {
     fn a_crowd_that_stays_away_is_not_waited_for_longer_than_a_disk() {
         let now = crate::clock::now();
         let mut gathering = Gathering::default();
-        gathering.batch_goes(true, 4_096);
+        gathering.batch_goes(true, 4_096, now);
         gathering.clients_answered(now);
         assert_eq!(gathering.end(1, false, now), Some(now + LONGEST_GATHERING));
+    }
+
+    #[test]
+    fn clients_that_came_back_late_were_waited_for_in_vain() {
+        let now = crate::clock::now();
+        let mut gathering = after_five(now);
+        let end = gathering.end(1, false, now).unwrap();
+        gathering.waits_for_clients();
+        gathering.batch_goes(false, 5, end);
+        gathering.clients_answered(end);
+        assert_eq!(gathering.end(1, false, end), None);
     }
 
     #[test]
     fn a_wait_that_fills_a_batch_was_not_in_vain() {
         let now = crate::clock::now();
         let mut gathering = Gathering::default();
-        gathering.batch_goes(true, 1_000);
+        gathering.batch_goes(true, 1_000, now);
         gathering.clients_answered(now);
         gathering.waits_for_clients();
-        gathering.batch_goes(true, 300);
+        gathering.batch_goes(true, 300, now);
         assert!(gathering.end(1, false, now).is_some());
     }
 }
