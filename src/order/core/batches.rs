@@ -148,7 +148,7 @@ impl<W> Core<W> {
         self.batches.rests_until = self.gathers_until(now);
         if let Some(end) = self.batches.rests_until {
             if self.batches.unacknowledged.is_empty() {
-                self.batches.gathering.waits_for_clients();
+                self.batches.gathering.waits_for_clients(end);
             }
             return SellStep::Rest(Some(end));
         }

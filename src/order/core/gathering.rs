@@ -33,9 +33,9 @@ use std::time::{Duration, Instant};
 
 /// How long a batch waits at most after the last was decided, or after clients were answered: long
 /// beside a sync, short beside what a client notices. It matters if a disk or a follower is slow.
-pub const LONGEST_GATHERING: Duration = Duration::from_millis(10);
+pub(super) const LONGEST_GATHERING: Duration = Duration::from_millis(10);
 /// How long a batch waits for clients that were answered, apart from [`RETURN_OF_EACH`]. A clock
-/// that counts whole milliseconds may make it a millisecond more, if they do not come.
+/// that counts whole milliseconds may make it a millisecond longer, if they do not come.
 const RETURN: Duration = Duration::from_micros(500);
 /// How much longer for each that was in flight, as they are answered one after the other.
 const RETURN_OF_EACH: Duration = Duration::from_micros(30);
@@ -51,8 +51,8 @@ pub(super) struct Gathering {
     decided_at: Option<Instant>,
     /// When clients were answered last.
     answered_at: Option<Instant>,
-    /// Whether the next batch has waited for clients to come back.
-    has_waited: bool,
+    /// Until when the next batch waits for clients to come back, or has waited.
+    waits_until: Option<Instant>,
     /// How many batches go before one waits for clients to come back.
     left_to_skip: u32,
     /// How many went so before the last that did.
@@ -83,36 +83,30 @@ impl Gathering {
         } else if orders_are_on_their_way {
             self.decided_at.map(|at| at + LONGEST_GATHERING)
         } else if self.left_to_skip == 0 {
-            self.all_returned_at()
+            let within = (RETURN + RETURN_OF_EACH * self.usual()).min(LONGEST_GATHERING);
+            self.answered_at.map(|at| at + within)
         } else {
             None
         };
         end.filter(|end| now < *end)
     }
 
-    /// When all clients that were answered are back, if they come back at once.
-    fn all_returned_at(&self) -> Option<Instant> {
-        let within = (RETURN + RETURN_OF_EACH * self.usual()).min(LONGEST_GATHERING);
-        self.answered_at.map(|at| at + within)
-    }
-
     /// Notes that a batch waits for clients to come back.
-    pub(super) fn waits_for_clients(&mut self) {
-        self.has_waited = true;
+    pub(super) fn waits_for_clients(&mut self, end: Instant) {
+        self.waits_until = Some(end);
     }
 
     /// Notes that a batch goes, with all the purchases that it can have or while so many are in
     /// flight.
     pub(super) fn batch_goes(&mut self, is_full: bool, in_flight: usize, now: Instant) {
-        if std::mem::take(&mut self.has_waited) {
+        if let Some(end) = self.waits_until.take() {
             // The last may have come after the end and before the timer, which is coarse.
-            let is_late = self.all_returned_at().is_some_and(|end| now >= end);
-            let is_whole = is_full || !self.misses_some(in_flight);
+            let is_in_time = now < end && (is_full || !self.misses_some(in_flight));
             // Independent purchases may end a wait in time by chance, so a failure counts more.
-            self.backoff = if is_late || !is_whole {
-                (self.backoff * 4 + 4).min(MOST_SKIPPED)
-            } else {
+            self.backoff = if is_in_time {
                 self.backoff / 2
+            } else {
+                (self.backoff * 4 + 4).min(MOST_SKIPPED)
             };
             self.left_to_skip = self.backoff;
         } else {
@@ -123,7 +117,7 @@ impl Gathering {
 
     /// Notes that there is no purchase left for the batch that has waited.
     pub(super) fn nothing_goes(&mut self) {
-        self.has_waited = false;
+        self.waits_until = None;
     }
 
     fn misses_some(&self, in_flight: usize) -> bool {
@@ -140,13 +134,22 @@ impl Gathering {
 mod tests {
     use super::*;
 
-    /// Five purchases were in flight when a batch went, and all are answered.
-    fn after_five(now: Instant) -> Gathering {
+    /// So many purchases were in flight when a batch went, and all are answered.
+    fn after(in_flight: usize, now: Instant) -> Gathering {
         let mut gathering = Gathering::default();
-        gathering.batch_goes(false, 5, now);
+        gathering.batch_goes(false, in_flight, now);
         gathering.batch_decided(now);
         gathering.clients_answered(now);
         gathering
+    }
+
+    /// One purchase is there: does its batch wait for others to come back?
+    fn waits(gathering: &mut Gathering, now: Instant) -> bool {
+        let end = gathering.end(1, false, now);
+        if let Some(end) = end {
+            gathering.waits_for_clients(end);
+        }
+        end.is_some()
     }
 
     /// Batches of a purchase that comes back alone, each after the one before was answered, and
@@ -157,8 +160,7 @@ mod tests {
             gathering.clients_answered(now);
             // However the one before it went, more were in flight when one of two did.
             gathering.in_flight = [5, 5];
-            if gathering.end(1, false, now).is_some() {
-                gathering.waits_for_clients();
+            if waits(gathering, now) {
                 waited.push(batch);
             }
             gathering.batch_goes(false, 1, now);
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn a_batch_waits_while_orders_are_on_their_way_to_the_disks() {
         let now = crate::clock::now();
-        let gathering = after_five(now);
+        let gathering = after(5, now);
         assert_eq!(gathering.end(4, true, now), Some(now + LONGEST_GATHERING));
         assert_eq!(gathering.end(4, true, now + LONGEST_GATHERING), None);
         assert_eq!(gathering.end(5, true, now), None);
@@ -191,7 +193,7 @@ mod tests {
     #[test]
     fn a_batch_waits_a_moment_for_clients_that_were_answered() {
         let now = crate::clock::now();
-        let mut gathering = after_five(now);
+        let mut gathering = after(5, now);
         let end = now + Duration::from_micros(650);
         assert_eq!(gathering.end(4, false, now), Some(end));
         assert_eq!(gathering.end(4, false, end), None);
@@ -205,10 +207,9 @@ mod tests {
     #[test]
     fn clients_that_come_back_are_waited_for_each_time() {
         let now = crate::clock::now();
-        let mut gathering = after_five(now);
+        let mut gathering = after(5, now);
         for _ in 0..100 {
-            assert!(gathering.end(1, false, now).is_some());
-            gathering.waits_for_clients();
+            assert!(waits(&mut gathering, now));
             gathering.batch_goes(false, 5, now);
         }
     }
@@ -228,8 +229,7 @@ mod tests {
         let mut waited = Vec::new();
         for batch in 0..500 {
             gathering.clients_answered(now);
-            if gathering.end(1, false, now).is_some() {
-                gathering.waits_for_clients();
+            if waits(&mut gathering, now) {
                 waited.push(batch);
             }
             gathering.batch_goes(false, 5, now);
@@ -242,31 +242,26 @@ mod tests {
     #[test]
     fn a_crowd_that_stays_away_is_not_waited_for_longer_than_a_disk() {
         let now = crate::clock::now();
-        let mut gathering = Gathering::default();
-        gathering.batch_goes(true, 4_096, now);
-        gathering.clients_answered(now);
-        assert_eq!(gathering.end(1, false, now), Some(now + LONGEST_GATHERING));
+        assert_eq!(after(4_096, now).end(1, false, now), Some(now + LONGEST_GATHERING));
     }
 
     #[test]
     fn clients_that_came_back_late_were_waited_for_in_vain() {
         let now = crate::clock::now();
-        let mut gathering = after_five(now);
-        let end = gathering.end(1, false, now).unwrap();
-        gathering.waits_for_clients();
-        gathering.batch_goes(false, 5, end);
-        gathering.clients_answered(end);
-        assert_eq!(gathering.end(1, false, end), None);
+        let mut gathering = after(5, now);
+        assert!(waits(&mut gathering, now));
+        let late = gathering.end(1, false, now).unwrap();
+        gathering.batch_goes(false, 5, late);
+        gathering.clients_answered(late);
+        assert!(!waits(&mut gathering, late));
     }
 
     #[test]
     fn a_wait_that_fills_a_batch_was_not_in_vain() {
         let now = crate::clock::now();
-        let mut gathering = Gathering::default();
-        gathering.batch_goes(true, 1_000, now);
-        gathering.clients_answered(now);
-        gathering.waits_for_clients();
+        let mut gathering = after(1_000, now);
+        assert!(waits(&mut gathering, now));
         gathering.batch_goes(true, 300, now);
-        assert!(gathering.end(1, false, now).is_some());
+        assert!(waits(&mut gathering, now));
     }
 }
