@@ -132,7 +132,7 @@ impl<W> Core<W> {
     fn gathers_until(&self, now: Instant) -> Option<Instant> {
         let Batches { queue, unacknowledged, gathering, .. } = &self.batches;
         let may_grow = !queue.is_empty() && queue.len() < MOST_IN_BATCH;
-        let end = || gathering.end(self.in_flight.len(), !unacknowledged.is_empty(), now);
+        let end = || gathering.end(self.in_flight.len(), unacknowledged.len(), now);
         may_grow.then(end).flatten()
     }
 
@@ -454,26 +454,35 @@ mod tests {
         decided(core, &verdicts, now).expect("rows that continue the log")
     }
 
-    /// Three purchases are at the catalog together, and a fourth comes; the three are granted.
+    /// A purchase is at the catalog, three more come, and it is granted: four were in flight when
+    /// the batch of the three went, which is at the catalog now.
     fn leader_of_four_clients(now: Instant) -> (Core<u32>, Write) {
         let mut core = leader(0);
-        for key in ["a", "b", "c"] {
+        buy(&mut core, "a", 1, now);
+        assert_eq!(next_batch(&mut core, now), ["a"]);
+        for key in ["b", "c", "d"] {
             buy(&mut core, key, 1, now);
         }
-        assert_eq!(next_batch(&mut core, now), ["a", "b", "c"]);
-        buy(&mut core, "d", 1, now);
-        let write = grant_many(&mut core, 0, 3, now);
-        assert_eq!(next_batch(&mut core, now), ["d"], "four are in flight, and no batch had more");
+        let write = grant(&mut core, 0, now);
+        assert_eq!(next_batch(&mut core, now), ["b", "c", "d"], "no batch had more in flight");
+        (core, write)
+    }
+
+    /// Their batch is decided: one order is on its way to the disks, and no other purchase waits.
+    fn leader_with_one_of_four(now: Instant) -> (Core<u32>, Write) {
+        let (mut core, write) = leader_of_four_clients(now);
+        core.written(write.log, end_of(&journal(1)), now);
+        let [granted, refused] =
+            [Decision::Granted(OrderNumber(1)), Decision::OutOfStock].map(Verdict::Decided);
+        let write = decided(&mut core, &[granted, refused, refused], now).expect("a row");
+        core.take_effects();
         (core, write)
     }
 
     #[test]
     fn a_batch_gathers_as_many_as_before_while_orders_are_on_their_way_to_the_disks() {
         let now = crate::clock::now();
-        let (mut core, write) = leader_of_four_clients(now);
-        core.written(write.log, end_of(&journal(3)), now);
-        grant_many(&mut core, 3, 1, now);
-        core.take_effects();
+        let (mut core, _) = leader_with_one_of_four(now);
         let waits = SellStep::Rest(Some(now + LONGEST_GATHERING));
         buy(&mut core, "e", 1, now);
         assert!(core.take_effects().work, "the task has to know until when");
@@ -487,11 +496,23 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_disk_does_not_hold_up_the_next_batch_for_long() {
+    fn a_batch_gathers_as_many_as_are_on_their_way_to_the_disks() {
         let now = crate::clock::now();
         let (mut core, write) = leader_of_four_clients(now);
         core.written(write.log, end_of(&journal(1)), now);
-        decided(&mut core, &[Verdict::Decided(Decision::OutOfStock)], now);
+        grant_many(&mut core, 1, 3, now);
+        for key in ["e", "f"] {
+            buy(&mut core, key, 1, now);
+            assert_eq!(next_batch(&mut core, now), [""; 0], "fewer than the three before");
+        }
+        buy(&mut core, "g", 1, now);
+        assert_eq!(next_batch(&mut core, now), ["e", "f", "g"]);
+    }
+
+    #[test]
+    fn a_slow_disk_does_not_hold_up_the_next_batch_for_long() {
+        let now = crate::clock::now();
+        let (mut core, _) = leader_with_one_of_four(now);
         buy(&mut core, "e", 1, now);
         assert_eq!(next_batch(&mut core, now), [""; 0]);
         assert_eq!(next_batch(&mut core, now + LONGEST_GATHERING), ["e"]);
@@ -500,20 +521,18 @@ mod tests {
     #[test]
     fn a_batch_waits_a_moment_for_the_clients_that_were_answered() {
         let now = crate::clock::now();
-        let (mut core, write) = leader_of_four_clients(now);
-        core.written(write.log, end_of(&journal(3)), now);
-        let write = grant_many(&mut core, 3, 1, now);
+        let (mut core, write) = leader_with_one_of_four(now);
         buy(&mut core, "e", 1, now);
         core.take_effects();
-        core.written(write.log, end_of(&journal(4)), now);
+        core.written(write.log, end_of(&journal(2)), now);
         assert!(core.take_effects().work, "it waits for something else now");
         let SellStep::Rest(Some(end)) = core.next_step(now, present) else {
             unreachable!("four clients may come back")
         };
         assert!(end < now + LONGEST_GATHERING);
         assert_eq!(next_batch(&mut core, end), ["e"]);
-        let write = grant_many(&mut core, 4, 1, end);
-        core.written(write.log, end_of(&journal(5)), end);
+        let write = grant_many(&mut core, 2, 1, end);
+        core.written(write.log, end_of(&journal(3)), end);
         buy(&mut core, "f", 1, end);
         assert_eq!(next_batch(&mut core, end), ["f"], "they did not come back the last time");
     }

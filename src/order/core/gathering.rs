@@ -21,7 +21,9 @@
 //! but in two cases only, in which more are likely to come soon:
 //!
 //! 1. *Orders are on their way to the disks.* Their clients are answered next. If these do not buy
-//!    again, the batch goes at the latest when the last of them is answered.
+//!    again, the batch goes at the latest when the last of them is answered. A batch that is
+//!    smaller than these orders waits for them in any case: of two groups that take turns, all
+//!    purchases are in flight whenever a batch goes, and they would take turns for ever.
 //! 2. *Clients were answered just now.* They may come back at once. If they do not, the wait was in
 //!    vain, and has delayed those who came: then ever more batches go before the next such wait. So
 //!    one hardly ever happens for clients that take their time, or come independently.
@@ -70,17 +72,18 @@ impl Gathering {
         self.answered_at = Some(now);
     }
 
-    /// Returns until when a batch should wait for more purchases than these; `None` if it should
-    /// not.
+    /// Returns until when a batch should wait for more purchases than those that are in flight, of
+    /// which some are orders on their way to the disks; `None` if it should not.
     pub(super) fn end(
         &self,
         in_flight: usize,
-        orders_are_on_their_way: bool,
+        on_their_way: usize,
         now: Instant,
     ) -> Option<Instant> {
-        let end = if !self.misses_some(in_flight) {
+        let is_smaller = in_flight < 2 * on_their_way;
+        let end = if !is_smaller && !self.misses_some(in_flight) {
             None
-        } else if orders_are_on_their_way {
+        } else if on_their_way > 0 {
             self.decided_at.map(|at| at + LONGEST_GATHERING)
         } else if self.left_to_skip == 0 {
             let within = (RETURN + RETURN_OF_EACH * self.usual()).min(LONGEST_GATHERING);
@@ -145,7 +148,7 @@ mod tests {
 
     /// One purchase is there: does its batch wait for others to come back?
     fn waits(gathering: &mut Gathering, now: Instant) -> bool {
-        let end = gathering.end(1, false, now);
+        let end = gathering.end(1, 0, now);
         if let Some(end) = end {
             gathering.waits_for_clients(end);
         }
@@ -173,8 +176,7 @@ mod tests {
         let now = crate::clock::now();
         let mut gathering = Gathering::default();
         for _ in 0..3 {
-            assert_eq!(gathering.end(1, true, now), None);
-            assert_eq!(gathering.end(1, false, now), None);
+            assert_eq!(gathering.end(1, 0, now), None);
             gathering.batch_goes(false, 1, now);
             gathering.batch_decided(now);
             gathering.clients_answered(now);
@@ -185,9 +187,18 @@ mod tests {
     fn a_batch_waits_while_orders_are_on_their_way_to_the_disks() {
         let now = crate::clock::now();
         let gathering = after(5, now);
-        assert_eq!(gathering.end(4, true, now), Some(now + LONGEST_GATHERING));
-        assert_eq!(gathering.end(4, true, now + LONGEST_GATHERING), None);
-        assert_eq!(gathering.end(5, true, now), None);
+        assert_eq!(gathering.end(4, 1, now), Some(now + LONGEST_GATHERING));
+        assert_eq!(gathering.end(4, 1, now + LONGEST_GATHERING), None);
+        assert_eq!(gathering.end(5, 1, now), None);
+    }
+
+    #[test]
+    fn a_batch_waits_for_more_orders_than_its_own_although_all_are_in_flight() {
+        let now = crate::clock::now();
+        let gathering = after(5, now);
+        assert_eq!(gathering.end(5, 3, now), Some(now + LONGEST_GATHERING), "two wait for three");
+        assert_eq!(gathering.end(5, 2, now), None, "three do not wait for two");
+        assert_eq!(gathering.end(6, 3, now), None, "groups of the same size may take turns");
     }
 
     #[test]
@@ -195,13 +206,13 @@ mod tests {
         let now = crate::clock::now();
         let mut gathering = after(5, now);
         let end = now + Duration::from_micros(650);
-        assert_eq!(gathering.end(4, false, now), Some(end));
-        assert_eq!(gathering.end(4, false, end), None);
-        assert_eq!(gathering.end(5, false, now), None);
+        assert_eq!(gathering.end(4, 0, now), Some(end));
+        assert_eq!(gathering.end(4, 0, end), None);
+        assert_eq!(gathering.end(5, 0, now), None);
         gathering.batch_goes(false, 4, now);
-        assert_eq!(gathering.end(4, false, now), Some(end), "there were five before");
+        assert_eq!(gathering.end(4, 0, now), Some(end), "there were five before");
         gathering.batch_goes(false, 4, now);
-        assert_eq!(gathering.end(4, false, now), None);
+        assert_eq!(gathering.end(4, 0, now), None);
     }
 
     #[test]
@@ -242,7 +253,7 @@ mod tests {
     #[test]
     fn a_crowd_that_stays_away_is_not_waited_for_longer_than_a_disk() {
         let now = crate::clock::now();
-        assert_eq!(after(4_096, now).end(1, false, now), Some(now + LONGEST_GATHERING));
+        assert_eq!(after(4_096, now).end(1, 0, now), Some(now + LONGEST_GATHERING));
     }
 
     #[test]
@@ -250,7 +261,7 @@ mod tests {
         let now = crate::clock::now();
         let mut gathering = after(5, now);
         assert!(waits(&mut gathering, now));
-        let late = gathering.end(1, false, now).unwrap();
+        let late = gathering.end(1, 0, now).unwrap();
         gathering.batch_goes(false, 5, late);
         gathering.clients_answered(late);
         assert!(!waits(&mut gathering, late));
