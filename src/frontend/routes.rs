@@ -85,7 +85,7 @@ pub(super) fn configure(
         );
     traces::configure(config, roles);
     health::routes(config, Role::Frontend(service.number), Arc::clone(service) as _);
-    server::metrics_in_line(config, Arc::clone(service) as _);
+    server::metrics(config, Arc::clone(service) as _);
     server::internal(config, calls, roles.secret.as_ref(), |endpoints| {
         internal(endpoints, service);
     });

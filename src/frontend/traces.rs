@@ -9,7 +9,9 @@
 //! Anyone who may shop may ask: events tell no more than orders, toys and `/cluster` do. They hold
 //! no idempotency key, and no request id, which is its client's: a request is found by the id that
 //! is asked for, and listed by its trace. Collecting costs each role a few milliseconds, so that
-//! one is under way at a time, and the next one begins a moment later.
+//! one is under way at a time, and the next one begins a moment later. To look through the last
+//! requests takes as long as some ten queries of toys, and has a [ration](Ration) of a thread's
+//! time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ use super::service::Service;
 use crate::clock::micros;
 use crate::events::collect::{Collected, put_together};
 use crate::roles::{Role, Roles};
-use crate::server::{self, Allow, ErrorReply};
+use crate::server::{self, Allow, ErrorReply, Ration};
 use crate::wire::event::{EventLog, EventsHeader, TraceEvent};
 use crate::wire::recording::{AskedRequest, EventsQuery};
 use crate::wire::reply::Failure;
@@ -94,12 +96,14 @@ pub(super) async fn last(
     service: Data<Arc<Service>>,
     remote: Data<Remote>,
     roles: Data<Roles>,
+    ration: Data<Ration>,
 ) -> Result<HttpResponse, ErrorReply> {
     let recorder = service.identity.recorder();
     check_recording(&service)?;
     let most = match request.query_string() {
         "" => {
-            return Ok(server::data(LastRequests { requests: recorder.last_asked(MOST_REQUESTS) }));
+            let list = || LastRequests { requests: recorder.last_asked(MOST_REQUESTS) };
+            return Ok(ration.spend(|| server::data(list())).await);
         }
         query => query.strip_prefix("last=").and_then(|number| number.parse().ok()),
     };
@@ -130,10 +134,11 @@ pub(super) async fn one(
     service: Data<Arc<Service>>,
     remote: Data<Remote>,
     roles: Data<Roles>,
+    ration: Data<Ration>,
 ) -> Result<HttpResponse, ErrorReply> {
     check_recording(&service)?;
     let id = rest_of_path(&request)?;
-    let found = match service.identity.recorder().asked_under(&id) {
+    let found = match ration.spend(|| service.identity.recorder().asked_under(&id)).await {
         Some(asked) => Some(asked),
         None => asked_elsewhere(&service, &remote, &roles, &id).await,
     };

@@ -47,7 +47,7 @@ pub(super) struct Lines {
 }
 
 /// One line. Its first may go on when the runtime has gone through all else that is ready.
-pub(super) struct WaitingLine {
+struct WaitingLine {
     may_go_on: Arc<Semaphore>,
     /// One has gone on.
     gone_on: Rc<Notify>,
@@ -96,16 +96,10 @@ impl Lines {
 
 impl WaitingLine {
     /// A line that moves until the thread ends.
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         let (may_go_on, gone_on) = (Arc::new(Semaphore::new(1)), Rc::new(Notify::new()));
         rt::spawn(advance(Arc::clone(&may_go_on), Rc::clone(&gone_on)));
         Self { may_go_on, gone_on }
-    }
-
-    /// Waits until all that came before have gone on.
-    pub(super) async fn pass(&self) {
-        let mut place = self.join();
-        poll_fn(|cx| place.poll_first(cx)).await;
     }
 
     fn join(&self) -> PlaceInLine<'_> {

@@ -1,42 +1,25 @@
 //! `/metrics`, which every role has, and what a server counts for it.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use prometheus::IntGauge;
 
-use super::lines::WaitingLine;
 use super::methods::Allow;
+use super::ration::Ration;
 use crate::clock;
 use crate::metrics::{self, RequestsOfThread, Scraped};
 
-/// Adds `/metrics`.
+/// Adds `/metrics`, and the thread's [`Ration`] for it and for what takes as long.
 pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
-    add(config, role, None);
-}
-
-/// Adds `/metrics`, for which clients stand in line. Its text takes as long as some ten queries of
-/// toys. (Where a role works on the thread that serves, they stand in line for everything.)
-pub fn metrics_in_line(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
-    add(config, role, Some(WaitingLine::new()));
-}
-
-fn add(config: &mut ServiceConfig, role: Arc<dyn Scraped>, line: Option<WaitingLine>) {
-    let line = line.map(Rc::new);
-    let answer = move || {
-        let (role, line) = (Arc::clone(&role), line.clone());
-        async move {
-            if let Some(line) = line {
-                line.pass().await;
-            }
-            metrics_text(&*role)
-        }
+    let answer = move |ration: Data<Ration>| {
+        let role = Arc::clone(&role);
+        async move { ration.spend(|| metrics_text(&*role)).await }
     };
-    config.service(
+    config.app_data(Data::new(Ration::default())).service(
         web::resource("/metrics")
             .route(Allow::Get.route().to(answer))
             .default_service(Allow::Get.others()),

@@ -55,20 +55,29 @@ async fn a_purchase_does_not_wait_for_the_answers_to_clients_that_never_pause() 
     toystore::process::raise_file_limit();
     let cluster = Cluster::start(Settings { initial_stock: 10_000, ..Settings::default() }).await;
     let store = &cluster.frontends[0];
-    for role in ["catalog", "order-3", "order-1", "frontend"] {
+    for (role, path) in [
+        ("catalog", "/metrics"),
+        ("order-3", "/metrics"),
+        ("order-1", "/metrics"),
+        ("frontend", "/metrics"),
+        ("frontend", "/trace"),
+        ("frontend", "/trace/none"),
+        ("frontend", "/events?once"),
+    ] {
         let address = &cluster.address(role);
         let answers = Cell::new(0);
-        let never_pause = join_all((0..NEVER_PAUSE).map(async |_| ask_on(address, &answers).await));
+        let ask = async |_| ask_on(address, path, &answers).await;
+        let never_pause = join_all((0..NEVER_PAUSE).map(ask));
         let purchases = async {
             eventually("they are answered", async || answers.get() >= NEVER_PAUSE).await;
             let before = answers.get();
             for number in 0..PURCHASES {
-                let bought = buy(store, "Tux", 1, &format!("{role}-{number}")).await;
-                assert_eq!(bought.expect("the store answers").0, 200, "{role}, {number}");
+                let bought = buy(store, "Tux", 1, &format!("{role}{path}-{number}")).await;
+                assert_eq!(bought.expect("the store answers").0, 200, "{role}{path}, {number}");
             }
-            // Without lines, each purchase waits for several answers to each of them.
+            // Without lines and rations, each purchase waits for several answers to each of them.
             let meanwhile = answers.get() - before;
-            assert!(meanwhile < PURCHASES * NEVER_PAUSE, "{role}: {meanwhile} answers");
+            assert!(meanwhile < PURCHASES * NEVER_PAUSE, "{role}{path}: {meanwhile} answers");
         };
         tokio::select! {
             _ = never_pause => unreachable!("it has no end"),
@@ -77,13 +86,13 @@ async fn a_purchase_does_not_wait_for_the_answers_to_clients_that_never_pause() 
     }
 }
 
-/// Asks for metrics again and again.
-async fn ask_on(address: &str, answers: &Cell<usize>) -> Infallible {
-    const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+/// Asks for the same again and again.
+async fn ask_on(address: &str, path: &str, answers: &Cell<usize>) -> Infallible {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut client = TcpStream::connect(address).await.expect("it listens");
     let mut answer = vec![0; 64 << 10];
     loop {
-        client.write_all(METRICS).await.expect("it reads");
+        client.write_all(request.as_bytes()).await.expect("it reads");
         // Nearly always a whole answer; after a part, the next request is sent early.
         let length = client.read(&mut answer).await.expect("it answers");
         assert!(length > 0, "the connection stays open");

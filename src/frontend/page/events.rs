@@ -40,7 +40,7 @@ use super::super::remote::Remote;
 use super::super::service::Service;
 use super::watch::time_of_day_us;
 use crate::roles::{Role, Roles};
-use crate::server::{Allow, ErrorReply};
+use crate::server::{Allow, ErrorReply, Ration};
 use crate::shutdown::Shutdown;
 use crate::transport::Peer;
 use crate::wire::cluster::{FeedEvent, FeedNote};
@@ -269,6 +269,7 @@ pub(super) fn routes(config: &mut ServiceConfig, events: &Arc<Events>) {
 pub(in crate::frontend) async fn follow(
     request: HttpRequest,
     events: Data<Events>,
+    ration: Data<Ration>,
 ) -> Result<HttpResponse, ErrorReply> {
     let query = request.query_string();
     let parts = || query.split('&').map(|part| part.split_once('=').unwrap_or((part, "")));
@@ -276,9 +277,13 @@ pub(in crate::frontend) async fn follow(
     let named = named.or_else(|| parts().find(|(name, _)| *name == "after").map(|(_, id)| id));
     let after = events.missing_after(named.unwrap_or_default());
     if parts().any(|(name, _)| name == "once") || request.method() == Method::HEAD {
-        events.latest().asked = Some(events.service.runtime.now());
-        events.wanted.notify_waiters();
-        return Ok(answer(HttpResponse::with_body(StatusCode::OK, events.first(after))));
+        let first = || {
+            events.latest().asked = Some(events.service.runtime.now());
+            events.wanted.notify_waiters();
+            events.first(after)
+        };
+        let first = ration.spend(first).await;
+        return Ok(answer(HttpResponse::with_body(StatusCode::OK, first)));
     }
     let place = Arc::clone(&events.streams).try_acquire_owned().map_err(|_full| {
         ErrorReply::Unavailable(format!(
