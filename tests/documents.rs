@@ -477,7 +477,7 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
 }
 
 /// Constants of the protocol, and where `docs/protocol.md` tells of them.
-const TOLD: [(&str, &str, &str); 43] = [
+const TOLD: [(&str, &str, &str); 44] = [
     ("runtime.rs", "START_PERIOD: Duration = Duration::from_secs(2)", "first 2 s every"),
     ("runtime.rs", "START_PAUSE: Duration = Duration::from_millis(10)", "every 10 ms, until"),
     ("wire/lease.rs", "LONGEST_LEASE_MS: u64 = 1_000", "It lasts 1 s"),
@@ -498,6 +498,11 @@ const TOLD: [(&str, &str, &str); 43] = [
         "order/core/gathering.rs",
         "LONGEST_GATHERING: Duration = Duration::from_millis(10)",
         "until 10 ms after the last",
+    ),
+    (
+        "order/core/gathering.rs",
+        "JOINING: Duration = Duration::from_millis(2)",
+        "until 2 ms after that",
     ),
     (
         "order/core/gathering.rs",

@@ -28,7 +28,7 @@ use super::seat::Seat;
 use crate::health;
 use crate::identity::Guarded;
 use crate::roles::Secret;
-use crate::server::{self, CallTable};
+use crate::server::{self, CallTable, Ration};
 use crate::wire::calls::{
     EndSession, Endpoints, GetCatalogStatus, GetJournal, GetOrder, GetToys, LogReport, TermQuery,
 };
@@ -44,7 +44,7 @@ pub(super) fn configure(
     secret: Option<&Secret>,
 ) {
     health::routes(config, seat.identity().role(), Arc::new(seat.clone()));
-    server::metrics(config, seat.scraped());
+    server::metrics(config, seat.scraped(), Ration::default());
     server::internal(config, calls, secret, |endpoints| internal(endpoints, seat));
 }
 

@@ -6,6 +6,7 @@ use super::answers::FrontendError;
 use super::service::{MOST_IN_FLIGHT, Service};
 use crate::health::Readiness as _;
 use crate::metrics::{Metrics, Scraped, catch_up, count};
+use crate::server::Ration;
 use crate::wire::calls;
 use crate::wire::purchase::Decision;
 use crate::wire::replication::NominationReply;
@@ -34,6 +35,8 @@ pub(super) const ROUTES: &[&str] = &[
 pub(super) struct FrontendMetrics {
     /// What every role counts.
     pub(super) role: Metrics,
+    /// For showing them.
+    pub(super) ration: Ration,
     /// Purchases that were sent to another leader than before.
     pub(super) retries: IntCounter,
     purchases: [IntCounter; 5],
@@ -59,6 +62,7 @@ impl FrontendMetrics {
     pub(super) fn new() -> Self {
         let role = Metrics::new("frontend", &[ROUTES, calls::PATHS].concat());
         Self {
+            ration: Ration::default(),
             retries: role.counter(
                 "purchase_retries_total",
                 "Attempts at another leader than the one before.",

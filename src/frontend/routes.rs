@@ -46,7 +46,7 @@ use crate::wire::cluster::ClusterView;
 use crate::wire::lease::Invalidation;
 use crate::wire::order::{Order, OrderNumber};
 use crate::wire::purchase::{Decision, IdempotencyKey, Purchase, PurchaseBody};
-use crate::wire::reply::{self, Receipt};
+use crate::wire::reply::{self, Failure, Receipt};
 use crate::wire::timing::{ServerTiming, TimedPart};
 use crate::wire::toy::{Toy, ToyName};
 use crate::wire::trace::RequestOrigin;
@@ -85,7 +85,7 @@ pub(super) fn configure(
         );
     traces::configure(config, roles);
     health::routes(config, Role::Frontend(service.number), Arc::clone(service) as _);
-    server::metrics(config, Arc::clone(service) as _);
+    server::metrics(config, Arc::clone(service) as _, service.metrics.ration.clone());
     server::internal(config, calls, roles.secret.as_ref(), |endpoints| {
         internal(endpoints, service);
     });
@@ -304,14 +304,17 @@ pub(super) async fn order(
     get,
     path = "/cluster",
     tag = "operations",
-    responses((
-        status = 200,
-        description = "The cluster, as this front-end sees it.",
-        body = reply::Data<ClusterView>
-    ))
+    responses(
+        (
+            status = 200,
+            description = "The cluster, as this front-end sees it.",
+            body = reply::Data<ClusterView>
+        ),
+        (status = 503, description = "Too many ask.", body = Failure)
+    )
 )]
-pub(super) async fn cluster(service: Data<Arc<Service>>) -> HttpResponse {
-    server::data(service.cluster_view(usize::MAX))
+pub(super) async fn cluster(service: Data<Arc<Service>>) -> Result<HttpResponse, ErrorReply> {
+    service.views.spend(|| server::data(service.cluster_view(usize::MAX))).await
 }
 
 /// Where the time of a request went, of which the role that was asked took this part.

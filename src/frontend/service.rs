@@ -25,6 +25,7 @@ use crate::events::Traces;
 use crate::identity::Identity;
 use crate::roles::{CacheSettings, Role, Roles};
 use crate::runtime::Runtime;
+use crate::server::Ration;
 use crate::transport::CallError;
 use crate::wire::calls::{Call as _, Refusal};
 use crate::wire::lease::{FillReply, FillRequest, Invalidation, SessionId};
@@ -57,6 +58,8 @@ pub struct Service {
     /// Something was learned that the selection should act on.
     pub(super) selecting: Notify,
     pub(super) in_flight: Semaphore,
+    /// For what pages and people ask about the store.
+    pub(super) views: Ration,
     /// Held while events are collected from all roles.
     pub(super) collecting: Arc<Semaphore>,
     pub(super) catalog: CatalogReports,
@@ -90,6 +93,7 @@ impl Service {
             unsettled: Notify::new(),
             selecting: Notify::new(),
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
+            views: Ration::default(),
             collecting: Arc::new(Semaphore::new(1)),
             catalog: CatalogReports::default(),
             stop: SalesStop::default(),

@@ -10,8 +10,8 @@
 //! no idempotency key, and no request id, which is its client's: a request is found by the id that
 //! is asked for, and listed by its trace. Collecting costs each role a few milliseconds, so that
 //! one is under way at a time, and the next one begins a moment later. To look through the last
-//! requests takes as long as some ten queries of toys, and has a [ration](Ration) of a thread's
-//! time.
+//! requests takes as long as some ten queries of toys, and has a [ration](crate::server::Ration)
+//! of the front-end's time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use super::service::Service;
 use crate::clock::micros;
 use crate::events::collect::{Collected, put_together};
 use crate::roles::{Role, Roles};
-use crate::server::{self, Allow, ErrorReply, Ration};
+use crate::server::{self, Allow, ErrorReply};
 use crate::wire::event::{EventLog, EventsHeader, TraceEvent};
 use crate::wire::recording::{AskedRequest, EventsQuery};
 use crate::wire::reply::Failure;
@@ -96,14 +96,13 @@ pub(super) async fn last(
     service: Data<Arc<Service>>,
     remote: Data<Remote>,
     roles: Data<Roles>,
-    ration: Data<Ration>,
 ) -> Result<HttpResponse, ErrorReply> {
-    let recorder = service.identity.recorder();
+    let (recorder, views) = (service.identity.recorder(), &service.views);
     check_recording(&service)?;
     let most = match request.query_string() {
         "" => {
             let list = || LastRequests { requests: recorder.last_asked(MOST_REQUESTS) };
-            return Ok(ration.spend(|| server::data(list())).await);
+            return views.spend(|| server::data(list())).await;
         }
         query => query.strip_prefix("last=").and_then(|number| number.parse().ok()),
     };
@@ -111,7 +110,7 @@ pub(super) async fn last(
         let problem = format!("ask for last=N, where N is from 1 to {MOST_REQUESTS}");
         return Err(ErrorReply::BadRequest(problem));
     };
-    let asked = recorder.last_asked(most);
+    let asked = views.spend(|| recorder.last_asked(most)).await?;
     let log = collect(&service, &remote, &roles, &asked).await?;
     Ok(server::data(CollectedTrace { header: log.header, events: log.events }))
 }
@@ -134,11 +133,11 @@ pub(super) async fn one(
     service: Data<Arc<Service>>,
     remote: Data<Remote>,
     roles: Data<Roles>,
-    ration: Data<Ration>,
 ) -> Result<HttpResponse, ErrorReply> {
     check_recording(&service)?;
     let id = rest_of_path(&request)?;
-    let found = match ration.spend(|| service.identity.recorder().asked_under(&id)).await {
+    let recorder = service.identity.recorder();
+    let found = match service.views.spend(|| recorder.asked_under(&id)).await? {
         Some(asked) => Some(asked),
         None => asked_elsewhere(&service, &remote, &roles, &id).await,
     };

@@ -29,7 +29,7 @@ use crate::health;
 use crate::identity::Guarded;
 use crate::neighbours::over_sockets;
 use crate::roles::{Role, Roles};
-use crate::server::{self, CallTable, OnBehalf as _};
+use crate::server::{self, CallTable, OnBehalf as _, Ration};
 use crate::wire::calls::{Buy, Caller, Endpoints, GetLog, GetOrder, GetRows, GetStatus, Refusal};
 use crate::wire::order::OrderNumber;
 use crate::wire::purchase::Purchase;
@@ -43,7 +43,7 @@ pub(super) fn configure(
     roles: &Roles,
 ) {
     health::routes(config, Role::Order(service.id), Arc::clone(service) as _);
-    server::metrics(config, Arc::clone(service) as _);
+    server::metrics(config, Arc::clone(service) as _, Ration::default());
     let remote = Rc::new(Remote::new(roles, service.id, over_sockets(roles, &service.identity)));
     server::internal(config, calls, roles.secret.as_ref(), |endpoints| {
         internal(endpoints, service, &remote);

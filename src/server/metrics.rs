@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::{self, ServiceConfig};
 use prometheus::IntGauge;
 
 use super::methods::Allow;
 use super::ration::Ration;
 use crate::clock;
 use crate::metrics::{self, RequestsOfThread, Scraped};
+use crate::wire::reply::Failure;
 
-/// Adds `/metrics`, and the thread's [`Ration`] for it and for what takes as long.
-pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
-    let answer = move |ration: Data<Ration>| {
-        let role = Arc::clone(&role);
+/// Adds `/metrics`, which all threads of the role answer within `ration`.
+pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>, ration: Ration) {
+    let answer = move || {
+        let (role, ration) = (Arc::clone(&role), ration.clone());
         async move { ration.spend(|| metrics_text(&*role)).await }
     };
-    config.app_data(Data::new(Ration::default())).service(
+    config.service(
         web::resource("/metrics")
             .route(Allow::Get.route().to(answer))
             .default_service(Allow::Get.others()),
@@ -31,12 +32,10 @@ pub fn metrics(config: &mut ServiceConfig, role: Arc<dyn Scraped>) {
     get,
     path = "/metrics",
     tag = "operations",
-    responses((
-        status = 200,
-        description = "The metrics.",
-        body = String,
-        content_type = "text/plain"
-    ))
+    responses(
+        (status = 200, description = "The metrics.", body = String, content_type = "text/plain"),
+        (status = 503, description = "Too many ask.", body = Failure)
+    )
 )]
 pub fn metrics_text(role: &dyn Scraped) -> HttpResponse {
     let mut response = HttpResponse::Ok().body(role.scrape().to_text());

@@ -62,6 +62,8 @@ async fn a_purchase_does_not_wait_for_the_answers_to_clients_that_never_pause() 
         ("frontend", "/metrics"),
         ("frontend", "/trace"),
         ("frontend", "/trace/none"),
+        ("frontend", "/trace?last=50"),
+        ("frontend", "/cluster"),
         ("frontend", "/events?once"),
     ] {
         let address = &cluster.address(role);

@@ -364,8 +364,8 @@ impl Cluster {
         self.query(replica, "SELECT number, name, quantity FROM orders ORDER BY number")
     }
 
-    /// The same; `None` as long as its process has not yet made the file, or set a damaged one
-    /// aside.
+    /// The same; `None` if they cannot be read, as before its process has made the file, or set a
+    /// damaged one aside.
     pub(crate) fn orders_if_readable(&self, replica: &str) -> Option<Vec<Row>> {
         self.try_query(replica, "SELECT number, name, quantity FROM orders ORDER BY number").ok()
     }

@@ -40,7 +40,7 @@ use super::super::remote::Remote;
 use super::super::service::Service;
 use super::watch::time_of_day_us;
 use crate::roles::{Role, Roles};
-use crate::server::{Allow, ErrorReply, Ration};
+use crate::server::{Allow, ErrorReply};
 use crate::shutdown::Shutdown;
 use crate::transport::Peer;
 use crate::wire::cluster::{FeedEvent, FeedNote};
@@ -263,13 +263,12 @@ pub(super) fn routes(config: &mut ServiceConfig, events: &Arc<Events>) {
     ),
     responses(
         (status = 200, description = "Events.", body = String, content_type = "text/event-stream"),
-        (status = 503, description = "Too many pages follow.", body = Failure)
+        (status = 503, description = "Too many pages follow, or ask.", body = Failure)
     )
 )]
 pub(in crate::frontend) async fn follow(
     request: HttpRequest,
     events: Data<Events>,
-    ration: Data<Ration>,
 ) -> Result<HttpResponse, ErrorReply> {
     let query = request.query_string();
     let parts = || query.split('&').map(|part| part.split_once('=').unwrap_or((part, "")));
@@ -282,7 +281,7 @@ pub(in crate::frontend) async fn follow(
             events.wanted.notify_waiters();
             events.first(after)
         };
-        let first = ration.spend(first).await;
+        let first = events.service.views.spend(first).await?;
         return Ok(answer(HttpResponse::with_body(StatusCode::OK, first)));
     }
     let place = Arc::clone(&events.streams).try_acquire_owned().map_err(|_full| {
@@ -293,7 +292,7 @@ pub(in crate::frontend) async fn follow(
     // What is told from here on is received, so that nothing is missed in between.
     let receiver = events.sender.subscribe();
     events.wanted.notify_waiters();
-    let first = events.first(after);
+    let first = events.service.views.spend(|| events.first(after)).await?;
     let stream = frames(events.into_inner(), place, receiver, first);
     Ok(answer(HttpResponse::Ok().streaming(Box::pin(stream))))
 }

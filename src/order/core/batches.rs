@@ -316,6 +316,7 @@ impl<W> Core<W> {
             self.batches.queue.extend(queued);
             self.effects.work = true;
         }
+        self.batches.unacknowledged.retain(|_, keys| !keys.is_empty());
     }
 
     /// Queues again the purchases that wait for orders which the journal of this length does not

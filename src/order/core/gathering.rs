@@ -22,8 +22,9 @@
 //!
 //! 1. *Orders are on their way to the disks.* Their clients are answered next. If these do not buy
 //!    again, the batch goes at the latest when the last of them is answered. A batch that is
-//!    smaller than these orders waits for them in any case: of two groups that take turns, all
-//!    purchases are in flight whenever a batch goes, and they would take turns for ever.
+//!    smaller than these orders waits for them for a moment although no purchase is missing: of two
+//!    groups that take turns, all are in flight whenever a batch goes, and a small one would never
+//!    join a larger one. (Two of the same size keep the catalog and the disks busy in turn.)
 //! 2. *Clients were answered just now.* They may come back at once. If they do not, the wait was in
 //!    vain, and has delayed those who came: then ever more batches go before the next such wait. So
 //!    one hardly ever happens for clients that take their time, or come independently.
@@ -36,6 +37,9 @@ use std::time::{Duration, Instant};
 /// How long a batch waits at most after the last was decided, or after clients were answered: long
 /// beside a sync, short beside what a client notices. It matters if a disk or a follower is slow.
 pub(super) const LONGEST_GATHERING: Duration = Duration::from_millis(10);
+/// How long one that misses none waits at most after the last was decided, for more orders than its
+/// own: as long as disks take that are fast. With slow ones, batches do better to overlap.
+const JOINING: Duration = Duration::from_millis(2);
 /// How long a batch waits for clients that were answered, apart from [`RETURN_OF_EACH`]. A clock
 /// that counts whole milliseconds may make it a millisecond longer, if they do not come.
 const RETURN: Duration = Duration::from_micros(500);
@@ -80,12 +84,13 @@ impl Gathering {
         on_their_way: usize,
         now: Instant,
     ) -> Option<Instant> {
-        let is_smaller = in_flight < 2 * on_their_way;
-        let end = if !is_smaller && !self.misses_some(in_flight) {
-            None
-        } else if on_their_way > 0 {
+        // A batch goes while none is at the catalog: then the others wait for this one.
+        let waiting = in_flight.saturating_sub(on_their_way);
+        let end = if on_their_way > 0 && self.misses_some(in_flight) {
             self.decided_at.map(|at| at + LONGEST_GATHERING)
-        } else if self.left_to_skip == 0 {
+        } else if waiting < on_their_way {
+            self.decided_at.map(|at| at + JOINING)
+        } else if self.left_to_skip == 0 && self.misses_some(in_flight) {
             let within = (RETURN + RETURN_OF_EACH * self.usual()).min(LONGEST_GATHERING);
             self.answered_at.map(|at| at + within)
         } else {
@@ -196,7 +201,8 @@ mod tests {
     fn a_batch_waits_for_more_orders_than_its_own_although_all_are_in_flight() {
         let now = crate::clock::now();
         let gathering = after(5, now);
-        assert_eq!(gathering.end(5, 3, now), Some(now + LONGEST_GATHERING), "two wait for three");
+        assert_eq!(gathering.end(5, 3, now), Some(now + JOINING), "two wait for three");
+        assert_eq!(gathering.end(5, 3, now + JOINING), None, "but not for slow disks");
         assert_eq!(gathering.end(5, 2, now), None, "three do not wait for two");
         assert_eq!(gathering.end(6, 3, now), None, "groups of the same size may take turns");
     }
