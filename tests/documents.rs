@@ -477,7 +477,7 @@ fn source_files_that_documents_name_exist_and_have_what_they_are_named_for() {
 }
 
 /// Constants of the protocol, and where `docs/protocol.md` tells of them.
-const TOLD: [(&str, &str, &str); 44] = [
+const TOLD: [(&str, &str, &str); 46] = [
     ("runtime.rs", "START_PERIOD: Duration = Duration::from_secs(2)", "first 2 s every"),
     ("runtime.rs", "START_PAUSE: Duration = Duration::from_millis(10)", "every 10 ms, until"),
     ("wire/lease.rs", "LONGEST_LEASE_MS: u64 = 1_000", "It lasts 1 s"),
@@ -515,6 +515,8 @@ const TOLD: [(&str, &str, &str); 44] = [
         "30 µs for each",
     ),
     ("order/core/gathering.rs", "MOST_SKIPPED: u32 = 256", "84, and at most 256"),
+    ("server/ration.rs", "PAUSE: u32 = 7", "an eighth of a thread's time"),
+    ("server/ration.rs", "LONGEST_WAIT: Duration = Duration::from_secs(1)", "longer than 1 s is"),
     ("order/core/followers.rs", "from_millis(300)", "not acknowledged for 300 ms"),
     ("order/core/followers.rs", "MOST_BEHIND: u64 = 256", "at most 256 orders behind"),
     ("order/core/followers.rs", "from_millis(250)", "a heartbeat every 250 ms"),

@@ -101,8 +101,8 @@ pub(super) async fn last(
     check_recording(&service)?;
     let most = match request.query_string() {
         "" => {
-            let list = || LastRequests { requests: recorder.last_asked(MOST_REQUESTS) };
-            return views.spend(|| server::data(list())).await;
+            let list = || recorder.last_asked(MOST_REQUESTS);
+            return Ok(server::data(LastRequests { requests: views.spend(list).await? }));
         }
         query => query.strip_prefix("last=").and_then(|number| number.parse().ok()),
     };

@@ -1,11 +1,11 @@
 //! Answers that may take a small share of a role's time.
 //!
-//! The text of a role's metrics takes as long as some ten queries of toys, and so does what a page
-//! or a person may ask about the store. No client needs it often. If a role answered all who ask
-//! for it without a pause, little would be left for those who shop, of its threads and of the
-//! processors that the other roles need. So such answers are made one at a time, and after each
-//! the role makes none for seven times as long as it took, at least for a millisecond or two (the
-//! timer is no finer):
+//! The text of a role's metrics takes as long as some ten queries of toys, and so may what a page
+//! or a person asks about the store. No client needs it often. If a role answered all who ask for
+//! it without a pause, little would be left for those who shop, of its threads and of the
+//! processors that the other roles need. So such answers are made one at a time, and after each the
+//! role makes none for seven times as long as it took, at least for a millisecond or two (the timer
+//! is no finer):
 //!
 //! ```text
 //! asked     a b c

@@ -84,7 +84,7 @@ impl Gathering {
         on_their_way: usize,
         now: Instant,
     ) -> Option<Instant> {
-        // A batch goes while none is at the catalog: then the others wait for this one.
+        // No other batch is at the catalog when one goes: what is not on its way waits for it.
         let waiting = in_flight.saturating_sub(on_their_way);
         let end = if on_their_way > 0 && self.misses_some(in_flight) {
             self.decided_at.map(|at| at + LONGEST_GATHERING)
