@@ -36,7 +36,7 @@ const RANDOM: &str = "random:";
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(Arc<str>);
 
-/// The most purchases in a batch. At some 20 µs each, the catalog is done with the largest batch in
+/// The most purchases in a batch. At some 10 µs each, the catalog is done with the largest batch in
 /// the time of a few fsyncs.
 pub const MOST_IN_BATCH: usize = 256;
 

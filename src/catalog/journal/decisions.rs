@@ -1,25 +1,8 @@
-//! The table `decisions`: what was decided under which key, with a hash in each row that shows
-//! damage.
+//! The table `decisions`: what was decided under which key. Its rows form a
+//! [ring](super::decision_ring), so that damage to one, and the loss of one, are seen.
 //!
-//! # The idea
-//!
-//! A bit may flip on a disk, and SQLite does not notice one that flips in a value. In a recorded
-//! key it makes the key disappear, and the owner's retry would be sold again. So a row's hash is
-//! not enough; that there is *no* row must be shown, too. The keys form a ring in their order, and
-//! each row's hash covers its own values and the key of the next row (as an NSEC record of DNSSEC
-//! does). A look-up of a key reads the row at or before it, and the key after that:
-//!
-//! ```text
-//! rows           head ─► a ─► c ─► f ─► (head)
-//! look up c      c is there, and its hash covers c and f
-//! look up d      before it is c, whose hash says that f is next: there is no d
-//! c flips to g   head ─► a ─► f ─► g
-//! look up c      before it is a, whose hash says that c is next, but f is: damage
-//! ```
-//!
-//! A new row is put between two that were checked, and writes one more hash, in the row before it,
-//! which is mostly on the same page. Nothing has to be read at a start, and no answer rests on a
-//! row that was not checked: damage ends the catalog with an error that says what to do.
+//! The keys of a batch are taken in their order. Those that front-ends draw begin with the time, so
+//! they mostly lie in one gap between two rows, which is read and checked once for all of them.
 //!
 //! # What is left out
 //!
@@ -29,15 +12,16 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
-use sha2::{Digest as _, Sha256};
+use rusqlite::{Connection, params};
 
-use super::ADVICE;
+use super::KnownKeys;
+use super::decision_ring::{
+    Gap, HEAD, RingRow, Stored, as_damage, damage, head_proof, insert_row, link_at, row_after,
+    stored_after, write_proof,
+};
 use crate::catalog::core::stock::RecordedDecision;
 use crate::storage::{StorageError, classify, open_reader};
-use crate::wire::order::OrderNumber;
 use crate::wire::purchase::IdempotencyKey;
-use crate::wire::quantity::Quantity;
 
 /// The tables' definitions, without the column that [`complete`] adds.
 pub(super) const SCHEMA: &str = "
@@ -54,57 +38,6 @@ pub(super) const SCHEMA: &str = "
         proof BLOB NOT NULL
     ) STRICT;
 ";
-
-/// What separates texts in a hash: a byte that is in no UTF-8 text.
-const SEPARATOR: [u8; 1] = [0xff];
-/// The key of the head, which no purchase has.
-const HEAD: &str = "";
-
-/// A hash over a row and the key of the next one.
-type Proof = [u8; 16];
-
-/// A row. The head is one, too, without a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct RingRow {
-    key: String,
-    name: String,
-    quantity: u64,
-    number: Option<u64>,
-}
-
-/// A row, the key after it, and the hash that was stored.
-struct Stored {
-    link: RingRow,
-    next: Option<String>,
-    proof: Option<Vec<u8>>,
-}
-
-impl RingRow {
-    fn head() -> Self {
-        Self { key: HEAD.into(), name: String::new(), quantity: 0, number: None }
-    }
-
-    fn proof(&self, next: Option<&str>) -> Proof {
-        let mut hasher = Sha256::new();
-        for text in [self.key.as_str(), self.name.as_str(), next.unwrap_or(HEAD)] {
-            hasher.update(text);
-            hasher.update(SEPARATOR);
-        }
-        hasher.update(self.quantity.to_be_bytes());
-        // No order has the largest number.
-        hasher.update(self.number.unwrap_or(u64::MAX).to_be_bytes());
-        let mut proof = Proof::default();
-        proof.copy_from_slice(&hasher.finalize()[..16]);
-        proof
-    }
-}
-
-impl Stored {
-    fn checked(self) -> rusqlite::Result<Self> {
-        let expected = self.link.proof(self.next.as_deref());
-        if self.proof.as_deref() == Some(&expected[..]) { Ok(self) } else { Err(damage()) }
-    }
-}
 
 /// Adds the column `proof`, which databases lack that were made before decisions had hashes, and
 /// gives each row its hash.
@@ -134,49 +67,50 @@ pub(super) fn look_up(
     connection: &Connection,
     key: &str,
 ) -> rusqlite::Result<Option<RecordedDecision>> {
-    let stored = at_or_before(connection, key)?.checked()?;
-    if stored.next.as_deref().is_some_and(|next| next <= key) {
-        return Err(damage());
-    }
-    let RingRow { key: found, name, quantity, number } = stored.link;
-    if found != key {
-        return Ok(None);
-    }
-    if let Some(number) = number {
-        let in_journal = connection
-            .prepare_cached("SELECT key FROM log WHERE number = ?1")?
-            .query_row([number], |row| row.get::<_, Option<String>>(0))
-            .optional()?;
-        // Orders from before the journal kept keys have none.
-        if in_journal.is_none_or(|owner| owner.is_some_and(|owner| owner != key)) {
-            return Err(damage());
-        }
-    }
-    let quantity = Quantity::new(quantity).ok_or_else(damage)?;
-    Ok(Some(RecordedDecision { name: name.into(), quantity, number: number.map(OrderNumber) }))
+    Gap::at(connection, key)?.decision(connection, key)
 }
 
-/// Records a decision under a key that has none.
-pub(super) fn insert(
+/// Returns the decisions under those of `keys` that have one. That the others have none is checked
+/// as well.
+pub(super) fn look_up_all(
     connection: &Connection,
-    key: &IdempotencyKey,
-    decision: &RecordedDecision,
+    mut keys: Vec<IdempotencyKey>,
+) -> rusqlite::Result<KnownKeys> {
+    keys.sort_unstable();
+    let mut known = KnownKeys::new();
+    let mut last: Option<Gap> = None;
+    for key in keys {
+        let gap = match last.take().filter(|gap| gap.has(key.as_str())) {
+            Some(gap) => gap,
+            None => Gap::at(connection, key.as_str())?,
+        };
+        let decision = gap.decision(connection, key.as_str())?;
+        known.extend(decision.map(|decision| (key, decision)));
+        last = Some(gap);
+    }
+    Ok(known)
+}
+
+/// Records decisions under keys that have none.
+pub(super) fn insert<'a>(
+    connection: &Connection,
+    decisions: impl IntoIterator<Item = (&'a IdempotencyKey, RecordedDecision)>,
 ) -> rusqlite::Result<()> {
-    let before = at_or_before(connection, key.as_str())?.checked()?;
-    let link = link_of(key, decision);
-    connection
-        .prepare_cached(
-            "INSERT INTO decisions (key, name, quantity, number, proof)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            link.key,
-            link.name,
-            link.quantity,
-            link.number,
-            link.proof(before.next.as_deref())
-        ])?;
-    write_proof(connection, &before.link, Some(&link.key))
+    let mut links: Vec<_> =
+        decisions.into_iter().map(|(key, decision)| RingRow::of(key, &decision)).collect();
+    links.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    let mut rest = links.as_slice();
+    while let Some(first) = rest.first() {
+        let gap = Gap::at(connection, &first.key)?;
+        let (inside, beyond) = rest.split_at(rest.partition_point(|link| gap.has(&link.key)));
+        write_proof(connection, &gap.before, Some(&first.key))?;
+        let later = inside.iter().skip(1).map(|link| Some(link.key.as_str()));
+        for (link, next) in inside.iter().zip(later.chain([gap.next.as_deref()])) {
+            insert_row(connection, link, next)?;
+        }
+        rest = beyond;
+    }
+    Ok(())
 }
 
 /// Records that `key` was granted an order, also if it was refused before. Returns false, and
@@ -184,23 +118,23 @@ pub(super) fn insert(
 pub(super) fn grant(
     connection: &Connection,
     key: &IdempotencyKey,
-    decision: &RecordedDecision,
+    decision: RecordedDecision,
 ) -> rusqlite::Result<bool> {
-    let Some(known) = look_up(connection, key.as_str())? else {
-        insert(connection, key, decision)?;
+    let gap = Gap::at(connection, key.as_str())?;
+    let Some(known) = gap.decision(connection, key.as_str())? else {
+        insert(connection, [(key, decision)])?;
         return Ok(true);
     };
     if known.number.is_some() {
         return Ok(false);
     }
-    let next = at_or_before(connection, key.as_str())?.checked()?.next;
-    let link = link_of(key, decision);
+    let link = RingRow::of(key, &decision);
     connection
         .prepare_cached(
             "UPDATE decisions SET name = ?2, quantity = ?3, number = ?4 WHERE key = ?1",
         )?
         .execute(params![link.key, link.name, link.quantity, link.number])?;
-    write_proof(connection, &link, next.as_deref())?;
+    write_proof(connection, &link, gap.next.as_deref())?;
     Ok(true)
 }
 
@@ -271,106 +205,14 @@ pub(super) fn check_piece(
     }
 }
 
-fn link_of(key: &IdempotencyKey, decision: &RecordedDecision) -> RingRow {
-    RingRow {
-        key: key.as_str().to_owned(),
-        name: decision.name.as_str().to_owned(),
-        quantity: decision.quantity.get(),
-        number: decision.number.map(|number| number.0),
-    }
-}
-
-fn at_or_before(connection: &Connection, key: &str) -> rusqlite::Result<Stored> {
-    let found = connection
-        .prepare_cached(
-            "SELECT key, name, quantity, number, proof FROM decisions WHERE key <= ?1
-             ORDER BY key DESC LIMIT 1",
-        )?
-        .query_row([key], |row| Ok((link_at(row)?, row.get::<_, Option<Vec<u8>>>(4)?)))
-        .optional()
-        .map_err(as_damage)?;
-    let (link, proof) = match found {
-        Some(found) => found,
-        None => (RingRow::head(), head_proof(connection)?),
-    };
-    let next = connection
-        .prepare_cached("SELECT key FROM decisions WHERE key > ?1 ORDER BY key LIMIT 1")?
-        .query_row([&link.key], |row| row.get(0))
-        .optional()
-        .map_err(as_damage)?;
-    Ok(Stored { link, next, proof })
-}
-
-fn row_after(connection: &Connection, key: &str) -> rusqlite::Result<Option<RingRow>> {
-    connection
-        .prepare_cached(
-            "SELECT key, name, quantity, number FROM decisions WHERE key > ?1
-             ORDER BY key LIMIT 1",
-        )?
-        .query_row([key], link_at)
-        .optional()
-        .map_err(as_damage)
-}
-
-fn stored_after(
-    connection: &Connection,
-    key: &str,
-) -> rusqlite::Result<Option<(RingRow, Option<Vec<u8>>)>> {
-    let Some(link) = row_after(connection, key)? else { return Ok(None) };
-    let proof = connection
-        .prepare_cached("SELECT proof FROM decisions WHERE key = ?1")?
-        .query_row([&link.key], |row| row.get(0))
-        .map_err(as_damage)?;
-    Ok(Some((link, proof)))
-}
-
-fn head_proof(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
-    let mut statement = connection.prepare_cached("SELECT proof FROM decisions_head")?;
-    statement.query_row([], |row| row.get(0)).optional().map_err(as_damage)
-}
-
-fn write_proof(
-    connection: &Connection,
-    link: &RingRow,
-    next: Option<&str>,
-) -> rusqlite::Result<()> {
-    let proof = link.proof(next);
-    if link.key == HEAD {
-        let sql = "INSERT INTO decisions_head (id, proof) VALUES (1, ?1)
-                   ON CONFLICT (id) DO UPDATE SET proof = ?1";
-        return connection.prepare_cached(sql)?.execute([proof]).map(drop);
-    }
-    let changed = connection
-        .prepare_cached("UPDATE decisions SET proof = ?2 WHERE key = ?1")?
-        .execute(params![link.key, proof])?;
-    if changed == 1 { Ok(()) } else { Err(damage()) }
-}
-
-fn link_at(row: &Row<'_>) -> rusqlite::Result<RingRow> {
-    Ok(RingRow { key: row.get(0)?, name: row.get(1)?, quantity: row.get(2)?, number: row.get(3)? })
-}
-
-/// A value of the wrong type is damage.
-fn as_damage(error: rusqlite::Error) -> rusqlite::Error {
-    match error.sqlite_error_code() {
-        None | Some(ErrorCode::DatabaseCorrupt) => damage(),
-        Some(_) => error,
-    }
-}
-
-fn damage() -> rusqlite::Error {
-    let problem =
-        format!("a recorded decision does not match its hash, or one is missing; {ADVICE}");
-    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(problem))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::storage::log_table;
-    use crate::wire::order::{Order, Position};
+    use crate::wire::order::{Order, OrderNumber, Position};
+    use crate::wire::quantity::Quantity;
 
     const KEYS: [&str; 5] = ["client:c", "client:a", "client:e", "random:2", "client:b"];
 
@@ -395,7 +237,7 @@ mod tests {
                 let order = Order { number, name: "Tux".into(), quantity, key: Some(key.clone()) };
                 end = log_table::insert(&connection, end, &[order]).unwrap();
             }
-            insert(&connection, &key, &decision(granted)).unwrap();
+            insert(&connection, [(&key, decision(granted))]).unwrap();
         }
         connection
     }
@@ -426,6 +268,44 @@ mod tests {
             assert_eq!(look_up(&connection, key).unwrap(), None, "{key}");
         }
         check_in_pieces(&connection).unwrap();
+    }
+
+    #[test]
+    fn decisions_of_a_batch_are_put_into_as_many_gaps_as_they_lie_in() {
+        let keys = |names: &[&str]| -> Vec<IdempotencyKey> {
+            names.iter().map(|name| IdempotencyKey::from((*name).to_owned())).collect()
+        };
+        // Before the first row, between two, after the last, and several in one gap, in any order.
+        let new = keys(&["z:2", "client:d", "client:", "z:1", "random:1", "client:dd", "z:3"]);
+        let connection = filled();
+        insert(&connection, new.iter().map(|key| (key, decision(None)))).unwrap();
+        check_in_pieces(&connection).unwrap();
+
+        let known = look_up_all(&connection, [new.clone(), keys(&KEYS)].concat()).unwrap();
+        let recorded = |(name, decision): (&str, _)| (keys(&[name]).remove(0), decision);
+        let added = new.into_iter().map(|key| (key, decision(None)));
+        assert_eq!(known, truth().into_iter().map(recorded).chain(added).collect());
+        let others = keys(&["z:0", "client:aa", "z:11", "z:12", "client:ddd", "a", "z:4"]);
+        assert_eq!(look_up_all(&connection, others).unwrap(), KnownKeys::new());
+    }
+
+    #[test]
+    fn a_key_is_recorded_once() {
+        let connection = filled();
+        for keys in [["client:c", "client:d"], ["client:d", "client:d"]] {
+            let keys = keys.map(|key| IdempotencyKey::from(key.to_owned()));
+            assert!(insert(&connection, keys.iter().map(|key| (key, decision(None)))).is_err());
+        }
+    }
+
+    #[test]
+    fn a_batch_is_not_looked_up_beside_damage() {
+        for key in KEYS {
+            let connection = filled();
+            connection.execute("DELETE FROM decisions WHERE key = ?1", [key]).unwrap();
+            let keys = KEYS.map(|key| IdempotencyKey::from(key.to_owned()));
+            assert!(look_up_all(&connection, keys.into()).is_err(), "{key}");
+        }
     }
 
     #[test]
@@ -476,7 +356,7 @@ mod tests {
         let connection = filled();
         connection.execute("DELETE FROM decisions WHERE key = 'client:b'", []).unwrap();
         let key = IdempotencyKey::from("client:bb".to_owned());
-        assert!(insert(&connection, &key, &decision(None)).is_err());
+        assert!(insert(&connection, [(&key, decision(None))]).is_err());
     }
 
     #[test]
@@ -487,9 +367,9 @@ mod tests {
         let order = Order { number, name: "Tux".into(), quantity, key: Some(key.clone()) };
         let end = log_table::rows(&connection, 3, 0).unwrap().unwrap().after;
         log_table::insert(&connection, end, &[order]).unwrap();
-        assert!(grant(&connection, &key, &decision(Some(3))).unwrap());
+        assert!(grant(&connection, &key, decision(Some(3))).unwrap());
         assert_eq!(look_up(&connection, "client:b").unwrap(), Some(decision(Some(3))));
-        assert!(!grant(&connection, &key, &decision(Some(3))).unwrap());
+        assert!(!grant(&connection, &key, decision(Some(3))).unwrap());
         for (key, decision) in truth().into_iter().filter(|(key, _)| *key != "client:b") {
             assert_eq!(look_up(&connection, key).unwrap(), Some(decision), "{key}");
         }

@@ -4,6 +4,7 @@
 //! One transaction writes a [`Change`] to the first three of them. It is the store's only commit
 //! point: an order exists if and only if it is in the journal, and the replicas' logs are copies.
 
+mod decision_ring;
 pub(crate) mod decisions;
 pub mod marker;
 mod metrics;
@@ -118,13 +119,9 @@ impl Journal {
         self.writer.run(move |connection| {
             // One transaction, so that SQLite takes its locks once and not for each key.
             let reading = connection.transaction()?;
-            let mut found = HashMap::new();
-            for key in keys {
-                let recorded = decisions::look_up(&reading, key.as_str())?;
-                found.extend(recorded.map(|recorded| (key, recorded)));
-            }
+            let known = decisions::look_up_all(&reading, keys)?;
             reading.finish()?;
-            Ok(found)
+            Ok(known)
         })
     }
 
@@ -137,10 +134,9 @@ impl Journal {
         let (marker, metrics) = (Arc::clone(&self.marker), self.metrics.clone());
         self.writer.run(move |connection| {
             let transaction = connection.transaction()?;
-            apply(&transaction, &change)?;
+            let end = apply(&transaction, &change)?;
             metrics.commit(transaction, &change)?;
             if !change.orders.is_empty() {
-                let end = change.orders.iter().fold(change.after, Position::continued_by);
                 let mut marker = marker.lock().unwrap_or_else(PoisonError::into_inner);
                 // A marker that falls behind raises no alarm, it only sees less.
                 let _falls_behind = marker.advance(end);
@@ -268,7 +264,8 @@ impl Journal {
     }
 }
 
-fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+/// Returns where the journal ends then.
+fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Position> {
     let mut update = transaction.prepare_cached(
         "UPDATE stock SET quantity = :quantity, stocked = :stocked, sold = :sold,
              version = :version WHERE name = :name",
@@ -283,18 +280,18 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
         })?;
         assert_eq!(changed, 1, "each toy has a row");
     }
-    insert(transaction, change.after, &change.orders)?;
-    for (purchase, decision) in &change.decisions {
+    let end = insert(transaction, change.after, &change.orders)?;
+    let decided = change.decisions.iter().filter_map(|(purchase, decision)| {
         let number = match decision {
             Decision::Granted(number) => Some(*number),
             Decision::OutOfStock => None,
-            Decision::UnknownToy | Decision::KeyReused | Decision::OtherCatalog => continue,
+            Decision::UnknownToy | Decision::KeyReused | Decision::OtherCatalog => return None,
         };
         let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-        let recorded = RecordedDecision { name, quantity, number };
-        decisions::insert(transaction, &purchase.key, &recorded)?;
-    }
-    Ok(())
+        Some((&purchase.key, RecordedDecision { name, quantity, number }))
+    });
+    decisions::insert(transaction, decided)?;
+    Ok(end)
 }
 
 fn load(

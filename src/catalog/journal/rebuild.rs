@@ -175,7 +175,7 @@ fn sell(transaction: &Transaction<'_>, order: &Order, initial: u64) -> rusqlite:
     let granted = RecordedDecision { name, quantity, number: Some(order.number) };
     // A refusal that an earlier rebuild forgot may have become an order since. Two orders under one
     // key are in no log that a store wrote.
-    if decisions::grant(transaction, key, &granted)? {
+    if decisions::grant(transaction, key, granted)? {
         return Ok(());
     }
     Err(rusqlite::Error::StatementChangedRows(0))

@@ -97,11 +97,8 @@ impl Sink for TargetFile {
     }
 
     fn take_decisions(&mut self, entries: &[KeyedDecision]) -> Result<(), StorageError> {
-        self.write(|transaction| {
-            entries
-                .iter()
-                .try_for_each(|(key, decision)| decisions::insert(transaction, key, decision))
-        })
+        let entries = entries.iter().map(|(key, decision)| (key, decision.clone()));
+        self.write(|transaction| decisions::insert(transaction, entries))
     }
 }
 
