@@ -32,9 +32,7 @@ use crate::roles::{Role, Roles};
 use crate::server::{self, CallTable, OnBehalf as _, Ration};
 use crate::wire::calls::{Buy, Caller, Endpoints, GetLog, GetOrder, GetRows, GetStatus, Refusal};
 use crate::wire::order::OrderNumber;
-use crate::wire::purchase::Purchase;
 use crate::wire::replication::{AppendRequest, Leadership, Nomination};
-use crate::wire::trace::RequestOrigin;
 
 pub(super) fn configure(
     config: &mut ServiceConfig,
@@ -61,12 +59,13 @@ pub fn internal(endpoints: &mut impl Endpoints, service: &Arc<Service>, remote: 
     });
     endpoints.on(service, async |service, call: Buy, caller| {
         let time_limit = call.within_ms.map(Duration::from_millis);
-        // The calls for this purchase are made in this role's span.
-        let origin = RequestOrigin {
-            trace: caller.origin.trace.or(call.purchase.origin.trace),
-            ..call.purchase.origin
-        };
-        let purchase = Purchase { origin, ..call.purchase };
+        let mut purchase = call.purchase;
+        if purchase.origin.is_unknown() {
+            purchase.origin = caller.origin;
+        } else if caller.origin.trace.is_some() {
+            // The calls for this purchase are made in this role's span.
+            purchase.origin.trace = caller.origin.trace;
+        }
         let answer = service.purchase(purchase, time_limit).await;
         service.metrics.purchase(&answer);
         caller.timing.add_all(service.timing_of(&answer));

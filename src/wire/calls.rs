@@ -18,7 +18,8 @@ use super::lease::{
     SessionId,
 };
 use super::order::{Position, Rows};
-use super::purchase::{CommitReply, CommitRequest, Purchase, PurchaseReply};
+use super::purchase::{CommitReply, CommitRequest, IdempotencyKey, Purchase, PurchaseReply};
+use super::quantity::Quantity;
 use super::recording::{ChangesQuery, EventsQuery, RoleChanges, RoleEvents};
 use super::replication::{
     Acquisition, AcquisitionReply, AppendReply, AppendRequest, CatalogReport, Leadership, LogEnd,
@@ -26,7 +27,7 @@ use super::replication::{
 };
 use super::term::{TermReport, WhoRules};
 use super::timing::TimingNote;
-use super::toy::Toy;
+use super::toy::{Toy, ToyName};
 use super::trace::{RequestOrigin, TraceId};
 
 /// A call from one role to another.
@@ -209,14 +210,38 @@ pub struct GetLog {}
 
 /// A front-end asks the leader to sell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BuyAsRead")]
 pub struct Buy {
-    /// The purchase.
+    /// The purchase. If its origin is unknown, it is that of the call.
     #[serde(flatten)]
     pub purchase: Purchase,
     /// How long the front-end waits for this attempt, in milliseconds. The leader holds the
     /// purchase for as long, and no longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within_ms: Option<u64>,
+}
+
+/// [`Buy`] as one object. Serde would read a flattened field into a form of its own first, which
+/// takes longer than the rest of the message.
+#[derive(Deserialize)]
+struct BuyAsRead {
+    key: IdempotencyKey,
+    #[serde(deserialize_with = "bounds::name")]
+    name: ToyName,
+    quantity: Quantity,
+    #[serde(default)]
+    origin: RequestOrigin,
+    #[serde(default)]
+    boot: Option<u64>,
+    #[serde(default)]
+    within_ms: Option<u64>,
+}
+
+impl From<BuyAsRead> for Buy {
+    fn from(read: BuyAsRead) -> Self {
+        let BuyAsRead { key, name, quantity, origin, boot, within_ms } = read;
+        Self { purchase: Purchase { key, name, quantity, origin, boot }, within_ms }
+    }
 }
 
 /// Says what a call is for, where that is not [`Purpose::Work`].
