@@ -28,6 +28,8 @@ const MEANT_FOR: &str = ", and the call is meant for ";
 #[derive(Debug)]
 pub struct Identity {
     role: Role,
+    /// The role's name, which each call says.
+    name: String,
     /// The store's number; 0 while it is not known.
     store: AtomicU64,
     /// What the processes at the addresses of these roles say they are, for those that are others.
@@ -52,6 +54,7 @@ impl Identity {
     pub fn recording(role: Role, store: Option<StoreId>, recorder: EventRecorder) -> Arc<Self> {
         Arc::new(Self {
             role,
+            name: role.to_string(),
             store: AtomicU64::new(store.map_or(0, StoreId::get)),
             strangers: Mutex::default(),
             has_strangers: AtomicBool::new(false),
@@ -122,7 +125,7 @@ impl Identity {
         let Some(meant) = &caller.meant_for else { return Ok(()) };
         let is_other_store =
             self.store().zip(meant.store).is_some_and(|(ours, theirs)| ours != theirs);
-        if meant.role == self.role.to_string() && !is_other_store {
+        if meant.role == self.name && !is_other_store {
             return Ok(());
         }
         let own = self.addressee(self.role);

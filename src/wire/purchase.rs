@@ -20,7 +20,7 @@ use super::order::{OrderNumber, Position, Rows};
 use super::quantity::{self, Quantity};
 use super::replication::{Epoch, Leadership, ReplicaId};
 use super::toy::ToyName;
-use super::trace::RequestOrigin;
+use super::trace::{RequestOrigin, write_digits};
 
 /// What the keys begin with that clients chose.
 const CLIENT: &str = "client:";
@@ -173,9 +173,15 @@ impl IdempotencyKey {
     }
 
     /// Creates the key with these 128 bits.
+    ///
+    /// # Panics
+    ///
+    /// Never: digits are text.
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
-        Self(format!("{RANDOM}{bits:032x}").into())
+        let mut text = *b"random:00000000000000000000000000000000";
+        write_digits(&mut text[RANDOM.len()..], bits);
+        Self(std::str::from_utf8(&text).expect("digits are text").into())
     }
 
     /// Returns the key as a client sends it.

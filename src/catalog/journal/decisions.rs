@@ -12,7 +12,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::KnownKeys;
 use super::decision_ring::{
@@ -89,6 +89,17 @@ pub(super) fn look_up_all(
         last = Some(gap);
     }
     Ok(known)
+}
+
+/// Returns the last of the recorded keys, in their order.
+pub(super) fn last_key(connection: &Connection) -> rusqlite::Result<Option<IdempotencyKey>> {
+    connection
+        .query_row("SELECT key FROM decisions ORDER BY key DESC LIMIT 1", [], |row| {
+            row.get::<_, String>(0)
+        })
+        .optional()
+        .map_err(as_damage)
+        .map(|key| key.map(IdempotencyKey::from))
 }
 
 /// Records decisions under keys that have none.

@@ -190,8 +190,7 @@ impl<W> Core<W> {
         }
         self.heard_of(rows.end_length());
         self.queue_forgotten(new);
-        self.log.accepted = new.iter().fold(end, Position::continued_by);
-        self.log.cache.extend(end, new);
+        self.log.accepted = self.log.cache.extend(end, new);
         self.effects.grown |= self.leads().is_some();
         Ok(Write { log: self.log.number, after: end, orders: new.to_vec() })
     }

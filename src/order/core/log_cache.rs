@@ -41,8 +41,8 @@ impl LogCache {
         Self { after, rows: VecDeque::new() }
     }
 
-    /// Keeps rows that were accepted behind `after`.
-    pub(super) fn extend(&mut self, after: Position, orders: &[Order]) {
+    /// Keeps rows that were accepted behind `after`. Returns the position behind them.
+    pub(super) fn extend(&mut self, after: Position, orders: &[Order]) -> Position {
         if self.end() != after {
             // Rows that were kept did not get to the disk; the log went on from before them.
             *self = Self::new(after);
@@ -56,6 +56,7 @@ impl LogCache {
                 self.after = oldest.map_or(self.after, |(_, position)| position);
             }
         }
+        end
     }
 
     /// At most `most` rows from number `from` on. `None` if they are not all here.
