@@ -7,15 +7,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rusqlite::types::Value;
-use toystore::catalog::core::stock::Change;
+use toystore::catalog::core::stock::{Change, RecordedDecision};
 use toystore::catalog::journal::Journal;
 use toystore::order::order_log::OrderLog;
 use toystore::roles::{Roles, ToyRole};
 use toystore::storage::StorageError;
 use toystore::wire::order::{Order, OrderNumber, Position};
-use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
+use toystore::wire::purchase::IdempotencyKey;
 use toystore::wire::quantity::Quantity;
-use toystore::wire::trace::RequestOrigin;
 
 fn cell() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -143,8 +142,6 @@ fn write_catalog(path: &Path, toys: &[ToyRole]) -> BTreeMap<IdempotencyKey, Opti
             let (name, quantity) = (shelf.toy.name.clone(), Quantity::ONE);
             let number = OrderNumber(end.length);
             let order = Order { number, name: name.clone(), quantity, key: Some(key.clone()) };
-            let origin = RequestOrigin::default();
-            let purchase = Purchase { key: key.clone(), name, quantity, origin, boot: None };
             let mut change = Change {
                 shelves: Vec::new(),
                 after: end,
@@ -159,10 +156,9 @@ fn write_catalog(path: &Path, toys: &[ToyRole]) -> BTreeMap<IdempotencyKey, Opti
                 end = end.continued_by(&order);
                 change.orders.push(order);
             }
-            let decision =
-                if is_granted { Decision::Granted(number) } else { Decision::OutOfStock };
-            change.decisions.push((purchase, decision));
-            truth.insert(key, is_granted.then_some(number.0));
+            let number = is_granted.then_some(number);
+            change.decisions.push((key.clone(), RecordedDecision { name, quantity, number }));
+            truth.insert(key, number.map(|number| number.0));
             journal.commit(change).await.expect("there is room");
         }
         journal.checkpoint().await.expect("as before");

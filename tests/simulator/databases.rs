@@ -15,7 +15,7 @@ use toystore::storage::{Outcome, StorageError};
 use toystore::wire::identity::StoreId;
 use toystore::wire::lease::SessionId;
 use toystore::wire::order::{Order, OrderNumber, Position, Rows};
-use toystore::wire::purchase::{Decision, IdempotencyKey};
+use toystore::wire::purchase::IdempotencyKey;
 use toystore::wire::replication::{Leadership, ReplicaId};
 
 use super::cluster::Cluster;
@@ -143,21 +143,9 @@ impl Journal {
             *row.expect("a toy that there is") = shelf.clone();
         }
         self.log.append(&change.orders);
-        for (purchase, decision) in &change.decisions {
-            let number = match decision {
-                Decision::Granted(number) => Some(*number),
-                Decision::OutOfStock
-                | Decision::UnknownToy
-                | Decision::KeyReused
-                | Decision::OtherCatalog => None,
-            };
-            let recorded = RecordedDecision {
-                name: purchase.name.clone(),
-                quantity: purchase.quantity,
-                number,
-            };
-            let earlier = self.decisions.insert(purchase.key.clone(), recorded);
-            assert!(earlier.is_none(), "{} is decided twice", purchase.key);
+        for (key, decision) in &change.decisions {
+            let earlier = self.decisions.insert(key.clone(), decision.clone());
+            assert!(earlier.is_none(), "{key} is decided twice");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use toystore::catalog::core::stock::Change;
+use toystore::catalog::core::stock::{Change, RecordedDecision};
 use toystore::transport::{CallError, Message};
 use toystore::wire::calls::{Buy, GetJournal, GetOrder, GetRows, GetStatus, LogReport};
 use toystore::wire::lease::{
@@ -146,8 +146,9 @@ impl Transcript {
                 format!("{} left of {}", shelf.toy.quantity, shelf.toy.name)
             };
             parts.extend(change.shelves.iter().map(left));
-            parts.extend(change.decisions.iter().map(|(purchase, decision)| {
-                format!("key {}: {}", purchase.key, decided(decision))
+            parts.extend(change.decisions.iter().map(|(key, RecordedDecision { number, .. })| {
+                let decision = number.map_or(Decision::OutOfStock, Decision::Granted);
+                format!("key {key}: {}", decided(&decision))
             }));
             format!("commits {}", parts.join("; "))
         });

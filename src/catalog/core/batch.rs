@@ -69,8 +69,7 @@ struct ChangeBuilder<'a> {
     touched: BTreeMap<usize, Shelf>,
     end: Position,
     orders: Vec<Order>,
-    decided: HashMap<IdempotencyKey, RecordedDecision>,
-    decisions: Vec<(Purchase, Decision)>,
+    decided: BTreeMap<IdempotencyKey, RecordedDecision>,
 }
 
 impl<'a> ChangeBuilder<'a> {
@@ -80,8 +79,7 @@ impl<'a> ChangeBuilder<'a> {
             touched: BTreeMap::new(),
             end: stock.status().journal,
             orders: Vec::new(),
-            decided: HashMap::new(),
-            decisions: Vec::new(),
+            decided: BTreeMap::new(),
         }
     }
 
@@ -106,7 +104,8 @@ impl<'a> ChangeBuilder<'a> {
         let present = self.touched.get(&place).unwrap_or(before);
         let wanted = purchase.quantity.get();
         if present.toy.quantity < wanted {
-            return Verdict::Decided(self.record(purchase, Decision::OutOfStock));
+            self.record(purchase, None);
+            return Verdict::Decided(Decision::OutOfStock);
         }
         if !is_clear(&purchase.name) {
             return Verdict::Wait;
@@ -126,22 +125,13 @@ impl<'a> ChangeBuilder<'a> {
         };
         self.end = self.end.continued_by(&order);
         self.orders.push(order);
-        Verdict::Decided(self.record(purchase, Decision::Granted(number)))
+        self.record(purchase, Some(number));
+        Verdict::Decided(Decision::Granted(number))
     }
 
-    fn record(&mut self, purchase: &Purchase, decision: Decision) -> Decision {
-        let number = match decision {
-            Decision::Granted(number) => Some(number),
-            Decision::OutOfStock
-            | Decision::UnknownToy
-            | Decision::KeyReused
-            | Decision::OtherCatalog => None,
-        };
-        let recorded =
-            RecordedDecision { name: purchase.name.clone(), quantity: purchase.quantity, number };
-        self.decided.insert(purchase.key.clone(), recorded);
-        self.decisions.push((purchase.clone(), decision));
-        decision
+    fn record(&mut self, purchase: &Purchase, number: Option<OrderNumber>) {
+        let (name, quantity) = (purchase.name.clone(), purchase.quantity);
+        self.decided.insert(purchase.key.clone(), RecordedDecision { name, quantity, number });
     }
 
     fn finish(self) -> Change {
@@ -149,7 +139,7 @@ impl<'a> ChangeBuilder<'a> {
             shelves: self.touched.into_values().collect(),
             after: self.stock.status().journal,
             orders: self.orders,
-            decisions: self.decisions,
+            decisions: self.decided.into_iter().collect(),
         }
     }
 }
@@ -257,7 +247,12 @@ mod tests {
         let stock = stock(3);
         let plan = plan(&stock, vec![purchase("a", "Tux", 4)], &HashMap::new());
         assert_eq!(plan.verdicts, [OUT_OF_STOCK]);
-        assert_eq!(plan.change.decisions, [(purchase("a", "Tux", 4), Decision::OutOfStock)]);
+        let refused = RecordedDecision {
+            name: "Tux".into(),
+            quantity: Quantity::new(4).unwrap(),
+            number: None,
+        };
+        assert_eq!(plan.change.decisions, [("a".to_owned().into(), refused)]);
         assert!(plan.change.touched().is_empty());
     }
 

@@ -27,6 +27,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use super::batch::Plan;
 use super::stock::{Change, RecordedDecision};
 use super::{Core, WriteOutcome};
 use crate::wire::lease::{SessionId, Version};
@@ -60,6 +61,8 @@ pub struct LockedBatch {
     request: CommitRequest,
     recorded: HashMap<IdempotencyKey, RecordedDecision>,
     locked: LockedToys,
+    /// What is decided if all of these toys become clear.
+    wanted: Plan,
 }
 
 /// A batch that is decided, and must be written to disk.
@@ -124,7 +127,7 @@ impl ReceivedBatch {
     ) -> Result<LockedBatch, Leadership> {
         let wanted = core.stock.plan_batch(&core.toy_index, &self.0, &recorded, |_| true)?;
         let locked = core.lock(wanted.change.touched(), now);
-        Ok(LockedBatch { request: self.0, recorded, locked })
+        Ok(LockedBatch { request: self.0, recorded, locked, wanted })
     }
 }
 
@@ -141,10 +144,16 @@ impl LockedBatch {
     ///
     /// The current leadership, if the batch's sender does not lead any more.
     pub fn plan(self, core: &Core, now: Instant) -> Result<PlannedBatch, Leadership> {
+        let Self { request, recorded, locked, wanted } = self;
+        core.stock.led_by(request.leader, request.epoch)?;
         let is_clear = |toy: &ToyName| core.sessions.is_clear(toy, now);
-        let plan =
-            core.stock.plan_batch(&core.toy_index, &self.request, &self.recorded, is_clear)?;
-        Ok(PlannedBatch { change: plan.change, verdicts: plan.verdicts, log: self.request.log })
+        // One task writes, so that the stock is what it was when the toys were locked.
+        let Plan { verdicts, change } = if locked.toys.iter().all(|(toy, _)| is_clear(toy)) {
+            wanted
+        } else {
+            core.stock.plan_batch(&core.toy_index, &request, &recorded, is_clear)?
+        };
+        Ok(PlannedBatch { change, verdicts, log: request.log })
     }
 }
 

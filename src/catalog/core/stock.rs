@@ -41,7 +41,7 @@ use std::collections::HashMap;
 
 use crate::wire::lease::Version;
 use crate::wire::order::{Order, OrderNumber, Position};
-use crate::wire::purchase::{Decision, Purchase};
+use crate::wire::purchase::{IdempotencyKey, Purchase};
 use crate::wire::quantity::Quantity;
 use crate::wire::replication::{Acquisition, AcquisitionReply, CatalogStatus, Leadership};
 use crate::wire::toy::{Toy, ToyName};
@@ -92,8 +92,8 @@ pub struct Change {
     pub after: Position,
     /// The new orders.
     pub orders: Vec<Order>,
-    /// The new decisions, refusals included.
-    pub decisions: Vec<(Purchase, Decision)>,
+    /// The new decisions with their keys, refusals included.
+    pub decisions: Vec<(IdempotencyKey, RecordedDecision)>,
 }
 
 /// Each toy's place among the shelves, by name. It is built once: `roles.toml` is read at start.

@@ -103,12 +103,12 @@ pub(super) fn last_key(connection: &Connection) -> rusqlite::Result<Option<Idemp
 }
 
 /// Records decisions under keys that have none.
-pub(super) fn insert<'a>(
+pub(super) fn insert(
     connection: &Connection,
-    decisions: impl IntoIterator<Item = (&'a IdempotencyKey, RecordedDecision)>,
+    decisions: &[(IdempotencyKey, RecordedDecision)],
 ) -> rusqlite::Result<()> {
     let mut links: Vec<_> =
-        decisions.into_iter().map(|(key, decision)| RingRow::of(key, &decision)).collect();
+        decisions.iter().map(|(key, decision)| RingRow::of(key, decision)).collect();
     links.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     let mut rest = links.as_slice();
     while let Some(first) = rest.first() {
@@ -133,7 +133,7 @@ pub(super) fn grant(
 ) -> rusqlite::Result<bool> {
     let gap = Gap::at(connection, key.as_str())?;
     let Some(known) = gap.decision(connection, key.as_str())? else {
-        insert(connection, [(key, decision)])?;
+        insert(connection, &[(key.clone(), decision)])?;
         return Ok(true);
     };
     if known.number.is_some() {
@@ -232,6 +232,10 @@ mod tests {
         RecordedDecision { name: "Tux".into(), quantity: Quantity::ONE, number }
     }
 
+    fn refused(keys: &[IdempotencyKey]) -> Vec<(IdempotencyKey, RecordedDecision)> {
+        keys.iter().map(|key| (key.clone(), decision(None))).collect()
+    }
+
     /// The first three keys are granted, and the others refused.
     fn filled() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
@@ -248,7 +252,7 @@ mod tests {
                 let order = Order { number, name: "Tux".into(), quantity, key: Some(key.clone()) };
                 end = log_table::insert(&connection, end, &[order]).unwrap();
             }
-            insert(&connection, [(&key, decision(granted))]).unwrap();
+            insert(&connection, &[(key, decision(granted))]).unwrap();
         }
         connection
     }
@@ -289,7 +293,7 @@ mod tests {
         // Before the first row, between two, after the last, and several in one gap, in any order.
         let new = keys(&["z:2", "client:d", "client:", "z:1", "random:1", "client:dd", "z:3"]);
         let connection = filled();
-        insert(&connection, new.iter().map(|key| (key, decision(None)))).unwrap();
+        insert(&connection, &refused(&new)).unwrap();
         check_in_pieces(&connection).unwrap();
 
         let known = look_up_all(&connection, [new.clone(), keys(&KEYS)].concat()).unwrap();
@@ -305,7 +309,7 @@ mod tests {
         let connection = filled();
         for keys in [["client:c", "client:d"], ["client:d", "client:d"]] {
             let keys = keys.map(|key| IdempotencyKey::from(key.to_owned()));
-            assert!(insert(&connection, keys.iter().map(|key| (key, decision(None)))).is_err());
+            assert!(insert(&connection, &refused(&keys)).is_err());
         }
     }
 
@@ -367,7 +371,7 @@ mod tests {
         let connection = filled();
         connection.execute("DELETE FROM decisions WHERE key = 'client:b'", []).unwrap();
         let key = IdempotencyKey::from("client:bb".to_owned());
-        assert!(insert(&connection, [(&key, decision(None))]).is_err());
+        assert!(insert(&connection, &[(key, decision(None))]).is_err());
     }
 
     #[test]

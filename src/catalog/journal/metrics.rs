@@ -10,7 +10,6 @@ use super::Journal;
 use crate::catalog::core::stock::Change;
 use crate::metrics::{count, gauge_of};
 use crate::storage::{DatabaseMetrics, Worker, commit};
-use crate::wire::purchase::{Decision, Purchase};
 
 /// The bytes of a decision besides its key and the toy's name: quantity, number and SQLite's header
 /// of a row, each as a few bytes of a variable length.
@@ -96,11 +95,8 @@ impl DecisionMetrics {
 
     /// Returns how many decisions a change records, and their size.
     pub(crate) fn of(change: &Change) -> (i64, i64) {
-        let is_kept =
-            |decision: &Decision| matches!(decision, Decision::Granted(_) | Decision::OutOfStock);
-        let kept = change.decisions.iter().filter(|(_, decision)| is_kept(decision));
-        kept.fold((0, 0), |(number, bytes), (Purchase { key, name, .. }, _)| {
-            let size = key.as_str().len() + name.as_str().len() + FIXED_BYTES;
+        change.decisions.iter().fold((0, 0), |(number, bytes), (key, decision)| {
+            let size = key.as_str().len() + decision.name.as_str().len() + FIXED_BYTES;
             (number + 1, bytes + count(size))
         })
     }

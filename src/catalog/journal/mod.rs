@@ -36,7 +36,7 @@ use crate::storage::{Room, StorageError, Worker, checkpoint, classify, commit, o
 use crate::wire::identity::StoreId;
 use crate::wire::lease::SessionId;
 use crate::wire::order::{Position, Rows};
-use crate::wire::purchase::{Decision, IdempotencyKey};
+use crate::wire::purchase::IdempotencyKey;
 use crate::wire::replication::{Epoch, Leadership, ReplicaId};
 
 /// An open database.
@@ -150,7 +150,7 @@ impl Journal {
             let transaction = connection.transaction()?;
             let end = apply(&transaction, &change)?;
             metrics.commit(transaction, &change)?;
-            if let Some(last) = change.decisions.iter().map(|(purchase, _)| &purchase.key).max() {
+            if let Some(last) = change.decisions.iter().map(|(key, _)| key).max() {
                 let mut known = last_key.lock().unwrap_or_else(PoisonError::into_inner);
                 *known = known.take().max(Some(last.clone()));
             }
@@ -299,16 +299,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Pos
         assert_eq!(changed, 1, "each toy has a row");
     }
     let end = insert(transaction, change.after, &change.orders)?;
-    let decided = change.decisions.iter().filter_map(|(purchase, decision)| {
-        let number = match decision {
-            Decision::Granted(number) => Some(*number),
-            Decision::OutOfStock => None,
-            Decision::UnknownToy | Decision::KeyReused | Decision::OtherCatalog => return None,
-        };
-        let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-        Some((&purchase.key, RecordedDecision { name, quantity, number }))
-    });
-    decisions::insert(transaction, decided)?;
+    decisions::insert(transaction, &change.decisions)?;
     Ok(end)
 }
 
@@ -336,14 +327,13 @@ fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::purchase::Purchase;
     use crate::wire::quantity::Quantity;
     use crate::wire::toy::Price;
-    use crate::wire::trace::RequestOrigin;
 
-    fn refused(key: &IdempotencyKey) -> (Purchase, Decision) {
-        let (name, quantity, origin) = ("Tux".into(), Quantity::ONE, RequestOrigin::default());
-        (Purchase { key: key.clone(), name, quantity, origin, boot: None }, Decision::OutOfStock)
+    fn refused(key: &IdempotencyKey) -> (IdempotencyKey, RecordedDecision) {
+        let refusal =
+            RecordedDecision { name: "Tux".into(), quantity: Quantity::ONE, number: None };
+        (key.clone(), refusal)
     }
 
     #[actix_web::test]

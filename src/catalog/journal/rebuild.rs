@@ -226,10 +226,9 @@ mod tests {
     use crate::order::order_log::OrderLog;
     use crate::wire::lease::Version;
     use crate::wire::order::OrderNumber;
-    use crate::wire::purchase::{Decision, IdempotencyKey, Purchase};
+    use crate::wire::purchase::IdempotencyKey;
     use crate::wire::quantity::Quantity;
     use crate::wire::toy::Price;
-    use crate::wire::trace::RequestOrigin;
 
     const INITIAL: u64 = 100;
 
@@ -314,14 +313,9 @@ mod tests {
         folder.rebuild("order-2.db").unwrap();
         // Under the key of order 3 the older journal has a refusal.
         let (journal, loaded) = folder.open();
-        let purchase = Purchase {
-            key: "key-3".to_owned().into(),
-            name: "Uno".into(),
-            quantity: Quantity::ONE,
-            origin: RequestOrigin::default(),
-            boot: None,
-        };
-        let decisions = vec![(purchase, Decision::OutOfStock)];
+        let refused =
+            RecordedDecision { name: "Uno".into(), quantity: Quantity::ONE, number: None };
+        let decisions = vec![("key-3".to_owned().into(), refused)];
         let (shelves, after) = (Vec::new(), loaded.journal);
         let refusal = Change { shelves, after, orders: Vec::new(), decisions };
         journal.commit(refusal).await.unwrap();

@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use crate::catalog::core::stock::{Change, RecordedDecision};
 use crate::storage::StorageError;
 use crate::wire::order::{Chain, Order, OrderNumber, Position};
-use crate::wire::purchase::{Decision, IdempotencyKey};
+use crate::wire::purchase::IdempotencyKey;
 use crate::wire::quantity::Quantity;
 
 /// The columns of a change, as arrays: one statement writes them all.
@@ -55,14 +55,8 @@ impl Columns {
             stock.versions.push(signed(shelf.version.0));
         }
         let end = columns.log.extend(change.after, &change.orders);
-        for (purchase, decision) in &change.decisions {
-            let number = match decision {
-                Decision::Granted(number) => Some(*number),
-                Decision::OutOfStock => None,
-                Decision::UnknownToy | Decision::KeyReused | Decision::OtherCatalog => continue,
-            };
-            let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-            columns.decisions.push(&purchase.key, &RecordedDecision { name, quantity, number });
+        for (key, decision) in &change.decisions {
+            columns.decisions.push(key, decision);
         }
         (columns, end)
     }

@@ -95,17 +95,8 @@ impl Leases {
     pub(super) fn commit(&self, state: &mut State) {
         let Writer::Planned(job, plan) = state.catalog.writer.clone() else { return };
         let change = self.commit_of(state, job, &plan);
-        for (purchase, decision) in &change.decisions {
-            let number = match decision {
-                Decision::Granted(number) => Some(*number),
-                Decision::OutOfStock
-                | Decision::UnknownToy
-                | Decision::KeyReused
-                | Decision::OtherCatalog => None,
-            };
-            let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-            let recorded = RecordedDecision { name, quantity, number };
-            let before = state.disk.decisions.insert(purchase.key.clone(), recorded);
+        for (key, decision) in change.decisions.clone() {
+            let before = state.disk.decisions.insert(key, decision);
             assert!(before.is_none(), "a key is decided once");
         }
         state.disk.stock.apply(&self.toy_index, &change);

@@ -148,22 +148,14 @@ impl Purchases {
         }
         disk.stock.apply(&self.toy_index, &change);
         disk.journal.extend(change.orders.iter().cloned());
-        for (purchase, decision) in &change.decisions {
-            let number = match decision {
-                Decision::Granted(number) => {
-                    let owner = self.keys.iter().position(|keys| keys.contains(&purchase.key));
-                    disk.owners.push(owner.expect("a client's key"));
-                    Some(*number)
-                }
-                Decision::OutOfStock if self.keeps(Rule::RefusalsAreRecorded) => None,
-                Decision::OutOfStock
-                | Decision::UnknownToy
-                | Decision::KeyReused
-                | Decision::OtherCatalog => continue,
-            };
-            let (name, quantity) = (purchase.name.clone(), purchase.quantity);
-            let recorded = RecordedDecision { name, quantity, number };
-            disk.decisions.insert(purchase.key.clone(), recorded);
+        for (key, decision) in change.decisions {
+            if decision.number.is_some() {
+                let owner = self.keys.iter().position(|keys| keys.contains(&key));
+                disk.owners.push(owner.expect("a client's key"));
+            } else if !self.keeps(Rule::RefusalsAreRecorded) {
+                continue;
+            }
+            disk.decisions.insert(key, decision);
         }
         Some(disk)
     }

@@ -14,11 +14,11 @@ use toystore::catalog::journal::portable::{
 };
 use toystore::wire::identity::StoreId;
 use toystore::wire::order::{Order, OrderNumber, Position};
-use toystore::wire::purchase::{Decision, IdempotencyKey};
+use toystore::wire::purchase::IdempotencyKey;
 use toystore::wire::quantity::Quantity;
 use toystore::wire::replication::{Epoch, Leadership, ReplicaId};
 
-use super::opened::{INITIAL, Place, purchase, sale, toys};
+use super::opened::{INITIAL, Place, decided, sale, toys};
 use crate::eventually::eventually;
 use crate::postgres::{self, Servers};
 use crate::takeover;
@@ -102,7 +102,7 @@ async fn filled(path: &Path) -> Position {
     let (journal, loaded) = Journal::open(path, &toys(&["Gone", "Tux"]), INITIAL).unwrap();
     let (change, end) = sale(Position::START, &loaded.shelves[0], &["a", "b", "C", "client:ä"]);
     Journal::commit(&journal, change).await.unwrap();
-    let decisions = vec![(purchase("refused", "Tux"), Decision::OutOfStock)];
+    let decisions = vec![("refused".to_owned().into(), decided("Tux", None))];
     let refusal = Change { shelves: Vec::new(), after: end, orders: Vec::new(), decisions };
     Journal::commit(&journal, refusal).await.unwrap();
     let leadership = Leadership { epoch: Epoch(3), leader: Some(ReplicaId(2)) };

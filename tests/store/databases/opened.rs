@@ -10,11 +10,10 @@ use toystore::catalog::shared::{SharedDatabase as _, Tenure};
 use toystore::catalog::storage::Storage;
 use toystore::roles::{DatabaseUrl, PostgresSettings, ToyRole};
 use toystore::wire::order::{Order, OrderNumber, Position};
-use toystore::wire::purchase::{Decision, IdempotencyKey, Purchase};
+use toystore::wire::purchase::IdempotencyKey;
 use toystore::wire::quantity::Quantity;
 use toystore::wire::term::CatalogId;
 use toystore::wire::toy::{Price, Toy};
-use toystore::wire::trace::RequestOrigin;
 
 use crate::postgres::{self, Servers};
 
@@ -97,23 +96,13 @@ pub(crate) fn sale(after: Position, shelf: &Shelf, keys: &[&str]) -> (Change, Po
     left.sold += sold;
     left.toy.quantity -= sold;
     left.version = left.version.next();
-    let decisions = orders
-        .iter()
-        .zip(keys)
-        .map(|(order, key)| (purchase(key, order.name.as_str()), Decision::Granted(order.number)));
+    let decisions = orders.iter().zip(keys).map(|(order, key)| {
+        let decision = decided(order.name.as_str(), Some(order.number.0));
+        (IdempotencyKey::from((*key).to_owned()), decision)
+    });
     let end = orders.iter().fold(after, Position::continued_by);
     let decisions = decisions.collect();
     (Change { shelves: vec![left], after, orders, decisions }, end)
-}
-
-pub(crate) fn purchase(key: &str, name: &str) -> Purchase {
-    Purchase {
-        key: key.to_owned().into(),
-        name: name.into(),
-        quantity: Quantity::ONE,
-        origin: RequestOrigin::default(),
-        boot: None,
-    }
 }
 
 pub(crate) fn decided(name: &str, number: Option<u64>) -> RecordedDecision {

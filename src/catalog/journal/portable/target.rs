@@ -97,7 +97,6 @@ impl Sink for TargetFile {
     }
 
     fn take_decisions(&mut self, entries: &[KeyedDecision]) -> Result<(), StorageError> {
-        let entries = entries.iter().map(|(key, decision)| (key, decision.clone()));
         self.write(|transaction| decisions::insert(transaction, entries))
     }
 }
