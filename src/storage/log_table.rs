@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::walk::Walk;
 use super::{StorageError, classify, open_reader};
@@ -58,18 +58,17 @@ pub(crate) fn insert(
     orders: &[Order],
 ) -> rusqlite::Result<Position> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO log (number, name, quantity, chain, key)
-         VALUES (:number, :name, :quantity, :chain, :key)",
+        "INSERT INTO log (number, name, quantity, chain, key) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
     orders.iter().try_fold(after, |end, order| {
         let end = end.continued_by(order);
-        statement.execute(named_params! {
-            ":number": order.number.0,
-            ":name": order.name.as_str(),
-            ":quantity": order.quantity.get(),
-            ":chain": end.chain.as_bytes(),
-            ":key": order.key.as_ref().map(IdempotencyKey::as_str),
-        })?;
+        statement.execute(params![
+            order.number.0,
+            order.name.as_str(),
+            order.quantity.get(),
+            end.chain.as_bytes(),
+            order.key.as_ref().map(IdempotencyKey::as_str),
+        ])?;
         Ok(end)
     })
 }

@@ -27,8 +27,8 @@
 //! [`history`](crate::catalog::core::history)).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::wire::order::Position;
@@ -82,7 +82,7 @@ impl Marker {
             (Some(found), Some(known)) if found.matches(known, journal) => Past::Continued,
             _ => Past::InDoubt,
         };
-        let mut marker = Self { path: path.to_owned(), file, token: fresh };
+        let marker = Self { path: path.to_owned(), file, token: fresh };
         marker.write(known, journal)?;
         marker.file.sync_all()?;
         Ok((marker, past))
@@ -93,7 +93,7 @@ impl Marker {
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub fn advance(&mut self, journal: Position) -> io::Result<()> {
+    pub fn advance(&self, journal: Position) -> io::Result<()> {
         self.write(None, journal)
     }
 
@@ -104,11 +104,10 @@ impl Marker {
     }
 
     /// Overwrites the contents in place, in one write of a fixed length.
-    fn write(&mut self, earlier: Option<Token>, journal: Position) -> io::Result<()> {
+    fn write(&self, earlier: Option<Token>, journal: Position) -> io::Result<()> {
         let earlier = earlier.unwrap_or(self.token);
         let contents = Contents { tokens: [self.token, earlier], journal };
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(contents.to_text().as_bytes())
+        self.file.write_all_at(contents.to_text().as_bytes(), 0)
     }
 }
 
@@ -176,7 +175,7 @@ mod tests {
     fn a_normal_restart_is_continued_also_after_a_crash_in_the_middle_of_a_start() {
         let folder = Folder::new();
         assert_eq!(folder.start(None, 0, 1).1, Past::InDoubt, "there is no database yet");
-        let (mut marker, past) = folder.start(Some(1), 0, 2);
+        let (marker, past) = folder.start(Some(1), 0, 2);
         assert_eq!(past, Past::Continued);
         marker.advance(position(5, "Tux")).unwrap();
         assert_eq!(folder.start(Some(2), 5, 3).1, Past::Continued);
@@ -189,7 +188,7 @@ mod tests {
     fn a_database_that_was_restored_copied_emptied_or_replaced_is_in_doubt() {
         let folder = Folder::new();
         folder.start(None, 0, 1);
-        let (mut marker, _) = folder.start(Some(1), 2, 2);
+        let (marker, _) = folder.start(Some(1), 2, 2);
         marker.advance(position(5, "Tux")).unwrap();
         assert_eq!(folder.start(Some(2), 2, 3).1, Past::InDoubt, "restored, from the same run");
         folder.start(Some(3), 5, 4);
@@ -199,7 +198,7 @@ mod tests {
         assert_eq!(Folder::new().start(Some(7), 0, 8).1, Past::InDoubt, "copied elsewhere");
         let path = folder.0.path().join("catalog.marker");
         let other = position(0, "Tux");
-        let (mut marker, _) = Marker::renew(&path, None, other, Token(9)).unwrap();
+        let (marker, _) = Marker::renew(&path, None, other, Token(9)).unwrap();
         marker.advance(position(2, "Tux")).unwrap();
         let (_, past) =
             Marker::renew(&path, Some(Token(9)), position(2, "Uno"), Token(10)).unwrap();

@@ -47,7 +47,7 @@ pub struct Journal {
     /// The last of the recorded keys, in their order.
     last_key: Arc<Mutex<Option<IdempotencyKey>>>,
     /// Follows the journal's end, on the writing thread.
-    marker: Arc<Mutex<Marker>>,
+    marker: Arc<Marker>,
     /// Is checked on the writing thread.
     room: Arc<Mutex<Room>>,
     checker: Checker,
@@ -104,7 +104,7 @@ impl Journal {
             last_key: Arc::new(Mutex::new(last_key)),
             writer,
             reader: Worker::start("journal-reader", path, open_reader(path)?)?,
-            marker: Arc::new(Mutex::new(marker)),
+            marker: Arc::new(marker),
             room: Arc::new(Mutex::new(Room::beside(path))),
             checker: Checker::start(name, path, &checked, TABLE_CHECKS, count)?,
         };
@@ -155,7 +155,6 @@ impl Journal {
                 *known = known.take().max(Some(last.clone()));
             }
             if !change.orders.is_empty() {
-                let mut marker = marker.lock().unwrap_or_else(PoisonError::into_inner);
                 // A marker that falls behind raises no alarm, it only sees less.
                 let _falls_behind = marker.advance(end);
             }
