@@ -6,7 +6,7 @@
 //! the next, so that a plan is still true when it is committed:
 //!
 //! ```text
-//! batch ─► look keys up ─► lock toys ─► wait for holders ─► plan ─► commit ─► publish ─► answer
+//! batch ─► known keys? ──► lock toys ─► wait for holders ─► plan ─► commit ─► publish ─► answer
 //! restock ───────────────► lock toys ─► wait for holders ─► plan ─► commit ─► publish
 //! ```
 

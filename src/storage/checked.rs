@@ -20,10 +20,10 @@
 //! One beside a copy with the same orders counts; the thread reads that copy.
 //!
 //! Until the thread is done, damage to orders before the mark goes unnoticed. No answer to a retry
-//! rests on them: decisions have hashes of their own. Nor does the stock: it is compared with the
-//! sums. What only a start without a mark reads is how pages hang together, such as the list of
-//! free ones: `PRAGMA quick_check` cannot be interrupted and continued, and while it reads, a store
-//! that sells cannot empty SQLite's write-ahead log.
+//! rests on them: decisions have hashes of their own, and the last one's is checked at each start.
+//! Nor does the stock: it is compared with the sums. What only a start without a mark reads is how
+//! pages hang together, such as the list of free ones: `PRAGMA quick_check` cannot be interrupted
+//! and continued, and while it reads, a store that sells cannot empty SQLite's write-ahead log.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};

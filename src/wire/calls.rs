@@ -380,5 +380,14 @@ mod tests {
         assert_eq!(serde_json::to_string(&buy).unwrap(), body);
         let body = r#"{"key":"client:a","name":"Tux","quantity":1}"#;
         assert_eq!(serde_json::from_str::<Buy>(body).unwrap().within_ms, None);
+        let body = concat!(
+            r#"{"key":"client:a","name":"Tux","quantity":2,"origin":{"request_id":"r"},"#,
+            r#""boot":7,"within_ms":600}"#
+        );
+        let buy: Buy = serde_json::from_str(body).unwrap();
+        assert_eq!(serde_json::from_str::<Purchase>(body).unwrap(), buy.purchase);
+        assert_eq!(serde_json::to_string(&buy).unwrap(), body);
+        let long = body.replace("Tux", &"n".repeat(ToyName::LONGEST + 1));
+        assert!(serde_json::from_str::<Buy>(&long).is_err());
     }
 }

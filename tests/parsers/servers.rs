@@ -21,7 +21,7 @@ use crate::inputs::{
     name, purchase, purchase_body, session,
 };
 use crate::neighbours::of_frontend::Fixture;
-use crate::neighbours::{Reply, Store};
+use crate::neighbours::{Received, Reply, Store};
 use crate::properties::http;
 
 /// A request in HTTP.
@@ -294,10 +294,10 @@ async fn a_purchase_reaches_the_leader_as_it_was_sent() {
     let store = Store::new();
     let fixture = Fixture::ready(&store).await;
     let address = fixture.frontend.address;
-    let received: Arc<Mutex<Vec<Purchase>>> = Arc::default();
+    let received: Arc<Mutex<Vec<Received>>> = Arc::default();
     let record = Arc::clone(&received);
     fixture.replica(3).on("purchase", move |message| {
-        record.lock().expect("no handler panics").push(message.read());
+        record.lock().expect("no handler panics").push(message.clone());
         Reply::data(PurchaseReply::Decided(Decision::Granted(OrderNumber(7))))
     });
     let sent = (purchase_body(), option::of("[!-~]{1,255}"), option::of("[!-~]{1,255}"));
@@ -315,12 +315,13 @@ async fn a_purchase_reaches_the_leader_as_it_was_sent() {
                 prop_assert_eq!((answer.status, received.len()), (404, 0));
             } else {
                 prop_assert_eq!(answer.status, 200);
-                let purchase = received.last().expect("it is passed on");
+                let message = received.last().expect("it is passed on");
+                let purchase: Purchase = message.read();
+                let request_id = message.headers.get("x-request-id").cloned();
                 prop_assert_eq!(&purchase.name, &body.name);
                 prop_assert_eq!(purchase.quantity, body.quantity);
-                let request_id = &purchase.origin.request_id;
                 prop_assert_eq!(request_id.as_deref(), answer.header("x-request-id"));
-                prop_assert!(id.is_none() || *request_id == id);
+                prop_assert!(id.is_none() || request_id == id);
                 match key {
                     Some(key) => prop_assert_eq!(purchase.key.to_string(), format!("client:{key}")),
                     None => prop_assert!(purchase.key.as_str().starts_with("random:")),

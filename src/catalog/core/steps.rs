@@ -2,16 +2,16 @@
 //!
 //! # The idea
 //!
-//! Besides decisions, a batch of purchases needs the disk twice and the front-ends'
-//! acknowledgements once. Each step is a type that can be had only from the step before
-//! (*typestate*). So no caller, service or model, can commit a toy that a front-end still shows,
-//! or answer a purchase that is not on disk:
+//! Besides decisions, a batch of purchases needs the disk, twice unless all of its keys are new,
+//! and the front-ends' acknowledgements. Each step is a type that can be had only from the step
+//! before (*typestate*). So no caller, service or model, can commit a toy that a front-end still
+//! shows, or answer a purchase that is not on disk:
 //!
 //! ```text
 //! ReceivedBatch     look up its keys on disk
 //!     │ lock the toys that would change
 //! LockedBatch       invalidate them, wait a moment for acknowledgements
-//!     │ decide, with the toys that are clear
+//!     │ decide, with the toys that are clear: as planned for the locks, if all of them are
 //! PlannedBatch      write the change to disk, in one transaction
 //!     │ publish, unlock
 //! CommittedBatch    reply
@@ -147,8 +147,9 @@ impl LockedBatch {
         let Self { request, recorded, locked, wanted } = self;
         core.stock.led_by(request.leader, request.epoch)?;
         let is_clear = |toy: &ToyName| core.sessions.is_clear(toy, now);
-        // One task writes, so that the stock is what it was when the toys were locked.
-        let Plan { verdicts, change } = if locked.toys.iter().all(|(toy, _)| is_clear(toy)) {
+        let holds = locked.toys.iter().all(|(toy, _)| is_clear(toy))
+            && core.stock.is_as_planned(&core.toy_index, &wanted.change);
+        let Plan { verdicts, change } = if holds {
             wanted
         } else {
             core.stock.plan_batch(&core.toy_index, &request, &recorded, is_clear)?
@@ -260,20 +261,23 @@ mod tests {
         }
     }
 
-    fn batch(epoch: u64) -> ReceivedBatch {
-        let purchase = Purchase {
-            key: IdempotencyKey::from("a".to_owned()),
-            name: "Tux".into(),
+    fn purchase(key: &str, name: &str) -> Purchase {
+        Purchase {
+            key: IdempotencyKey::from(key.to_owned()),
+            name: name.into(),
             quantity: Quantity::ONE,
             origin: RequestOrigin::default(),
             boot: None,
-        };
-        ReceivedBatch::new(CommitRequest {
-            leader: ReplicaId(3),
-            epoch: Epoch(epoch),
-            log: Position::START,
-            purchases: vec![purchase],
-        })
+        }
+    }
+
+    fn batch_of(purchases: Vec<Purchase>, epoch: u64) -> ReceivedBatch {
+        let (leader, epoch, log) = (ReplicaId(3), Epoch(epoch), Position::START);
+        ReceivedBatch::new(CommitRequest { leader, epoch, log, purchases })
+    }
+
+    fn batch(epoch: u64) -> ReceivedBatch {
+        batch_of(vec![purchase("a", "Tux")], epoch)
     }
 
     fn lock(core: &mut Core, now: Instant) -> LockedBatch {
@@ -306,6 +310,33 @@ mod tests {
         assert_eq!(committed.orders().len(), 1);
         assert_eq!(core.ruling(now).unwrap().toys()[0].quantity, 0);
         assert_eq!(holder(&mut core, session, now), Some(session));
+    }
+
+    #[test]
+    fn of_a_toy_that_is_held_and_one_that_is_clear_the_clear_one_is_sold() {
+        let (mut core, session, now) = held();
+        let both = batch_of(vec![purchase("a", "Tux"), purchase("b", "Uno")], 7);
+        let locked = both.lock(&mut core, HashMap::new(), now).unwrap();
+        assert_eq!(locked.locked_toys().toys.len(), 2);
+        assert_eq!(locked.locked_toys().unacknowledged, BTreeSet::from([session]));
+        let planned = locked.plan(&core, now).unwrap();
+        assert_eq!(planned.verdicts, [Verdict::Wait, GRANTED]);
+        let sold: Vec<_> = planned.change().touched().into_iter().map(|(toy, _)| toy).collect();
+        assert_eq!(sold, [ToyName::from("Uno")]);
+    }
+
+    #[test]
+    fn a_plan_for_a_stock_that_has_changed_is_made_anew() {
+        let (mut core, _, now) = held();
+        let later = now + LEASE + MARGIN;
+        let locked = lock(&mut core, later);
+        let toys = locked.locked_toys().toys.clone();
+        let other = batch_of(vec![purchase("b", "Tux")], 7);
+        let other = other.lock(&mut core, HashMap::new(), later).unwrap();
+        other.plan(&core, later).unwrap().publish(&mut core, WriteOutcome::Durable).unwrap();
+        core.lock(toys, later);
+        let planned = locked.plan(&core, later).unwrap();
+        assert_eq!(planned.verdicts, [Verdict::Decided(Decision::OutOfStock)]);
     }
 
     #[test]

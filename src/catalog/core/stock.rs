@@ -189,6 +189,14 @@ impl Stock {
         }
     }
 
+    /// Returns whether `change` was planned for the stock as it is.
+    pub(super) fn is_as_planned(&self, toy_index: &ToyIndex, change: &Change) -> bool {
+        let follows = |shelf: &Shelf| {
+            shelf.version == self.shelves[toy_index[&shelf.toy.name]].version.next()
+        };
+        change.after == self.journal && change.shelves.iter().all(follows)
+    }
+
     /// Applies a change that is on disk.
     ///
     /// # Panics

@@ -17,8 +17,8 @@
 //! ```
 //!
 //! A new row is put between two that were checked, and writes one more hash, in the row before it,
-//! which is mostly on the same page. Nothing has to be read at a start, and no answer rests on a
-//! row that was not checked: damage ends the catalog with an error that says what to do.
+//! which is mostly on the same page. Only the last row has to be read at a start, and no answer
+//! rests on a row that was not checked: damage ends the catalog with an error that says what to do.
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
 use sha2::{Digest as _, Sha256};
@@ -48,10 +48,13 @@ pub(super) struct RingRow {
 
 /// A row, the key after it, and the hash that was stored.
 pub(super) struct Stored {
-    pub(super) link: RingRow,
+    pub(super) row: RingRow,
     pub(super) next: Option<String>,
     pub(super) proof: Option<Vec<u8>>,
 }
+
+/// A row, and the hash that was stored.
+type RowAndProof = (RingRow, Option<Vec<u8>>);
 
 /// A row and the key after it, which the row's hash covers: no key between the two has a row.
 pub(super) struct Gap {
@@ -60,10 +63,12 @@ pub(super) struct Gap {
 }
 
 impl RingRow {
+    /// What stands before the first row.
     pub(super) fn head() -> Self {
         Self { key: HEAD.into(), name: String::new(), quantity: 0, number: None }
     }
 
+    /// The row of a decision.
     pub(super) fn of(key: &IdempotencyKey, decision: &RecordedDecision) -> Self {
         Self {
             key: key.as_str().to_owned(),
@@ -89,12 +94,13 @@ impl RingRow {
 }
 
 impl Stored {
+    /// Checks the hash.
     pub(super) fn checked(self) -> rusqlite::Result<Gap> {
-        let expected = self.link.proof(self.next.as_deref());
+        let expected = self.row.proof(self.next.as_deref());
         if self.proof.as_deref() != Some(&expected[..]) {
             return Err(damage());
         }
-        Ok(Gap { before: self.link, next: self.next })
+        Ok(Gap { before: self.row, next: self.next })
     }
 }
 
@@ -103,6 +109,14 @@ impl Gap {
     pub(super) fn at(connection: &Connection, key: &str) -> rusqlite::Result<Self> {
         let gap = at_or_before(connection, key)?.checked()?;
         if gap.has(key) { Ok(gap) } else { Err(damage()) }
+    }
+
+    /// Reads the gap behind the last row, or behind the head if there are no rows.
+    pub(super) fn last(connection: &Connection) -> rusqlite::Result<Self> {
+        let sql = "SELECT key, name, quantity, number, proof FROM decisions
+                   ORDER BY key DESC LIMIT 1";
+        let (row, proof) = row_or_head(connection, connection.query_row(sql, [], with_proof))?;
+        Stored { row, next: None, proof }.checked()
     }
 
     /// Returns whether `key` lies in this gap, or begins it.
@@ -136,58 +150,69 @@ impl Gap {
     }
 }
 
+/// Reads the row at `key`, or else the last one before it.
 fn at_or_before(connection: &Connection, key: &str) -> rusqlite::Result<Stored> {
     let found = connection
         .prepare_cached(
             "SELECT key, name, quantity, number, proof FROM decisions WHERE key <= ?1
              ORDER BY key DESC LIMIT 1",
         )?
-        .query_row([key], |row| Ok((link_at(row)?, row.get::<_, Option<Vec<u8>>>(4)?)))
-        .optional()
-        .map_err(as_damage)?;
-    let (link, proof) = match found {
-        Some(found) => found,
-        None => (RingRow::head(), head_proof(connection)?),
-    };
+        .query_row([key], with_proof);
+    let (row, proof) = row_or_head(connection, found)?;
     let next = connection
         .prepare_cached("SELECT key FROM decisions WHERE key > ?1 ORDER BY key LIMIT 1")?
-        .query_row([&link.key], |row| row.get(0))
+        .query_row([&row.key], |row| row.get(0))
         .optional()
         .map_err(as_damage)?;
-    Ok(Stored { link, next, proof })
+    Ok(Stored { row, next, proof })
 }
 
+/// Returns the row that was found, or the head if there was none.
+fn row_or_head(
+    connection: &Connection,
+    found: rusqlite::Result<RowAndProof>,
+) -> rusqlite::Result<RowAndProof> {
+    match found.optional().map_err(as_damage)? {
+        Some(found) => Ok(found),
+        None => Ok((RingRow::head(), head_proof(connection)?)),
+    }
+}
+
+/// Reads the row that follows `key`.
 pub(super) fn row_after(connection: &Connection, key: &str) -> rusqlite::Result<Option<RingRow>> {
     connection
         .prepare_cached(
             "SELECT key, name, quantity, number FROM decisions WHERE key > ?1
              ORDER BY key LIMIT 1",
         )?
-        .query_row([key], link_at)
+        .query_row([key], ring_row)
         .optional()
         .map_err(as_damage)
 }
 
+/// Reads the row that follows `key`, with its hash.
 pub(super) fn stored_after(
     connection: &Connection,
     key: &str,
-) -> rusqlite::Result<Option<(RingRow, Option<Vec<u8>>)>> {
-    let Some(link) = row_after(connection, key)? else { return Ok(None) };
+) -> rusqlite::Result<Option<RowAndProof>> {
+    let Some(row) = row_after(connection, key)? else { return Ok(None) };
     let proof = connection
         .prepare_cached("SELECT proof FROM decisions WHERE key = ?1")?
-        .query_row([&link.key], |row| row.get(0))
+        .query_row([&row.key], |row| row.get(0))
         .map_err(as_damage)?;
-    Ok(Some((link, proof)))
+    Ok(Some((row, proof)))
 }
 
+/// Reads the hash before the first key.
 pub(super) fn head_proof(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
     let mut statement = connection.prepare_cached("SELECT proof FROM decisions_head")?;
     statement.query_row([], |row| row.get(0)).optional().map_err(as_damage)
 }
 
+/// Writes a new row, behind which `next` follows.
 pub(super) fn insert_row(
     connection: &Connection,
-    link: &RingRow,
+    row: &RingRow,
     next: Option<&str>,
 ) -> rusqlite::Result<()> {
     connection
@@ -195,29 +220,37 @@ pub(super) fn insert_row(
             "INSERT INTO decisions (key, name, quantity, number, proof)
              VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![link.key, link.name, link.quantity, link.number, link.proof(next)])
+        .execute(params![row.key, row.name, row.quantity, row.number, row.proof(next)])
         .map(drop)
 }
 
+/// Writes the hash of a row, or of the head, behind which `next` follows.
 pub(super) fn write_proof(
     connection: &Connection,
-    link: &RingRow,
+    row: &RingRow,
     next: Option<&str>,
 ) -> rusqlite::Result<()> {
-    let proof = link.proof(next);
-    if link.key == HEAD {
+    let proof = row.proof(next);
+    if row.key == HEAD {
         let sql = "INSERT INTO decisions_head (id, proof) VALUES (1, ?1)
                    ON CONFLICT (id) DO UPDATE SET proof = ?1";
         return connection.prepare_cached(sql)?.execute([proof]).map(drop);
     }
     let changed = connection
         .prepare_cached("UPDATE decisions SET proof = ?2 WHERE key = ?1")?
-        .execute(params![link.key, proof])?;
+        .execute(params![row.key, proof])?;
     if changed == 1 { Ok(()) } else { Err(damage()) }
 }
 
-pub(super) fn link_at(row: &Row<'_>) -> rusqlite::Result<RingRow> {
-    Ok(RingRow { key: row.get(0)?, name: row.get(1)?, quantity: row.get(2)?, number: row.get(3)? })
+/// Reads the columns `key`, `name`, `quantity` and `number`.
+pub(super) fn ring_row(read: &Row<'_>) -> rusqlite::Result<RingRow> {
+    let (key, name) = (read.get(0)?, read.get(1)?);
+    Ok(RingRow { key, name, quantity: read.get(2)?, number: read.get(3)? })
+}
+
+/// Reads these columns, and `proof`.
+fn with_proof(read: &Row<'_>) -> rusqlite::Result<RowAndProof> {
+    Ok((ring_row(read)?, read.get(4)?))
 }
 
 /// A value of the wrong type is damage.
@@ -228,6 +261,7 @@ pub(super) fn as_damage(error: rusqlite::Error) -> rusqlite::Error {
     }
 }
 
+/// The error of a row that is damaged or gone.
 pub(super) fn damage() -> rusqlite::Error {
     let problem =
         format!("a recorded decision does not match its hash, or one is missing; {ADVICE}");

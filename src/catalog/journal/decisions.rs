@@ -12,11 +12,11 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use super::KnownKeys;
 use super::decision_ring::{
-    Gap, HEAD, RingRow, Stored, as_damage, damage, head_proof, insert_row, link_at, row_after,
+    Gap, HEAD, RingRow, Stored, as_damage, damage, head_proof, insert_row, ring_row, row_after,
     stored_after, write_proof,
 };
 use crate::catalog::core::stock::RecordedDecision;
@@ -47,14 +47,14 @@ pub(super) fn complete(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     let transaction = connection.transaction()?;
     transaction.execute_batch("ALTER TABLE decisions ADD COLUMN proof BLOB")?;
-    let mut link = RingRow::head();
+    let mut row = RingRow::head();
     let mut count: u64 = 0;
-    while let Some(next) = row_after(&transaction, &link.key)? {
-        write_proof(&transaction, &link, Some(&next.key))?;
-        link = next;
+    while let Some(next) = row_after(&transaction, &row.key)? {
+        write_proof(&transaction, &row, Some(&next.key))?;
+        row = next;
         count += 1;
     }
-    write_proof(&transaction, &link, None)?;
+    write_proof(&transaction, &row, None)?;
     transaction.commit()?;
     if count > 0 {
         log::info!("{count} decisions have got hashes, which show damage from now on");
@@ -91,33 +91,28 @@ pub(super) fn look_up_all(
     Ok(known)
 }
 
-/// Returns the last of the recorded keys, in their order.
+/// Returns the last of the recorded keys, in their order. That there is none behind it is checked.
 pub(super) fn last_key(connection: &Connection) -> rusqlite::Result<Option<IdempotencyKey>> {
-    connection
-        .query_row("SELECT key FROM decisions ORDER BY key DESC LIMIT 1", [], |row| {
-            row.get::<_, String>(0)
-        })
-        .optional()
-        .map_err(as_damage)
-        .map(|key| key.map(IdempotencyKey::from))
+    let Gap { before, .. } = Gap::last(connection)?;
+    Ok((before.key != HEAD).then(|| before.key.into()))
 }
 
-/// Records decisions under keys that have none.
+/// Records decisions under keys that have none, which is checked. To be called in a transaction.
 pub(super) fn insert(
     connection: &Connection,
     decisions: &[(IdempotencyKey, RecordedDecision)],
 ) -> rusqlite::Result<()> {
-    let mut links: Vec<_> =
+    let mut rows: Vec<_> =
         decisions.iter().map(|(key, decision)| RingRow::of(key, decision)).collect();
-    links.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-    let mut rest = links.as_slice();
+    rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    let mut rest = rows.as_slice();
     while let Some(first) = rest.first() {
         let gap = Gap::at(connection, &first.key)?;
-        let (inside, beyond) = rest.split_at(rest.partition_point(|link| gap.has(&link.key)));
+        let (inside, beyond) = rest.split_at(rest.partition_point(|row| gap.has(&row.key)));
         write_proof(connection, &gap.before, Some(&first.key))?;
-        let later = inside.iter().skip(1).map(|link| Some(link.key.as_str()));
-        for (link, next) in inside.iter().zip(later.chain([gap.next.as_deref()])) {
-            insert_row(connection, link, next)?;
+        let later = inside.iter().skip(1).map(|row| Some(row.key.as_str()));
+        for (row, next) in inside.iter().zip(later.chain([gap.next.as_deref()])) {
+            insert_row(connection, row, next)?;
         }
         rest = beyond;
     }
@@ -139,13 +134,13 @@ pub(super) fn grant(
     if known.number.is_some() {
         return Ok(false);
     }
-    let link = RingRow::of(key, &decision);
+    let row = RingRow::of(key, &decision);
     connection
         .prepare_cached(
             "UPDATE decisions SET name = ?2, quantity = ?3, number = ?4 WHERE key = ?1",
         )?
-        .execute(params![link.key, link.name, link.quantity, link.number])?;
-    write_proof(connection, &link, gap.next.as_deref())?;
+        .execute(params![row.key, row.name, row.quantity, row.number])?;
+    write_proof(connection, &row, gap.next.as_deref())?;
     Ok(true)
 }
 
@@ -162,16 +157,16 @@ pub(crate) fn verify(path: &Path) -> Result<(), StorageError> {
             // From before decisions had hashes.
             return Ok(());
         }
-        let mut link = RingRow::head();
+        let mut row = RingRow::head();
         let (mut granted, mut proof) = (0_u64, head_proof(&connection)?);
         loop {
-            let next = stored_after(&connection, &link.key)?;
+            let next = stored_after(&connection, &row.key)?;
             let next_key = next.as_ref().map(|(next, _)| next.key.clone());
-            Stored { link, next: next_key, proof }.checked()?;
-            let Some((row, row_proof)) = next else { break };
-            granted += u64::from(row.number.is_some());
-            look_up(&connection, &row.key)?;
-            (link, proof) = (row, row_proof);
+            Stored { row, next: next_key, proof }.checked()?;
+            let Some((after, after_proof)) = next else { break };
+            granted += u64::from(after.number.is_some());
+            look_up(&connection, &after.key)?;
+            (row, proof) = (after, after_proof);
         }
         let keys: u64 = connection.query_row("SELECT count(key) FROM log", [], |row| row.get(0))?;
         // Decisions on orders from before the journal kept keys have no counterpart.
@@ -201,17 +196,17 @@ pub(super) fn check_piece(
     )?;
     let mut found = statement.query(params![from, most + 1])?;
     let mut count = 0;
-    while let Some(row) = found.next().map_err(as_damage)? {
-        let link = link_at(row).map_err(as_damage)?;
+    while let Some(read) = found.next().map_err(as_damage)? {
+        let row = ring_row(read).map_err(as_damage)?;
         if let Some((before, proof)) = last {
-            Stored { link: before, next: Some(link.key.clone()), proof }.checked()?;
+            Stored { row: before, next: Some(row.key.clone()), proof }.checked()?;
         }
-        last = Some((link, row.get(4).map_err(as_damage)?));
+        last = Some((row, read.get(4).map_err(as_damage)?));
         count += 1;
     }
     match last {
-        Some((link, _)) if count > most => Ok(Some(link.key)),
-        Some((link, proof)) => Stored { link, next: None, proof }.checked().map(|_last| None),
+        Some((row, _)) if count > most => Ok(Some(row.key)),
+        Some((row, proof)) => Stored { row, next: None, proof }.checked().map(|_last| None),
         None => Ok(None),
     }
 }
@@ -306,10 +301,33 @@ mod tests {
 
     #[test]
     fn a_key_is_recorded_once() {
-        let connection = filled();
+        let mut connection = filled();
         for keys in [["client:c", "client:d"], ["client:d", "client:d"]] {
             let keys = keys.map(|key| IdempotencyKey::from(key.to_owned()));
-            assert!(insert(&connection, &refused(&keys)).is_err());
+            let transaction = connection.transaction().unwrap();
+            assert!(insert(&transaction, &refused(&keys)).is_err());
+            transaction.rollback().unwrap();
+            check_in_pieces(&connection).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_last_key_is_known_only_if_it_is_undamaged_and_the_last() {
+        let last = |sql: &str| {
+            let connection = filled();
+            connection.execute_batch(sql).unwrap();
+            last_key(&connection)
+        };
+        assert_eq!(last("").unwrap(), Some(IdempotencyKey::from("random:2".to_owned())));
+        for damage in [
+            "DELETE FROM decisions WHERE key = 'random:2'",
+            "DELETE FROM decisions",
+            "UPDATE decisions SET key = 'random:0' WHERE key = 'random:2'",
+            "UPDATE decisions SET key = 'a' WHERE key = 'random:2'",
+            "UPDATE decisions SET key = 'z' WHERE key = 'client:a'",
+            "UPDATE decisions SET number = 7 WHERE key = 'random:2'",
+        ] {
+            assert!(last(damage).is_err(), "{damage}");
         }
     }
 

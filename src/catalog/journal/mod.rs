@@ -17,7 +17,7 @@ mod shelves;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, named_params, params};
 
@@ -44,8 +44,8 @@ pub struct Journal {
     writer: Worker,
     reader: Worker,
     metrics: JournalMetrics,
-    /// The last of the recorded keys, in their order.
-    last_key: Arc<Mutex<Option<IdempotencyKey>>>,
+    /// The last of the keys that are recorded or queued to be, in their order.
+    last_key: Mutex<Option<IdempotencyKey>>,
     /// Follows the journal's end, on the writing thread.
     marker: Arc<Marker>,
     /// Is checked on the writing thread.
@@ -73,7 +73,8 @@ pub struct Loaded {
     pub past: Past,
 }
 
-/// Each call is queued when its function returns, also before it is awaited.
+/// Each call that needs the database is queued when its function returns, also before it is
+/// awaited.
 impl Journal {
     /// Opens the database, or creates it. Checks the journal's chain and each toy's sum, as far as
     /// no earlier run [did](crate::storage), and enters the toys of `roles.toml`, new ones with a
@@ -101,7 +102,7 @@ impl Journal {
         let (count, name) = (metrics.counting(), "journal-checker");
         let database = Self {
             metrics,
-            last_key: Arc::new(Mutex::new(last_key)),
+            last_key: Mutex::new(last_key),
             writer,
             reader: Worker::start("journal-reader", path, open_reader(path)?)?,
             marker: Arc::new(marker),
@@ -115,7 +116,8 @@ impl Journal {
     ///
     /// No key behind the last one has a decision, which the transaction that records one checks
     /// again. Keys that front-ends draw begin with the time, so that a new one mostly is behind the
-    /// last, and a batch need not visit the database's thread twice.
+    /// last, and a batch need not visit the database's thread twice. Other keys, and those of a
+    /// front-end whose clock is behind, are looked up.
     ///
     /// # Errors
     ///
@@ -124,8 +126,10 @@ impl Journal {
         &self,
         keys: Vec<IdempotencyKey>,
     ) -> impl Future<Output = Result<KnownKeys, StorageError>> + use<> {
-        let last = self.last_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let may_be_known = keys.iter().any(|key| Some(key) <= last.as_ref());
+        let may_be_known = {
+            let last = self.last_key();
+            keys.iter().any(|key| Some(key) <= last.as_ref())
+        };
         let looked_up = may_be_known.then(|| {
             self.writer.run(move |connection| {
                 // One transaction, so that SQLite takes its locks once and not for each key.
@@ -145,21 +149,24 @@ impl Journal {
     /// If the disk is full (nothing changed) or the database failed (unknown).
     pub fn commit(&self, change: Change) -> impl Future<Output = Result<(), StorageError>> + use<> {
         let (marker, metrics) = (Arc::clone(&self.marker), self.metrics.clone());
-        let last_key = Arc::clone(&self.last_key);
+        if let Some(last) = change.decisions.iter().map(|(key, _)| key).max() {
+            let mut known = self.last_key();
+            *known = known.take().max(Some(last.clone()));
+        }
         self.writer.run(move |connection| {
             let transaction = connection.transaction()?;
             let end = apply(&transaction, &change)?;
             metrics.commit(transaction, &change)?;
-            if let Some(last) = change.decisions.iter().map(|(key, _)| key).max() {
-                let mut known = last_key.lock().unwrap_or_else(PoisonError::into_inner);
-                *known = known.take().max(Some(last.clone()));
-            }
             if !change.orders.is_empty() {
                 // A marker that falls behind raises no alarm, it only sees less.
                 let _falls_behind = marker.advance(end);
             }
             Ok(())
         })
+    }
+
+    fn last_key(&self) -> MutexGuard<'_, Option<IdempotencyKey>> {
+        self.last_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes whether replicas must be heard before anything is sold, also after a restart.
@@ -347,7 +354,12 @@ mod tests {
         for batch in [&[b, c][..], &[a]] {
             let decisions = batch.iter().map(|key| refused(key)).collect();
             let (shelves, orders) = (Vec::new(), Vec::new());
-            journal.commit(Change { shelves, after, orders, decisions }).await.unwrap();
+            // What is queued counts already.
+            let committed = journal.commit(Change { shelves, after, orders, decisions });
+            let keys = batch.iter().map(|key| (*key).clone()).collect();
+            let found = journal.recorded(keys).await.unwrap();
+            assert_eq!(found.len(), batch.len());
+            committed.await.unwrap();
         }
         for _run in 0..2 {
             for key in [a, b, c] {

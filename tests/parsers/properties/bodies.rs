@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toystore::health::Health;
+use toystore::wire::calls::Buy;
 use toystore::wire::cluster::ClusterView;
 use toystore::wire::lease::{
     FillReply, FillRequest, Invalidation, Registered, Registration, Renewal, RenewalReply,
@@ -32,6 +33,7 @@ impl<T: DeserializeOwned + Serialize + PartialEq + Debug> Body for T {}
 pub(crate) fn bytes(bytes: &[u8]) {
     purchase(bytes);
     body::<Purchase>(bytes);
+    body::<Buy>(bytes);
     body::<CommitRequest>(bytes);
     body::<Data<CommitReply>>(bytes);
     body::<Data<PurchaseReply>>(bytes);
