@@ -161,8 +161,6 @@ impl Remote {
         time_limit: Duration,
     ) -> Result<PurchaseReply, CallError> {
         let within_ms = u64::try_from(time_limit.as_millis()).ok();
-        // The call says for which request it is made.
-        let purchase = Purchase { origin: RequestOrigin::default(), ..purchase };
         let call = Buy { purchase, within_ms };
         self.neighbours.replica(leader).call(&call, time_limit).await
     }

@@ -243,12 +243,12 @@ async fn buy(
 ) -> Result<HttpResponse, ErrorReply> {
     server::refuse_other_sites(request)?;
     let PurchaseBody { name, quantity } = server::read_json(request, payload).await?;
-    let origin = RequestOrigin::clone(remote.origin());
-    log::debug!("{origin} buys {quantity} {}", name.quoted());
+    log::debug!("{} buys {quantity} {}", remote.origin(), name.quoted());
     remote.note(|| format!("{quantity} {}", name.quoted()));
     let recorder = service.identity.recorder();
     let asked = asked_by(recorder, "POST /orders", remote, || format!("{quantity} {name}"));
-    let purchase = Purchase { key, name, quantity, origin, boot: None };
+    // The call to the leader says for which request it is made.
+    let purchase = Purchase { key, name, quantity, origin: RequestOrigin::default(), boot: None };
     let decision = service.purchase(remote, &purchase).await;
     service.count_purchase(&decision);
     let reply = decision.map_err(ErrorReply::from).and_then(|decision| match decision {

@@ -173,9 +173,8 @@ impl Service {
         let mut asked = None;
         self.ask_leader(Question::Purchase, async |leader, time_limit| {
             if let Some(before) = asked.replace(leader) {
-                let traces = Traces::of_origin(&purchase.origin);
                 let recorder = self.identity.recorder();
-                recorder.local("retry", &traces, || format!("at {}", Role::Order(leader)));
+                recorder.local("retry", &remote.traces(), || format!("at {}", Role::Order(leader)));
                 if before != leader {
                     self.retried_at(leader);
                 }

@@ -195,12 +195,14 @@ pub(super) fn stored_after(
     connection: &Connection,
     key: &str,
 ) -> rusqlite::Result<Option<RowAndProof>> {
-    let Some(row) = row_after(connection, key)? else { return Ok(None) };
-    let proof = connection
-        .prepare_cached("SELECT proof FROM decisions WHERE key = ?1")?
-        .query_row([&row.key], |row| row.get(0))
-        .map_err(as_damage)?;
-    Ok(Some((row, proof)))
+    connection
+        .prepare_cached(
+            "SELECT key, name, quantity, number, proof FROM decisions WHERE key > ?1
+             ORDER BY key LIMIT 1",
+        )?
+        .query_row([key], with_proof)
+        .optional()
+        .map_err(as_damage)
 }
 
 /// Reads the hash before the first key.
