@@ -147,16 +147,15 @@ where
     let hosts = KnownHosts::new(address, &hosts);
     let descriptors = threads.descriptors();
     let draining = CancellationToken::new();
-    let connections = metrics.connections.clone();
     let terms = Terms {
         supply: Supply::new(descriptors.connections, descriptors.workers),
         limit: limit.map(|limit| Arc::new(RequestLimit::new(limit))),
-        connections: connections.clone(),
+        connections: metrics.connections.clone(),
         stop: stop.clone(),
         tls,
         threads,
     };
-    let end = ServerEnd { stop, draining: draining.clone(), connections };
+    let end = ServerEnd { stop, draining: draining.clone() };
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
     let requests = metrics.requests.clone();
     let thread = move || {
