@@ -85,12 +85,15 @@ impl Service {
     ) {
         let mut restock_at = self.runtime.now() + restock_interval;
         let mut unlock_at = self.runtime.now() + UNLOCK_INTERVAL;
+        let sleep = |time| Box::pin(self.runtime.sleep_until(time));
+        // One for all jobs until then: a new one may rouse the thread to look at it.
+        let mut timer = sleep(restock_at.min(unlock_at));
         loop {
             *self.restock_at.lock().expect("nothing panics under this lock") = Some(restock_at);
             tokio::select! {
                 // Timers first: jobs may come without end.
                 biased;
-                () = self.runtime.sleep_until(restock_at.min(unlock_at)) => {
+                () = &mut timer => {
                     let now = self.runtime.now();
                     if now >= unlock_at {
                         self.decide(Core::give_up_locks);
@@ -100,6 +103,7 @@ impl Service {
                         let next = self.restock(&holders).await.unwrap_or(restock_interval);
                         restock_at = self.runtime.now() + next;
                     }
+                    timer = sleep(restock_at.min(unlock_at));
                 }
                 job = jobs.recv() => match job {
                     // A leader that gave up will retry with the same keys.
