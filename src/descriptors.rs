@@ -22,8 +22,8 @@ use crate::roles::Role;
 const OWN_FILES: u64 = 64;
 /// What each thread that serves or accepts opens: its poll, wake-ups and signals.
 const FILES_OF_A_THREAD: u64 = 8;
-/// Threads besides the workers: the main one, which runs the tasks and accepts. (Two more in
-/// reserve. Of a role whose main thread serves, more are.)
+/// Threads besides the workers: the main one, which runs the tasks, and the one that accepts. (One
+/// more in reserve. Of a role whose main thread serves, more are.)
 const OTHER_THREADS: u64 = 3;
 /// The files that a worker thread is worth: with fewer, there are fewer workers.
 const FILES_OF_A_WORKER: u64 = 64;

@@ -25,8 +25,9 @@ const SEND_BUFFER: u32 = 64 << 10;
 /// What it keeps of requests that a role does not read yet.
 const RECEIVE_BUFFER: u32 = 32 << 10;
 
-/// What is logged unless `RUST_LOG` says otherwise.
-const DEFAULT_LOG: &str = "info";
+/// What is logged unless `RUST_LOG` says otherwise. Below a warning, actix reports only its worker
+/// threads.
+const DEFAULT_LOG: &str = "info,actix_server=warn";
 
 /// Why a role ended without being told to stop. The message says what to do.
 #[derive(Debug)]

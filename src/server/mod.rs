@@ -147,15 +147,16 @@ where
     let hosts = KnownHosts::new(address, &hosts);
     let descriptors = threads.descriptors();
     let draining = CancellationToken::new();
+    let connections = metrics.connections.clone();
     let terms = Terms {
         supply: Supply::new(descriptors.connections, descriptors.workers),
         limit: limit.map(|limit| Arc::new(RequestLimit::new(limit))),
-        connections: metrics.connections.clone(),
+        connections: connections.clone(),
         stop: stop.clone(),
         tls,
         threads,
     };
-    let end = ServerEnd { stop, draining: draining.clone() };
+    let end = ServerEnd { stop, draining: draining.clone(), connections };
     // As actix-web's `HttpServer` does it, but for the connection and for `expect`.
     let requests = metrics.requests.clone();
     let thread = move || {
