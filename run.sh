@@ -53,7 +53,7 @@ find_binary() { # VERB
 
 sources_newer_than() { # TIME
   # The executable has the proxy of links and the simulator.
-  find "$repo"/{src,eval/links,tests/simulator,Cargo.toml,Cargo.lock} -newermt "$1" -print -quit
+  find "$repo"/{.cargo,src,eval/links,tests/simulator,Cargo.{toml,lock}} -newermt "$1" -print -quit
 }
 
 build() { # TARGET

@@ -298,7 +298,7 @@ write_machine() { # FILE
   local commit changes changed=false busy
   busy=$(cores_busy)
   commit=$(git -C "$repo" rev-parse --short=10 HEAD 2>/dev/null || printf unknown)
-  changes=$(git -C "$repo" status --porcelain -- src Cargo.toml Cargo.lock roles.toml run.sh \
+  changes=$(git -C "$repo" status --porcelain -- .cargo src Cargo.toml Cargo.lock roles.toml run.sh \
     eval ':(exclude,glob)eval/*/data/**' 2>/dev/null) || changes=unknown
   [[ -z $changes ]] || changed=true
   cat >"$1" <<JSON

@@ -92,10 +92,13 @@ it_is_built_only_when_sources_changed() {
   for verb in down status stop kill; do expect_builds 2 ./run.sh "$verb"; done # they start nothing
   expect_builds 3 ./run.sh demo
   touch -d '-1 minute' Cargo.lock
-  expect_builds 4 env CARGO_TARGET_DIR="$work/elsewhere" ./run.sh status
+  touch -d '1 minute' .cargo/config.toml
+  expect_builds 4 ./run.sh up
+  touch -d '-1 minute' .cargo/config.toml
+  expect_builds 5 env CARGO_TARGET_DIR="$work/elsewhere" ./run.sh status
   [[ -x $work/elsewhere/release/toystore ]]
   cd "$work"
-  expect_builds 5 env CARGO_TARGET_DIR=relative machine/run.sh status
+  expect_builds 6 env CARGO_TARGET_DIR=relative machine/run.sh status
   [[ -x $work/relative/release/toystore ]]
 }
 
@@ -169,7 +172,7 @@ machine() { # [with COMMAND...]
   mkdir -p "$work/machine/bin" "$work/machine/stand-ins"
   cd "$work/machine"
   export MACHINE=$PWD HOME=$PWD/home STAND_INS=$PWD/stand-ins
-  cp -r "$repo"/{src,Cargo.toml,Cargo.lock,run.sh,toolchain.sh,roles.toml} .
+  cp -r "$repo"/{.cargo,src,Cargo.toml,Cargo.lock,run.sh,toolchain.sh,roles.toml} .
   mkdir -p eval tests
   cp -r "$repo/eval/links" eval/
   cp -r "$repo/tests/simulator" tests/

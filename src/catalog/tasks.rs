@@ -12,6 +12,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,9 +86,8 @@ impl Service {
     ) {
         let mut restock_at = self.runtime.now() + restock_interval;
         let mut unlock_at = self.runtime.now() + UNLOCK_INTERVAL;
-        let sleep = |time| Box::pin(self.runtime.sleep_until(time));
-        // One for all jobs until then: a new one may rouse the thread to look at it.
-        let mut timer = sleep(restock_at.min(unlock_at));
+        // One for all jobs until it is due: tokio would wake this thread up for each new one.
+        let mut timer = pin!(self.runtime.sleep_until(restock_at.min(unlock_at)));
         loop {
             *self.restock_at.lock().expect("nothing panics under this lock") = Some(restock_at);
             tokio::select! {
@@ -103,7 +103,7 @@ impl Service {
                         let next = self.restock(&holders).await.unwrap_or(restock_interval);
                         restock_at = self.runtime.now() + next;
                     }
-                    timer = sleep(restock_at.min(unlock_at));
+                    timer.set(self.runtime.sleep_until(restock_at.min(unlock_at)));
                 }
                 job = jobs.recv() => match job {
                     // A leader that gave up will retry with the same keys.

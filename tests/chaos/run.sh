@@ -82,7 +82,7 @@ file() { # OPTION VALUE
 
 # The commit that changed the product last; `+` for changes that are not committed.
 commit() {
-  local product=(src Cargo.toml Cargo.lock) commit
+  local product=(.cargo src Cargo.toml Cargo.lock) commit
   commit=$(git log -1 --format=%h -- "${product[@]}" 2>/dev/null) || commit=unknown
   [[ -z $(git status --porcelain -- "${product[@]}" 2>/dev/null) ]] || commit+=+
   printf '%s' "$commit"

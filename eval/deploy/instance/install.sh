@@ -25,8 +25,9 @@ main() {
 
 build() {
   # The compiler need not be root, and its files should not be.
-  sudo -u "$builder" env CARGO_TARGET_DIR="$target" \
-    cargo build --release --locked --manifest-path "$source/Cargo.toml"
+  # Cargo reads how to build SQLite from the present folder.
+  (cd -- "$source" && sudo -u "$builder" env CARGO_TARGET_DIR="$target" \
+    cargo build --release --locked)
   install -m 755 "$target/release/toystore" /usr/local/bin/toystore
 }
 
