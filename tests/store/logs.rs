@@ -62,7 +62,7 @@ async fn a_cold_start_reports_no_leader_gone() {
     let mut cluster = Cluster::start(Settings::default()).await;
     cluster.kill_everything();
     let before = cluster.log("frontend").len();
-    cluster.start_everything().await;
+    cluster.start_everything_at_once().await;
     let log = cluster.log("frontend").split_off(before);
     assert!(log.contains("leads, epoch"), "{log}");
     assert!(!log.contains("is gone"), "{log}");

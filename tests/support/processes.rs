@@ -85,15 +85,39 @@ impl Cluster {
         cluster
     }
 
-    /// Starts every role and waits until all are ready and in step.
+    /// Starts every role and waits until all are ready and in step. The front-ends come last, so
+    /// that replica 3 leads first: on a busy machine, another one may listen before it does.
     pub(crate) async fn start_everything(&mut self) {
+        let catalogs = self.catalogs.clone();
+        for catalog in &catalogs {
+            self.start_role(catalog);
+        }
+        self.start_all(&REPLICAS);
+        for role in catalogs.iter().map(String::as_str).chain(REPLICAS) {
+            let is_alive = async || get(&self.addresses[role], "/healthz").await.is_ok();
+            eventually(&format!("{role} lives"), is_alive).await;
+        }
+        self.start_frontends();
+        self.await_everything().await;
+    }
+
+    /// Starts every role at once and waits until all are ready and in step.
+    pub(crate) async fn start_everything_at_once(&mut self) {
         for catalog in self.catalogs.clone() {
             self.start_role(&catalog);
         }
         self.start_all(&REPLICAS);
+        self.start_frontends();
+        self.await_everything().await;
+    }
+
+    fn start_frontends(&mut self) {
         for number in 1..=self.frontends.len() {
             self.start_role(&frontend_name(number));
         }
+    }
+
+    async fn await_everything(&self) {
         for frontend in 0..self.frontends.len() {
             self.await_ready(frontend).await;
         }
