@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use futures_util::future::join;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, poll};
@@ -282,10 +282,13 @@ impl Answers {
 
     /// Writes answers until there are no more to come.
     async fn write(&self) -> io::Result<()> {
+        let mut gathered = BytesMut::new();
         loop {
-            let mut gathered = self.outgoing.borrow_mut().split();
+            frame::reuse(&mut gathered);
+            std::mem::swap(&mut gathered, &mut *self.outgoing.borrow_mut());
             if !gathered.is_empty() {
-                poll_fn(|cx| self.poll_write(&mut gathered, cx)).await?;
+                let mut rest = &gathered[..];
+                poll_fn(|cx| self.poll_write(&mut rest, cx)).await?;
                 self.shrunk.notify_one();
             } else if self.has_ended.get() {
                 let intake = &self.socket.intake;
@@ -299,15 +302,15 @@ impl Answers {
         }
     }
 
-    fn poll_write(&self, gathered: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(&self, rest: &mut &[u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut intake = self.socket.intake.borrow_mut();
-        while !gathered.is_empty() {
-            let written = Pin::new(&mut intake.stream).poll_write(cx, gathered);
+        while !rest.is_empty() {
+            let written = Pin::new(&mut intake.stream).poll_write(cx, rest);
             if let Poll::Ready(Ok(written)) = written {
-                gathered.advance(written);
+                *rest = &rest[written..];
                 self.socket.moved();
             }
-            self.writing.set(gathered.len());
+            self.writing.set(rest.len());
             self.note(&mut intake);
             if ready!(written)? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -1,6 +1,6 @@
 //! Replies: `{"data": …}` or `{"error": …}`, and the one place that turns an error into HTTP.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
@@ -20,6 +20,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What is told of stock and orders may be another in a moment, so that nothing between server and
 /// client may keep a reply (RFC 9111, 4.2.2 lets it, else).
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// About as many bytes as the header has that says where a purchase's time went.
+const USUAL_TIMING: usize = 96;
 
 /// An error on its way to a client.
 #[derive(Debug)]
@@ -82,7 +85,9 @@ pub fn json(status: StatusCode, body: Bytes) -> HttpResponse {
 #[must_use]
 pub fn timed(mut response: HttpResponse, timing: ServerTiming) -> HttpResponse {
     if !timing.is_empty() {
-        let value = HeaderValue::from_str(&timing.to_string());
+        let mut text = String::with_capacity(USUAL_TIMING);
+        write!(text, "{timing}").expect("memory takes what is written");
+        let value = HeaderValue::from_str(&text);
         let value = value.expect("names and digits fit in a header");
         response.headers_mut().insert(SERVER_TIMING, value);
     }

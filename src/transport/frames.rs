@@ -255,8 +255,10 @@ impl Channel {
 
     /// Writes what has gathered, until the connection breaks or rests for too long.
     async fn write(&self, mut writer: impl AsyncWrite + Unpin) {
+        let mut gathered = BytesMut::new();
         loop {
-            let gathered = self.outgoing.borrow_mut().split();
+            frame::reuse(&mut gathered);
+            std::mem::swap(&mut gathered, &mut *self.outgoing.borrow_mut());
             if gathered.is_empty() {
                 let more = self.has_outgoing.notified();
                 let waited = tokio::time::timeout(IDLE_TIMEOUT, more).await;

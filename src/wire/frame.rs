@@ -39,6 +39,8 @@ use super::trace::{RequestOrigin, TraceContext};
 pub const PREFACE: &[u8] = b"TOYSTORE/2\r\n";
 /// The largest first frame of a caller, who has shown no secret yet: as large as a head of HTTP.
 pub const LARGEST_HELLO: usize = 32 << 10;
+/// The memory that a connection keeps for frames that are to be written.
+const MOST_KEPT: usize = 32 << 10;
 /// The bytes of a frame's length, which is big-endian and does not count itself.
 const LENGTH_BYTES: usize = 4;
 
@@ -159,6 +161,15 @@ pub fn write<H: Serialize>(
     let length = u32::try_from(buffer.len() - start - LENGTH_BYTES);
     let length = length.expect("no message is that large").to_be_bytes();
     buffer[start..start + LENGTH_BYTES].copy_from_slice(&length);
+}
+
+/// Empties a buffer whose frames were written, to be filled again. Its memory is kept, unless it is
+/// unusually large: a buffer that grew anew each time would be copied some ten times on the way.
+pub fn reuse(buffer: &mut BytesMut) {
+    if buffer.capacity() > MOST_KEPT {
+        *buffer = BytesMut::new();
+    }
+    buffer.clear();
 }
 
 /// Splits a frame into its head and its body.
