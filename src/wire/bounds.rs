@@ -3,12 +3,42 @@
 //! A message of valid JSON may be as long as a body may be, with a key of megabytes in it. What no
 //! honest role sends is refused here, before it is stored, logged or passed on.
 
-use serde::{Deserialize, Deserializer, de};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::toy::ToyName;
 
 /// The most characters of an `X-Request-Id`.
 pub const LONGEST_REQUEST_ID: usize = 255;
+
+/// Reads what a text says, without a string in between that has no other use.
+pub(super) fn text<'de, T, E, D>(
+    deserializer: D,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, D::Error>
+where
+    E: fmt::Display,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_str(Parse(parse, PhantomData))
+}
+
+struct Parse<F, O>(F, PhantomData<O>);
+
+impl<T, E: fmt::Display, F: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Parse<F, (T, E)> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<D: de::Error>(self, text: &str) -> Result<T, D> {
+        (self.0)(text).map_err(D::custom)
+    }
+}
 
 /// Reads a list of at most `MOST` entries.
 pub(super) fn list<'de, const MOST: u64, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
@@ -26,14 +56,10 @@ where
 
 /// Reads a toy's name that `roles.toml` could have.
 pub(super) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ToyName, D::Error> {
-    let name = ToyName::deserialize(deserializer)?;
-    let length = name.as_str().len();
-    if length > ToyName::LONGEST {
-        let most = ToyName::LONGEST;
-        let problem = format_args!("a toy's name has at most {most} bytes, not {length}");
-        return Err(de::Error::custom(problem));
-    }
-    Ok(name)
+    text(deserializer, |name| match name.len() {
+        ..=ToyName::LONGEST => Ok(ToyName::from(name)),
+        length => Err(format!("a toy's name has at most {} bytes, not {length}", ToyName::LONGEST)),
+    })
 }
 
 /// Reads an `X-Request-Id`, if there is one.

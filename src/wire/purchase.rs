@@ -12,7 +12,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::bounds;
@@ -217,14 +217,12 @@ impl fmt::Display for IdempotencyKey {
 
 impl<'de> Deserialize<'de> for IdempotencyKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let key = String::deserialize(deserializer)?;
-        if bounds::is_visible(&key, Self::LONGEST_STORED) {
-            return Ok(Self(key.into()));
-        }
-        Err(de::Error::custom(format_args!(
-            "a key has 1 to {} visible ASCII characters",
-            Self::LONGEST_STORED
-        )))
+        bounds::text(deserializer, |key| {
+            if bounds::is_visible(key, Self::LONGEST_STORED) {
+                return Ok(Self(key.into()));
+            }
+            Err(format!("a key has 1 to {} visible ASCII characters", Self::LONGEST_STORED))
+        })
     }
 }
 

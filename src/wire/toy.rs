@@ -1,15 +1,17 @@
 //! Toys as `GET /products` shows them: names, prices, quantities.
 
 use std::borrow::Borrow;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::ToSchema;
 
+use super::bounds;
+
 /// A toy's name, as it is in `roles.toml`. It is cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, ToSchema)]
-#[serde(from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ToSchema)]
 #[schema(value_type = String, min_length = 1, max_length = 1_000, example = "Tux")]
 pub struct ToyName(Arc<str>);
 
@@ -133,6 +135,12 @@ impl fmt::Display for QuotedName<'_> {
             return write!(f, "{:?}", self.0);
         };
         write!(f, "{:?}…", &self.0[..cut])
+    }
+}
+
+impl<'de> Deserialize<'de> for ToyName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        bounds::text(deserializer, |name| Ok::<_, Infallible>(name.into()))
     }
 }
 
