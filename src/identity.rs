@@ -217,7 +217,7 @@ impl<E: Endpoints> Endpoints for Guarded<'_, E> {
             answered.inspect(move |answer| {
                 if let Some(exchange) = exchange {
                     let refusal = answer.as_ref().err().map(ToString::to_string);
-                    identity.recorder().answers(&exchange, refusal);
+                    identity.recorder().answers(&exchange, refusal.as_deref());
                 }
             })
         });

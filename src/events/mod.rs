@@ -14,23 +14,23 @@
 //! cached reads    ─► hits        one slot each, made three events when it is read
 //! ```
 //!
-//! Recording costs a clock, a lock and a copy into a slot: nothing is rendered before it is asked
-//! for. A message's body is the buffer that was sent, which is kept instead of freed. Only its
-//! sender records it; the other end knows the message's id. No clock travels with a message either:
-//! [`collect`] derives the vector clocks of all roles from who received what.
+//! Recording costs a clock, a lock and some hundred bytes (`packed.rs`): nothing is rendered before
+//! it is asked for. Only its sender records a message's body; the other end knows the message's id.
+//! No clock travels with a message either: [`collect`] derives the vector clocks of all roles from
+//! who received what.
 
 pub mod collect;
 pub mod otlp;
+mod packed;
 mod render;
 mod ring;
 mod rings;
 mod slot;
 pub(crate) mod spans;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
-
-use actix_web::web::Bytes;
 
 use self::rings::{Recording, hash_of, hash_of_bytes};
 use self::slot::Hit;
@@ -91,34 +91,35 @@ impl EventRecorder {
     ) {
         let Some(recording) = &self.0 else { return };
         let took = began.map(|began| recording.runtime.now().saturating_duration_since(began));
-        let traces = traces.clone();
-        let text = Some(text().into());
+        let (traces, text) = (traces.clone(), text());
+        let text = Some(text.as_str());
         let entry = Happening { traces, took, text, ..Happening::new(EventKind::Local, name) };
-        recording.push(Purpose::Work, entry);
+        recording.push(Purpose::Work, &entry);
     }
 
     /// Records something that belongs to no request.
     pub fn change(&self, kind: EventKind, name: &'static str, text: impl FnOnce() -> String) {
         let Some(recording) = &self.0 else { return };
-        let entry = Happening { text: Some(text().into()), ..Happening::new(kind, name) };
-        recording.push(Purpose::Change, entry);
+        let text = Some(&*text());
+        recording.push(Purpose::Change, &Happening { text, ..Happening::new(kind, name) });
     }
 
-    /// Records that a call is sent; returns what identifies it, for the other end and for the
-    /// answer.
+    /// Records that a call is sent, with its `body` if that is given; returns what identifies it,
+    /// for the other end and for the answer.
     pub fn sends<C: Call>(
         &self,
         call: &C,
         to: Role,
         origin: &RequestOrigin,
-        body: impl FnOnce() -> Option<Bytes>,
+        body: Option<&[u8]>,
     ) -> Option<Exchange> {
         let purpose = call.purpose();
         let recording = self.0.as_ref().filter(|_| purpose != Purpose::Unrecorded)?;
         let id = recording.next_message();
         let exchange = Exchange::of(call, id, Some(to), origin);
-        let body = body().map(|body| kept(body.len()).unwrap_or(body));
-        recording.push(purpose, Happening { body, ..exchange.entry(EventKind::Send) });
+        let body = body.map(kept);
+        let body = body.as_deref();
+        recording.push(purpose, &Happening { body, ..exchange.entry(EventKind::Send) });
         Some(exchange)
     }
 
@@ -132,18 +133,18 @@ impl EventRecorder {
     /// Records that the answer to a call came.
     pub fn answered(&self, exchange: &Exchange, status: Option<u16>, body: Option<&[u8]>) {
         let Some(recording) = &self.0 else { return };
-        // A copy: the buffer that an answer was read into may be much larger.
-        let body =
-            body.map(|body| kept(body.len()).unwrap_or_else(|| Bytes::copy_from_slice(body)));
+        let body = body.map(kept);
+        let body = body.as_deref();
         let entry = Happening { status, body, ..exchange.answer(EventKind::Recv) };
-        recording.push(exchange.purpose, entry);
+        recording.push(exchange.purpose, &entry);
     }
 
     /// Records that no answer came, and why.
     pub fn unanswered(&self, exchange: &Exchange, why: impl FnOnce() -> String) {
         let Some(recording) = &self.0 else { return };
-        let entry = Happening { text: Some(why().into()), ..exchange.answer(EventKind::Timer) };
-        recording.push(exchange.purpose, entry);
+        let text = Some(&*why());
+        let entry = Happening { text, ..exchange.answer(EventKind::Timer) };
+        recording.push(exchange.purpose, &entry);
     }
 
     /// Records that a call came.
@@ -152,15 +153,15 @@ impl EventRecorder {
         let purpose = call.purpose();
         let recording = self.0.as_ref().filter(|_| purpose != Purpose::Unrecorded)?;
         let exchange = Exchange::of(call, tag.id, tag.from.parse().ok(), &caller.origin);
-        recording.push(purpose, exchange.entry(EventKind::Recv));
+        recording.push(purpose, &exchange.entry(EventKind::Recv));
         Some(exchange)
     }
 
     /// Records that the answer to a call is sent; `refusal` says why the call was refused.
-    pub fn answers(&self, exchange: &Exchange, refusal: Option<String>) {
+    pub fn answers(&self, exchange: &Exchange, refusal: Option<&str>) {
         let Some(recording) = &self.0 else { return };
-        let text = refusal.map(Into::into);
-        recording.push(exchange.purpose, Happening { text, ..exchange.answer(EventKind::Send) });
+        let entry = Happening { text: refusal, ..exchange.answer(EventKind::Send) };
+        recording.push(exchange.purpose, &entry);
     }
 
     /// Records that a client's request came, which has this `origin`, is part of the client's span
@@ -176,9 +177,9 @@ impl EventRecorder {
         let id = recording.next_message();
         let mut exchange = Exchange::of_client(name, id, origin);
         exchange.request = origin.request_id.as_deref().map(hash_of);
-        let text = Some(text().into());
+        let text = Some(&*text());
         let entry = Happening { caller, text, ..exchange.entry(EventKind::Recv) };
-        recording.push(Purpose::Work, entry);
+        recording.push(Purpose::Work, &entry);
         Some(exchange)
     }
 
@@ -186,7 +187,7 @@ impl EventRecorder {
     pub fn replied(&self, exchange: &Exchange, status: u16) {
         let Some(recording) = &self.0 else { return };
         let entry = Happening { status: Some(status), ..exchange.answer(EventKind::Send) };
-        recording.push(Purpose::Work, entry);
+        recording.push(Purpose::Work, &entry);
     }
 
     /// Records that a toy was read from the cache: in one slot, since there may be 100,000 a
@@ -245,9 +246,12 @@ impl EventRecorder {
     }
 }
 
-/// What is kept in the place of a body of this length, if it is too long to be kept.
-fn kept(length: usize) -> Option<Bytes> {
-    (length > LARGEST_BODY).then(|| format!("\"{length} bytes\"").into())
+/// What is kept of a body: its size if it is too long, and nothing if it is no text, as no JSON is.
+fn kept(body: &[u8]) -> Cow<'_, str> {
+    if body.len() > LARGEST_BODY {
+        return format!("\"{} bytes\"", body.len()).into();
+    }
+    std::str::from_utf8(body).unwrap_or_default().into()
 }
 
 #[cfg(test)]

@@ -13,13 +13,13 @@ use crate::wire::recording::{RecordedEvent, RecordedMessage};
 pub(super) const CLIENT: &str = "client";
 
 /// An event at `time_us`.
-pub(super) fn event(time_us: u64, purpose: Purpose, slot: Slot) -> RecordedEvent {
-    let entry = slot.entry;
+pub(super) fn event(time_us: u64, purpose: Purpose, slot: &Slot<'_>) -> RecordedEvent {
+    let entry = &slot.entry;
     let is_answer = entry.message.is_some_and(|message| message.part == Part::Answer);
     let name = name_of(entry.name, is_answer, entry.kind);
     let mut detail = Map::new();
-    let body = entry.body.as_deref().map(shown).filter(|body| !body.is_null());
-    let said = entry.text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
+    let body = entry.body.map(shown).filter(|body| !body.is_null());
+    let said = entry.text.filter(|text| !text.is_empty()).map(str::to_owned);
     if let Some(text) = said.or_else(|| words(&name, body.as_ref()?)) {
         detail.insert("text".into(), text.into());
     }
@@ -74,8 +74,8 @@ fn name_of(name: &str, is_answer: bool, kind: EventKind) -> String {
 
 /// A body as it is shown: without request ids, and with a hash in the place of each idempotency
 /// key, which is its buyer's alone.
-fn shown(body: &[u8]) -> Value {
-    let mut value = serde_json::from_slice(body).unwrap_or(Value::Null);
+fn shown(body: &str) -> Value {
+    let mut value = serde_json::from_str(body).unwrap_or(Value::Null);
     if let Some(data) = value.get_mut("data") {
         value = data.take();
     }
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_body_shows_no_key_and_no_request_id() {
-        let body = br#"{"data":{"purchases":[{"key":"client:secret-key","name":"Tux","quantity":1,
+        let body = r#"{"data":{"purchases":[{"key":"client:secret-key","name":"Tux","quantity":1,
             "origin":{"request_id":"mine","trace":"00-4bf9"}}],"origins":[{"request_id":"me"}]}}"#;
         let shown = shown(body).to_string();
         assert_eq!(shown, r#"{"purchases":[{"key":"a04e581f","name":"Tux","quantity":1}]}"#);

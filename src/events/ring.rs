@@ -1,4 +1,4 @@
-//! A list that keeps the newest of what is put in it, and counts what it had no more room for.
+//! A list that keeps the newest of what is put in it.
 
 use std::collections::VecDeque;
 
@@ -7,25 +7,19 @@ use std::collections::VecDeque;
 pub(super) struct Ring<T> {
     most: usize,
     entries: VecDeque<T>,
-    dropped: u64,
 }
 
 impl<T> Ring<T> {
     /// An empty ring with room for `most` entries. The room is taken when it is used.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, entries: VecDeque::new(), dropped: 0 }
+        Self { most, entries: VecDeque::new() }
     }
 
-    /// Adds an entry; if there is no more room, the oldest one leaves.
-    pub(super) fn push(&mut self, entry: T) {
-        self.push_with(|_leaves| entry);
-    }
-
-    /// Adds an entry that may be made of the oldest one, which is handed over if it has to leave.
+    /// Adds an entry; if there is no more room, the oldest one leaves, of which the new one may be
+    /// made.
     pub(super) fn push_with(&mut self, entry: impl FnOnce(Option<T>) -> T) {
         let mut leaves = None;
         if self.entries.len() >= self.most {
-            self.dropped += 1;
             leaves = self.entries.pop_front();
             if leaves.is_none() {
                 return;
@@ -38,16 +32,6 @@ impl<T> Ring<T> {
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.entries.iter()
     }
-
-    /// Takes all entries out, from the oldest to the newest.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
-        self.entries.drain(..)
-    }
-
-    /// The oldest entry, and how many older ones have left.
-    pub(super) fn oldest(&self) -> (Option<&T>, u64) {
-        (self.entries.front(), self.dropped)
-    }
 }
 
 #[cfg(test)]
@@ -55,16 +39,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_entry_leaves_a_full_ring_and_is_counted() {
+    fn the_oldest_entry_leaves_a_full_ring() {
         let mut ring = Ring::new(3);
-        for number in 0..3 {
-            ring.push(number);
+        for number in 0..5 {
+            ring.push_with(|_leaves| number);
         }
-        assert_eq!((ring.iter().copied().collect::<Vec<_>>(), ring.dropped), (vec![0, 1, 2], 0));
-        ring.push(3);
-        ring.push(4);
         assert_eq!(ring.iter().copied().collect::<Vec<_>>(), [2, 3, 4]);
-        assert_eq!(ring.oldest(), (Some(&2), 2));
     }
 
     #[test]
@@ -79,7 +59,7 @@ mod tests {
     #[test]
     fn a_ring_without_room_keeps_nothing() {
         let mut ring = Ring::new(0);
-        ring.push(1);
-        assert_eq!(ring.oldest(), (None, 1));
+        ring.push_with(|_leaves| 1);
+        assert_eq!(ring.iter().next(), None);
     }
 }

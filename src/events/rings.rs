@@ -1,13 +1,16 @@
 //! The rings of one process, and what is found in them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::packed::{self, Packed, PackedRing};
 use super::render;
 use super::ring::Ring;
 use super::slot::{Happening, Hit, Slot};
+use crate::clock::micros;
 use crate::roles::Role;
 use crate::runtime::Runtime;
 use crate::wire::calls::Purpose;
@@ -25,6 +28,14 @@ pub(super) const MOST_CHANGES: usize = 512;
 pub(super) const MOST_HEARTBEATS: usize = 1_024;
 /// Cached reads that are kept.
 pub(super) const MOST_HITS: usize = 1_024;
+/// The most bytes of a [`Slot`] before its entry: three numbers, of at most ten bytes each.
+const LONGEST_HEAD: usize = 30;
+
+thread_local! {
+    /// Where this thread wrote its last entry.
+    static WRITTEN: Cell<Vec<u8>> = Cell::default();
+}
+
 /// All that a process keeps.
 pub(super) struct Recording {
     pub(super) role: Role,
@@ -39,12 +50,12 @@ pub(super) struct Recording {
 }
 
 struct Rings {
-    work: Ring<Slot>,
+    work: PackedRing,
     /// What changed.
-    changes: Ring<Slot>,
+    changes: PackedRing,
     /// Messages that changed something, or are to.
-    change_messages: Ring<Slot>,
-    heartbeats: Ring<Slot>,
+    change_messages: PackedRing,
+    heartbeats: PackedRing,
     /// How many events were recorded.
     recorded: u64,
 }
@@ -60,10 +71,10 @@ impl Recording {
             run: first_message.max(1),
             next_message: AtomicU64::new(first_message),
             rings: Mutex::new(Rings {
-                work: Ring::new(most),
-                changes: Ring::new(MOST_CHANGES),
-                change_messages: Ring::new(MOST_CHANGES),
-                heartbeats: Ring::new(MOST_HEARTBEATS),
+                work: PackedRing::new(most),
+                changes: PackedRing::new(MOST_CHANGES),
+                change_messages: PackedRing::new(MOST_CHANGES),
+                heartbeats: PackedRing::new(MOST_HEARTBEATS),
                 recorded: 0,
             }),
             hits: Mutex::new(Ring::new(MOST_HITS)),
@@ -82,7 +93,9 @@ impl Recording {
         self.hits.lock().expect("nothing panics under this lock").push_with(hit);
     }
 
-    pub(super) fn push(&self, purpose: Purpose, entry: Happening) {
+    pub(super) fn push(&self, purpose: Purpose, entry: &Happening<'_>) {
+        // Before the lock, which other threads wait for.
+        let entry_written = packed::written(entry, WRITTEN.take());
         let mut rings = self.rings.lock().expect("nothing panics under this lock");
         rings.recorded += 1;
         let place = rings.recorded;
@@ -93,7 +106,14 @@ impl Recording {
             Purpose::Heartbeat => &mut rings.heartbeats,
             Purpose::Unrecorded => return,
         };
-        ring.push(Slot { time: self.runtime.now(), place, entry });
+        // As a [`Slot`] is written.
+        let mut head = [0; LONGEST_HEAD];
+        let head =
+            postcard::to_slice(&(self.since_beginning(self.runtime.now()), place), &mut head)
+                .expect("it has room");
+        ring.push(&[head, &entry_written]);
+        drop(rings);
+        WRITTEN.set(entry_written);
     }
 
     pub(super) fn last_asked(
@@ -107,10 +127,11 @@ impl Recording {
             let meant = |hit: &&Hit| is_meant(Some(hit.request), Some(hit.trace));
             hits.iter().rev().filter(meant).take(most).map(|hit| hit.asked(now)).collect()
         };
-        let rings = self.rings.lock().expect("nothing panics under this lock");
+        let work = self.locked(|rings| rings.work.copy());
+        let now = self.since_beginning(now);
         let mut answers = HashMap::new();
         let mut found = 0;
-        for slot in rings.work.iter().rev() {
+        for slot in work.iter::<Slot<'_>>().rev() {
             let Some(id) = slot.entry.client_message() else { continue };
             if slot.entry.kind == EventKind::Send {
                 answers.insert(id, (slot.time, slot.entry.status));
@@ -122,7 +143,6 @@ impl Recording {
                 }
             }
         }
-        drop(rings);
         all.sort_by_key(|asked| asked.age_us);
         all.truncate(most);
         all
@@ -130,15 +150,13 @@ impl Recording {
 
     /// Takes all that is in the rings out of them.
     pub(super) fn take(&self) -> Vec<RecordedEvent> {
-        let mut rings = self.rings.lock().expect("nothing panics under this lock");
-        let mut slots: Vec<(Purpose, Slot)> = Vec::new();
-        slots.extend(rings.work.drain().map(|slot| (Purpose::Work, slot)));
-        slots.extend(rings.changes.drain().map(|slot| (Purpose::Change, slot)));
-        slots.extend(rings.change_messages.drain().map(|slot| (Purpose::Change, slot)));
-        slots.extend(rings.heartbeats.drain().map(|slot| (Purpose::Heartbeat, slot)));
-        drop(rings);
+        let all = self.locked(|rings| rings.each().map(|(purpose, ring)| (purpose, ring.take())));
+        let slots = all
+            .iter()
+            .flat_map(|(purpose, ring)| ring.iter::<Slot<'_>>().map(|slot| (*purpose, slot)));
+        let mut slots: Vec<_> = slots.collect();
         slots.sort_by_key(|(_, slot)| slot.place);
-        slots.into_iter().map(|(purpose, slot)| render::event(0, purpose, slot)).collect()
+        slots.iter().map(|(purpose, slot)| render::event(0, *purpose, slot)).collect()
     }
 
     pub(super) fn asked_under(&self, id: &str) -> Option<AskedRequest> {
@@ -151,76 +169,82 @@ impl Recording {
         let asked = query.request.as_deref().and_then(|id| self.asked_under(id));
         let found = asked.iter().map(|asked| asked.trace);
         let traces: Vec<TraceId> = query.traces.iter().copied().chain(found).collect();
-        let now = self.runtime.now();
-        let ago = |us: u64| now.checked_sub(Duration::from_micros(us)).unwrap_or(self.beginning);
+        let now = self.since_beginning(self.runtime.now());
+        let ago = |us: u64| now.saturating_sub(Duration::from_micros(us));
         let (from, to) = (ago(query.from_age_us), ago(query.to_age_us));
-        let is_meant = |slot: &&Slot| {
+        let is_meant = |slot: &Slot<'_>| {
             let of = &slot.entry.traces;
             of.has_any(&traces) || (of.is_empty() && (from..=to).contains(&slot.time))
         };
-        let rings = self.rings.lock().expect("nothing panics under this lock");
-        let each = [
-            (Purpose::Work, &rings.work),
-            (Purpose::Change, &rings.changes),
-            (Purpose::Change, &rings.change_messages),
-            (Purpose::Heartbeat, &rings.heartbeats),
-        ];
-        // What left a ring was older than its oldest entry.
-        let lacks = |ring: &Ring<Slot>| match ring.oldest() {
-            (Some(oldest), dropped) if oldest.time > from => dropped,
+        let each = self.locked(|rings| rings.each().map(|(purpose, ring)| (purpose, ring.copy())));
+        // What left a ring was older than its oldest entry. Heartbeats are not missed.
+        let lacks = |(purpose, ring): &(Purpose, Packed)| match ring.iter::<Slot<'_>>().next() {
+            Some(oldest) if oldest.time > from && *purpose != Purpose::Heartbeat => ring.dropped,
             _ => 0,
         };
-        // Heartbeats are not missed.
-        let dropped = lacks(&rings.work) + lacks(&rings.changes) + lacks(&rings.change_messages);
-        let meant = each.iter().flat_map(|(purpose, ring)| {
-            ring.iter().filter(is_meant).map(|slot| (*purpose, slot.clone()))
-        });
-        let mut slots: Vec<(Purpose, Slot)> = meant.collect();
-        drop(rings);
-        let hits = self.hits.lock().expect("nothing panics under this lock");
-        for hit in hits.iter().filter(|hit| traces.contains(&hit.trace)) {
-            slots.extend(hit.slots().map(|slot| (Purpose::Work, slot)));
+        let dropped = each.iter().map(lacks).sum();
+        let meant = each
+            .iter()
+            .flat_map(|(purpose, ring)| ring.iter().filter(is_meant).map(|slot| (*purpose, slot)));
+        let mut slots: Vec<(Purpose, Slot<'_>)> = meant.collect();
+        let hits: Vec<Hit> = {
+            let hits = self.hits.lock().expect("nothing panics under this lock");
+            hits.iter().filter(|hit| traces.contains(&hit.trace)).cloned().collect()
+        };
+        for hit in &hits {
+            let time = self.since_beginning(hit.began);
+            slots.extend(hit.slots(time).map(|slot| (Purpose::Work, slot)));
         }
-        drop(hits);
         slots.sort_by_key(|(_, slot)| (slot.time, slot.place));
+        let rendered =
+            slots.iter().map(|(purpose, slot)| render::event(micros(slot.time), *purpose, slot));
         RoleEvents {
             role: self.role.to_string(),
-            now_us: self.micros_until(now),
+            now_us: micros(now),
             dropped,
             asked,
-            events: slots
-                .into_iter()
-                .map(|(purpose, slot)| render::event(self.micros_until(slot.time), purpose, slot))
-                .collect(),
+            events: rendered.collect(),
         }
     }
 
     /// The changes that a caller lacks.
     pub(super) fn changes(&self, query: &ChangesQuery) -> RoleChanges {
         let from = if query.run == self.run { query.from } else { 0 };
-        let rings = self.rings.lock().expect("nothing panics under this lock");
-        let (_, left) = rings.changes.oldest();
+        let changes = self.locked(|rings| rings.changes.copy());
+        let left = changes.dropped;
         let first = from.max(left);
         let known = usize::try_from(first - left).unwrap_or(usize::MAX);
-        let slots: Vec<Slot> = rings.changes.iter().skip(known).cloned().collect();
-        drop(rings);
-        let rendered = slots
-            .into_iter()
-            .map(|slot| render::event(self.micros_until(slot.time), Purpose::Change, slot));
+        let rendered = changes
+            .iter_from::<Slot<'_>>(known)
+            .map(|slot| render::event(micros(slot.time), Purpose::Change, &slot));
         RoleChanges {
             role: self.role.to_string(),
             run: self.run,
             first,
             dropped: left.saturating_sub(from),
-            now_us: self.micros_until(self.runtime.now()),
+            now_us: micros(self.since_beginning(self.runtime.now())),
             changes: rendered.collect(),
         }
     }
 
+    fn locked<T>(&self, work: impl FnOnce(&mut Rings) -> T) -> T {
+        work(&mut self.rings.lock().expect("nothing panics under this lock"))
+    }
+
     /// The time since the process began to record.
-    fn micros_until(&self, time: Instant) -> u64 {
-        let since = time.saturating_duration_since(self.beginning);
-        u64::try_from(since.as_micros()).expect("no process runs for 500,000 years")
+    fn since_beginning(&self, time: Instant) -> Duration {
+        time.saturating_duration_since(self.beginning)
+    }
+}
+
+impl Rings {
+    fn each(&mut self) -> [(Purpose, &mut PackedRing); 4] {
+        [
+            (Purpose::Work, &mut self.work),
+            (Purpose::Change, &mut self.changes),
+            (Purpose::Change, &mut self.change_messages),
+            (Purpose::Heartbeat, &mut self.heartbeats),
+        ]
     }
 }
 

@@ -1,9 +1,9 @@
-//! What a ring keeps of an event: as little as can be written down without rendering anything.
+//! What is kept of an event: as little as can be written down without rendering anything.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::web::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::micros;
 use crate::roles::Role;
@@ -13,7 +13,7 @@ use crate::wire::recording::AskedRequest;
 use crate::wire::trace::{RequestOrigin, SpanId, TraceContext, TraceId};
 
 /// The traces of the requests that something was done for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Traces {
     /// It was done for no request.
     #[default]
@@ -25,12 +25,12 @@ pub enum Traces {
 }
 
 /// What happened.
-#[derive(Clone, Debug)]
-pub struct Happening {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Happening<'a> {
     /// What kind of thing.
     pub kind: EventKind,
     /// What a message asks (its path) or what happened.
-    pub name: &'static str,
+    pub name: &'a str,
     /// The message, if it is about one.
     pub(super) message: Option<MessageEnd>,
     /// For which requests.
@@ -46,13 +46,13 @@ pub struct Happening {
     /// The status of an answer.
     pub status: Option<u16>,
     /// In words.
-    pub text: Option<Box<str>>,
+    pub text: Option<&'a str>,
     /// The message as it was sent.
-    pub body: Option<Bytes>,
+    pub body: Option<&'a str>,
 }
 
 /// A message as one of its ends sees it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct MessageEnd {
     pub(super) id: u64,
     pub(super) part: Part,
@@ -60,14 +60,14 @@ pub(super) struct MessageEnd {
 }
 
 /// Which half of a call a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Part {
     Call,
     Answer,
 }
 
 /// The other end of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum OtherEnd {
     Role(Role),
     Client,
@@ -89,12 +89,14 @@ pub struct Exchange {
 }
 
 /// An event in a ring.
-#[derive(Clone, Debug)]
-pub(super) struct Slot {
-    pub(super) time: Instant,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Slot<'a> {
+    /// When, since the process began to record.
+    pub(super) time: Duration,
     /// Its place among all that the process recorded: several things may happen at one time.
     pub(super) place: u64,
-    pub(super) entry: Happening,
+    #[serde(borrow)]
+    pub(super) entry: Happening<'a>,
 }
 
 /// A read from the cache: a request, its look-up and its answer.
@@ -149,9 +151,9 @@ impl Traces {
     }
 }
 
-impl Happening {
+impl<'a> Happening<'a> {
     /// An event of this kind and name, about nothing.
-    pub(super) fn new(kind: EventKind, name: &'static str) -> Self {
+    pub(super) fn new(kind: EventKind, name: &'a str) -> Self {
         Self {
             kind,
             name,
@@ -218,15 +220,15 @@ impl Exchange {
         &self.traces
     }
 
-    pub(super) fn entry(&self, kind: EventKind) -> Happening {
+    pub(super) fn entry(&self, kind: EventKind) -> Happening<'_> {
         self.part(kind, Part::Call)
     }
 
-    pub(super) fn answer(&self, kind: EventKind) -> Happening {
+    pub(super) fn answer(&self, kind: EventKind) -> Happening<'_> {
         self.part(kind, Part::Answer)
     }
 
-    fn part(&self, kind: EventKind, part: Part) -> Happening {
+    fn part(&self, kind: EventKind, part: Part) -> Happening<'_> {
         Happening {
             message: Some(MessageEnd { id: self.id, part, peer: self.peer }),
             traces: self.traces.clone(),
@@ -237,19 +239,20 @@ impl Exchange {
     }
 }
 
-impl Slot {
-    /// The request that came with this event. `None` if it has no trace, as no request has.
+impl Slot<'_> {
+    /// The request that came with this event, `now` being a time like the event's. `None` if it has
+    /// no trace, as no request has.
     pub(super) fn asked(
         &self,
-        now: Instant,
-        answer: Option<&(Instant, Option<u16>)>,
+        now: Duration,
+        answer: Option<&(Duration, Option<u16>)>,
     ) -> Option<AskedRequest> {
-        let took = |(time, _): &(Instant, _)| micros(time.saturating_duration_since(self.time));
+        let took = |(time, _): &(Duration, _)| micros(time.saturating_sub(self.time));
         Some(AskedRequest {
             trace: self.entry.traces.ids().first().copied()?,
             name: self.entry.name.to_owned(),
-            text: self.entry.text.as_deref().unwrap_or_default().to_owned(),
-            age_us: micros(now.saturating_duration_since(self.time)),
+            text: self.entry.text.unwrap_or_default().to_owned(),
+            age_us: micros(now.saturating_sub(self.time)),
             took_us: answer.map(took),
             status: answer.and_then(|(_, status)| *status),
         })
@@ -287,19 +290,13 @@ impl Hit {
     }
 
     /// The events that the slot stands for. They have one time: they are microseconds apart.
-    pub(super) fn slots(&self) -> [Slot; 3] {
+    pub(super) fn slots(&self, time: Duration) -> [Slot<'_>; 3] {
         let message = |part| Some(MessageEnd { id: self.id, part, peer: OtherEnd::Client });
         let entry = |kind, name, message| {
-            let entry = Happening {
-                message,
-                traces: Traces::One(self.trace),
-                ..Happening::new(kind, name)
-            };
-            Slot {
-                time: self.began,
-                place: 0,
-                entry: Happening { text: Some(self.toy.as_str().into()), ..entry },
-            }
+            let traces = Traces::One(self.trace);
+            let text = Some(self.toy.as_str());
+            let entry = Happening { message, traces, text, ..Happening::new(kind, name) };
+            Slot { time, place: 0, entry }
         };
         let mut slots = [
             entry(EventKind::Recv, GET_PRODUCT, message(Part::Call)),
@@ -309,5 +306,60 @@ impl Hit {
         slots[0].entry.caller = self.caller;
         slots[2].entry.status = Some(200);
         slots
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packed::{PackedRing, written};
+    use super::*;
+    use crate::wire::replication::ReplicaId;
+    use crate::wire::term::CatalogId;
+
+    /// An event with all that one may have.
+    fn happening(peer: OtherEnd, traces: Traces) -> Happening<'static> {
+        Happening {
+            kind: EventKind::Timer,
+            name: "/rows/{from}",
+            message: Some(MessageEnd { id: u64::MAX, part: Part::Answer, peer }),
+            traces,
+            span: Some(SpanId::from_random(u64::MAX)),
+            caller: Some(SpanId::from_random(1)),
+            request: Some(u64::MAX),
+            took: Some(Duration::MAX),
+            status: Some(u16::MAX),
+            text: Some("a toy's name"),
+            body: Some(r#"{"data":"ä"}"#),
+        }
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_recorded() {
+        let role = OtherEnd::Role;
+        let largest = TraceId::from_random(u128::MAX);
+        let each = [
+            happening(role(Role::Catalog), Traces::None),
+            happening(role(Role::CatalogProcess(CatalogId(2))), Traces::One(largest)),
+            happening(
+                role(Role::Order(ReplicaId(u32::MAX))),
+                Traces::of(vec![largest, TraceId::from_random(1)]),
+            ),
+            happening(role(Role::Frontend(1)), Traces::One(TraceId::from_random(7))),
+            happening(OtherEnd::Client, Traces::None),
+            Happening::new(EventKind::Local, ""),
+        ];
+        let mut ring = PackedRing::new(each.len());
+        for entry in &each {
+            ring.push(&[
+                &written(&(Duration::MAX, u64::MAX), Vec::new()),
+                &written(entry, Vec::new()),
+            ]);
+        }
+        let copy = ring.copy();
+        assert_eq!(copy.iter::<Slot<'_>>().count(), each.len());
+        for (slot, entry) in copy.iter::<Slot<'_>>().zip(&each) {
+            assert_eq!((slot.time, slot.place), (Duration::MAX, u64::MAX));
+            assert_eq!(format!("{:?}", slot.entry), format!("{entry:?}"));
+        }
     }
 }

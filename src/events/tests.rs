@@ -57,7 +57,7 @@ fn a_call_is_recorded_at_both_ends_under_one_id() {
     let (frontend, leader) = (recorder(Role::Frontend(1), 100), recorder(LEADER, 100));
     let (call, origin) = (buy(), origin(7, "r"));
     let body = serde_json::to_vec(&call).unwrap();
-    let sent = frontend.sends(&call, LEADER, &origin, || Some(body.into())).unwrap();
+    let sent = frontend.sends(&call, LEADER, &origin, Some(&body)).unwrap();
     let caller = Caller { origin, message: frontend.tag(&sent), ..Caller::default() };
     let received = leader.receives(&call, &caller).unwrap();
     leader.answers(&received, None);
@@ -107,8 +107,8 @@ fn one_kind_of_traffic_does_not_push_out_another() {
     let none = RequestOrigin::default();
     for _ in 0..5_000 {
         recorder.hit("Tux", None, b"h", crate::clock::now());
-        recorder.sends(&GetStatus {}, LEADER, &none, || None);
-        recorder.sends(&GetRows { from: 0 }, LEADER, &none, || None);
+        recorder.sends(&GetStatus {}, LEADER, &none, None);
+        recorder.sends(&GetRows { from: 0 }, LEADER, &none, None);
     }
     let asked = everything(&recorder, &[7]);
     assert!(told(&asked.events).contains(&(EventKind::Recv, "POST /orders")));
@@ -149,18 +149,28 @@ fn a_request_is_found_by_its_id_and_its_trace_and_listed_without_its_id() {
 #[test]
 fn the_body_of_a_large_message_is_not_kept() {
     let recorder = recorder(LEADER, 100);
-    let large = Bytes::from(vec![b' '; LARGEST_BODY + 1]);
-    recorder.sends(&buy(), LEADER, &origin(7, "r"), || Some(large));
+    let large = vec![b' '; LARGEST_BODY + 1];
+    recorder.sends(&buy(), LEADER, &origin(7, "r"), Some(&large));
     let asked = everything(&recorder, &[7]);
     let body = asked.events[1].detail.as_ref().unwrap()["body"].clone();
     assert_eq!(body, "2049 bytes");
 }
 
 #[test]
+fn a_body_that_is_no_text_is_not_kept() {
+    let recorder = recorder(Role::Frontend(1), 100);
+    let sent = recorder.sends(&buy(), LEADER, &origin(7, "r"), Some(b"\xff")).unwrap();
+    recorder.answered(&sent, Some(500), Some(b"\"\xff\""));
+    let asked = everything(&recorder, &[7]);
+    assert_eq!(asked.events[1].detail, None);
+    assert_eq!(serde_json::to_string(&asked.events[2].detail).unwrap(), r#"{"status":500}"#);
+}
+
+#[test]
 fn nothing_is_recorded_where_there_is_no_room() {
     let recorder = recorder(LEADER, 0);
     assert!(!recorder.is_on());
-    assert!(recorder.sends(&buy(), LEADER, &origin(7, "r"), || None).is_none());
+    assert!(recorder.sends(&buy(), LEADER, &origin(7, "r"), None).is_none());
     recorder.local("sync", &Traces::None, || unreachable!("nothing is rendered"));
     assert_eq!(everything(&recorder, &[7]), RoleEvents::default());
 }
@@ -174,7 +184,7 @@ fn changes_after(recorder: &EventRecorder, before: &RoleChanges) -> RoleChanges 
 #[test]
 fn each_change_is_told_once_to_a_caller_that_goes_on_where_it_was() {
     let recorder = recorder(LEADER, 100);
-    recorder.sends(&GetRows { from: 0 }, LEADER, &RequestOrigin::default(), || None);
+    recorder.sends(&GetRows { from: 0 }, LEADER, &RequestOrigin::default(), None);
     let first = recorder.changes(&ChangesQuery::default());
     assert_eq!((told(&first.changes), first.dropped), (vec![(Start, "start")], 0));
     assert_ne!(first.run, 0);

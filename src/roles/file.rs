@@ -68,7 +68,7 @@ struct OrderTable {
 const LARGEST_STOCK: u64 = 1_000_000_000;
 /// The longest restock interval: a year.
 const LONGEST_INTERVAL_MS: u64 = 365 * 24 * 3_600_000;
-/// The most events that a role keeps: some hundred megabytes.
+/// The most events that a role keeps: half a gigabyte.
 const MOST_EVENTS: usize = 1_000_000;
 /// The shortest secret, in characters: too long to be guessed.
 const SHORTEST_SECRET: usize = 16;

@@ -102,7 +102,8 @@ pub struct CacheSettings {
 /// What a role records of what it does.
 #[derive(Clone, Debug)]
 pub struct TraceSettings {
-    /// How many events of clients' requests are kept in memory; the oldest leave first.
+    /// How many events of clients' requests are kept in memory, or fewer if they are large; the
+    /// oldest leave first.
     pub events: usize,
     /// Where front-ends send the spans of requests, if anywhere.
     pub otlp: Option<Collector>,

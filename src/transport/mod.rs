@@ -204,9 +204,8 @@ impl Peer {
         };
         let recorder = self.own.recorder();
         let body = self.body_of(call);
-        let exchange = recorder.sends(call, self.role, &caller.origin, || {
-            body.clone().filter(|_| self.is_body_recorded::<C>())
-        });
+        let kept = body.as_deref().filter(|_| self.is_body_recorded::<C>());
+        let exchange = recorder.sends(call, self.role, &caller.origin, kept);
         caller.message = exchange.as_ref().and_then(|exchange| recorder.tag(exchange));
         let answer = match &*self.link {
             Link::Http(http) => {

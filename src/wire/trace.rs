@@ -12,18 +12,16 @@
 
 use std::fmt;
 
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::bounds;
 
 /// A trace's id: 128 bits, of which at least one is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TraceId(u128);
 
 /// A span's id: 64 bits, of which at least one is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SpanId(u64);
 
 /// Where a request is in its trace.
@@ -198,17 +196,23 @@ pub fn write_digits(text: &mut [u8], number: u128) {
     }
 }
 
-impl TryFrom<String> for TraceId {
-    type Error = NoTraceContext;
-
-    fn try_from(text: String) -> Result<Self, NoTraceContext> {
-        Self::parse(&text).ok_or(NoTraceContext)
+/// In JSON, 32 hexadecimal digits; else 16 bytes.
+impl Serialize for TraceId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        serializer.serialize_bytes(&self.0.to_be_bytes())
     }
 }
 
-impl From<TraceId> for String {
-    fn from(id: TraceId) -> Self {
-        id.to_string()
+impl<'de> Deserialize<'de> for TraceId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return bounds::text(deserializer, |text| Self::parse(text).ok_or(NoTraceContext));
+        }
+        let bits = <&[u8]>::deserialize(deserializer)?.try_into().map(u128::from_be_bytes);
+        bits.map(Self::from_random).map_err(|_length| de::Error::custom("a trace id has 16 bytes"))
     }
 }
 
@@ -222,21 +226,7 @@ impl Serialize for TraceContext {
 
 impl<'de> Deserialize<'de> for TraceContext {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(ContextVisitor)
-    }
-}
-
-struct ContextVisitor;
-
-impl Visitor<'_> for ContextVisitor {
-    type Value = TraceContext;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a traceparent as in W3C Trace Context")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<TraceContext, E> {
-        TraceContext::parse(text).ok_or_else(|| E::custom(NoTraceContext))
+        bounds::text(deserializer, |text| Self::parse(text).ok_or(NoTraceContext))
     }
 }
 

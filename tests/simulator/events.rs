@@ -247,7 +247,7 @@ impl Endpoints for Recorded<'_> {
                 let answer = answered.await;
                 if let Some(exchange) = exchange {
                     let refusal = answer.as_ref().err().map(ToString::to_string);
-                    identity.recorder().answers(&exchange, refusal);
+                    identity.recorder().answers(&exchange, refusal.as_deref());
                 }
                 answer
             }
