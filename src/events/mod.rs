@@ -14,8 +14,8 @@
 //! cached reads    ─► hits        one slot each, made three events when it is read
 //! ```
 //!
-//! Recording costs a clock, a lock and some hundred bytes (`packed.rs`): nothing is rendered before
-//! it is asked for. Only its sender records a message's body; the other end knows the message's id.
+//! To record an event reads the clock, takes a lock and copies some hundred bytes (`packed.rs`):
+//! nothing is rendered before it is asked for. Only its sender records a message's body; the other end knows the message's id.
 //! No clock travels with a message either: [`collect`] derives the vector clocks of all roles from
 //! who received what.
 
@@ -52,8 +52,8 @@ const LARGEST_BODY: usize = 2_048;
 pub struct EventRecorder(Option<Recording>);
 
 impl EventRecorder {
-    /// A recorder for the process that runs `role`, with room for `most` events of work; with room
-    /// for none it records nothing.
+    /// A recorder for the process that runs `role`, with room for at most `most` events of work;
+    /// with room for none it records nothing.
     #[must_use]
     pub fn new(role: Role, most: usize, runtime: &Arc<dyn Runtime>) -> Self {
         if most == 0 {
@@ -94,14 +94,15 @@ impl EventRecorder {
         let (traces, text) = (traces.clone(), text());
         let text = Some(text.as_str());
         let entry = Happening { traces, took, text, ..Happening::new(EventKind::Local, name) };
-        recording.push(Purpose::Work, &entry);
+        recording.push(Purpose::Work, entry);
     }
 
     /// Records something that belongs to no request.
     pub fn change(&self, kind: EventKind, name: &'static str, text: impl FnOnce() -> String) {
         let Some(recording) = &self.0 else { return };
-        let text = Some(&*text());
-        recording.push(Purpose::Change, &Happening { text, ..Happening::new(kind, name) });
+        let text = text();
+        let text = Some(text.as_str());
+        recording.push(Purpose::Change, Happening { text, ..Happening::new(kind, name) });
     }
 
     /// Records that a call is sent, with its `body` if that is given; returns what identifies it,
@@ -119,7 +120,7 @@ impl EventRecorder {
         let exchange = Exchange::of(call, id, Some(to), origin);
         let body = body.map(kept);
         let body = body.as_deref();
-        recording.push(purpose, &Happening { body, ..exchange.entry(EventKind::Send) });
+        recording.push(purpose, Happening { body, ..exchange.entry(EventKind::Send) });
         Some(exchange)
     }
 
@@ -136,15 +137,16 @@ impl EventRecorder {
         let body = body.map(kept);
         let body = body.as_deref();
         let entry = Happening { status, body, ..exchange.answer(EventKind::Recv) };
-        recording.push(exchange.purpose, &entry);
+        recording.push(exchange.purpose, entry);
     }
 
     /// Records that no answer came, and why.
     pub fn unanswered(&self, exchange: &Exchange, why: impl FnOnce() -> String) {
         let Some(recording) = &self.0 else { return };
-        let text = Some(&*why());
+        let why = why();
+        let text = Some(why.as_str());
         let entry = Happening { text, ..exchange.answer(EventKind::Timer) };
-        recording.push(exchange.purpose, &entry);
+        recording.push(exchange.purpose, entry);
     }
 
     /// Records that a call came.
@@ -153,7 +155,7 @@ impl EventRecorder {
         let purpose = call.purpose();
         let recording = self.0.as_ref().filter(|_| purpose != Purpose::Unrecorded)?;
         let exchange = Exchange::of(call, tag.id, tag.from.parse().ok(), &caller.origin);
-        recording.push(purpose, &exchange.entry(EventKind::Recv));
+        recording.push(purpose, exchange.entry(EventKind::Recv));
         Some(exchange)
     }
 
@@ -161,7 +163,7 @@ impl EventRecorder {
     pub fn answers(&self, exchange: &Exchange, refusal: Option<&str>) {
         let Some(recording) = &self.0 else { return };
         let entry = Happening { text: refusal, ..exchange.answer(EventKind::Send) };
-        recording.push(exchange.purpose, &entry);
+        recording.push(exchange.purpose, entry);
     }
 
     /// Records that a client's request came, which has this `origin`, is part of the client's span
@@ -177,9 +179,10 @@ impl EventRecorder {
         let id = recording.next_message();
         let mut exchange = Exchange::of_client(name, id, origin);
         exchange.request = origin.request_id.as_deref().map(hash_of);
-        let text = Some(&*text());
+        let text = text();
+        let text = Some(text.as_str());
         let entry = Happening { caller, text, ..exchange.entry(EventKind::Recv) };
-        recording.push(Purpose::Work, &entry);
+        recording.push(Purpose::Work, entry);
         Some(exchange)
     }
 
@@ -187,7 +190,7 @@ impl EventRecorder {
     pub fn replied(&self, exchange: &Exchange, status: u16) {
         let Some(recording) = &self.0 else { return };
         let entry = Happening { status: Some(status), ..exchange.answer(EventKind::Send) };
-        recording.push(Purpose::Work, &entry);
+        recording.push(Purpose::Work, entry);
     }
 
     /// Records that a toy was read from the cache: in one slot, since there may be 100,000 a

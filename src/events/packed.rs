@@ -6,92 +6,132 @@
 //! An event has few of the parts that one may have. Kept as a value, it takes as much memory as one
 //! with all parts, and its texts are allocated by one thread and freed by another much later. Of
 //! thousands of such events, none is in a processor's cache any more when its memory is used again.
-//! So events are written one behind the other, and the oldest make room:
+//! So events are written one behind the other, in blocks of memory, and the oldest make room:
 //!
 //! ```text
-//! lengths   41          96                         38
-//! bytes     [received  ][sent, with its body      ][answered ]
-//!           oldest                                 newest
+//! lengths   41          96                         38        …
+//! blocks    [received  ][sent, with its body      ][answered ] … full, not changed any more
+//! open      [received  ][sent …                                  where the next is written
 //! ```
 //!
-//! What is read is copied first, so that a reader of thousands of events holds up what records only
-//! for the time of a copy.
+//! A reader shares the full blocks and copies the open one, so that it does not hold up what
+//! records, however much is kept.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Where entries are longer than this on average, fewer are kept: the events of a batch have the
-/// traces of all its purchases.
+/// The room for each entry, on average: more than a purchase's events have with their bodies.
+/// Where entries are longer, fewer are kept: the events of a batch have the traces of all its
+/// purchases.
 const USUAL_BYTES: usize = 512;
+/// From how many bytes on a block is full. A reader copies less than that, in some microseconds.
+const FULL_BLOCK: usize = 64 << 10;
 
 /// The newest entries, at most as many as it was made for.
 #[derive(Debug)]
 pub(super) struct PackedRing {
     most: usize,
-    lengths: VecDeque<usize>,
-    bytes: VecDeque<u8>,
+    most_bytes: usize,
+    lengths: VecDeque<u32>,
+    /// The bytes of the entries that are kept.
+    kept: usize,
+    /// Blocks that are full, the oldest first.
+    full: VecDeque<Arc<Vec<u8>>>,
+    open: Vec<u8>,
+    /// How many bytes at the start of the oldest block, or of the open one if there is no other,
+    /// belong to entries that have left.
+    left_behind: usize,
     dropped: u64,
 }
 
-/// An entry, or a part of one, is written in the place of `earlier`, so that its memory need not be
-/// allocated each time.
+/// What a ring had at some time.
+pub(super) struct Packed {
+    lengths: VecDeque<u32>,
+    blocks: Vec<Arc<Vec<u8>>>,
+    left_behind: usize,
+    /// How many older entries had left.
+    pub(super) dropped: u64,
+}
+
+/// Returns an entry, or a part of one, in postcard, in the memory of `earlier`.
 pub(super) fn written(entry: &impl Serialize, mut earlier: Vec<u8>) -> Vec<u8> {
     earlier.clear();
     postcard::to_extend(entry, earlier).expect("memory takes what is written")
 }
 
-/// What a ring had at some time.
-pub(super) struct Packed {
-    /// Where each entry begins and ends.
-    places: Vec<(usize, usize)>,
-    bytes: Vec<u8>,
-    /// How many older ones had left.
-    pub(super) dropped: u64,
-}
-
 impl PackedRing {
     /// An empty ring with room for `most` entries. The room is taken when it is used.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, lengths: VecDeque::new(), bytes: VecDeque::new(), dropped: 0 }
+        Self {
+            most,
+            most_bytes: most.saturating_mul(USUAL_BYTES),
+            lengths: VecDeque::new(),
+            kept: 0,
+            full: VecDeque::new(),
+            open: Vec::new(),
+            left_behind: 0,
+            dropped: 0,
+        }
     }
 
     /// Adds an entry, which is written in parts; if there is no more room, the oldest ones leave.
+    /// One that is longer than all of the room is kept alone.
     pub(super) fn push(&mut self, parts: &[&[u8]]) {
-        let length = parts.iter().map(|part| part.len()).sum();
-        while self.lengths.len() >= self.most || self.bytes.len() + length > self.most * USUAL_BYTES
-        {
-            let Some(oldest) = self.lengths.pop_front() else { break };
-            drop(self.bytes.drain(..oldest));
-            self.dropped += 1;
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        while self.lengths.len() >= self.most || self.kept + length > self.most_bytes {
+            if !self.drop_oldest() {
+                break;
+            }
         }
         if self.most == 0 {
             self.dropped += 1;
             return;
         }
-        for part in parts {
-            self.bytes.extend(*part);
+        if self.open.len() + length > FULL_BLOCK && !self.open.is_empty() {
+            let open = Vec::with_capacity(FULL_BLOCK);
+            self.full.push_back(Arc::new(std::mem::replace(&mut self.open, open)));
         }
-        self.lengths.push_back(length);
+        for part in parts {
+            self.open.extend_from_slice(part);
+        }
+        self.kept += length;
+        self.lengths.push_back(u32::try_from(length).expect("no entry has 4 GiB"));
+    }
+
+    /// Returns whether there was an entry to drop.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(length) = self.lengths.pop_front() else { return false };
+        self.dropped += 1;
+        self.kept -= length as usize;
+        self.left_behind += length as usize;
+        let oldest = self.full.front().map_or(&self.open, |block| &**block);
+        if self.left_behind == oldest.len() {
+            self.left_behind = 0;
+            if self.full.pop_front().is_none() {
+                self.open.clear();
+            }
+        }
+        true
     }
 
     /// Copies the entries.
     pub(super) fn copy(&self) -> Packed {
-        let (front, back) = self.bytes.as_slices();
-        let mut begin = 0;
-        let place = |length: &usize| {
-            let end = begin + length;
-            (std::mem::replace(&mut begin, end), end)
-        };
-        let places = self.lengths.iter().map(place).collect();
-        Packed { places, bytes: [front, back].concat(), dropped: self.dropped }
+        let blocks = self.full.iter().cloned().chain([Arc::new(self.open.clone())]);
+        Packed {
+            lengths: self.lengths.clone(),
+            blocks: blocks.collect(),
+            left_behind: self.left_behind,
+            dropped: self.dropped,
+        }
     }
 
     /// Takes all entries out.
     pub(super) fn take(&mut self) -> Packed {
         let all = self.copy();
-        self.lengths.clear();
-        self.bytes.clear();
+        *self = Self { dropped: self.dropped, ..Self::new(self.most) };
         all
     }
 }
@@ -107,11 +147,25 @@ impl Packed {
         &'a self,
         known: usize,
     ) -> impl DoubleEndedIterator<Item = T> {
-        let read = |(begin, end): &(usize, usize)| {
-            postcard::from_bytes(&self.bytes[*begin..*end])
-                .expect("an entry is read as it was written")
+        let read = |(block, place): (&'a Arc<Vec<u8>>, Range<usize>)| {
+            postcard::from_bytes(&block[place]).expect("an entry is read as it was written")
         };
-        self.places.get(known..).unwrap_or_default().iter().map(read)
+        self.places().skip(known).collect::<Vec<_>>().into_iter().map(read)
+    }
+
+    /// The block that each entry is in, and where.
+    fn places(&self) -> impl Iterator<Item = (&Arc<Vec<u8>>, Range<usize>)> {
+        let mut blocks = self.blocks.iter();
+        let mut block = blocks.next().expect("there is an open one");
+        let mut begin = self.left_behind;
+        self.lengths.iter().map(move |length| {
+            if begin == block.len() {
+                block = blocks.next().expect("each entry is in a block");
+                begin = 0;
+            }
+            let end = begin + *length as usize;
+            (block, std::mem::replace(&mut begin, end)..end)
+        })
     }
 }
 
@@ -162,12 +216,32 @@ mod tests {
         let mut ring = PackedRing::new(3);
         for length in [USUAL_BYTES, 1, USUAL_BYTES, USUAL_BYTES, 3 * USUAL_BYTES, 1] {
             ring.push(&[&vec![0; length]]);
-            let kept: usize = ring.lengths.iter().sum();
-            assert_eq!(ring.bytes.len(), kept);
-            assert!(kept <= 3 * USUAL_BYTES, "{kept}");
+            assert_eq!(ring.lengths.iter().sum::<u32>() as usize, ring.kept);
+            assert!(ring.kept <= 3 * USUAL_BYTES, "{ring:?}");
         }
         ring.push(&[&vec![0; 4 * USUAL_BYTES]]);
-        assert_eq!((ring.lengths, ring.dropped), ([4 * USUAL_BYTES].into(), 6));
+        assert_eq!((ring.kept, ring.dropped), (4 * USUAL_BYTES, 6));
+    }
+
+    #[test]
+    fn entries_of_all_lengths_are_read_from_full_blocks_and_from_the_open_one() {
+        let mut ring = PackedRing::new(1_000);
+        let mut kept = VecDeque::new();
+        for number in 0..5_000_u64 {
+            let text = "x".repeat(usize::try_from(number * 7_919 % 1_003).unwrap());
+            ring.push(&[&written(&number, Vec::new()), &written(&text, Vec::new())]);
+            kept.push_back((number, text));
+            kept.drain(..kept.len() - ring.lengths.len());
+            if number % 97 == 0 {
+                let copy = ring.copy();
+                assert!(copy.iter::<(u64, String)>().eq(kept.iter().cloned()));
+                let newest = copy.iter_from::<(u64, &str)>(kept.len() - 1).next_back();
+                assert_eq!(newest.map(|(number, _)| number), Some(number));
+            }
+        }
+        let memory: usize = ring.full.iter().map(|block| block.capacity()).sum();
+        let most = 1_000 * USUAL_BYTES + 2 * FULL_BLOCK;
+        assert!(memory + ring.open.capacity() <= most, "{memory} bytes");
     }
 
     #[test]

@@ -20,14 +20,17 @@ use crate::wire::recording::{
 };
 use crate::wire::trace::TraceId;
 
-/// Changes of leader, sessions and restocks that are kept: some minutes of trouble. As many
-/// messages about them are kept in a ring of their own, since fetching what was missed takes
-/// hundreds of messages.
+/// Changes of leader, sessions and restocks that are kept: some minutes of trouble. The messages
+/// about them are kept in a ring of their own, of the same size, since fetching what was missed
+/// takes hundreds of messages.
 pub(super) const MOST_CHANGES: usize = 512;
 /// Heartbeats that are kept: those of some ten seconds.
 pub(super) const MOST_HEARTBEATS: usize = 1_024;
 /// Cached reads that are kept.
 pub(super) const MOST_HITS: usize = 1_024;
+/// The most bytes of a text that are kept: more than a toy's name has. What a client asks for may
+/// have as many as a head or a body.
+const LONGEST_TEXT: usize = 1_024;
 /// The most bytes of a [`Slot`] before its entry: three numbers, of at most ten bytes each.
 const LONGEST_HEAD: usize = 30;
 
@@ -61,7 +64,7 @@ struct Rings {
 }
 
 impl Recording {
-    /// Rings for the process that runs `role`, with room for `most` events of work.
+    /// Rings for the process that runs `role`, with room for at most `most` events of work.
     pub(super) fn new(role: Role, most: usize, runtime: &Arc<dyn Runtime>) -> Self {
         let first_message = runtime.random();
         Self {
@@ -93,9 +96,10 @@ impl Recording {
         self.hits.lock().expect("nothing panics under this lock").push_with(hit);
     }
 
-    pub(super) fn push(&self, purpose: Purpose, entry: &Happening<'_>) {
+    pub(super) fn push(&self, purpose: Purpose, mut entry: Happening<'_>) {
+        entry.text = entry.text.map(cut);
         // Before the lock, which other threads wait for.
-        let entry_written = packed::written(entry, WRITTEN.take());
+        let entry_written = packed::written(&entry, WRITTEN.take());
         let mut rings = self.rings.lock().expect("nothing panics under this lock");
         rings.recorded += 1;
         let place = rings.recorded;
@@ -106,7 +110,7 @@ impl Recording {
             Purpose::Heartbeat => &mut rings.heartbeats,
             Purpose::Unrecorded => return,
         };
-        // As a [`Slot`] is written.
+        // A [`Slot`] is its time, its place and its entry, in this order.
         let mut head = [0; LONGEST_HEAD];
         let head =
             postcard::to_slice(&(self.since_beginning(self.runtime.now()), place), &mut head)
@@ -252,6 +256,15 @@ impl std::fmt::Debug for Recording {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the events of {}", self.role)
     }
+}
+
+/// The beginning of a text, of at most [`LONGEST_TEXT`] bytes.
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(LONGEST_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// The hash by which a request is found by its id, which is not kept itself (FNV-1a, 64 bits).

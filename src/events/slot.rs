@@ -10,6 +10,8 @@ use crate::roles::Role;
 use crate::wire::calls::{Call, Purpose};
 use crate::wire::event::EventKind;
 use crate::wire::recording::AskedRequest;
+use crate::wire::replication::ReplicaId;
+use crate::wire::term::CatalogId;
 use crate::wire::trace::{RequestOrigin, SpanId, TraceContext, TraceId};
 
 /// The traces of the requests that something was done for.
@@ -69,9 +71,19 @@ pub(super) enum Part {
 /// The other end of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum OtherEnd {
-    Role(Role),
+    Role(#[serde(with = "PackedRole")] Role),
     Client,
     Unknown,
+}
+
+/// How a [`Role`] is written; in messages it is its name.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Role")]
+enum PackedRole {
+    Catalog,
+    CatalogProcess(CatalogId),
+    Order(ReplicaId),
+    Frontend(u32),
 }
 
 /// A call and its answer, as one of the ends records them.
@@ -313,8 +325,6 @@ impl Hit {
 mod tests {
     use super::super::packed::{PackedRing, written};
     use super::*;
-    use crate::wire::replication::ReplicaId;
-    use crate::wire::term::CatalogId;
 
     /// An event with all that one may have.
     fn happening(peer: OtherEnd, traces: Traces) -> Happening<'static> {

@@ -157,6 +157,19 @@ fn the_body_of_a_large_message_is_not_kept() {
 }
 
 #[test]
+fn of_a_long_text_the_beginning_is_kept() {
+    let recorder = recorder(Role::Frontend(1), 100);
+    let long = format!("1 {}", "ä".repeat(20_000));
+    recorder.asked("POST /orders", &origin(7, "r"), None, || long.clone());
+    let told = everything(&recorder, &[7]).events[1].detail.as_ref().unwrap()["text"].to_string();
+    assert_eq!(told, format!("{:?}", &long[..1_024]));
+    let long = format!("11 {}", "ä".repeat(20_000));
+    recorder.asked("POST /orders", &origin(8, "r"), None, || long.clone());
+    let told = everything(&recorder, &[8]).events[1].detail.as_ref().unwrap()["text"].to_string();
+    assert_eq!(told, format!("{:?}", &long[..1_023]), "no character is cut in two");
+}
+
+#[test]
 fn a_body_that_is_no_text_is_not_kept() {
     let recorder = recorder(Role::Frontend(1), 100);
     let sent = recorder.sends(&buy(), LEADER, &origin(7, "r"), Some(b"\xff")).unwrap();

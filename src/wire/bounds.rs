@@ -14,7 +14,7 @@ use super::toy::ToyName;
 /// The most characters of an `X-Request-Id`.
 pub const LONGEST_REQUEST_ID: usize = 255;
 
-/// Reads what a text says, without a string in between that has no other use.
+/// Parses a text without first copying it into a `String`.
 pub(super) fn text<'de, T, E, D>(
     deserializer: D,
     parse: impl FnOnce(&str) -> Result<T, E>,

@@ -39,8 +39,9 @@ use super::trace::{RequestOrigin, TraceContext};
 pub const PREFACE: &[u8] = b"TOYSTORE/2\r\n";
 /// The largest first frame of a caller, who has shown no secret yet: as large as a head of HTTP.
 pub const LARGEST_HELLO: usize = 32 << 10;
-/// The memory that a connection keeps for frames that are to be written.
-const MOST_KEPT: usize = 32 << 10;
+/// The largest buffer that a connection keeps for frames that are to be written, of which it has
+/// two. As many purchases as a batch has at most fill one.
+const MOST_KEPT: usize = 64 << 10;
 /// The bytes of a frame's length, which is big-endian and does not count itself.
 const LENGTH_BYTES: usize = 4;
 
@@ -163,8 +164,8 @@ pub fn write<H: Serialize>(
     buffer[start..start + LENGTH_BYTES].copy_from_slice(&length);
 }
 
-/// Empties a buffer whose frames were written, to be filled again. Its memory is kept, unless it is
-/// unusually large: a buffer that grew anew each time would be copied some ten times on the way.
+/// Empties a buffer whose frames were written, to be filled again. Its memory is kept, unless that
+/// is unusually much: a buffer that grew anew each time would be copied some ten times on the way.
 pub fn reuse(buffer: &mut BytesMut) {
     if buffer.capacity() > MOST_KEPT {
         *buffer = BytesMut::new();

@@ -21,7 +21,7 @@ use super::bounds;
 pub struct TraceId(u128);
 
 /// A span's id: 64 bits, of which at least one is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpanId(u64);
 
 /// Where a request is in its trace.
@@ -95,6 +95,12 @@ impl SpanId {
     #[must_use]
     pub fn from_random(bits: u64) -> Self {
         Self(bits.max(1))
+    }
+
+    /// Reads an id of 16 lower-case hexadecimal digits.
+    fn parse(text: &str) -> Option<Self> {
+        let digits = digits(text.as_bytes().first_chunk::<16>().filter(|_| text.len() == 16)?);
+        digits.filter(|bits| *bits != 0).map(Self)
     }
 }
 
@@ -196,7 +202,7 @@ pub fn write_digits(text: &mut [u8], number: u128) {
     }
 }
 
-/// In JSON, 32 hexadecimal digits; else 16 bytes.
+/// In text formats, 32 hexadecimal digits; else 16 bytes, which a reader lends.
 impl Serialize for TraceId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
@@ -211,8 +217,29 @@ impl<'de> Deserialize<'de> for TraceId {
         if deserializer.is_human_readable() {
             return bounds::text(deserializer, |text| Self::parse(text).ok_or(NoTraceContext));
         }
-        let bits = <&[u8]>::deserialize(deserializer)?.try_into().map(u128::from_be_bytes);
-        bits.map(Self::from_random).map_err(|_length| de::Error::custom("a trace id has 16 bytes"))
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        let bits = bytes.try_into().map(u128::from_be_bytes).ok().filter(|bits| *bits != 0);
+        bits.map(Self).ok_or_else(|| de::Error::custom(NoTraceContext))
+    }
+}
+
+/// In text formats, 16 hexadecimal digits; else a number.
+impl Serialize for SpanId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SpanId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return bounds::text(deserializer, |text| Self::parse(text).ok_or(NoTraceContext));
+        }
+        let bits = Some(u64::deserialize(deserializer)?).filter(|bits| *bits != 0);
+        bits.map(Self).ok_or_else(|| de::Error::custom(NoTraceContext))
     }
 }
 
@@ -303,6 +330,32 @@ mod tests {
         assert_eq!(line("abc-1"), "request abc-1");
         assert_eq!(line("a buys 1"), r#"request "a buys 1""#);
         assert_eq!(line(r#"a"b\c"#), r#"request "a\"b\\c""#);
+    }
+
+    #[test]
+    fn ids_are_digits_in_json_and_short_in_postcard_and_never_nought() {
+        fn both<T>(id: T, digits: &str, length: usize)
+        where
+            T: Serialize + for<'de> Deserialize<'de> + PartialEq + fmt::Debug,
+        {
+            let json = format!("\"{digits}\"");
+            assert_eq!(serde_json::to_string(&id).unwrap(), json);
+            assert_eq!(serde_json::from_str::<T>(&json).unwrap(), id);
+            for wrong in [digits.replace(|_| true, "0"), digits[1..].into(), digits.to_uppercase()]
+            {
+                assert!(serde_json::from_str::<T>(&format!("\"{wrong}\"")).is_err(), "{wrong}");
+            }
+            let mut bytes = postcard::to_allocvec(&id).unwrap();
+            assert_eq!((bytes.len(), postcard::from_bytes::<T>(&bytes).unwrap()), (length, id));
+            let nought: Vec<u8> =
+                if length == 17 { [&[16], &[0; 16][..]].concat() } else { vec![0] };
+            assert!(postcard::from_bytes::<T>(&nought).is_err());
+            bytes.truncate(length - 1);
+            assert!(postcard::from_bytes::<T>(&bytes).is_err());
+        }
+        let context = TraceContext::parse(TEXT).unwrap();
+        both(context.trace, "4bf92f3577b34da6a3ce929d0e0e4736", 17);
+        both(context.span, "00f067aa0ba902b7", 8);
     }
 
     #[test]

@@ -94,7 +94,9 @@ impl Cluster {
         }
         self.start_all(&REPLICAS);
         for role in catalogs.iter().map(String::as_str).chain(REPLICAS) {
-            let is_alive = async || get(&self.addresses[role], "/healthz").await.is_ok();
+            let is_alive = async || {
+                get(&self.addresses[role], "/healthz").await.is_ok_and(|(status, _)| status == 200)
+            };
             eventually(&format!("{role} lives"), is_alive).await;
         }
         self.start_frontends();
