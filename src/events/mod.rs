@@ -15,9 +15,9 @@
 //! ```
 //!
 //! To record an event reads the clock, takes a lock and copies some hundred bytes (`packed.rs`):
-//! nothing is rendered before it is asked for. Only its sender records a message's body; the other end knows the message's id.
-//! No clock travels with a message either: [`collect`] derives the vector clocks of all roles from
-//! who received what.
+//! nothing is rendered before it is asked for. Only its sender records a message's body; the other
+//! end knows the message's id. No clock travels with a message either: [`collect`] derives the
+//! vector clocks of all roles from who received what.
 
 pub mod collect;
 pub mod otlp;
