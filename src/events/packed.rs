@@ -136,9 +136,13 @@ impl PackedRing {
     }
 }
 
+fn read<'a, T: Deserialize<'a>>((block, place): (&'a Arc<Vec<u8>>, Range<usize>)) -> T {
+    postcard::from_bytes(&block[place]).expect("an entry is read as it was written")
+}
+
 impl Packed {
     /// The entries, from the oldest to the newest.
-    pub(super) fn iter<'a, T: Deserialize<'a>>(&'a self) -> impl DoubleEndedIterator<Item = T> {
+    pub(super) fn iter<'a, T: Deserialize<'a>>(&'a self) -> impl Iterator<Item = T> {
         self.iter_from(0)
     }
 
@@ -146,11 +150,14 @@ impl Packed {
     pub(super) fn iter_from<'a, T: Deserialize<'a>>(
         &'a self,
         known: usize,
-    ) -> impl DoubleEndedIterator<Item = T> {
-        let read = |(block, place): (&'a Arc<Vec<u8>>, Range<usize>)| {
-            postcard::from_bytes(&block[place]).expect("an entry is read as it was written")
-        };
-        self.places().skip(known).collect::<Vec<_>>().into_iter().map(read)
+    ) -> impl Iterator<Item = T> {
+        self.places().skip(known).map(read)
+    }
+
+    /// The entries, from the newest to the oldest.
+    pub(super) fn newest_first<'a, T: Deserialize<'a>>(&'a self) -> impl Iterator<Item = T> {
+        let places: Vec<_> = self.places().collect();
+        places.into_iter().rev().map(read)
     }
 
     /// The block that each entry is in, and where.
@@ -235,7 +242,8 @@ mod tests {
             if number % 97 == 0 {
                 let copy = ring.copy();
                 assert!(copy.iter::<(u64, String)>().eq(kept.iter().cloned()));
-                let newest = copy.iter_from::<(u64, &str)>(kept.len() - 1).next_back();
+                assert!(copy.newest_first::<(u64, String)>().eq(kept.iter().rev().cloned()));
+                let newest = copy.iter_from::<(u64, &str)>(kept.len() - 1).next();
                 assert_eq!(newest.map(|(number, _)| number), Some(number));
             }
         }

@@ -135,7 +135,7 @@ impl Recording {
         let now = self.since_beginning(now);
         let mut answers = HashMap::new();
         let mut found = 0;
-        for slot in work.iter::<Slot<'_>>().rev() {
+        for slot in work.newest_first::<Slot<'_>>() {
             let Some(id) = slot.entry.client_message() else { continue };
             if slot.entry.kind == EventKind::Send {
                 answers.insert(id, (slot.time, slot.entry.status));

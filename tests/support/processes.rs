@@ -88,12 +88,8 @@ impl Cluster {
     /// Starts every role and waits until all are ready and in step. The front-ends come last, so
     /// that replica 3 leads first: on a busy machine, another one may listen before it does.
     pub(crate) async fn start_everything(&mut self) {
-        let catalogs = self.catalogs.clone();
-        for catalog in &catalogs {
-            self.start_role(catalog);
-        }
-        self.start_all(&REPLICAS);
-        for role in catalogs.iter().map(String::as_str).chain(REPLICAS) {
+        self.start_catalogs_and_replicas();
+        for role in self.catalogs.iter().map(String::as_str).chain(REPLICAS) {
             let is_alive = async || {
                 get(&self.addresses[role], "/healthz").await.is_ok_and(|(status, _)| status == 200)
             };
@@ -105,12 +101,16 @@ impl Cluster {
 
     /// Starts every role at once and waits until all are ready and in step.
     pub(crate) async fn start_everything_at_once(&mut self) {
+        self.start_catalogs_and_replicas();
+        self.start_frontends();
+        self.await_everything().await;
+    }
+
+    fn start_catalogs_and_replicas(&mut self) {
         for catalog in self.catalogs.clone() {
             self.start_role(&catalog);
         }
         self.start_all(&REPLICAS);
-        self.start_frontends();
-        self.await_everything().await;
     }
 
     fn start_frontends(&mut self) {
